@@ -1,0 +1,113 @@
+"""What a grid looks like at one moment: frozen views that the report, the choice of best and MLflow are made from.
+
+Built from the store by ``controller.look``; nothing here remembers anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.cells import Cell, ModelInfo
+from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, TransferRecord
+
+
+class Status(StrEnum):
+    WAITING = "waiting"  # ``reason`` says for what
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # ``reason`` says why, in one line
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class DenseView:
+    """The unpruned model: the reference of its cells."""
+
+    model: ModelInfo
+    status: Status
+    reason: str = ""
+    checkpoint: CheckpointRecord | None = None
+    evaluation: EvaluationRecord | None = None
+    measurement: MeasurementRecord | None = None
+
+
+@dataclass(frozen=True)
+class RankView:
+    """One ranking, shared by ``cells`` (their keys)."""
+
+    key: str
+    name: str  # "SmolLM2-135M gates l1=0.005"
+    model: str
+    selector: str
+    gate_l1: float | None
+    seed: int
+    depth: int  # rounds wanted
+    rounds: tuple[RoundRecord, ...]
+    cells: tuple[str, ...]
+    status: Status
+    reason: str = ""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return tuple(r.layer for r in self.rounds)
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One cell with all that is known of it. ``stage`` is the kind of stage it is in or waits for."""
+
+    cell: Cell
+    rank_key: str
+    status: Status
+    stage: str = ""
+    reason: str = ""
+    layers: tuple[int, ...] | None = None  # first removed first
+    stage_keys: Mapping[str, str] = field(default_factory=dict)  # kind -> key, as far as known
+    transfer: TransferRecord | None = None
+    checkpoint: CheckpointRecord | None = None
+    checkpoint_uri: str | None = None  # folder that AutoModelForCausalLM loads
+    evaluation: EvaluationRecord | None = None
+    measurement: MeasurementRecord | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)  # kind -> wall time of the stage
+
+    def metrics(self) -> dict[str, float]:
+        """Every number a budget may limit or rank by, under one name each."""
+        return metrics(self.checkpoint, self.evaluation, self.measurement)
+
+
+def metrics(
+    checkpoint: CheckpointRecord | None, evaluation: EvaluationRecord | None, measurement: MeasurementRecord | None
+) -> dict[str, float]:
+    """``params, bytes, kv_bytes_per_token, perplexity/wiki, piqa/acc_norm, accuracy, latency_ms, ...``."""
+    found: dict[str, float] = {}
+    if checkpoint:
+        found |= {
+            "params": checkpoint.params,
+            "bytes": checkpoint.size_bytes,
+            "kv_bytes_per_token": checkpoint.kv_bytes_per_token,
+        }
+    if evaluation:
+        found |= {name: score.value for name, score in evaluation.scores.items()}
+    if measurement:
+        found |= {
+            "latency_ms": measurement.prompt_latency_ms,
+            "generate_latency_ms": measurement.generate_latency_ms,
+            "prompt_tokens_per_s": measurement.prompt_tokens_per_s,
+            "generate_tokens_per_s": measurement.generate_tokens_per_s,
+            "peak_memory_bytes": measurement.peak_memory_bytes,
+        }
+    return found
+
+
+@dataclass(frozen=True)
+class GridView:
+    """The whole grid. ``key`` names its content; ``name`` is the file's."""
+
+    key: str
+    name: str
+    cells: tuple[CellView, ...]
+    ranks: tuple[RankView, ...]
+    dense: tuple[DenseView, ...]
+    settings: Mapping[str, object] = field(default_factory=dict)  # the resolved grid file
+    status: Status = Status.RUNNING
+    reason: str = ""

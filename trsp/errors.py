@@ -1,0 +1,43 @@
+"""The errors a user can cause or cure. Everything else that is raised is a bug of ours.
+
+Each message says what came, what is allowed and the cure, in that order.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TrspError(Exception):
+    """Base of every error whose message is written for the user; the CLI prints it without a traceback."""
+
+
+class InvalidInputError(TrspError, ValueError):
+    """A setting, file or model that cannot be used as given. Raised before anything expensive starts."""
+
+
+class UnknownFamilyError(InvalidInputError):
+    """A model whose ``config.model_type`` is not in the table of decoder families."""
+
+
+class CalibrationTooShortError(InvalidInputError):
+    """The calibration or evaluation text holds fewer tokens than one block or window."""
+
+
+class StoreError(TrspError, OSError):
+    """The store of stage results cannot be read or written."""
+
+
+class TrackingError(TrspError, OSError):
+    """The tracking server cannot be reached or refuses us."""
+
+
+class TrainingDivergedError(TrspError, ArithmeticError):
+    """A loss or a gate became NaN or infinite."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """``unknown selector 'gate': known are gates, sleb; did you mean 'gates'?``"""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}"

@@ -1,0 +1,88 @@
+"""Results of the algorithms: what comes out. Frozen pydantic, no torch. ``layer`` = 0-based index in the original model."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Frozen; unknown keys are ignored so that an older reader understands a newer writer's record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RoundRecord(Record):
+    """One removed layer. For one-shot selectors every round is written at once.
+
+    ``scores`` holds what the choice was made by, for every candidate of the round (lowest goes): gates, influence, NLL.
+    ``gate_steps[t]`` are all gates after step t of the round, in the order of ``gate_layers`` (gates selector only).
+    """
+
+    round: int
+    layer: int
+    scores: dict[int, float] = {}
+    gate_layers: tuple[int, ...] = ()
+    gate_steps: tuple[tuple[float, ...], ...] = ()
+    lm_loss: tuple[float, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def margin(self) -> float | None:
+        """Distance from the removed candidate's score to the next one's; None when there was no other."""
+        ordered = sorted(self.scores.values())
+        return ordered[1] - ordered[0] if len(ordered) > 1 else None
+
+
+class TransferRecord(Record):
+    """Stage two. One entry a step: ``lm_loss``, ``drift`` (unweighted sum over the chosen layers), ``branch_scale``."""
+
+    layers: tuple[int, ...]
+    lm_loss: tuple[float, ...] = ()
+    drift: tuple[float, ...] = ()
+    branch_scale: tuple[float, ...] = ()
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class CheckpointRecord(Record):
+    """A pruned (or dense) checkpoint's size. ``kv_bytes_per_token``: keys and values of one token over all layers."""
+
+    removed_layers: tuple[int, ...]
+    layers: int
+    params: int
+    size_bytes: int
+    kv_bytes_per_token: int
+    seconds: float = 0.0
+
+
+class Score(Record):
+    """A metric with its standard error over windows or items (None when it cannot be known)."""
+
+    value: float
+    stderr: float | None = None
+
+
+class EvaluationRecord(Record):
+    """``scores``: ``perplexity/NAME`` and lm-eval's ``TASK/acc`` and ``TASK/acc_norm``; ``accuracy`` = mean over tasks.
+
+    ``window_nll[NAME]``: mean NLL a token of every window, for paired comparisons between checkpoints.
+    """
+
+    scores: dict[str, Score]
+    window_nll: dict[str, tuple[float, ...]] = {}
+    seconds: float = 0.0
+
+
+class MeasurementRecord(Record):
+    """Means over the protocol's repeats. Memory: peak of the accelerator, or of the process's resident set on CPU."""
+
+    hardware: str
+    prompt_latency_ms: float
+    prompt_tokens_per_s: float
+    generate_latency_ms: float
+    generate_tokens_per_s: float
+    peak_memory_bytes: int
+    seconds: float = 0.0
+
+
+def lower_is_better(metric: str) -> bool:
+    """Perplexities, latencies and sizes are minimised; accuracies and throughputs are maximised."""
+    return metric.startswith(("perplexity", "params", "bytes", "kv_bytes")) or metric.endswith(("latency_ms", "_bytes"))
