@@ -1,0 +1,288 @@
+"""Where stage results live: one folder a key, on a local disk, a shared file system, S3 or GCS. The store is the truth.
+
+The only file that knows paths and ``pyarrow.fs``. Everything is written whole or not at all; ``result.json`` comes last
+and means done. It knows nothing of grids, cells or MLflow.
+
+    ROOT/stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
+                         rounds/000.json      RANK only: one removed layer each, published while the ranking runs
+                         files-ATTEMPT/       artifacts: weights, checkpoint
+                         result.json          the record, and the name of its files folder
+                         failures/ATTEMPT.json, log-ATTEMPT.txt
+                         claim.json           who works on it now
+"""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs as pafs
+
+from orchestrator.stages import StageSpec
+from trsp.errors import StoreError
+from trsp.records import RoundRecord
+
+CLAIM_LIFETIME_S = 60.0  # a claim not renewed for so long belongs to a dead driver on another machine
+FileType = pafs.FileType
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed attempt: its class, one line for people, and the end of the traceback."""
+
+    error: str
+    message: str
+    details: str = ""
+    retryable: bool = False
+    when: float = 0.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who works on a stage. Local processes are looked up by pid; a remote claim lives as long as it is renewed."""
+
+    owner: str
+    host: str
+    pid: int
+    renewed: float
+
+    @classmethod
+    def mine(cls, owner: str) -> "Claim":
+        return cls(owner, socket.gethostname(), os.getpid(), time.time())
+
+    def alive(self, now: float) -> bool:
+        if self.host == socket.gethostname() and not Path(f"/proc/{self.pid}").exists() and Path("/proc/self").exists():
+            return False
+        return now - self.renewed < CLAIM_LIFETIME_S
+
+
+def kind_of(key: str) -> str:
+    return key.rpartition("-")[0]
+
+
+class Store:
+    """Stage results under one root: ``/path``, ``file:///path``, ``s3://bucket/prefix``, ``gs://bucket/prefix``."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        try:
+            if "://" in uri:
+                self._fs, root = pafs.FileSystem.from_uri(self.uri)
+            else:
+                self._fs, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix") from error
+        self._root = root.rstrip("/")
+        self.is_local = isinstance(self._fs, pafs.LocalFileSystem)
+        self._scheme = "" if self.is_local else self.uri.split("://")[0] + "://"
+
+    # --- whole files ------------------------------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        """Write, read back and delete a small file. Raises StoreError."""
+        probe = f"{self._root}/.probe-{uuid.uuid4().hex}"
+        try:
+            self._write(probe, b"trsp")
+            if self._read(probe) != b"trsp":
+                raise StoreError(f"store {self.uri!r} does not give back what was written to it")
+            self._fs.delete_file(probe)
+        except OSError as error:
+            raise StoreError(
+                f"store {self.uri!r} cannot be written: {error}; give a writable folder or bucket in storage.store"
+            ) from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Whole or not at all: an object store commits on close, a file system on rename."""
+        if not self.is_local:
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        temporary.write_bytes(data)
+        temporary.replace(target)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            with self._fs.open_input_stream(path) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+
+    def _write_json(self, path: str, value: Any) -> None:
+        self._write(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+    def _read_json(self, path: str) -> Any:
+        """None when absent, or when a lost power supply left it unreadable."""
+        data = self._read(path)
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            return None
+
+    def _exists(self, path: str) -> bool:
+        return bool(self._fs.get_file_info(path).type != FileType.NotFound)
+
+    def _names(self, path: str) -> list[str]:
+        selector = pafs.FileSelector(path, allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector) if not info.base_name.startswith("."))
+
+    # --- stages -----------------------------------------------------------------------------------------------------
+
+    def _stage(self, key: str) -> str:
+        return f"{self._root}/stages/{kind_of(key)}/{key}"
+
+    def done(self, key: str) -> bool:
+        return self._exists(f"{self._stage(key)}/result.json")
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """The stage's record, as its module wrote it; None while there is none."""
+        stored = self._read_json(f"{self._stage(key)}/result.json")
+        return stored["record"] if stored else None
+
+    def files_uri(self, key: str) -> str | None:
+        """Address of the stage's artifacts: a local path, or a URI of the object store."""
+        stored = self._read_json(f"{self._stage(key)}/result.json")
+        return f"{self._scheme}{self._stage(key)}/{stored['files']}" if stored and stored.get("files") else None
+
+    @contextmanager
+    def local_files(self, key: str) -> Iterator[Path]:
+        """The stage's artifacts as a local folder: the folder itself, or a download that is removed afterwards."""
+        uri = self.files_uri(key)
+        if uri is None:
+            raise StoreError(f"{key} has no files in {self.uri}; run the grid again to make them")
+        if self.is_local:
+            yield Path(uri)
+            return
+        with tempfile.TemporaryDirectory(prefix="trsp-") as folder:
+            pafs.copy_files(uri.removeprefix(self._scheme), folder, source_filesystem=self._fs)
+            yield Path(folder)
+
+    @contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        """A new folder for artifacts, handed to ``commit``; what is left in it after an error is removed.
+
+        In a local store it already lies beside its result, so that committing copies nothing.
+        """
+        if self.is_local:
+            folder = Path(f"{self._stage(key)}/files-{uuid.uuid4().hex[:8]}")
+            folder.mkdir(parents=True)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="trsp-"))
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not self.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
+        """Write the artifacts, what was asked, and last the result."""
+        stage = self._stage(spec.key)
+        name = None
+        if files is not None:
+            name = files.name if self.is_local else f"files-{uuid.uuid4().hex[:8]}"
+            if not self.is_local:
+                pafs.copy_files(str(files), f"{stage}/{name}", destination_filesystem=self._fs)
+        self.write_spec(spec)
+        self._write_json(f"{stage}/result.json", {"record": record, "files": name})
+
+    def write_spec(self, spec: StageSpec) -> None:
+        """What was asked, beside what came of it: the inputs and reads that the key is a hash of."""
+        self._write_json(
+            f"{self._stage(spec.key)}/spec.json",
+            {"key": spec.key, "kind": spec.kind, "inputs": spec.inputs, "reads": spec.reads_hashed},
+        )
+
+    def write_file(self, key: str, name: str, data: bytes) -> None:
+        """Add or replace one small file among a finished stage's artifacts (a model card with its scores)."""
+        uri = self.files_uri(key)
+        if uri is not None:
+            self._write(f"{uri.removeprefix(self._scheme)}/{name}", data)
+
+    def drop_files(self, key: str) -> None:
+        """Forget a stage's artifacts but keep its record; it counts as not done for whoever still needs the files."""
+        stored = self._read_json(f"{self._stage(key)}/result.json")
+        if stored and stored.get("files"):
+            self._write_json(f"{self._stage(key)}/result.json", {**stored, "files": None})
+            self._fs.delete_dir(f"{self._stage(key)}/{stored['files']}")
+
+    def remove_orphans(self, key: str) -> None:
+        """Delete artifacts of attempts that never committed. Only for the holder of the claim."""
+        stored = self._read_json(f"{self._stage(key)}/result.json") or {}
+        for name in self._names(self._stage(key)):
+            if name.startswith("files-") and name != stored.get("files"):
+                self._fs.delete_dir(f"{self._stage(key)}/{name}")
+
+    # --- rankings, round by round -----------------------------------------------------------------------------------
+
+    def publish_round(self, key: str, record: RoundRecord) -> None:
+        self._write(f"{self._stage(key)}/rounds/{record.round:03d}.json", record.model_dump_json().encode())
+
+    def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
+        """Published rounds from ``start`` on, without a gap."""
+        found: list[RoundRecord] = []
+        while data := self._read(f"{self._stage(key)}/rounds/{start + len(found):03d}.json"):
+            found.append(RoundRecord.model_validate_json(data))
+        return tuple(found)
+
+    # --- failures and logs ------------------------------------------------------------------------------------------
+
+    def record_failure(self, key: str, failure: Failure, log: str = "") -> None:
+        attempt = f"{time.time_ns()}"
+        if log:
+            self._write(f"{self._stage(key)}/log-{attempt}.txt", log.encode())
+        self._write_json(f"{self._stage(key)}/failures/{attempt}.json", asdict(failure))
+
+    def failures(self, key: str) -> tuple[Failure, ...]:
+        """Oldest first."""
+        folder = f"{self._stage(key)}/failures"
+        stored = (self._read_json(f"{folder}/{name}") for name in self._names(folder))
+        return tuple(Failure(**value) for value in stored if value)
+
+    # --- claims -----------------------------------------------------------------------------------------------------
+
+    def claim(self, key: str, owner: str) -> Claim | None:
+        """Take a stage for ``owner``. Returns None when it is ours now, or the living claim of somebody else.
+
+        Exact on a file system (exclusive creation). On an object store two drivers that start within the same second may
+        both win; they then do equal work, and either result is right.
+        """
+        path = f"{self._stage(key)}/claim.json"
+        held = self.claim_of(key)
+        if held and held.owner != owner and held.alive(time.time()):
+            return held
+        mine = json.dumps(asdict(Claim.mine(owner))).encode()
+        if not self.is_local or (held and held.owner == owner):
+            self._write(path, mine)
+            return None
+        if held:
+            Path(path).unlink(missing_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "xb") as stream:
+                stream.write(mine)
+        except FileExistsError:
+            return self.claim_of(key)
+        return None
+
+    def claim_of(self, key: str) -> Claim | None:
+        stored = self._read_json(f"{self._stage(key)}/claim.json")
+        return Claim(**stored) if stored else None
+
+    def renew(self, key: str, owner: str) -> None:
+        self._write(f"{self._stage(key)}/claim.json", json.dumps(asdict(Claim.mine(owner))).encode())
+
+    def release(self, key: str) -> None:
+        if self._exists(path := f"{self._stage(key)}/claim.json"):
+            self._fs.delete_file(path)
