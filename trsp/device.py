@@ -1,0 +1,62 @@
+"""Where tensors live and in what precision. Knows torch and environment variables; nothing of models, data or stages."""
+
+import os
+import random
+import resource
+import sys
+
+import numpy as np
+import torch
+
+from trsp.config import Precision
+
+_NAMED: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def default_device() -> torch.device:
+    """This process's accelerator (``cuda:LOCAL_RANK`` under a launcher, else ``cuda:0``), or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) -> torch.dtype:
+    """The dtype of the weights. ``config_dtype`` is ``dtype`` (formerly ``torch_dtype``) of the checkpoint's config.
+
+    ``auto`` keeps the checkpoint's own dtype, with two exceptions: float16 becomes bfloat16, because training in float16
+    needs loss scaling; a checkpoint that names none is float32, which is what files without the key hold (gpt2).
+    """
+    if precision != "auto":
+        return _NAMED[precision]
+    if config_dtype is None:
+        return torch.float32
+    named = getattr(torch, config_dtype.removeprefix("torch.")) if isinstance(config_dtype, str) else config_dtype
+    assert isinstance(named, torch.dtype), f"not a dtype: {config_dtype!r}"
+    return torch.bfloat16 if named is torch.float16 else named
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's generators, on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for the work queued on ``device``, so that a clock read after it is honest."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts a new peak on an accelerator. A process's resident peak on CPU cannot be reset: measure in a fresh process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak bytes of tensors on the accelerator since the last reset, or of this process's resident set on CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in KiB

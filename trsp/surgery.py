@@ -1,0 +1,69 @@
+"""Taking layers out of a model: for a while (``bypassed``) or for good (``remove_layers``). Knows no files and no training."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trsp.decoders import decoder_layers, layer_input, set_decoder_layers
+from trsp.families import check_layers, pruned_config
+
+
+def _identity(*args: Any, **kwargs: Any) -> Tensor:
+    return layer_input(args, kwargs)
+
+
+@contextmanager
+def bypassed(model: PreTrainedModel, layers: Collection[int]) -> Iterator[None]:
+    """While open, ``layers`` return their input unchanged, at no cost. Call the model with ``use_cache=False`` inside.
+
+    The override sits on each layer's ``forward`` attribute: module names, state dict, hooks and gradient checkpointing of
+    the other layers stay as they are. May be nested, with overlapping layers; leaving restores whatever was there before.
+    The KV cache is not valid inside, since a bypassed layer writes nothing into its place.
+    """
+    stack = decoder_layers(model)
+    overridden = [stack[i] for i in sorted(check_layers(layers, len(stack)))]
+    before = [layer.__dict__.get("forward") for layer in overridden]
+    for layer in overridden:
+        layer.__dict__["forward"] = _identity
+    try:
+        yield
+    finally:
+        for layer, forward in zip(overridden, before, strict=True):
+            if forward is None:
+                del layer.__dict__["forward"]
+            else:
+                layer.__dict__["forward"] = forward
+
+
+def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
+    """Deletes ``layers`` (0-based positions in ``model`` as it is now) in place, for good.
+
+    What stays is renumbered (``layer_idx``, which places keys and values in the cache) and the config is cut to match.
+    Weights are neither copied nor renamed apart from their position; tied embeddings stay tied.
+    """
+    stack = decoder_layers(model)
+    removed = check_layers(layers, len(stack))
+    config = pruned_config(model.config.to_dict(), removed)
+    kept = nn.ModuleList(layer for i, layer in enumerate(stack) if i not in removed)
+    for position, layer in enumerate(kept):
+        _renumber(layer, position)
+    set_decoder_layers(model, kept)
+    _apply_config(model, config)
+
+
+def _renumber(layer: nn.Module, position: int) -> None:
+    for module in layer.modules():
+        if "layer_idx" in module.__dict__:
+            module.layer_idx = position  # type: ignore[assignment]
+
+
+def _apply_config(model: PreTrainedModel, pruned: dict[str, Any]) -> None:
+    """Changes the config object in place: the model's submodules hold the same one."""
+    for key, value in model.config.to_dict().items():
+        if key not in pruned:
+            delattr(model.config, key)
+        elif pruned[key] != value:
+            setattr(model.config, key, pruned[key])
