@@ -68,7 +68,12 @@ def _hashable(settings: Settings) -> dict[str, Any]:
 
 
 def _text(study: Study, text: TextSource) -> dict[str, Any]:
-    return {"fingerprint": study.fingerprint(text), "field": text.field, "max_documents": text.max_documents}
+    return {
+        "fingerprint": study.fingerprint(text),
+        "field": text.field,
+        "document_start": text.document_start,
+        "max_documents": text.max_documents,
+    }
 
 
 def _calibration(study: Study, seed: int) -> dict[str, Any]:

@@ -29,6 +29,9 @@ class TextSource(Settings):
     split: str = "train"
     revision: str = "main"
     field: str = Field("text", description="column that holds the text")
+    document_start: str | None = Field(
+        None, description="pattern of a row that begins a document, where rows are lines of one; wikitext: '^ = [^=]'"
+    )
     max_documents: PositiveInt | None = Field(None, description="read only the first so many documents (streams a hub dataset)")
 
     @model_validator(mode="after")

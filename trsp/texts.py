@@ -1,0 +1,158 @@
+"""Where text comes from: documents of a local file or hub dataset, and a fingerprint of them. Knows no torch or tokenizer."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from trsp.config import TextSource
+from trsp.errors import InvalidInputError, unknown_name
+
+PARAGRAPH = "\n\n"  # parts documents of a .txt file, and rows of one document
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_TIMEOUT_S = 5.0
+_HASH_CHUNK_BYTES = 1 << 20
+
+
+def read_documents(text: TextSource) -> Iterator[str]:
+    """Documents in the order of the file or dataset; at most ``text.max_documents``. Reads no further than asked.
+
+    Raises InvalidInputError when the file, dataset or column is not there.
+    """
+    rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
+    documents = rows if text.document_start is None else _grouped(rows, re.compile(text.document_start))
+    return islice(documents, text.max_documents)
+
+
+def text_fingerprint(text: TextSource) -> str:
+    """Names the content: sha256 of a local file's bytes, or ``dataset@commit/config/split``.
+
+    The commit is asked of the hub, else read from its local cache; offline and never cached, the revision stands as given.
+    """
+    if text.path is not None:
+        return _file_sha256(_existing_file(text, Path(text.path)))
+    assert text.dataset is not None  # TextSource has exactly one source
+    return f"{text.dataset}@{_dataset_commit(text.dataset, text.revision)}/{text.config or 'default'}/{text.split}"
+
+
+# --- local files ------------------------------------------------------------------------------------------------------
+
+
+def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
+    readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".txt": _txt_rows}
+    if path.suffix not in readers:
+        raise InvalidInputError(f"text {text.name!r}: {unknown_name('kind of text file', path.suffix or path.name, readers)}")
+    return readers[path.suffix](text, _existing_file(text, path))
+
+
+def _existing_file(text: TextSource, path: Path) -> Path:
+    if not path.is_file():
+        raise InvalidInputError(f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file")
+    return path
+
+
+def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _field(text, _json_object(path, number, line), f"{path}, line {number}")
+
+
+def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line") from None
+    if not isinstance(row, dict):
+        raise InvalidInputError(f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line")
+    return row
+
+
+def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    if text.field not in file.schema_arrow.names:
+        raise InvalidInputError(f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'")
+    for batch in file.iter_batches(columns=[text.field]):
+        yield from (value or "" for value in batch.column(0).to_pylist())
+
+
+def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
+    paragraph: list[str] = []
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                paragraph.append(line)
+            elif paragraph:
+                yield "".join(paragraph).rstrip("\n")
+                paragraph = []
+    if paragraph:
+        yield "".join(paragraph).rstrip("\n")
+
+
+def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
+    if text.field not in row:
+        raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
+    value = row[text.field] or ""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'")
+    return value
+
+
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+# --- hub --------------------------------------------------------------------------------------------------------------
+
+
+def _hub_rows(text: TextSource) -> Iterator[str]:
+    """Streams when only the first documents are wanted, else downloads once into the hub's cache."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(
+            text.dataset, text.config, split=text.split, revision=text.revision, streaming=text.max_documents is not None
+        )
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, {text.revision}) "
+            f"cannot be loaded: {error}; check the names, or give a local file as 'path'"
+        ) from error
+    for number, row in enumerate(rows):
+        yield _field(text, row, f"{text.dataset}, row {number}")
+
+
+def _dataset_commit(dataset: str, revision: str) -> str:
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, constants
+
+    try:
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
+    except OSError:  # offline, or a dataset that the hub does not show us: loading it will say so
+        commit = None
+    cached = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / revision
+    if commit is None and cached.is_file():
+        commit = cached.read_text().strip()
+    return commit or revision
+
+
+def _grouped(rows: Iterable[str], start: re.Pattern[str]) -> Iterator[str]:
+    """Rows of a running text as documents: one begins at every row that ``start`` matches at its beginning."""
+    document: list[str] = []
+    for row in rows:
+        if document and start.match(row):
+            yield PARAGRAPH.join(document)
+            document = []
+        document.append(row)
+    if document:
+        yield PARAGRAPH.join(document)
