@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from trsp.errors import unknown_name
+
 NonNegativeInt = Annotated[int, Field(ge=0)]
 BosPolicy = Literal["auto", "always", "never"]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -17,6 +19,15 @@ class Settings(BaseModel):
     """Frozen, and refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        """Pydantic's own refusal names neither the known keys nor the nearest one."""
+        unknown = [str(key) for key in data if key not in cls.model_fields] if isinstance(data, dict) else []
+        if unknown:
+            raise ValueError("; ".join(unknown_name("key", key, cls.model_fields) for key in unknown))
+        return data
 
 
 class TextSource(Settings):
@@ -266,4 +277,3 @@ class EngineSettings(Settings):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     micro_batch: PositiveInt = Field(1, description="blocks a forward pass on one rank; the rest is accumulated")
     activation_checkpointing: bool = False
-
