@@ -1,0 +1,50 @@
+"""What every test shares: a home folder of its own, no network, one thread, and tiny models on disk."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_HOME = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported that reads the environment.
+
+    A local Ray writes an authentication token to the home folder, which changes every later Ray of that user: hence a
+    throw-away home, and authentication off within the tests. What DeepSpeed compiles is kept: it takes 20 s to make again.
+    """
+    extensions = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch_extensions"
+    home = tempfile.mkdtemp(prefix="trsp-test-home-")
+    config.stash[_HOME] = home
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions))
+    os.environ.update(
+        HOME=home,
+        HF_HOME=f"{home}/huggingface",
+        HF_HUB_OFFLINE="1",
+        RAY_AUTH_MODE="disabled",
+        TOKENIZERS_PARALLELISM="false",
+    )
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_HOME], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a llama of 6 layers, float32, with its tokenizer. Read only."""
+    from tests.tiny import save_tiny
+
+    return save_tiny("llama", tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .jsonl of 64 documents, field ``text``; about 30000 tokens of the tiny tokenizer. Read only."""
+    from tests.tiny import tiny_text
+
+    return tiny_text(tmp_path_factory.mktemp("texts"))
