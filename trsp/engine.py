@@ -1,0 +1,220 @@
+"""The training loop of both stages, through DeepSpeed. The only file that imports it.
+
+The effective batch is given in blocks and fixed; ranks and micro-batches only share it out. Gates are L fp32 scalars that
+live beside the engine, in their own AdamW, all-reduced by hand: DeepSpeed would cast them to the model's precision.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch._C._distributed_c10d import HashStore
+
+from trsp.config import EngineSettings
+from trsp.device import default_device
+from trsp.errors import InvalidInputError, TrainingDivergedError
+from trsp.penalties import lm_loss
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+import deepspeed
+
+logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW over the model's trainable weights: linear warm-up over ``warmup_steps``, then linear to 0 at ``steps``."""
+
+    learning_rate: float
+    steps: int
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    constant: bool = False  # no schedule: the rate of a ranking may not depend on its depth
+
+    def rate(self, step: int) -> float:
+        if self.constant:
+            return self.learning_rate
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+        return self.learning_rate * (self.steps - step) / max(1, self.steps - self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Means over the effective batch: the LM loss in nats a token, and the unweighted penalty."""
+
+    lm: float
+    penalty: float
+
+
+class GateOptimizer:
+    """AdamW over one fp32 vector of gates, its gradient averaged over the ranks."""
+
+    def __init__(self, gates: Tensor, learning_rate: float) -> None:
+        self.gates = gates
+        self._adam = torch.optim.AdamW([gates], lr=learning_rate, weight_decay=0.0)
+
+    def step(self) -> None:
+        if self.gates.grad is not None and distributed.get_world_size() > 1:
+            distributed.all_reduce(self.gates.grad)
+            self.gates.grad /= distributed.get_world_size()
+        self._adam.step()
+        self._adam.zero_grad()
+        if not bool(self.gates.isfinite().all()):
+            raise TrainingDivergedError(f"gates became {self.gates.tolist()}; lower the gates' learning_rate")
+
+
+class Engine:
+    """A model under DeepSpeed. ``optimization`` None: the weights are frozen and only gates learn."""
+
+    def __init__(
+        self, model: Any, settings: EngineSettings, blocks_per_step: int, optimization: Optimization | None = None
+    ) -> None:
+        init_distributed()
+        self.model = model
+        self._optimization = optimization
+        self._micro_batch = min(settings.micro_batch, blocks_per_step)
+        self._micro_steps = _micro_steps(blocks_per_step, self._micro_batch)
+        self._step = 0
+        model.requires_grad_(optimization is not None)
+        if settings.activation_checkpointing:
+            _checkpoint_activations(model)
+        config = _deepspeed_config(model, settings, optimization, self._micro_batch, self._micro_steps)
+        trainable = list(model.parameters()) if optimization else None
+        self._engine = deepspeed.initialize(model=model, model_parameters=trainable, config=config)[0]
+        # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the modules and work without it.
+        self._forward = self._engine if optimization else model
+
+    def step(
+        self,
+        blocks_BT: Tensor,
+        penalty: Callable[[], Tensor | None] = lambda: None,
+        weight: float = 0.0,
+        gates: GateOptimizer | None = None,
+    ) -> StepLosses:
+        """One optimizer step on ``LM loss + weight * penalty()`` over an effective batch [B, T] of token ids."""
+        if self._optimization:
+            self._set_rate(self._optimization.rate(self._step))
+        lm_total = penalty_total = 0.0
+        mine = _share_of_rank(blocks_BT)
+        for micro_BT in mine.to(self._engine.device).split(self._micro_batch):
+            logits_BTV = self._forward(input_ids=micro_BT, use_cache=False).logits
+            lm, extra = lm_loss(logits_BTV, micro_BT), penalty()
+            self._backward(lm if extra is None else lm + weight * extra)
+            lm_total += lm.item() / self._micro_steps
+            penalty_total += 0.0 if extra is None else extra.item() / self._micro_steps
+        if gates is not None:
+            gates.step()
+        self._step += 1
+        if not torch.isfinite(torch.tensor(lm_total)):
+            raise TrainingDivergedError(f"the LM loss became {lm_total} at step {self._step}; lower the learning rate")
+        return StepLosses(*_mean_over_ranks(lm_total, penalty_total, self._engine.device))
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._optimization:
+            self._engine.backward(loss)
+            self._engine.step()
+        else:
+            (loss / self._micro_steps).backward()
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+
+    def finish(self) -> None:
+        """Give the model back as a plain module: whole weights, no gradients, no hooks of the engine."""
+        if getattr(self._engine, "zero_optimization_partition_weights", lambda: False)():
+            parameters = list(self.model.parameters())
+            with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
+                whole = [parameter.detach().clone() for parameter in parameters]
+            self._engine.destroy()
+            for parameter, data in zip(parameters, whole, strict=True):
+                parameter.data = data
+        else:
+            self._engine.destroy()
+        self.model.zero_grad(set_to_none=True)
+        self.model.requires_grad_(False)
+
+
+def init_distributed() -> None:
+    """Join the process group described by the environment, or make one of a single rank, without a port."""
+    os.environ.setdefault("LOCAL_RANK", "0")
+    if not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            distributed.init_process_group(backend)
+        else:
+            distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    # On CPU DeepSpeed would compile a shared-memory op at first use: 20 s, and a compiler killed half-way leaves a lock
+    # that hangs every later run. gloo does without it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)
+
+
+def _micro_steps(blocks_per_step: int, micro_batch: int) -> int:
+    together = micro_batch * distributed.get_world_size()
+    if blocks_per_step % together:
+        raise InvalidInputError(
+            f"an effective batch of {blocks_per_step} blocks cannot be shared out as micro-batches of {micro_batch} on "
+            f"{distributed.get_world_size()} ranks; choose engine.micro_batch so that both divide blocks_per_step"
+        )
+    return blocks_per_step // together
+
+
+def _share_of_rank(blocks_BT: Tensor) -> Tensor:
+    """This rank's rows, in order: ranks take turns in equal contiguous shares."""
+    return blocks_BT.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def _mean_over_ranks(lm: float, penalty: float, device: Any) -> tuple[float, float]:
+    if distributed.get_world_size() == 1:
+        return lm, penalty
+    both = torch.tensor([lm, penalty], device=device, dtype=torch.float64)
+    distributed.all_reduce(both)
+    both /= distributed.get_world_size()
+    return float(both[0]), float(both[1])
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Recompute each layer in the backward pass. Only the layers enter training mode: their dropout stays off."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    for module in model.modules():
+        if "gradient_checkpointing" in vars(module):
+            module.training = True
+
+
+def _deepspeed_config(
+    model: nn.Module, settings: EngineSettings, optimization: Optimization | None, micro_batch: int, micro_steps: int
+) -> dict[str, Any]:
+    """Frozen weights have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3)."""
+    stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": micro_steps,
+        "zero_optimization": {"stage": stage},
+        "bf16": {"enabled": next(model.parameters()).dtype == torch.bfloat16},
+        "steps_per_print": 2**31,
+    }
+    if optimization:
+        config["gradient_clipping"] = optimization.max_grad_norm
+        config["optimizer"] = {
+            "type": "AdamW",
+            "params": {
+                "lr": optimization.learning_rate,
+                "weight_decay": optimization.weight_decay,
+                "torch_adam": default_device().type == "cpu",
+            },
+        }
+    return config
+
+
+def batch(blocks_NT: Tensor, step: int, blocks_per_step: int) -> Tensor:
+    """Rows of an effective batch: [blocks_per_step, T], going round the N blocks in order."""
+    rows: Sequence[int] = [(step * blocks_per_step + i) % len(blocks_NT) for i in range(blocks_per_step)]
+    return blocks_NT[rows]

@@ -1,0 +1,55 @@
+"""Losses and penalties as plain tensor functions. They know no model.
+
+Shapes: B sequences, T tokens, D hidden width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trsp.config import DriftSettings
+
+
+def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
+    """Mean cross-entropy over all B * (T - 1) predicted tokens, in nats, computed in fp32."""
+    predicted = logits_BTV[:, :-1].flatten(0, 1).float()
+    return functional.cross_entropy(predicted, tokens_BT[:, 1:].flatten())
+
+
+def gate_l1(gates: Tensor, strength: float) -> Tensor:
+    """lambda_1 * sum |s_i| (TRSP stage one)."""
+    return strength * gates.abs().sum()
+
+
+def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
+    """Frobenius norm of each sequence's [T, D] difference, mean over B; relative: divided by the norm of the input."""
+    norms_B = torch.linalg.vector_norm(y_BTD - x_BTD, dim=(1, 2), dtype=torch.float32)
+    if relative:
+        norms_B = norms_B / torch.linalg.vector_norm(x_BTD.detach(), dim=(1, 2), dtype=torch.float32)
+    return norms_B.mean()
+
+
+def l1_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
+    """Mean absolute difference; relative: divided by the mean absolute input."""
+    mean = (y_BTD - x_BTD).abs().mean(dtype=torch.float32)
+    return mean / x_BTD.detach().abs().mean(dtype=torch.float32) if relative else mean
+
+
+def drift_function(settings: DriftSettings) -> Callable[[Tensor, Tensor], Tensor]:
+    """The settings' ``(x, y) -> scalar``. The divisor of a relative drift carries no gradient: it cannot be gamed."""
+    function = l2_drift if settings.norm == "l2" else l1_drift
+    return partial(function, relative=settings.drift_scale == "relative")
+
+
+def branch_scale(step: int, steps: int, settings: DriftSettings) -> float:
+    """Scale of the chosen branches at ``step`` of ``steps``: 1 without annealing, else linearly down to 0, then held at 0.
+
+    The first step is already below 1 and the last is always at 0, so that deletion after it changes nothing.
+    """
+    if not settings.anneal:
+        return 1.0
+    down = max(1, round(settings.anneal_ratio * (steps - 1)))
+    return max(0.0, 1.0 - (step + 1) / (down + 1)) if step < down else 0.0

@@ -1,0 +1,65 @@
+"""Stage two and its controls: train the whole model so that the chosen layers can go (METHOD section 1).
+
+One loop for all: ``drift`` penalises what the chosen layers add, ``anneal`` scales it down to nothing, ``heal`` leaves it out
+from the first step, which is training after deletion. The model keeps all its layers; deletion is ``surgery``'s.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor
+
+from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
+from trsp.engine import Engine, Optimization, StepLosses, batch
+from trsp.gates import Branches
+from trsp.penalties import branch_scale, drift_function
+from trsp.records import TransferRecord
+from trsp.surgery import bypassed
+
+
+def transfer(
+    model: Any,
+    layers: Sequence[int],
+    blocks_NT: Tensor,
+    settings: NoTransfer | DriftSettings | HealSettings,
+    drift: float | None = None,
+    engine: EngineSettings | None = None,
+) -> TransferRecord:
+    """Train ``model`` in place on blocks [N, T] of token ids. ``drift`` is lambda_2 and belongs to ``DriftSettings``."""
+    if isinstance(settings, NoTransfer):
+        return TransferRecord(layers=tuple(layers))
+    started = time.monotonic()
+    steps = settings.steps or max(1, len(blocks_NT) // settings.blocks_per_step)
+    optimization = Optimization(
+        settings.learning_rate, steps, round(settings.warmup_ratio * steps), settings.weight_decay, settings.max_grad_norm
+    )
+    trainer = Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization)
+    scales = [_scale(step, steps, settings) for step in range(steps)]
+    branches = Branches(model, layers, drift_function(settings) if isinstance(settings, DriftSettings) else None)
+    losses: list[StepLosses] = []
+    with ExitStack() as stack:
+        stack.callback(branches.remove)
+        for step, scale in enumerate(scales):
+            branches.scale = scale
+            rows = batch(blocks_NT, step, settings.blocks_per_step)
+            if scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
+                with bypassed(model, layers):
+                    losses.append(trainer.step(rows))
+            else:
+                losses.append(trainer.step(rows, branches.take_drift, drift or 0.0))
+            branches.take_drift()
+    trainer.finish()
+    return TransferRecord(
+        layers=tuple(layers),
+        lm_loss=tuple(loss.lm for loss in losses),
+        drift=tuple(loss.penalty for loss in losses),
+        branch_scale=tuple(scales),
+        tokens=steps * settings.blocks_per_step * blocks_NT.shape[1],
+        seconds=time.monotonic() - started,
+    )
+
+
+def _scale(step: int, steps: int, settings: DriftSettings | HealSettings) -> float:
+    return branch_scale(step, steps, settings) if isinstance(settings, DriftSettings) else 0.0
