@@ -1,0 +1,116 @@
+"""Models and tokenizers to and from disk or hub, and how large they are. Knows no selection, training or evaluation.
+
+Nothing here runs code that came with a checkpoint, and nothing is written but safetensors and JSON.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trsp.config import Precision
+from trsp.decoders import decoder_layers
+from trsp.device import default_device, resolve_dtype
+from trsp.errors import InvalidInputError
+from trsp.families import check_supported, kv_values_per_token
+from trsp.records import CheckpointRecord
+from trsp.sources import local_folder, read_config
+
+MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+
+
+def load_model(
+    source: str, revision: str | None = None, precision: Precision = "auto", *, device: torch.device | str | None = None
+) -> PreTrainedModel:
+    """A causal LM in eval mode on ``device`` (None: this process's default). ``precision``: see ``device.resolve_dtype``.
+
+    InvalidInputError, before any weight is read, for a missing folder or config and for a model that cannot be pruned
+    (UnknownFamilyError); afterwards for missing, damaged or incomplete weights.
+    """
+    config = read_config(source, revision)
+    check_supported(config)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source_path(source),
+            revision=revision or "main",
+            dtype=resolve_dtype(precision, config.get("dtype", config.get("torch_dtype"))),
+            trust_remote_code=False,
+            local_files_only=local_folder(source) is not None,
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InvalidInputError(f"the weights of {source!r} cannot be read: {error}; download or export them again") from error
+    if missing := sorted(report["missing_keys"]):
+        raise InvalidInputError(
+            f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is {missing[0]}; they would be "
+            "random: take a complete checkpoint"
+        )
+    loaded: PreTrainedModel = model.to(device or default_device()).eval()
+    return loaded
+
+
+def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer. InvalidInputError where it has none."""
+    folder = local_folder(source)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source_path(source), revision=revision or "main", trust_remote_code=False, local_files_only=folder is not None
+        )
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"the tokenizer of {source!r} cannot be read: {error}; put its tokenizer.json and tokenizer_config.json there"
+        ) from error
+    return tokenizer
+
+
+def source_path(source: str) -> str:
+    """``source`` as transformers takes it: ``~`` expanded for a folder, unchanged for a hub id."""
+    folder = local_folder(source)
+    return source if folder is None else str(folder)
+
+
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    card: str,
+    removed_layers: Sequence[int],
+    max_shard_size: str = MAX_SHARD_SIZE,
+) -> CheckpointRecord:
+    """Writes weights (safetensors), config, generation config, tokenizer and ``card`` (README.md) to ``folder``.
+
+    ``removed_layers``: 0-based in the original, as they go into the record. A crash leaves an incomplete folder: write to
+    a temporary one and rename it.
+    """
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    mode = (folder / "README.md").stat().st_mode
+    weights = sorted(folder.glob("*.safetensors"))
+    for shard in weights:  # safetensors makes them readable by the owner only, useless in a shared store
+        shard.chmod(mode)
+    return _record(model, removed_layers, sum(shard.stat().st_size for shard in weights))
+
+
+def checkpoint_record(model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]) -> CheckpointRecord:
+    """The record of a checkpoint that lies in ``folder`` and is loaded as ``model``."""
+    return _record(model, removed_layers, sum(shard.stat().st_size for shard in folder.glob("*.safetensors")))
+
+
+def dense_record(model: PreTrainedModel) -> CheckpointRecord:
+    """The record of an unpruned model. Its size is that of its tensors, which a safetensors file exceeds by some KB."""
+    return _record(model, (), sum(p.numel() * p.element_size() for p in model.parameters()))
+
+
+def _record(model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: int) -> CheckpointRecord:
+    """``parameters()`` yields a tied tensor once, so it is counted once."""
+    return CheckpointRecord(
+        removed_layers=tuple(removed_layers),
+        layers=len(decoder_layers(model)),
+        params=sum(p.numel() for p in model.parameters()),
+        size_bytes=size_bytes,
+        kv_bytes_per_token=kv_values_per_token(model.config.to_dict()) * model.dtype.itemsize,
+    )
