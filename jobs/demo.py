@@ -1,0 +1,162 @@
+"""`make demo`: real model and text, a local Ray, jobs/demo.yaml through `ray job submit`, and what came out of it.
+
+Knows how to start things and what to print, nothing of pruning: every number comes from `trsp status` and `trsp best`.
+Calling it again reuses all that is in TRSP_HOME (default ~/.trsp), also after a kill -9 of any part of it.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from local_ray import RayHead, local_ray
+
+ROOT = Path(__file__).resolve().parent.parent
+GRID = "jobs/demo.yaml"
+BIN = Path(sys.executable).parent
+MAX_CPUS = 4  # one stage a CPU, about 1.5 GB each
+STOP_WAIT_S = 20  # from SIGTERM to SIGKILL of a stopped job's driver: time to close its MLflow runs
+PROMPT = "The most important thing about the sea is"
+
+
+def main() -> int:
+    options = _options()
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, _exit)
+    home = Path(os.environ.get("TRSP_HOME") or "~/.trsp").expanduser().resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    settings = {"TRSP_HOME": str(home), "TRSP_ASSETS": str(home / "assets"), "HF_HUB_OFFLINE": "1", "TRSP_GIT_SHA": _git_sha()}
+    os.environ.update(settings)
+    with _only_one(home / "demo.lock"):
+        _title(f"Model, text and benchmarks in {home / 'assets'}")
+        _run(sys.executable, "jobs/demo_assets.py", str(home / "assets"))
+        _title("A local Ray")
+        with local_ray(_temp_dir(home), options.num_cpus, keep=options.keep_ray) as head:
+            print(f"{head.address} on {options.num_cpus} CPUs, logs in {head.temp_dir}")
+            code = _submit(head, settings)
+            if options.keep_ray:
+                print(f"Ray stays up; its dashboard asks for this token: {head.environ['RAY_AUTH_TOKEN']}")
+    if code == 0:
+        _show_results()
+    _title(f"{'Done' if code == 0 else f'The job failed (exit code {code})'} in {time.monotonic() - started:.0f} s")
+    return code
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--keep-ray", action="store_true", help="leave Ray up afterwards (the next demo replaces it)")
+    parser.add_argument("--num-cpus", type=int, default=min(os.cpu_count() or 1, MAX_CPUS), help="stages side by side")
+    return parser.parse_args()
+
+
+def _submit(head: RayHead, settings: dict[str, str]) -> int:
+    """The grid as a job of that head, its log on our output. The driver's exit code (the CLI's is 1 whatever happened)."""
+    _title(f"ray job submit --working-dir . -- {GRID}")
+    job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    runtime_env = {"env_vars": settings | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}}
+    command = ["ray", "job", "submit", "--address", head.address, "--submission-id", job_id, "--working-dir", "."]
+    command += ["--log-color", "auto" if sys.stdout.isatty() else "false"]
+    command += ["--runtime-env-json", json.dumps(runtime_env), "--", GRID]
+    try:
+        subprocess.run([BIN / "ray", *command[1:]], cwd=ROOT, env=head.environ, check=False)
+        job = head.job(job_id)
+    except OSError as error:
+        raise RuntimeError(f"lost Ray: {error}; its logs are in {head.temp_dir}") from error
+    except BaseException:  # Ctrl-C above all: the driver closes its runs before Ray goes
+        print("stopping the job", flush=True)
+        head.stop_job(job_id)
+        raise
+    if job["status"] == "SUCCEEDED":
+        return 0
+    return int(job.get("driver_exit_code") or 1) % 256  # killed by signal 9: -9, which a shell calls 247
+
+
+def _show_results() -> None:
+    _title("Cells")
+    _run(BIN / "trsp", "status", GRID)
+    _title("Best under each budget")
+    _run(BIN / "trsp", "best", GRID)
+    checkpoint = _best_checkpoint()
+    if checkpoint:
+        _title(f"{checkpoint} goes on, greedily")
+        print(_generate(checkpoint))
+    _title("The same in MLflow")
+    home = os.environ["TRSP_HOME"]
+    default = str(Path("~/.trsp").expanduser().resolve())
+    print("make ui" + ("" if home == default else f" TRSP_HOME={shlex.quote(home)}"))
+
+
+def _best_checkpoint() -> str | None:
+    """Folder of the checkpoint chosen under the first budget of the file; None when no budget is met."""
+    answer = subprocess.run([BIN / "trsp", "best", GRID, "--json"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return next((b["choice"]["checkpoint"] for b in json.loads(answer.stdout)["budgets"] if b["choice"]), None)
+
+
+def _generate(checkpoint: str) -> str:
+    """The prompt and 30 tokens more."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    prompt = tokenizer(PROMPT, return_tensors="pt")
+    tokens = model.generate(**prompt, max_new_tokens=30, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+    return str(tokenizer.decode(tokens[0], skip_special_tokens=True))
+
+
+def _run(*command: str | Path) -> None:
+    """In the project's root; CalledProcessError when it fails."""
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def _title(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _temp_dir(home: Path) -> Path:
+    """One Ray a user and TRSP_HOME. In /tmp itself, because socket paths must be short."""
+    return Path("/tmp") / f"trsp-demo-{hashlib.sha256(f'{os.getuid()} {home}'.encode()).hexdigest()[:8]}"
+
+
+def _git_sha() -> str:
+    """The commit, with ``-dirty`` where files differ; empty outside of a git checkout. Ray's upload leaves .git out."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """One demo a TRSP_HOME at a time: a second one would stop the first one's Ray. Freed by the system on a kill -9."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another demo is running on {lock.parent}; wait for it, or set another TRSP_HOME") from None
+        yield
+
+
+def _exit(signum: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        sys.exit(f"demo: {error}")

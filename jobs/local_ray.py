@@ -1,0 +1,161 @@
+"""One Ray head of our own on this machine, for the demo: started, found again by its temp dir, stopped. Knows no grids.
+
+`ray stop` ends every Ray of the user; this one ends only what runs under its own temp dir.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 20  # `ray start --block` takes about 4 s to end its children
+OBJECT_STORE_BYTES = 200_000_000  # stages pass names through Ray, never tensors
+RUNNING = ("PENDING", "RUNNING")
+
+
+@dataclass(frozen=True)
+class RayHead:
+    """A running head. ``environ`` is what its clients need: the token above all, and the PATH of this environment."""
+
+    address: str  # http://127.0.0.1:PORT, of the dashboard and of `ray job submit`
+    temp_dir: Path
+    environ: Mapping[str, str]
+
+    def request(self, path: str, method: str = "GET") -> Any:
+        """The decoded JSON answer of the dashboard; OSError when it cannot be reached."""
+        headers = {"Authorization": f"Bearer {self.environ['RAY_AUTH_TOKEN']}"}
+        request = urllib.request.Request(self.address + path, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """``status``, ``message``, ``driver_exit_code`` and more; waits while the job still runs."""
+        while (info := self.request(f"/api/jobs/{job_id}"))["status"] in RUNNING:
+            time.sleep(1)
+        return dict(info)
+
+    def stop_job(self, job_id: str) -> None:
+        """SIGTERM to the job's driver, and time for it to close what it opened. No error when there is no such job."""
+        with suppress(OSError):
+            self.request(f"/api/jobs/{job_id}/stop", method="POST")
+            self.job(job_id)
+
+
+@contextmanager
+def local_ray(temp_dir: Path, num_cpus: int, keep: bool = False) -> Iterator[RayHead]:
+    """A fresh head, stopped at the end, whatever happens (unless ``keep``). A left-over one is stopped first.
+
+    ``temp_dir`` must be short (Ray keeps sockets in it, whose paths may not exceed 107 bytes); it is emptied at the start
+    and keeps the logs afterwards.
+    """
+    stop(temp_dir)
+    if temp_dir.exists():
+        shutil.rmtree(temp_dir)
+    temp_dir.mkdir(mode=0o700)
+    try:
+        yield _start(temp_dir, num_cpus)
+    finally:
+        if not keep:
+            stop(temp_dir)
+
+
+def stop(temp_dir: Path) -> None:
+    """End every process of the Ray that lives in ``temp_dir``: politely through its head, then by force. Idempotent."""
+    running = _processes(temp_dir)
+    heads = [process for process in running if f"--temp-dir={temp_dir}" in _arguments(process)]
+    for head in heads:
+        head.terminate()
+    _, alive = psutil.wait_procs(running, timeout=STOP_TIMEOUT_S if heads else 0)
+    for process in {*alive, *_processes(temp_dir)}:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _processes(temp_dir: Path) -> list[psutil.Process]:
+    """Ray's own processes, known by their options, and all that they started: workers, drivers of jobs."""
+    named = [
+        process
+        for process in psutil.process_iter()
+        if any(argument.startswith("--") and f"={temp_dir}" in argument for argument in _arguments(process))
+    ]
+    found = {process.pid: process for process in named}
+    for process in named:
+        with suppress(psutil.NoSuchProcess):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    return list(found.values())
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _start(temp_dir: Path, num_cpus: int) -> RayHead:
+    dashboard, agent, client = _free_ports(3)
+    scripts = _scripts(temp_dir)
+    head = RayHead(f"http://127.0.0.1:{dashboard}", temp_dir, _environment(scripts))
+    log = temp_dir / "head.log"
+    command = [
+        *(str(scripts / "python"), "-m", "ray.scripts.scripts"),
+        *("start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={temp_dir}"),
+        *("--port=0", "--min-worker-port=0", "--max-worker-port=0"),  # 0: any free one
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
+        *(f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+    ]
+    with log.open("wb") as output:  # its own session: Ctrl-C is for us, who then stop the job before the head
+        process = subprocess.Popen(command, env=head.environ, stdout=output, stderr=output, start_new_session=True)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(head):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
+        time.sleep(0.5)
+    return head
+
+
+def _scripts(temp_dir: Path) -> Path:
+    """This environment's bin folder. Ray starts workers by an unquoted command line: a path with blanks gets another name."""
+    scripts = Path(sys.executable).parent
+    if not any(character.isspace() for character in str(scripts)):
+        return scripts
+    (temp_dir / "env").symlink_to(scripts.parent, target_is_directory=True)
+    return temp_dir / "env" / scripts.name
+
+
+def _environment(scripts: Path) -> dict[str, str]:
+    """A token of this head's own, because Ray listens on every interface; no word of other clusters."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
+    return inherited | {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _answers(head: RayHead) -> bool:
+    try:
+        head.request("/api/version")
+    except OSError:
+        return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
