@@ -1,0 +1,89 @@
+"""How the bypass behaves towards the rest of a program: nesting, hooks, checkpointing, names, errors, cost."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import tiny_model
+from trsp.decoders import decoder_layers
+from trsp.surgery import bypassed, remove_layers
+
+IDS = torch.arange(16)[None]
+
+
+@torch.no_grad()
+def logits(model: torch.nn.Module) -> Tensor:
+    return model(IDS, use_cache=False).logits
+
+
+def test_nested_bypasses_with_overlap_restore_each_other() -> None:
+    model = tiny_model("llama")
+    dense = logits(model)
+    with bypassed(model, (1, 2)):
+        outer = logits(model)
+        with bypassed(model, (2, 3)):
+            assert not torch.equal(logits(model), outer)
+        assert torch.equal(logits(model), outer)
+    assert torch.equal(logits(model), dense)
+
+
+def test_a_forward_that_was_there_before_comes_back() -> None:
+    model = tiny_model("llama")
+    layer = decoder_layers(model)[1]
+    original = layer.forward
+    layer.forward = lambda hidden, **kwargs: original(2 * hidden, **kwargs)
+    changed = logits(model)
+    with bypassed(model, (1,)):
+        assert not torch.equal(logits(model), changed)
+    assert torch.equal(logits(model), changed)
+
+
+def test_an_exception_inside_restores_the_model() -> None:
+    model = tiny_model("llama")
+    dense = logits(model)
+    with pytest.raises(KeyError), bypassed(model, (0, 5)):
+        raise KeyError
+    assert torch.equal(logits(model), dense)
+
+
+def test_names_stay_hooks_fire_and_nothing_inside_is_computed() -> None:
+    model = tiny_model("llama")
+    names = list(model.state_dict())
+    called: list[str] = []
+    layer = decoder_layers(model)[2]
+    layer.register_forward_hook(lambda *_: called.append("layer"))
+    layer.self_attn.register_forward_hook(lambda *_: called.append("attention"))
+    with bypassed(model, (2,)):
+        logits(model)
+        assert list(model.state_dict()) == names
+    assert called == ["layer"]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_gradients_with_activation_checkpointing_are_those_without(family: str) -> None:
+    """The other layers are recomputed in the backward pass; the bypassed one gets no gradient."""
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_model(family)
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.train()
+        with bypassed(model, (1,)):
+            model(IDS, labels=IDS, use_cache=False).loss.backward()
+        assert all(p.grad is None for p in decoder_layers(model)[1].parameters())
+        gradients.append([p.grad for p in decoder_layers(model)[0].parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+def test_removal_twice_counts_positions_of_the_model_as_it_is() -> None:
+    once, twice = tiny_model("gemma3_text"), tiny_model("gemma3_text")
+    remove_layers(once, (1, 4))
+    remove_layers(twice, (1,))
+    remove_layers(twice, (3,))
+    assert torch.equal(logits(once), logits(twice))
+    assert once.config.layer_types == twice.config.layer_types
+    assert [layer.self_attn.layer_idx for layer in decoder_layers(twice)] == [0, 1, 2, 3]
