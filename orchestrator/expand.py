@@ -85,7 +85,7 @@ def _distinct(asked: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def _given(grid: Grid, combination: Combination) -> dict[str, Sequence[Any]]:
-    given = {axis: getattr(combination, axis) for axis in AXES if getattr(combination, axis) is not None}
+    given: dict[str, Sequence[Any]] = {a: values for a in AXES if (values := getattr(combination, a)) is not None}
     if combination.models is not None:
         given["models"] = [grid.model(name).name for name in combination.models]
     return given
@@ -161,7 +161,8 @@ def _refused(cell: Cell) -> str | None:
     if removed < 1:
         return f"{ratio} removes none of the {layers} layers of {cell.model.name}; raise it to {1 / layers:.3g} or more"
     if removed >= layers:
-        return f"{ratio} removes all {layers} layers of {cell.model.name} and leaves none; lower it to {1 - 1 / layers:.3g} or less"
+        most = f"{1 - 1 / layers:.3g}"
+        return f"{ratio} removes all {layers} layers of {cell.model.name} and leaves none; lower it to {most} or less"
     if removed > free:
         return (
             f"{ratio} removes {removed} of {layers} layers of {cell.model.name}, but {method} protects {protected} "
@@ -174,6 +175,6 @@ def _merged(twin: Cell, cell: Cell) -> str:
     if twin.model.name != cell.model.name:
         return f"models {twin.model.name} and {cell.model.name} have the same content: their equal cells are one"
     return (
-        f"{cell.model.name}: ratios {twin.ratio:g} and {cell.ratio:g} both remove {cell.removed} of {cell.model.layers} layers: "
-        f"their equal cells are one, under {twin.ratio:g}"
+        f"{cell.model.name}: ratios {twin.ratio:g} and {cell.ratio:g} both remove {cell.removed} of {cell.model.layers} "
+        f"layers: their equal cells are one, under {twin.ratio:g}"
     )

@@ -1,4 +1,4 @@
-"""What a grid must know of a model before anything starts: its layers and the name of its content. Reads no weights into memory.
+"""What a grid must know of a model before anything starts: its layers and the name of its content. Loads no weights.
 
 A local folder is named by the hash of its files, a hub model by its commit.
 """
@@ -86,8 +86,8 @@ def _hub_commit(entry: ModelEntry) -> str:
     if entry.revision and _COMMIT.fullmatch(entry.revision):
         return entry.revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.utils import HTTPError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]  # of its HTTP library
 
     about = f"model {entry.source!r} (revision {entry.revision or 'main'})"
     try:
@@ -96,7 +96,7 @@ def _hub_commit(entry: ModelEntry) -> str:
         raise InvalidInputError(f"{about} is gated; accept its terms on the hub and set HF_TOKEN") from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise InvalidInputError(f"{about} is neither a local folder nor on the hub; check the name and HF_TOKEN") from None
-    except (OSError, HTTPError, HfHubHTTPError) as error:
+    except (OSError, HttpError) as error:
         commit = _cached_commit(entry)
         if commit is None:
             raise InvalidInputError(

@@ -7,12 +7,11 @@ from typing import Any
 
 from orchestrator.cells import Cell, ModelInfo, Study, content_key, text_id
 from orchestrator.expand import Expansion, Refusal, expand
-from orchestrator.fingerprints import files_fingerprint
 from orchestrator.grid import Grid
 from orchestrator.modelinfo import model_info, planned_info
 from orchestrator.stages import dense_spec
 from trsp.config import BenchmarkSettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError, unknown_name
+from trsp.errors import CalibrationTooShortError, InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -144,15 +143,10 @@ def _text_fingerprint(text: TextSource, tokens: int, unit: str) -> str:
 
 
 def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:
-    """Of the tasks' files where a folder stands in for the hub."""
-    if benchmarks is None or benchmarks.data is None:
+    """After the check that lm-eval knows the tasks, and the folder that stands in for the hub holds them."""
+    from trsp.benchmarks import benchmark_fingerprint, check_tasks
+
+    if benchmarks is None:
         return "hub"
-    root = Path(benchmarks.data)
-    if not root.is_dir():
-        raise InvalidInputError(f"evaluation.benchmarks.data: there is no folder {root}; give one with TASK/validation.jsonl")
-    folders = {folder.name for folder in root.iterdir() if folder.is_dir()}
-    for task in benchmarks.tasks:
-        if task not in folders:
-            raise InvalidInputError(f"evaluation.benchmarks.data: {root}: {unknown_name('task', task, folders)}")
-    files = [file for task in benchmarks.tasks for file in (root / task).rglob("*.jsonl")]
-    return f"sha256:{files_fingerprint(root, files)}"
+    check_tasks(benchmarks)
+    return benchmark_fingerprint(benchmarks)
