@@ -135,10 +135,12 @@ def _dataset_commit(dataset: str, revision: str) -> str:
     if _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
 
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]  # of the HTTP library in use: the hub is away
     try:
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
-    except OSError:  # offline, or a dataset that the hub does not show us: loading it will say so
+    except (OSError, http_error):
         commit = None
     cached = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / revision
     if commit is None and cached.is_file():

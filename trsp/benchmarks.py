@@ -1,0 +1,115 @@
+"""Where lm-eval's tasks come from: the hub, or a folder of JSON lines that stands in for it. Knows no torch, no model.
+
+A task has one name and two sources. From DATA/TASK/{train,validation,test}.jsonl we write lm-eval task files that include
+lm-eval's own (prompt, choices, metrics) and override only where the rows are. What lm-eval scores is the test split if the
+folder has one, else the validation split. Nothing here imports lm_eval: its task files are found by name.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from trsp.config import BenchmarkSettings
+from trsp.errors import InvalidInputError
+
+_NAME = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
+_NO_TASKS = frozenset({"__pycache__", ".ipynb_checkpoints"})
+_SPLITS = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
+
+
+def check_tasks(settings: BenchmarkSettings) -> None:
+    """InvalidInputError unless lm-eval knows every task and, where ``data`` is given, its folder holds a split to score."""
+    for task in settings.tasks:
+        task_file(task)
+        if settings.data is not None:
+            _splits(Path(settings.data), task)
+
+
+def benchmark_fingerprint(settings: BenchmarkSettings) -> str:
+    """``hub``, or sha256 over the rows of the tasks in the data folder."""
+    if settings.data is None:
+        return "hub"
+    digest = hashlib.sha256()
+    for task in sorted(settings.tasks):
+        for split, path in _splits(Path(settings.data), task).items():
+            digest.update(f"{task}/{split}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def write_task_overrides(data: str | Path, tasks: Iterable[str], folder: str | Path) -> Path:
+    """Writes ``folder/TASK.yaml`` for each task and returns ``folder``: what ``lm_eval --include_path`` takes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        splits = _splits(Path(data), task)
+        override = {
+            "include": str(task_file(task)),
+            "task": task,
+            "dataset_path": "json",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": {split: str(path.resolve()) for split, path in splits.items()}},
+            **{setting: split if split in splits else None for setting, split in _SPLITS.items()},
+        }
+        (folder / f"{task}.yaml").write_text(yaml.safe_dump(override, sort_keys=False))
+    return folder
+
+
+@cache
+def task_file(task: str) -> Path:
+    """lm-eval's own YAML of a task or group. InvalidInputError, with near names, when it knows none of that name."""
+    known: set[str] = set()
+    for path in _likely_first(_task_files(), task):
+        names = {name.decode() for name in _NAME.findall(Path(path).read_bytes())}
+        if task in names:
+            return Path(path)
+        known |= names
+    near = get_close_matches(task, known, n=3)
+    raise InvalidInputError(
+        f"unknown benchmark task {task!r}: lm-eval has {len(known)}, the nearest are {', '.join(near) or 'none'}; "
+        "`lm_eval ls tasks` lists them"
+    )
+
+
+def _task_files() -> list[str]:
+    """In lm-eval's own order: where two files claim one name, the first wins."""
+    package = find_spec("lm_eval")
+    assert package is not None, "lm-eval is a dependency of this package"
+    assert package.origin is not None, "lm-eval is a package with files"
+    return sorted(_yaml_files(Path(package.origin).parent / "tasks"))
+
+
+def _yaml_files(folder: str | Path) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            if entry.name not in _NO_TASKS:
+                yield from _yaml_files(entry.path)
+        elif entry.name.endswith(".yaml"):
+            yield entry.path
+
+
+def _likely_first(paths: list[str], task: str) -> list[str]:
+    """A task mostly lives under its first word (arc_easy: arc/): saves reading 14 000 files for a name that exists."""
+    word = task.split("_")[0]
+    return sorted(paths, key=lambda path: word not in path)
+
+
+def _splits(data: Path, task: str) -> dict[str, Path]:
+    """Split name -> its file, for every .jsonl of DATA/TASK."""
+    folder = data / task
+    if not folder.is_dir():
+        there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+        raise InvalidInputError(
+            f"benchmark {task!r}: there is no folder {folder}; the data folder holds {', '.join(there) or 'no tasks'}; "
+            "add TASK/validation.jsonl or leave out benchmarks.data to read the hub"
+        )
+    splits = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    if not splits.keys() & {"validation", "test"}:
+        raise InvalidInputError(f"benchmark {task!r}: {folder} holds neither validation.jsonl nor test.jsonl to score")
+    return splits

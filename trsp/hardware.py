@@ -1,0 +1,30 @@
+"""A label for the hardware that speed was measured on. Asks the kernel and knows no torch: the driver reads it too."""
+
+import os
+import platform
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
+_CPU = Path("/proc/cpuinfo")
+
+
+def hardware_name(threads: int | None = None) -> str:
+    """``NVIDIA H100 80GB HBM3``, or ``AMD EPYC 7B13, 2 threads`` where this process may use no GPU.
+
+    ``threads``: how many the work is given; default: what this process may use.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (gpu := _first(_GPUS.glob("*/information"), "Model")):
+        return gpu
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    cpu = _first([_CPU], "model name") or platform.machine()
+    return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _first(paths: Iterable[Path], key: str) -> str | None:
+    """The value of the first ``key: value`` line of the first file that has one."""
+    for path in sorted(paths):
+        if path.is_file() and (found := re.search(rf"^{key}\s*:\s*(.+?)\s*$", path.read_text(), re.MULTILINE)):
+            return found[1]
+    return None
