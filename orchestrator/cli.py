@@ -1,0 +1,167 @@
+"""The command line: ``trsp run | plan | best | status | schema``. Parses and prints; what is heavy is imported when asked for.
+
+Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing meets the budget.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from orchestrator.budget import Choice, choose, pareto_front
+from orchestrator.grid import Budget, Grid, json_schema, load_grid
+from orchestrator.gridfile import explain
+from orchestrator.tables import console, load_snippet, print_choice, print_plan, print_status
+from orchestrator.views import CellView, GridView
+from trsp.errors import InvalidInputError, TrspError
+
+BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Structured pruning of language models by grids: what is wanted in, the best checkpoint under a budget out.",
+)
+GridFile = Annotated[Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def run(
+    file: GridFile,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")] = None,
+) -> None:
+    """Make every result of a grid exist; what the store already has is not done again."""
+    from orchestrator.controller import run_grid
+
+    raise typer.Exit(run_grid(file, address=address))
+
+
+@app.command()
+def plan(file: GridFile, as_json: AsJson = False) -> None:
+    """Show what a grid would run: cells, stages after sharing, refusals. Needs no cluster and no network."""
+    from orchestrator.plan import make_plan
+    from orchestrator.resolve import resolve_offline
+
+    made = make_plan(resolve_offline(load_grid(file)))
+    if as_json:
+        print(json.dumps(made.as_dict(), indent=2))
+    else:
+        print_plan(made, str(file), console())
+    raise typer.Exit(BAD_INPUT if made.refusals else 0)
+
+
+@app.command()
+def best(
+    file: GridFile,
+    max_params: Annotated[str | None, typer.Option(help="For example 110M.")] = None,
+    max_bytes: Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Prompt latency on the measured hardware.")] = None,
+    max_kv_bytes_per_token: Annotated[str | None, typer.Option(help="Keys and values of one token, for example 9kB.")] = None,
+    metric: Annotated[str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which checkpoint is best under a budget (without limits: under each budget of the file), and how to load it."""
+    grid = load_grid(file)
+    limits = {
+        "max_params": max_params,
+        "max_bytes": max_bytes,
+        "max_latency_ms": max_latency_ms,
+        "max_kv_bytes_per_token": max_kv_bytes_per_token,
+        "metric": metric,
+    }
+    asked = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
+    view = _look(grid)
+    choices = [choose(view.cells, budget, grid.metric(budget)) for budget in asked]
+    if as_json:
+        print(json.dumps([_choice_dict(choice, view.cells) for choice in choices], indent=2))
+    else:
+        for choice in choices:
+            print_choice(choice, view.cells, console())
+    raise typer.Exit(0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET)
+
+
+@app.command()
+def status(file: GridFile) -> None:
+    """Show every cell of a grid as the store knows it now. Starts nothing."""
+    grid = load_grid(file)
+    perplexities = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity]
+    print_status(_look(grid), [*perplexities, *(["accuracy"] if grid.evaluation.benchmarks else [])], console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of grid files, for editors."""
+    print(json.dumps(json_schema(), indent=2))
+
+
+def _look(grid: Grid) -> GridView:
+    from orchestrator.controller import look_at
+
+    return look_at(grid)
+
+
+def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
+    """The one on the command line; without any limit the file's, by the metric asked for; without those, no limit at all."""
+    if not limits.keys() - {"metric"} and grid.budgets:
+        return tuple(budget.model_copy(update=limits) for budget in grid.budgets)
+    try:
+        budget = Budget.model_validate(limits)
+        Grid.model_validate({**dict(grid), "budgets": (budget,)})
+    except ValidationError as error:
+        raise InvalidInputError(explain(error, "budget")) from None
+    return (budget,)
+
+
+def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
+    x = next(iter(choice.budget.limits), "params")
+    comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
+    return {
+        "budget": choice.budget.alias,
+        "limits": choice.budget.limits,
+        "metric": choice.metric,
+        "best": _cell_dict(choice.best),
+        "runner_up": _cell_dict(choice.runner_up),
+        "comparison": comparison,
+        "nearest": _cell_dict(choice.nearest),
+        "overshoot": choice.overshoot,
+        "pareto_front": [_cell_dict(cell) for cell in pareto_front(cells, x, choice.metric)],
+        "load": "\n".join(load_snippet(choice.best)),
+    }
+
+
+def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
+    if view is None:
+        return None
+    return {
+        "key": view.cell.key,
+        "name": view.cell.name,
+        "removed_layers": sorted(view.layers) if view.layers is not None else None,
+        "checkpoint": view.checkpoint_uri,
+        "metrics": view.metrics(),
+    }
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """``FILE ...`` means ``run FILE ...``: what an executable grid file's first line comes to."""
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    first = arguments[0] if arguments else ""
+    names_file = (
+        first not in known and not first.startswith("-") and (Path(first).suffix in (".yaml", ".yml") or Path(first).is_file())
+    )
+    return ["run", *arguments] if names_file else arguments
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and exits. An error that a user can cure is printed without a traceback."""
+    try:
+        app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
+    except TrspError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(BAD_INPUT)

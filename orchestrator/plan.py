@@ -1,0 +1,122 @@
+"""What a grid would run: cells, stages after sharing against naive, refusals. Needs no cluster, network, store or torch."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.cells import Cell, Study
+from orchestrator.resolve import Resolved
+from orchestrator.stages import Kind, StageSpec, cell_stages, dense_spec, measure_spec, rank_spec
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """Stages of one kind: one a cell (``naive``), and once what cells share is done once (``at_most``: before anything
+    is ranked nobody knows which cells will choose the same layers; all that do will share more)."""
+
+    kind: str
+    naive: int
+    at_most: int
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """Cells of one model; ``layers`` is None for a model of which nothing is known here."""
+
+    name: str
+    layers: int | None
+    cells: int
+    removed: tuple[int, ...] = ()  # the numbers of layers that cells remove
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    models: tuple[ModelCount, ...]
+    stages: tuple[StageCount, ...]
+    rounds: StageCount  # of ranking: one layer removed each
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        return sum(model.cells for model in self.models)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "cells": self.cells}
+
+
+def make_plan(resolved: Resolved) -> Plan:
+    """Counts only: the same grid gives the same plan on every machine that knows the same models."""
+    expansion = resolved.expansion
+    return Plan(
+        name=resolved.grid.name,
+        models=tuple(_models(resolved)),
+        stages=_stages(resolved),
+        rounds=_rounds(resolved),
+        refusals=tuple(refusal.reason for refusal in expansion.refusals),
+        warnings=(*expansion.notes, *_warnings(resolved)),
+    )
+
+
+def _models(resolved: Resolved) -> Iterator[ModelCount]:
+    unresolved = resolved.expansion.unresolved
+    for entry in resolved.grid.models:
+        info = resolved.models.get(entry.name)
+        cells = [cell for cell in resolved.cells if cell.model.name == entry.name]
+        removed = tuple(sorted({cell.removed for cell in cells}))
+        yield ModelCount(entry.name, info.layers if info else None, len(cells) or unresolved.get(entry.name, 0), removed)
+
+
+def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
+    naive: Counter[Kind] = Counter()
+    shared: dict[Kind, set[str]] = {kind: set() for kind in Kind}
+    for cell in resolved.cells:
+        for stage in _stages_of(cell, resolved.study):
+            naive[stage.kind] += 1
+            shared[stage.kind].add(_sharing_key(cell, stage))
+    for model in resolved.models.values():
+        for reference in (dense_spec(model, resolved.study), measure_spec(model, resolved.study, ())):
+            if reference is not None:
+                naive[reference.kind] += 1
+                shared[reference.kind].add(reference.key)
+    return tuple(StageCount(kind.value, naive[kind], len(shared[kind])) for kind in Kind)
+
+
+def _stages_of(cell: Cell, study: Study) -> Iterator[StageSpec]:
+    """The cell's stages for a made-up choice of layers that no other ranking makes."""
+    rank = rank_spec(cell, study)
+    yield rank
+    first = int(rank.key.rpartition("-")[2], 16) + cell.model.layers
+    yield from cell_stages(cell, study, range(first, first + cell.removed))
+
+
+def _sharing_key(cell: Cell, stage: StageSpec) -> str:
+    """Speed is shared by shape; where layers are of several types, the choice decides the shape, and each may be its own."""
+    if stage.kind is Kind.MEASURE and len(set(cell.model.layer_types)) > 1:
+        return f"{stage.key} {stage.reads}"
+    return stage.key
+
+
+def _rounds(resolved: Resolved) -> StageCount:
+    deepest: dict[str, int] = {}
+    for cell in resolved.cells:
+        key = rank_spec(cell, resolved.study).key
+        deepest[key] = max(deepest.get(key, 0), cell.removed)
+    return StageCount("rank rounds", sum(cell.removed for cell in resolved.cells), sum(deepest.values()))
+
+
+def _warnings(resolved: Resolved) -> Iterator[str]:
+    grid = resolved.grid
+    for name, cells in resolved.expansion.unresolved.items():
+        if not any(refusal.model == name for refusal in resolved.expansion.refusals):
+            yield f"{name} is not on this machine: its {cells} combinations are counted, their stages are not; give it 'layers'"
+    if not grid.evaluation.perplexity and grid.evaluation.benchmarks is None:
+        yield "evaluation names no text and no benchmark: no cell can be compared with another"
+    trained = {grid.calibration.text.path or grid.calibration.text.dataset}
+    for perplexity in grid.evaluation.perplexity:
+        text = perplexity.text
+        same_split = text.dataset is None or text.split == grid.calibration.text.split
+        if (text.path or text.dataset) in trained and same_split:
+            yield f"perplexity/{text.name} is measured on the calibration text: it says nothing of unseen text"
