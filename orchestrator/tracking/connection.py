@@ -1,0 +1,104 @@
+"""Reaching an MLflow tracking server or database, with patience that is chosen here. Imports mlflow."""
+
+import contextlib
+import logging
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from orchestrator.tracking.redact import redact
+from trsp.errors import TrackingError
+
+CHECK_TIMEOUT_S = 5
+WRITE_TIMEOUT_S = 20
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+CURE = "start the server, or correct tracking.uri in the grid file (sqlite:///FILE needs no server)"
+
+# What a tracking server that is away, full, locked or broken raises through the client.
+FAILURES = (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError, TimeoutError)
+
+for noisy in ("mlflow", "alembic"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def check(uri: str) -> None:
+    """Raises TrackingError within seconds when ``uri`` cannot be used; initialises a fresh database.
+
+    One process must do that once before any other opens the database: several that open a new one together all fail.
+    """
+    connect(uri)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client that has had an answer."""
+    try:
+        _probe(uri)
+        with patience(CHECK_TIMEOUT_S, retries=0):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+    except FAILURES as error:
+        raise TrackingError(f"no MLflow at {redact(uri)} ({one_line(error)}); {CURE}") from None
+    return client
+
+
+@contextlib.contextmanager
+def patience(timeout_s: int, retries: int) -> Iterator[None]:
+    """How long MLflow's HTTP client waits for an answer, which it reads from the environment at every call."""
+    chosen = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def artifact_root(uri: str) -> str | None:
+    """Beside a local database; None where a server or the database's owner decides."""
+    path = sqlite_path(uri)
+    return (path.parent / "artifacts").as_uri() if path else None
+
+
+def sqlite_path(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    if not parts.scheme.startswith("sqlite"):
+        return None
+    return Path(parts.path.removeprefix("/")).absolute()
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, without credentials, short enough for a log."""
+    lines = str(error).strip().splitlines()
+    return redact(lines[0] if lines else type(error).__name__)[:300]
+
+
+def _probe(uri: str) -> None:
+    """Fails fast where MLflow's own client would retry for minutes: databases."""
+    if path := sqlite_path(uri):
+        _probe_sqlite(path)
+        return
+    parts = urlsplit(uri)
+    port = DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if port and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or port), timeout=CHECK_TIMEOUT_S).close()
+
+
+def _probe_sqlite(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path, timeout=CHECK_TIMEOUT_S, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")  # takes the write lock: proves that we may write
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from None

@@ -1,0 +1,116 @@
+"""Pruned checkpoints in MLflow: a LoggedModel and a registered version each. Imports mlflow; writes no weights.
+
+The weights stay in the job's store: MLflow holds their address, settings and scores.
+"""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models.utils import get_external_mlflow_model_spec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
+
+from orchestrator.tracking import notes
+from orchestrator.tracking.states import ModelState, RunState
+
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+
+
+def registered_name(model: str) -> str:
+    """``org/Model-1.5:b`` -> ``org-Model-1-5-b``: what MLflow takes as a model's name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-") or "model"
+
+
+def logged_name(cell_name: str) -> str:
+    """A LoggedModel's name may not contain . / : % and quotes: ``r=0.1`` -> ``r=0_1``."""
+    return re.sub(r"[./:%\"']", "_", cell_name)
+
+
+@dataclass(frozen=True)
+class Registered:
+    model_id: str
+    version: str
+
+
+class ModelWriter:
+    """Each checkpoint is written once; ``write`` of one that is there finds it."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self._known: dict[tuple[str, str], Registered] = {}
+
+    def write(self, run_id: str, state: RunState) -> Registered:
+        model = state.model
+        assert model is not None
+        if (run_id, model.content) not in self._known:
+            logged = self._logged_model(run_id, model, state)
+            version = self._version(run_id, model, logged)
+            self._known[run_id, model.content] = Registered(logged.model_id, version.version)
+        return self._known[run_id, model.content]
+
+    def _logged_model(self, run_id: str, model: ModelState, state: RunState) -> LoggedModel:
+        found = self._client.search_logged_models([self._experiment_id], f"source_run_id = '{run_id}'")
+        for logged in found:
+            if logged.tags.get("trsp.content") == model.content and logged.status == "READY":
+                break
+        else:
+            logged = self._create(run_id, model, state)
+        outputs = self._client.get_run(run_id).outputs
+        if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        return logged
+
+    def _create(self, run_id: str, model: ModelState, state: RunState) -> LoggedModel:
+        """What ``mlflow.create_external_model`` does, without its global tracking URI."""
+        tags = {
+            "trsp.cell": model.cell,
+            "trsp.content": model.content,
+            "trsp.checkpoint": model.uri,
+            MLFLOW_MODEL_IS_EXTERNAL: "true",
+        }
+        logged = self._client.create_logged_model(
+            self._experiment_id, logged_name(model.name), run_id, tags, dict(state.params), "pruned checkpoint"
+        )
+        with tempfile.TemporaryDirectory(prefix="trsp-mlflow-") as folder:
+            get_external_mlflow_model_spec(logged).save(str(Path(folder) / "MLmodel"))
+            self._client.log_model_artifacts(logged.model_id, folder)
+        return self._client.finalize_logged_model(logged.model_id, "READY")
+
+    def _version(self, run_id: str, model: ModelState, logged: LoggedModel) -> ModelVersion:
+        name = self._registered_model(model.source_model)
+        for version in versions(self._client, name, model.cell):
+            if version.tags.get("trsp.content") == model.content:
+                return version
+        tags = {"trsp.cell": model.cell, "trsp.content": model.content, "trsp.checkpoint": model.uri, "trsp.name": model.name}
+        return self._client.create_model_version(
+            name, self._source(model.uri, logged), run_id, tags, description=model.note, model_id=logged.model_id
+        )
+
+    def _source(self, uri: str, logged: LoggedModel) -> str:
+        """The checkpoint itself; a tracking server refuses folders of a machine that is not its own, so there the model."""
+        server = urlsplit(self._client.tracking_uri).scheme in ("http", "https")
+        local = urlsplit(uri).scheme in ("", "file")
+        return f"models:/{logged.model_id}" if server and local else uri
+
+    def _registered_model(self, source_model: str) -> str:
+        name = registered_name(source_model)
+        note = f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
+        try:
+            self._client.create_registered_model(name, {"trsp.model": source_model}, note)
+        except MlflowException as error:
+            if error.error_code != EXISTS:
+                raise
+        return name
+
+
+def versions(client: MlflowClient, name: str, cell_key: str) -> list[ModelVersion]:
+    """Versions of a registered model made for a cell, newest first."""
+    found = client.search_model_versions(f"name = '{name}' AND tags.`trsp.cell` = '{cell_key}'", max_results=1000)
+    return sorted(found, key=lambda version: int(version.version), reverse=True)

@@ -1,0 +1,64 @@
+"""Tables of a grid as MLflow's artifact viewer shows them. Pure: views in, columns and rows out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.tracking.rounding import rounded
+from orchestrator.views import CellView, DenseView, GridView, RankView
+
+GATE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: tuple[str, ...]
+    rows: tuple[Sequence[object], ...]
+
+    def write(self, path: Path) -> None:
+        """pandas' ``split`` layout, which MLflow shows as a table and ``MlflowClient.load_table`` reads."""
+        path.write_text(json.dumps({"columns": self.columns, "data": self.rows}), encoding="utf-8")
+
+
+def gate_table(rank: RankView) -> Table:
+    """Every gate at every step; ``step`` counts from 1 within its round."""
+    rows = [
+        (round_.round, step, layer, round(gate, GATE_DECIMALS))
+        for round_ in rank.rounds
+        for step, gates in enumerate(round_.gate_steps, start=1)
+        for layer, gate in zip(round_.gate_layers, gates, strict=True)
+    ]
+    return Table(("round", "step", "layer", "gate"), tuple(rows))
+
+
+def score_table(rank: RankView) -> Table:
+    """What every choice was made by, lowest first; ``removed`` marks the choice."""
+    rows = [
+        (round_.round, layer, score, "removed" if layer == round_.layer else "")
+        for round_ in rank.rounds
+        for layer, score in sorted(round_.scores.items(), key=lambda item: item[1])
+    ]
+    return Table(("round", "layer", "score", "choice"), tuple(rows))
+
+
+def evaluation_table(cell: CellView, dense: DenseView | None) -> Table:
+    """Scores beside the dense model's, with standard errors."""
+    scores = cell.evaluation.scores if cell.evaluation else {}
+    reference = dense.evaluation.scores if dense and dense.evaluation else {}
+    rows = [
+        (name, score.value, score.stderr, reference[name].value if name in reference else None)
+        for name, score in scores.items()
+    ]
+    return Table(("metric", "value", "standard error", "dense"), tuple(rows))
+
+
+def cells_table(view: GridView) -> Table:
+    """One row a cell: where it stands and every number known of it."""
+    metrics = [{name: rounded(value) for name, value in cell.metrics().items()} for cell in view.cells]
+    names = tuple(dict.fromkeys(name for found in metrics for name in found))
+    rows = [
+        (cell.cell.name, cell.status.value, *(found.get(name) for name in names), cell.reason)
+        for cell, found in zip(view.cells, metrics, strict=True)
+    ]
+    return Table(("cell", "status", *names, "reason"), tuple(rows))
