@@ -120,4 +120,4 @@ def method_name(settings: Any) -> str:
     given = settings.model_dump()
     differing = [f"{k}={v}" for k, v in given.items() if v != base.model_dump()[k]]
     inside = ([preset] if preset != "default" else []) + differing
-    return settings.name + (f"({','.join(inside)})" if inside else "")
+    return f"{settings.name}({','.join(inside)})" if inside else str(settings.name)

@@ -37,7 +37,7 @@ def run(
     address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")] = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
-    from orchestrator.controller import run_grid
+    from orchestrator.run import run_grid
 
     raise typer.Exit(run_grid(file, address=address))
 
@@ -101,7 +101,7 @@ def schema() -> None:
 
 
 def _look(grid: Grid) -> GridView:
-    from orchestrator.controller import look_at
+    from orchestrator.run import look_at
 
     return look_at(grid)
 

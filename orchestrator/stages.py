@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 # Raised by hand whenever the code of a stage changes what it would compute from the same inputs.
-VERSIONS: Mapping[Kind, int] = {kind: 1 for kind in Kind}
+VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
 
 
 @dataclass(frozen=True)

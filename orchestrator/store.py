@@ -3,6 +3,7 @@
 The only file that knows paths and ``pyarrow.fs``. Everything is written whole or not at all; ``result.json`` comes last
 and means done. It knows nothing of grids, cells or MLflow.
 
+    ROOT/grids/KEY.json                       the hardware a grid ran on
     ROOT/stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
                          rounds/000.json      RANK only: one removed layer each, published while the ranking runs
                          files-ATTEMPT/       artifacts: weights, checkpoint
@@ -141,8 +142,14 @@ class Store:
     def _stage(self, key: str) -> str:
         return f"{self._root}/stages/{kind_of(key)}/{key}"
 
+    def stage_uri(self, key: str) -> str:
+        """Where everything about a stage lies, for people."""
+        return f"{self._scheme}{self._stage(key)}"
+
     def done(self, key: str) -> bool:
-        return self._exists(f"{self._stage(key)}/result.json")
+        """Whether the result is there, and its artifacts, if it has any, have not been dropped."""
+        stored = self._read_json(f"{self._stage(key)}/result.json")
+        return bool(stored) and not stored.get("dropped", False)
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The stage's record, as its module wrote it; None while there is none."""
@@ -214,7 +221,7 @@ class Store:
         """Forget a stage's artifacts but keep its record; it counts as not done for whoever still needs the files."""
         stored = self._read_json(f"{self._stage(key)}/result.json")
         if stored and stored.get("files"):
-            self._write_json(f"{self._stage(key)}/result.json", {**stored, "files": None})
+            self._write_json(f"{self._stage(key)}/result.json", {**stored, "files": None, "dropped": True})
             self._fs.delete_dir(f"{self._stage(key)}/{stored['files']}")
 
     def remove_orphans(self, key: str) -> None:
@@ -223,6 +230,16 @@ class Store:
         for name in self._names(self._stage(key)):
             if name.startswith("files-") and name != stored.get("files"):
                 self._fs.delete_dir(f"{self._stage(key)}/{name}")
+
+    # --- grids ------------------------------------------------------------------------------------------------------
+
+    def save_grid(self, key: str, facts: Mapping[str, Any]) -> None:
+        """What only a running cluster knows of a grid (its hardware), for those who read the results without one."""
+        self._write_json(f"{self._root}/grids/{key}.json", facts)
+
+    def grid(self, key: str) -> dict[str, Any]:
+        """What ``save_grid`` wrote; empty for a grid that never ran."""
+        return self._read_json(f"{self._root}/grids/{key}.json") or {}
 
     # --- rankings, round by round -----------------------------------------------------------------------------------
 

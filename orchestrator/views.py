@@ -111,3 +111,9 @@ class GridView:
     settings: Mapping[str, object] = field(default_factory=dict)  # the resolved grid file
     status: Status = Status.RUNNING
     reason: str = ""
+
+    @property
+    def parts(self) -> tuple["DenseView | CellView", ...]:
+        """Everything that can be done or fail: the references, then the cells."""
+        parts: list[DenseView | CellView] = [*self.dense, *self.cells]
+        return tuple(parts)

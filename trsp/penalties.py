@@ -26,7 +26,7 @@ def gate_l1(gates: Tensor, strength: float) -> Tensor:
 
 def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
     """Frobenius norm of each sequence's [T, D] difference, mean over B; relative: divided by the norm of the input."""
-    norms_B = torch.linalg.vector_norm(y_BTD - x_BTD, dim=(1, 2), dtype=torch.float32)
+    norms_B: Tensor = torch.linalg.vector_norm(y_BTD - x_BTD, dim=(1, 2), dtype=torch.float32)
     if relative:
         norms_B = norms_B / torch.linalg.vector_norm(x_BTD.detach(), dim=(1, 2), dtype=torch.float32)
     return norms_B.mean()

@@ -4,11 +4,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trsp.decoders import decoder_layers, layer_input, set_decoder_layers
 from trsp.families import check_layers, pruned_config
+
+_PROOF_STEPS = 8  # rounding steps of the largest logit that two orders of the same sums may differ by
 
 
 def _identity(*args: Any, **kwargs: Any) -> Tensor:
@@ -52,6 +55,32 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
         _renumber(layer, position)
     set_decoder_layers(model, kept)
     _apply_config(model, config)
+
+
+def remove_layers_verified(model: PreTrainedModel, layers: Collection[int], tokens: int = 32) -> None:
+    """``remove_layers`` on a model in eval mode, and the proof: on random tokens the logits are those with ``layers`` bypassed.
+
+    Costs two forward passes over ``tokens`` tokens. AssertionError when they differ, which is a bug of ours (or of the family's
+    entry in the table), never the user's.
+    """
+    assert not model.training, "dropout would make any two passes differ"
+    vocabulary = model.get_input_embeddings().num_embeddings
+    tokens_BT = torch.randint(vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0)).to(model.device)
+    with torch.no_grad():
+        with bypassed(model, layers):
+            wanted_BTV = model(tokens_BT, use_cache=False).logits
+        remove_layers(model, layers)
+        logits_BTV = model(tokens_BT, use_cache=False).logits
+    scale = wanted_BTV.abs().max().item()
+    tolerance = _PROOF_STEPS * torch.finfo(wanted_BTV.dtype).eps * scale
+    torch.testing.assert_close(
+        logits_BTV,
+        wanted_BTV,
+        rtol=0,
+        atol=tolerance,
+        equal_nan=True,
+        msg=lambda text: f"deletion differs from bypassing {sorted(layers)}: {text}",
+    )
 
 
 def _renumber(layer: nn.Module, position: int) -> None:

@@ -1,0 +1,111 @@
+"""Stages as Ray tasks, each in a fresh process so that its memory is given back. The only file that imports ray."""
+
+import contextlib
+import os
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from orchestrator.grid import Resources
+from orchestrator.launcher import Finished
+from orchestrator.run_stage import StageTask, run_task
+from orchestrator.stages import Kind
+from orchestrator.store import Failure
+from trsp.hardware import hardware_name
+
+LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
+
+
+class RayLauncher:
+    """Runs stages on the cluster of ``address``, on the one we are a job of, or on a local one of its own.
+
+    A stage takes ``cpus_per_stage`` CPUs and, where the cluster has any, GPUs. Without GPUs a measurement takes a whole
+    node, for its figures would be those of its neighbours.
+    """
+
+    def __init__(self, resources: Resources, address: str | None = None) -> None:
+        self._owns_cluster = not ray.is_initialized()
+        if self._owns_cluster:
+            _connect(address)
+        self._cpus = resources.cpus_per_stage
+        gpus = resources.gpus_per_stage
+        self._gpus = (1 if ray.cluster_resources().get("GPU") else 0) if gpus == "auto" else gpus
+        self.measures_alone = self._gpus == 0
+        self._running: dict[str, Any] = {}
+        self._stage = ray.remote(run_task).options(max_calls=1, max_retries=0)
+
+    def hardware(self) -> str:
+        """What speed is measured on, as part of its key: the accelerator of the cluster, or the CPU of this machine."""
+        kinds = sorted(name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:"))
+        if self._gpus and kinds:
+            return " ".join(kinds)
+        return hardware_name(_node_cpus())
+
+    def slots(self) -> int:
+        total = ray.cluster_resources()
+        fitting = int(total.get("CPU", 0) // self._cpus)
+        return min(fitting, int(total.get("GPU", 0) // self._gpus)) if self._gpus else fitting
+
+    def start(self, task: StageTask) -> None:
+        whole_node = task.spec.kind is Kind.MEASURE and self.measures_alone
+        stage = self._stage.options(
+            num_cpus=_node_cpus() if whole_node else self._cpus, num_gpus=self._gpus, name=task.spec.key
+        )
+        self._running[task.spec.key] = stage.remote(task)
+
+    def poll(self, wait_s: float) -> tuple[Finished, ...]:
+        if not self._running:
+            time.sleep(wait_s)
+            return ()
+        ended, _ = ray.wait(list(self._running.values()), num_returns=1, timeout=wait_s)
+        if ended:
+            ended, _ = ray.wait(list(self._running.values()), num_returns=len(self._running), timeout=0)
+        keys = [key for key, reference in self._running.items() if reference in ended]
+        return tuple(Finished(key, _outcome(self._running.pop(key))) for key in keys)
+
+    def cancel(self, key: str) -> None:
+        ray.cancel(self._running[key], force=True)
+
+    def stop(self) -> None:
+        for reference in self._running.values():
+            with contextlib.suppress(RayError):
+                ray.cancel(reference, force=True)
+        if self._owns_cluster:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Inside a job (RAY_ADDRESS is set) join its cluster; otherwise start one that belongs to this process alone."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    if address is None and not os.environ.get("RAY_ADDRESS"):
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            runtime_env={"env_vars": _forwarded()},
+            **options,
+        )
+    else:
+        ray.init(address=address, runtime_env={"env_vars": _forwarded()}, **options)
+
+
+def _forwarded() -> dict[str, str]:
+    """Settings of the environment that a stage must see on whatever node it runs."""
+    names = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _node_cpus() -> int:
+    return int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
+
+
+def _outcome(reference: Any) -> Failure | None:
+    """What the task returned; or, if its process or node was lost, that as a failure that may be retried."""
+    try:
+        failure: Failure | None = ray.get(reference)
+        return failure
+    except RayError as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Failure(type(error).__name__, first_line, str(error)[-4000:], retryable=True, when=time.time())

@@ -1,0 +1,134 @@
+"""What a person sees of a grid: a live table on a terminal, plain lines elsewhere. Knows views only."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.tables import status_table
+from orchestrator.views import CellView, DenseView, GridView, Status
+
+MAX_ROWS = 40
+
+
+class Report(Protocol):
+    """Told every view; says what is new."""
+
+    def __enter__(self) -> "Report": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, view: GridView) -> None: ...
+
+
+def make_report(console: Console, metrics: Sequence[str]) -> Report:
+    return LiveReport(console, metrics) if console.is_terminal else LineReport(console)
+
+
+class LineReport:
+    """A line for everything that starts, ends or fails. ``clock`` in seconds."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._begun = clock()
+        self._known: dict[str, tuple[Status, str]] = {}
+        self._rounds: Counter[str] = Counter()
+        self._left = TimeLeft(clock)
+
+    def __enter__(self) -> "LineReport":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, view: GridView) -> None:
+        for rank in view.ranks:
+            if len(rank.rounds) > self._rounds[rank.key]:
+                self._rounds[rank.key] = len(rank.rounds)
+                layers = ", ".join(str(layer) for layer in rank.order)
+                self._say(f"{rank.name}: {len(rank.rounds)} of {rank.depth} layers ranked: {layers}")
+        left = self._left.text(view)
+        for part in view.parts:
+            name, now = part_name(part), (part.status, part_stage(part))
+            before = self._known.get(name)
+            self._known[name] = now
+            if now != before and (before is not None or part.status is not Status.WAITING):
+                self._tell(part, name, left)
+
+    def _tell(self, part: CellView | DenseView, name: str, left: str) -> None:
+        if part.status is Status.DONE:
+            self._say(f"{name}: done {headline(part)}{left}")
+        elif part.status is Status.RUNNING:
+            self._say(f"{name}: {part_stage(part) or 'reference scores'}")
+        elif part.status in (Status.FAILED, Status.KILLED):
+            self._say(f"{name}: {part.status} in {part_stage(part) or 'reference scores'}: {part.reason}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"[{self._clock() - self._begun:6.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveReport:
+    """One table that is redrawn in place."""
+
+    def __init__(self, console: Console, metrics: Sequence[str]) -> None:
+        self._metrics = metrics
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
+        self._left = TimeLeft(time.monotonic)
+
+    def __enter__(self) -> "LiveReport":
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def show(self, view: GridView) -> None:
+        self._live.update(Group(status_table(view, self._metrics, limit=MAX_ROWS), Text(summary(view) + self._left.text(view))))
+
+
+class TimeLeft:
+    """An estimate from the pace of cells that this driver has seen finish; silent until there are two."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+
+    def text(self, view: GridView) -> str:
+        done = sum(cell.status is Status.DONE for cell in view.cells)
+        open_ = sum(cell.status in (Status.WAITING, Status.RUNNING) for cell in view.cells)
+        if self._first is None:
+            self._first = (self._clock(), done)
+        begun, before = self._first
+        if done - before < 2 or not open_:
+            return ""
+        left_s = (self._clock() - begun) / (done - before) * open_
+        return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
+
+
+def part_name(part: CellView | DenseView) -> str:
+    return part.cell.name if isinstance(part, CellView) else f"{part.model.name} dense"
+
+
+def part_stage(part: CellView | DenseView) -> str:
+    return part.stage if isinstance(part, CellView) else ""
+
+
+def headline(part: CellView | DenseView) -> str:
+    """The first scores, short: ``wiki 31.2, c4 60.1, accuracy 0.41``."""
+    if part.evaluation is None:
+        return ""
+    scores = part.evaluation.scores
+    names = [name for name in scores if name.startswith("perplexity/")] + [n for n in ("accuracy",) if n in scores]
+    return ", ".join(f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names)
+
+
+def summary(view: GridView) -> str:
+    """``demo: 12 cells: 3 done, 2 running, 7 waiting``."""
+    counts = Counter(cell.status for cell in view.cells)
+    parts = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    return f"{view.name}: {len(view.cells)} cells: {parts}"

@@ -1,0 +1,164 @@
+"""``run_grid``: a grid file from the first check to the last line printed. ``look_at``: the same grid without running it."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from orchestrator.budget import choose
+from orchestrator.cards import cell_card
+from orchestrator.controller import Controller
+from orchestrator.grid import Grid, load_grid
+from orchestrator.launcher import Launcher
+from orchestrator.look import StoreResults, look
+from orchestrator.report import Report, make_report
+from orchestrator.resolve import Resolved, preflight, resolve
+from orchestrator.stages import Kind
+from orchestrator.store import Store
+from orchestrator.tables import console, print_choice, print_status
+from orchestrator.views import CellView, GridView, Status
+
+STEP_WAIT_S = 0.5
+EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
+
+
+def look_at(grid: Grid) -> GridView:
+    """A grid as its store knows it, without a cluster: on the hardware it last ran on."""
+    resolved = resolve(grid)
+    store = Store(grid.storage.store)
+    return look(on_hardware(resolved, store.grid(resolved.key).get("hardware", "")), StoreResults(store))
+
+
+def on_hardware(resolved: Resolved, hardware: str) -> Resolved:
+    return replace(resolved, study=replace(resolved.study, hardware=hardware))
+
+
+def run_grid(path: Path, address: str | None = None, launcher: Launcher | None = None) -> int:
+    """Make every result of the grid exist. Returns 0 when all did, 1 when a cell failed, 143 when it was stopped.
+
+    Raises TrspError for bad input, an unwritable store or an absent tracking server, before anything is started.
+    """
+    out = console()
+    grid = load_grid(path)
+    resolved = resolve(grid)
+    resolved.expansion.require(str(path))
+    preflight(grid)
+    for note in resolved.expansion.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    if launcher is None:
+        from orchestrator.ray_launcher import RayLauncher
+
+        launcher = RayLauncher(grid.resources, address)
+    hardware = launcher.hardware()
+    store = Store(grid.storage.store)
+    store.save_grid(resolved.key, {"name": grid.name, "hardware": hardware})
+    return _Run(on_hardware(resolved, hardware), store, launcher, out).to_its_end()
+
+
+class _Run:
+    """One driver's pass over a grid: the controller, and those who are told of its views."""
+
+    def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
+        from orchestrator.mlflow_tracker import MlflowTracker
+
+        self._grid = resolved.grid
+        self._store = store
+        self._launcher = launcher
+        self._out = out
+        self._controller = Controller(resolved, store, launcher)
+        tracking = self._grid.tracking
+        self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
+        self._leaderboard = self._tracker.leaderboard_url(tracking.ui_url or "http://127.0.0.1:5000", resolved.key)
+
+    def to_its_end(self) -> int:
+        self._say(f"leaderboard: {self._leaderboard}")
+        with _signals() as received:
+            view = self._drive(received)
+        self._launcher.stop()
+        self._tracker.finish(view)
+        self._conclude(view)
+        return EXIT_CODES[view.status]
+
+    def _drive(self, received: list[str]) -> GridView:
+        """Step until everything is done or failed, or a signal came."""
+        view = self._controller.view()
+        open_cells = {cell.cell.key for cell in view.cells if cell.status is not Status.DONE}
+        with make_report(self._out, _metric_names(self._grid)) as report:
+            while not received:
+                view = self._controller.step(STEP_WAIT_S)
+                self._tell(view, report)
+                open_cells = self._publish_cards(view, open_cells)
+                if view.status in (Status.DONE, Status.FAILED):
+                    return view
+            self._controller.stop(f"stopped by {received[0]}")
+            view = self._controller.view()
+            self._tell(view, report)
+        return view
+
+    def _tell(self, view: GridView, report: Report) -> None:
+        report.show(view)
+        self._tracker.project(view)
+
+    def _publish_cards(self, view: GridView, open_cells: set[str]) -> set[str]:
+        """A checkpoint's model card gets its scores when its cell is done. Returns the cells still open."""
+        done = [cell for cell in view.cells if cell.status is Status.DONE and cell.cell.key in open_cells]
+        for cell in done:
+            dense = next((d for d in view.dense if d.model.name == cell.cell.model.name), None)
+            self._store.write_file(cell.stage_keys[Kind.PRUNE], "README.md", cell_card(cell, dense).encode())
+        return open_cells - {cell.cell.key for cell in done}
+
+    def _conclude(self, view: GridView) -> None:
+        """The cells, the best under each budget with its alias, and where to look further."""
+        print_status(view, _metric_names(self._grid), self._out)
+        for budget in self._grid.budgets:
+            choice = choose(view.cells, budget, self._grid.metric(budget))
+            print_choice(choice, view.cells, self._out)
+            if choice.best is not None:
+                self._tracker.set_alias(choice.best.cell.model.name, budget.alias, choice.best.cell.key)
+        for cell in view.cells:
+            if cell.status is Status.FAILED:
+                self._say(f"failed: {cell.cell.name} in {cell.stage}: {cell.reason}{self._log_of(cell)}")
+        self._say(f"leaderboard: {self._leaderboard}")
+
+    def _log_of(self, cell: CellView) -> str:
+        key = cell.stage_keys.get(cell.stage)
+        return f"; its log is in {self._store.stage_uri(key)}" if key else ""
+
+    def _say(self, line: str) -> None:
+        self._out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _metric_names(grid: Grid) -> list[str]:
+    """What the tables show: every perplexity, and the mean accuracy where there are benchmarks."""
+    names = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity]
+    return [*names, "accuracy"] if grid.evaluation.benchmarks else names
+
+
+def job_facts() -> dict[str, str]:
+    """Where this run comes from: the Ray job's submission id, and the commit as far as it is known."""
+    facts = {"git_sha": os.environ.get("TRSP_GIT_SHA", "")}
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    facts["submission_id"] = config.get("metadata", {}).get("job_submission_id", "")
+    return {name: value for name, value in facts.items() if value}
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """Names of the stop signals received. Set after ``ray.init``, which replaces handlers of its own."""
+    received: list[str] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
