@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from orchestrator.budget import Choice, choose, pareto_front
 from orchestrator.grid import Budget, Grid, json_schema, load_grid
 from orchestrator.gridfile import explain
-from orchestrator.tables import console, load_snippet, print_choice, print_plan, print_status
+from orchestrator.tables import console, load_snippet, print_choice, print_plan
 from orchestrator.views import CellView, GridView
 from trsp.errors import InvalidInputError, TrspError
 
@@ -79,7 +79,7 @@ def best(
     view = _look(grid)
     choices = [choose(view.cells, budget, grid.metric(budget)) for budget in asked]
     if as_json:
-        print(json.dumps([_choice_dict(choice, view.cells) for choice in choices], indent=2))
+        print(json.dumps({"budgets": [_choice_dict(choice, view.cells) for choice in choices]}, indent=2))
     else:
         for choice in choices:
             print_choice(choice, view.cells, console())
@@ -89,9 +89,9 @@ def best(
 @app.command()
 def status(file: GridFile) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
-    grid = load_grid(file)
-    perplexities = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity]
-    print_status(_look(grid), [*perplexities, *(["accuracy"] if grid.evaluation.benchmarks else [])], console())
+    from orchestrator.report import cell_table
+
+    console().print(cell_table(_look(load_grid(file))))
 
 
 @app.command()
@@ -122,10 +122,10 @@ def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
     x = next(iter(choice.budget.limits), "params")
     comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
     return {
-        "budget": choice.budget.alias,
+        "name": choice.budget.alias,
         "limits": choice.budget.limits,
         "metric": choice.metric,
-        "best": _cell_dict(choice.best),
+        "choice": _cell_dict(choice.best),
         "runner_up": _cell_dict(choice.runner_up),
         "comparison": comparison,
         "nearest": _cell_dict(choice.nearest),
