@@ -29,7 +29,7 @@ def model_card(
 ) -> str:
     """Markdown with YAML front matter, as the hub reads it.
 
-    ``layers``: count of the original. ``removed_layers``: 0-based in the original, in the order of removal.
+    ``layers``: count of the original. ``removed_layers``: 0-based in the original, in any order.
     ``settings``: what made the checkpoint, by name. ``scores`` and ``dense_scores``: by metric; either may be missing.
     """
     original = source if _is_hub_id(source) else Path(source).name
@@ -39,8 +39,7 @@ def model_card(
         _front_matter(source, license_id),
         f"# {name}\n",
         f"`{original}`{at} with {len(removed_layers)} of its {layers} transformer layers removed by TRSP's toolchain.\n",
-        f"Removed layers (0-based, in the original model): **{listed}**.",
-        f"In the order of removal: {', '.join(str(layer) for layer in removed_layers) or 'none'}.\n",
+        f"Removed layers (0-based, in the original model): **{listed}**.\n",
         _table("How it was made", ("setting", "value"), [(key, str(value)) for key, value in settings.items()]),
         _table("Scores", ("metric", "this model", "original"), _score_rows(scores or {}, dense_scores or {})),
         f"## Use\n\n{_USE}",

@@ -89,10 +89,9 @@ def save_checkpoint(
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     mode = (folder / "README.md").stat().st_mode
-    weights = sorted(folder.glob("*.safetensors"))
-    for shard in weights:  # safetensors makes them readable by the owner only, useless in a shared store
+    for shard in folder.glob("*.safetensors"):  # safetensors lets only the owner read them: useless in a shared store
         shard.chmod(mode)
-    return _record(model, removed_layers, sum(shard.stat().st_size for shard in weights))
+    return checkpoint_record(model, folder, removed_layers)
 
 
 def checkpoint_record(model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]) -> CheckpointRecord:

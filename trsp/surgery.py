@@ -60,8 +60,8 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
 def remove_layers_verified(model: PreTrainedModel, layers: Collection[int], tokens: int = 32) -> None:
     """``remove_layers`` on a model in eval mode, and the proof: on random tokens the logits are those with ``layers`` bypassed.
 
-    Costs two forward passes over ``tokens`` tokens. AssertionError when they differ, which is a bug of ours (or of the family's
-    entry in the table), never the user's.
+    Costs two forward passes over ``tokens`` tokens. A difference beyond rounding raises AssertionError: the family's entry in
+    the table is wrong, or this file.
     """
     assert not model.training, "dropout would make any two passes differ"
     vocabulary = model.get_input_embeddings().num_embeddings

@@ -194,7 +194,6 @@ def test_card_says_what_went_from_which_revision_and_with_what_scores() -> None:
     }
     assert "`someone/tiny` at revision `0123abc` with 2 of its 6" in body
     assert "**1, 4**" in body
-    assert "order of removal: 4, 1" in body
     assert "| gate_l1 | 0.005 |" in body
     assert "| perplexity/wiki | 31.23 | 27.6 |" in body
 

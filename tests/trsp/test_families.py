@@ -60,6 +60,19 @@ def test_removal_equals_bypass(family: str, removed: tuple[int, ...]) -> None:
 
 
 @every_family
+def test_a_model_cut_in_place_generates_alike_with_and_without_the_cache(family: str) -> None:
+    """Keys and values go to the place that ``layer_idx`` says: it must have been renumbered. Runs past every window."""
+    model = tiny_model(family)
+    remove_layers(model, REMOVED)
+    cached, plain = (
+        model.generate(input_ids(10), max_new_tokens=12, min_new_tokens=12, do_sample=False, use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    assert cached.shape == (2, 22)
+    assert torch.equal(cached, plain)
+
+
+@every_family
 def test_layers_take_and_return_hidden_states_as_the_helpers_say(family: str) -> None:
     """A pre-hook sees what the layer before it returned, and a hook can replace a layer's output."""
     model = tiny_model(family)

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny_model
+from trsp import surgery
 from trsp.decoders import decoder_layers
-from trsp.surgery import bypassed, remove_layers
+from trsp.surgery import bypassed, remove_layers, remove_layers_verified
 
 IDS = torch.arange(16)[None]
 
@@ -87,3 +88,18 @@ def test_removal_twice_counts_positions_of_the_model_as_it_is() -> None:
     assert torch.equal(logits(once), logits(twice))
     assert once.config.layer_types == twice.config.layer_types
     assert [layer.self_attn.layer_idx for layer in decoder_layers(twice)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_verified_removal_passes_when_deletion_equals_bypass(dtype: torch.dtype) -> None:
+    model = tiny_model("gemma3_text", dtype=dtype)
+    remove_layers_verified(model, (0, 3))
+    assert len(decoder_layers(model)) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_verified_removal_notices_another_layer_gone(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an entry of the table with a wrong path or list would do."""
+    monkeypatch.setattr(surgery, "remove_layers", lambda model, layers: remove_layers(model, [i + 1 for i in layers]))
+    with pytest.raises(AssertionError, match=r"deletion differs from bypassing \[0, 3\]"):
+        remove_layers_verified(tiny_model("gemma3_text", dtype=dtype), (0, 3))
