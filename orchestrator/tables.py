@@ -1,4 +1,4 @@
-"""Plans and choices as text for people. Decides nothing; knows no store, cluster or tracking server."""
+"""Plans, choices and cells as text for people. Decides nothing; knows no store, cluster or tracking server."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,9 +9,12 @@ from rich.text import Text
 
 from orchestrator.budget import Choice, pareto_front
 from orchestrator.plan import Plan
-from orchestrator.views import CellView
+from orchestrator.views import CellView, GridView, Status
+from orchestrator.views import metrics as metric_values
+from trsp.records import lower_is_better
 
 _PIPED_WIDTH = 160  # columns where there is no terminal to ask
+_STYLES = {Status.DONE: "green", Status.FAILED: "red", Status.KILLED: "red", Status.RUNNING: "cyan", Status.WAITING: "dim"}
 _STATUS_ORDER = (Status.FAILED, Status.KILLED, Status.RUNNING, Status.DONE, Status.WAITING)
 _COLUMNS = {"params": "params", "bytes": "size", "kv_bytes_per_token": "kv B/token", "latency_ms": "latency ms"}
 
@@ -125,8 +128,49 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     )
 
 
+# --- status -------------------------------------------------------------------------------------------------------------
+
+
+def print_status(view: GridView, metrics: Sequence[str], out: Console) -> None:
+    done = sum(cell.status is Status.DONE for cell in view.cells)
+    _line(out, f"grid {view.name} ({view.key}): {view.status}, {done} of {len(view.cells)} cells done")
+    out.print(status_table(view, metrics))
+
+
+def status_table(view: GridView, metrics: Sequence[str], limit: int | None = None) -> Table:
+    """The unpruned models, then the cells: what failed, what runs, what is done (best first metric on top), what waits."""
+    columns = ("params", *metrics, "latency_ms")
+    table = Table("cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "status")
+    for dense in view.dense:
+        numbers = metric_values(dense.checkpoint, dense.evaluation, dense.measurement)
+        values = [_quantity(name, numbers.get(name)) for name in columns]
+        table.add_row(escape(f"{dense.model.name} dense"), "-", *values, _status_text(dense.status, "", dense.reason))
+    ordered = sorted(view.cells, key=lambda cell: (_STATUS_ORDER.index(cell.status), _first(cell, metrics)))
+    for cell in ordered[:limit]:
+        table.add_row(*_cell_row(cell, columns), _status_text(cell.status, cell.stage, cell.reason))
+    if limit is not None and len(ordered) > limit:
+        table.add_row(f"and {len(ordered) - limit} more")
+    return table
+
+
+def _first(cell: CellView, metrics: Sequence[str]) -> float:
+    value = cell.metrics().get(metrics[0], float("inf")) if metrics else 0.0
+    return value if not metrics or lower_is_better(metrics[0]) else -value
+
+
+def _status_text(status: Status, stage: str, reason: str) -> Text:
+    text = status if status is Status.DONE or not stage else f"{status}: {stage}"
+    return Text(f"{text} ({reason})" if reason else text, _STYLES.get(status, ""))
+
+
+def _cell_row(cell: CellView, columns: Sequence[str]) -> list[str]:
+    numbers = cell.metrics()
+    layers = ", ".join(map(str, sorted(cell.layers))) if cell.layers is not None else "-"
+    return [escape(cell.cell.name), layers, *(_quantity(name, numbers.get(name)) for name in columns)]
+
+
 def _cells(cells: Sequence[CellView], columns: Sequence[str], notes: Mapping[int, str]) -> Table:
     table = Table("cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "")
     for cell in cells:
-        table.add_row(*_cell_row(cell, columns), notes[id(cell)])
+        table.add_row(*_cell_row(cell, columns), Text(notes[id(cell)], _STYLES.get(cell.status, "")))
     return table
