@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from orchestrator.budget import Choice, choose, pareto_front
 from orchestrator.grid import Budget, Grid, json_schema, load_grid
 from orchestrator.gridfile import explain
-from orchestrator.tables import console, load_snippet, print_choice, print_plan
+from orchestrator.tables import console, load_snippet, print_choice, print_plan, print_status
 from orchestrator.views import CellView, GridView
 from trsp.errors import InvalidInputError, TrspError
 
@@ -89,9 +89,8 @@ def best(
 @app.command()
 def status(file: GridFile) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
-    from orchestrator.report import cell_table
-
-    console().print(cell_table(_look(load_grid(file))))
+    grid = load_grid(file)
+    print_status(_look(grid), grid.headline_metrics, console())
 
 
 @app.command()

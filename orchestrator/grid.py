@@ -231,6 +231,12 @@ class Grid(Settings):
         perplexity = self.evaluation.perplexity
         return f"perplexity/{perplexity[0].text.name}" if perplexity else "accuracy"
 
+    @property
+    def headline_metrics(self) -> tuple[str, ...]:
+        """What tables show: every perplexity, and the mean accuracy where there are benchmarks."""
+        names = [f"perplexity/{p.text.name}" for p in self.evaluation.perplexity]
+        return (*names, "accuracy") if self.evaluation.benchmarks else tuple(names)
+
     def metric(self, budget: Budget) -> str:
         return budget.metric or self.default_metric
 
