@@ -1,4 +1,4 @@
-"""Import directions, as a table (ARCHITECTURE: trsp <- stage functions <- launcher <- controller <- cli).
+"""Import directions, as a table (ARCHITECTURE: trsp <- stage functions <- launcher <- controller <- run <- cli).
 
 Read by ast, so nothing is imported: *eager* imports are those that run when the module is loaded, *all* adds those within
 functions. A last test starts a real interpreter.
@@ -49,19 +49,20 @@ FORBIDDEN = {
         )
     },
     **{f"orchestrator.{name}": HEAVY | {"ray", "mlflow"} for name in ("store", "look", "report", "tables", "cli")},
-    "orchestrator.controller": HEAVY,
+    **{f"orchestrator.{name}": HEAVY for name in ("controller", "run")},
     "orchestrator.run_stage": {"torch", "ray", "mlflow"},
 }
 
 # Who alone may import a module of ours, at load or later.
 IMPORTERS = {
     "orchestrator.cli": {"orchestrator.__main__"},
-    "orchestrator.controller": {"orchestrator.cli"},
-    "orchestrator.ray_launcher": {"orchestrator.controller"},
+    "orchestrator.run": {"orchestrator.cli"},
+    "orchestrator.controller": {"orchestrator.run"},
+    "orchestrator.ray_launcher": {"orchestrator.run"},
 }
 
 # The driver's side of a run, from the command line down to Ray and MLflow.
-DRIVER = ("cli", "controller", "ray_launcher", "mlflow_tracker", "store", "plan", "report", "tables")
+DRIVER = ("cli", "run", "controller", "ray_launcher", "mlflow_tracker", "store", "plan", "report", "tables")
 
 
 @dataclass(frozen=True)
