@@ -17,6 +17,7 @@ from trsp.checkpoint import load_model, load_tokenizer, save_checkpoint
 from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
 from trsp.errors import InvalidInputError, UnknownFamilyError
 from trsp.families import FAMILIES, check_supported, kv_values_per_token, layer_count, layer_types, pruned_config
+from trsp.gates import Placement, gated
 from trsp.surgery import bypassed, remove_layers
 
 REMOVED = (0, 2, 5)  # the first, one in the middle, the last; shifts every later layer and mixes up layer types
@@ -41,6 +42,27 @@ def test_nothing_bypassed_leaves_the_logits_equal(family: str) -> None:
     before = logits(model)
     with bypassed(model, ()):
         torch.testing.assert_close(logits(model), before, rtol=0, atol=0)
+
+
+@every_family
+@pytest.mark.parametrize("placement", ["output", "residual"])
+def test_gates_at_one_leave_the_logits_equal(family: str, placement: Placement) -> None:
+    model = tiny_model(family)
+    before, gates = logits(model), torch.ones(LAYERS)
+    with gated(model, gates, range(LAYERS), placement):
+        torch.testing.assert_close(logits(model), before, rtol=0, atol=0)
+        gates[2] = 0.5
+        assert not torch.equal(logits(model), before), "the gates must be in the way"
+
+
+@every_family
+def test_a_residual_gate_at_zero_is_a_bypass(family: str) -> None:
+    model, gates = tiny_model(family), torch.ones(LAYERS)
+    gates[list(REMOVED)] = 0.0
+    with bypassed(model, REMOVED):
+        wanted = logits(model)
+    with gated(model, gates, range(LAYERS), "residual"):
+        torch.testing.assert_close(logits(model), wanted, rtol=0, atol=TOLERANCE)
 
 
 @every_family
