@@ -1,15 +1,20 @@
 """Where tensors live and in what precision. Knows torch and environment variables; nothing of models, data or stages."""
 
+import contextlib
 import os
 import random
+import re
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from trsp.config import Precision
 
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs: the peak resident set becomes the present one
 _NAMED: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -49,14 +54,21 @@ def synchronize(device: torch.device) -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts a new peak on an accelerator. A process's resident peak on CPU cannot be reset: measure in a fresh process."""
+    """Starts a new peak: on an accelerator, and on the CPU where Linux lets us (else it stays the peak of all time)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif _STATUS.exists():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak bytes of tensors on the accelerator since the last reset, or of this process's resident set on CPU."""
+    """Peak bytes of tensors on the accelerator since the last reset, or of this process's resident set on CPU.
+
+    On Linux not ``ru_maxrss``: that begins with the size of whoever started this process.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in KiB
+    if _STATUS.exists() and (peak := re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)):
+        return int(peak[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on macOS

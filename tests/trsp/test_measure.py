@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from tests.tiny import tiny_model
 from trsp.config import MeasurementSettings
+from trsp.device import peak_memory_bytes, reset_peak_memory
 from trsp.errors import InvalidInputError
 from trsp.hardware import hardware_name
 from trsp.measure import measure
@@ -69,6 +70,18 @@ def test_latencies_are_means_in_milliseconds(monkeypatch: pytest.MonkeyPatch) ->
     assert record.prompt_latency_ms == pytest.approx(50)
     assert record.generate_latency_ms == pytest.approx(5 * 50)
     assert record.seconds == pytest.approx((4 + 3 * 5) * 0.05)
+
+
+def test_peak_memory_is_this_works_not_the_past() -> None:
+    """200 MB that went before do not count, nor do those of the process that started this one."""
+    cpu = torch.device("cpu")
+    bytearray(200_000_000)[::4096] = bytes(48829)
+    reset_peak_memory(cpu)
+    before = peak_memory_bytes(cpu)
+    bytearray(100_000_000)[::4096] = bytes(24415)
+    assert 80_000_000 < peak_memory_bytes(cpu) - before < 150_000_000
+    reset_peak_memory(cpu)
+    assert peak_memory_bytes(cpu) - before < 50_000_000
 
 
 def test_too_few_positions_are_refused() -> None:
