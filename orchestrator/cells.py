@@ -6,7 +6,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,8 @@ class Cell:
     transfer: Transfer
     drift: float | None
     seed: int
+    selector_label: str = ""  # what tells this selector from the grid's others, for people
+    transfer_label: str = ""
 
     @property
     def removed(self) -> int:
@@ -101,11 +103,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Short, unique among cells of a grid that do not differ in nested settings only: ``opt-350m r=0.1 gates l1=0.001``."""
-        parts = [self.model.name, f"r={self.ratio:g}", method_name(self.selector)]
+        """Short, and unique within its grid: ``opt-350m r=0.1 gates l1=0.001 drift l2=0.01``."""
+        parts = [self.model.name, f"r={self.ratio:g}", self.selector_label or self.selector.name]
         if self.gate_l1 is not None:
             parts.append(f"l1={self.gate_l1:g}")
-        parts.append(method_name(self.transfer))
+        parts.append(self.transfer_label or self.transfer.name)
         if self.drift is not None:
             parts.append(f"l2={self.drift:g}")
         if self.seed:
@@ -121,3 +123,17 @@ def method_name(settings: Any) -> str:
     differing = [f"{k}={v}" for k, v in given.items() if v != base.model_dump()[k]]
     inside = ([preset] if preset != "default" else []) + differing
     return f"{settings.name}({','.join(inside)})" if inside else str(settings.name)
+
+
+def method_labels(methods: Sequence[Any]) -> list[str]:
+    """What tells these methods apart and no more: the name, and where several share it the settings that differ."""
+    labels = []
+    for method in methods:
+        namesakes = [other.model_dump() for other in methods if other.name == method.name]
+        given = method.model_dump()
+        differing = [key for key in given if any(other.get(key) != given[key] for other in namesakes)]
+        if "preset" in differing and given["preset"] != "default":
+            differing = ["preset"]
+        inside = ",".join(str(given[key]) if key == "preset" else f"{key}={given[key]}" for key in differing)
+        labels.append(f"{method.name}({inside})" if inside else str(method.name))
+    return labels

@@ -79,7 +79,7 @@ def best(
     view = _look(grid)
     choices = [choose(view.cells, budget, grid.metric(budget)) for budget in asked]
     if as_json:
-        print(json.dumps({"budgets": [_choice_dict(choice, view.cells) for choice in choices]}, indent=2))
+        print(json.dumps([_choice_dict(choice, view.cells) for choice in choices], indent=2))
     else:
         for choice in choices:
             print_choice(choice, view.cells, console())
@@ -121,10 +121,10 @@ def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
     x = next(iter(choice.budget.limits), "params")
     comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
     return {
-        "name": choice.budget.alias,
+        "budget": choice.budget.alias,
         "limits": choice.budget.limits,
         "metric": choice.metric,
-        "choice": _cell_dict(choice.best),
+        "best": _cell_dict(choice.best),
         "runner_up": _cell_dict(choice.runner_up),
         "comparison": comparison,
         "nearest": _cell_dict(choice.nearest),

@@ -9,7 +9,7 @@ from itertools import product
 from math import isclose
 from typing import Any
 
-from orchestrator.cells import Cell, ModelInfo, method_name
+from orchestrator.cells import Cell, ModelInfo, method_labels, method_name
 from orchestrator.grid import AXES, Combination, Grid
 from trsp.config import Selector, Settings, Transfer
 from trsp.errors import InvalidInputError
@@ -58,12 +58,14 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     refusals: dict[Refusal, None] = {}
     notes = [f"{note}; it leaves nothing out" for note in _idle_excludes(grid)]
     unresolved: dict[str, int] = {}
-    for point in points(grid):
+    asked = points(grid)
+    label = _labels(asked)
+    for point in asked:
         info = models.get(point.models)
         if info is None:
             unresolved[point.models] = unresolved.get(point.models, 0) + 1
             continue
-        cell = _cell(point, info)
+        cell = _cell(point, info, label)
         if reason := _refused(cell):
             refusals[Refusal(info.name, reason)] = None
         elif (twin := cells.setdefault(cell.key, cell)) is not cell:
@@ -140,7 +142,16 @@ def _idle_excludes(grid: Grid) -> Iterator[str]:
             yield f"exclude[{i}] matches no combination of the axes"
 
 
-def _cell(point: Point, info: ModelInfo) -> Cell:
+def _labels(asked: Iterable[Point]) -> dict[str, str]:
+    """A short label for every selector and transfer, by its representation."""
+    labels: dict[str, str] = {}
+    for axis in ("selectors", "transfer"):
+        methods = list({repr(getattr(point, axis)): getattr(point, axis) for point in asked}.values())
+        labels |= dict(zip(map(repr, methods), method_labels(methods), strict=True))
+    return labels
+
+
+def _cell(point: Point, info: ModelInfo, label: Mapping[str, str]) -> Cell:
     return Cell(
         model=info,
         selector=point.selectors,
@@ -149,6 +160,8 @@ def _cell(point: Point, info: ModelInfo) -> Cell:
         transfer=point.transfer,
         drift=point.drift,
         seed=point.seeds,
+        selector_label=label[repr(point.selectors)],
+        transfer_label=label[repr(point.transfer)],
     )
 
 

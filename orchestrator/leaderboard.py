@@ -15,6 +15,8 @@ from trsp.records import lower_is_better
 
 TAG_PREFIX = "mlflow.sharedViewState."
 PREFERRED = ("accuracy", "kept", "params", "latency_ms")
+RUN_NAME = "attributes.`Run Name`"
+WIDTHS = {RUN_NAME: 330, "params.`selector`": 130, "params.`layers`": 170, "attributes.`Models`": 260, "tags.`trsp.reason`": 260}
 
 
 def share_key(grid_key: str) -> str:
@@ -52,8 +54,8 @@ def shared_view(view: GridView) -> str:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": {},
+        "columnOrder": [RUN_NAME, *columns],
+        "columnWidths": {column: WIDTHS.get(column, _width(column)) for column in [RUN_NAME, *columns]},
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": True,
     }
@@ -68,6 +70,11 @@ def leaderboard_url(ui_base: str, experiment_id: str, grid_key: str) -> str:
 
 def _column(group: str, name: str) -> str:
     return f"{group}.`{name}`"
+
+
+def _width(column: str) -> int:
+    """In pixels, wide enough for the header."""
+    return max(75, 7 * len(column.partition("`")[2]) + 25)
 
 
 def _columns(view: GridView, scores: Iterable[str]) -> list[str]:

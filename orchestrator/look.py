@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from orchestrator.cells import Cell, ModelInfo, Study, method_name
+from orchestrator.cells import Cell, ModelInfo, Study
 from orchestrator.resolve import Resolved
 from orchestrator.stages import (
     Done,
@@ -174,9 +174,9 @@ def _rank_view(key: str, users: Sequence[Cell], study: Study, results: StoreResu
     seed = (f"seed={first.seed}",) if first.seed else ()
     return RankView(
         key=key,
-        name=" ".join((first.model.name, method_name(first.selector), *strength, *seed)),
+        name=" ".join((first.model.name, first.selector_label or first.selector.name, *strength, *seed)),
         model=first.model.name,
-        selector=method_name(first.selector),
+        selector=first.selector_label or first.selector.name,
         gate_l1=first.gate_l1,
         seed=first.seed,
         depth=depth,

@@ -34,7 +34,7 @@ class RayLauncher:
         self._gpus = (1 if ray.cluster_resources().get("GPU") else 0) if gpus == "auto" else gpus
         self.measures_alone = self._gpus == 0
         self._running: dict[str, Any] = {}
-        self._stage = ray.remote(run_task).options(max_calls=1, max_retries=0)
+        self._stage = ray.remote(max_calls=1, max_retries=0)(run_task)
 
     def hardware(self) -> str:
         """What speed is measured on, as part of its key: the accelerator of the cluster, or the CPU of this machine."""

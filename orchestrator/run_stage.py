@@ -143,7 +143,7 @@ def _rank(task: StageTask, store: Store) -> None:
 
 
 def _transfer(task: StageTask, store: Store) -> None:
-    from trsp.checkpoint import save_weights
+    from trsp.checkpoint import save_checkpoint
     from trsp.device import seed_everything
     from trsp.transfer import transfer
 
@@ -154,7 +154,7 @@ def _transfer(task: StageTask, store: Store) -> None:
     blocks = _calibration(spec, tokenizer)
     record = transfer(model, inputs["layers"], blocks, settings, inputs["drift"], task.engine)
     with store.staging(spec.key) as folder:
-        save_weights(model, tokenizer, folder)
+        save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         store.commit(spec, record.model_dump(mode="json"), folder)
 
 

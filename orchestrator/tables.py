@@ -115,7 +115,7 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     """Python that loads the checkpoint; nothing where there is none."""
     if cell is None or cell.checkpoint_uri is None:
         return ()
-    uri = cell.checkpoint_uri
+    uri = cell.checkpoint_uri.removeprefix("file://")
     copy: tuple[str, ...] = ()
     if "://" in uri:
         copy = (f'import pyarrow.fs; pyarrow.fs.copy_files("{uri}", "checkpoint")',)

@@ -183,7 +183,7 @@ def _mean_over_ranks(lm: float, penalty: float, device: Any) -> tuple[float, flo
 
 def _checkpoint_activations(model: Any) -> None:
     """Recompute each layer in the backward pass. Only the layers enter training mode: their dropout stays off."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
         if "gradient_checkpointing" in vars(module):
             module.training = True
