@@ -16,7 +16,13 @@ from trsp.records import lower_is_better
 TAG_PREFIX = "mlflow.sharedViewState."
 PREFERRED = ("accuracy", "kept", "params", "latency_ms")
 RUN_NAME = "attributes.`Run Name`"
-WIDTHS = {RUN_NAME: 330, "params.`selector`": 130, "params.`layers`": 170, "attributes.`Models`": 260, "tags.`trsp.reason`": 260}
+WIDTHS = {
+    RUN_NAME: 330,
+    "params.`selector`": 130,
+    "params.`layers`": 170,
+    "attributes.`Models`": 260,
+    "tags.`trsp.reason`": 260,
+}
 
 
 def share_key(grid_key: str) -> str:

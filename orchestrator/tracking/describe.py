@@ -39,6 +39,7 @@ def wanted(view: GridView) -> Iterator[Wanted]:
     """The grid first, for it is the parent of all others."""
     cells = {cell.cell.key: cell for cell in view.cells}
     dense = {part.model.fingerprint: part for part in view.dense}
+    texts = _text_digests(view.settings)
     yield Wanted("grid", view.key, view.status, (view,), partial(grid_state, view))
     for rank in view.ranks:
         sample = next((cells[key].cell for key in rank.cells if key in cells), None)
@@ -47,7 +48,7 @@ def wanted(view: GridView) -> Iterator[Wanted]:
         yield Wanted("dense", part.model.fingerprint, part.status, (part,), partial(dense_state, part))
     for cell in view.cells:
         base = dense.get(cell.cell.model.fingerprint)
-        yield Wanted("cell", cell.cell.key, cell.status, (cell, base), partial(cell_state, cell, base))
+        yield Wanted("cell", cell.cell.key, cell.status, (cell, base), partial(cell_state, cell, base, texts))
 
 
 def closed(view: GridView) -> GridView:
@@ -122,7 +123,8 @@ def rank_state(rank: RankView, sample: Cell | None) -> RunState:
     )
 
 
-def cell_state(view: CellView, dense: DenseView | None) -> RunState:
+def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]) -> RunState:
+    """``texts``: a digest for each text of the evaluation, by name."""
     cell, uri = view.cell, redact(view.checkpoint_uri or "")
     return RunState(
         kind="cell",
@@ -142,7 +144,7 @@ def cell_state(view: CellView, dense: DenseView | None) -> RunState:
         curves=_transfer_curves(view.transfer) if view.transfer else {},
         artifacts=_cell_artifacts(view, dense),
         note=notes.cell_note(view, uri),
-        model=_model(view, uri),
+        model=_model(view, uri, texts),
     )
 
 
@@ -150,16 +152,19 @@ def cell_state(view: CellView, dense: DenseView | None) -> RunState:
 
 
 def _rank_curves(rank: RankView) -> Curves:
-    """Summaries by round, and every round's profile over the layers as a metric whose step is the layer."""
+    """Summaries by round, and each round's profile over the layers: a metric whose step is the layer.
+
+    MLflow makes a section of charts from what stands before the slash, in alphabetical order: summaries come first.
+    """
     at = list(accumulate(round_.seconds for round_ in rank.rounds))
     kind = "gate" if any(round_.gate_steps for round_ in rank.rounds) else "score"
     curves: dict[str, list[Point]] = {}
     for round_, at_s in zip(rank.rounds, at, strict=True):
         for name, value in _summaries(round_, kind).items():
-            curves.setdefault(name, []).append(Point(round_.round, rounded(value), at_s))
-    for round_, at_s in zip(_profiles(rank), at, strict=False):
+            curves.setdefault(f"by_round/{name}", []).append(Point(round_.round, rounded(value), at_s))
+    for round_ in _profiles(rank):
         profile = sorted(round_values(round_).items())
-        curves[f"{kind}/round_{round_.round:02d}"] = [Point(layer, value, at_s) for layer, value in profile]
+        curves[f"{kind}_by_layer/round_{round_.round:02d}"] = [Point(layer, value) for layer, value in profile]
     return {name: tuple(points) for name, points in curves.items()}
 
 
@@ -230,7 +235,7 @@ def _cell_finals(view: CellView, dense: DenseView | None) -> dict[str, float]:
 def _transfer_curves(record: TransferRecord) -> Curves:
     series = {"lm_loss": record.lm_loss, "drift": record.drift, "branch_scale": record.branch_scale}
     return {
-        f"transfer/{name}": tuple(
+        f"by_step/{name}": tuple(
             Point(step, value, record.seconds * step / len(values)) for step, value in enumerate(values, start=1)
         )
         for name, values in series.items()
@@ -245,12 +250,26 @@ def _cell_artifacts(view: CellView, dense: DenseView | None) -> tuple[Artifact, 
     return (table_artifact("scores.json", table, _digest(table.rows)),)
 
 
-def _model(view: CellView, uri: str) -> ModelState | None:
+def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | None:
     if not (view.checkpoint and uri):
         return None
-    content = view.stage_keys.get("prune") or uri
-    scores = (*view.metrics(), "kept")
-    return ModelState(view.cell.model.name, view.cell.key, view.cell.name, uri, content, scores, notes.cell_note(view, uri))
+    return ModelState(
+        source_model=view.cell.model.name,
+        cell=view.cell.key,
+        name=view.cell.name,
+        uri=uri,
+        content=view.stage_keys.get("prune") or uri,
+        scores=(*view.metrics(), "kept"),
+        texts=texts,
+        note=notes.version_note(view, uri),
+    )
+
+
+def _text_digests(settings: Mapping[str, object]) -> dict[str, str]:
+    """MLflow tells data sets of one name apart by digest: here, how the text is read and cut into windows."""
+    evaluation = settings.get("evaluation")
+    perplexity = evaluation.get("perplexity", ()) if isinstance(evaluation, Mapping) else ()
+    return {item["text"]["name"]: _digest(item)[:8] for item in perplexity}
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

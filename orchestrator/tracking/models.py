@@ -3,6 +3,7 @@
 The weights stay in the job's store: MLflow holds their address, settings and scores.
 """
 
+import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import get_external_mlflow_model_spec
-from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
 from orchestrator.tracking import notes
 from orchestrator.tracking.states import ModelState, RunState
@@ -52,6 +53,8 @@ class ModelWriter:
         if (run_id, model.content) not in self._known:
             logged = self._logged_model(run_id, model, state)
             version = self._version(run_id, model, logged)
+            listed = json.dumps([{"name": version.name, "version": version.version}])
+            self._client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: listed})
             self._known[run_id, model.content] = Registered(logged.model_id, version.version)
         return self._known[run_id, model.content]
 

@@ -40,6 +40,12 @@ def cell_note(cell: CellView, uri: str) -> str:
     return f"{text}\n\n{load_snippet(uri)}" if uri else text
 
 
+def version_note(cell: CellView, uri: str) -> str:
+    """The registry's list shows the start of it, unrendered."""
+    layers = ", ".join(map(str, sorted(cell.layers or ())))
+    return f"{cell.cell.name}: without layers {layers}\n\n{load_snippet(uri)}"
+
+
 def load_snippet(uri: str) -> str:
     """How to load a checkpoint; a remote one is fetched first."""
     load = f'AutoModelForCausalLM.from_pretrained("{uri}")'
@@ -48,5 +54,5 @@ def load_snippet(uri: str) -> str:
     return f"```python\n{load}\n```"
 
 
-REGISTRY_NOTE = """The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address, `trsp.name` its cell.
+REGISTRY_NOTE = """The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
 Aliases such as `best-params-110m` mark the best version under a budget."""

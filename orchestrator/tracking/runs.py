@@ -76,7 +76,7 @@ class RunWriter:
         self._runs: dict[tuple[str, str], Written] = {}
         for run in search_runs(client, experiment_id, f"tags.`trsp.grid` = '{grid}'"):
             tags = run.data.tags
-            self._runs[tags["trsp.kind"], tags["trsp.key"]] = Written.of(run)
+            self._runs[tags["trsp.kind"], tags[f"trsp.{tags['trsp.kind']}"]] = Written.of(run)
 
     def exists(self, kind: str, key: str) -> bool:
         return (kind, key) in self._runs
@@ -102,9 +102,7 @@ class RunWriter:
         return run
 
     def _create(self, state: RunState) -> Written:
-        tags = {"trsp.kind": state.kind, "trsp.grid": self._grid, "trsp.key": state.key, **self._facts}
-        if state.kind in ("cell", "rank"):
-            tags[f"trsp.{state.kind}"] = state.key
+        tags = {"trsp.kind": state.kind, "trsp.grid": self._grid, f"trsp.{state.kind}": state.key, **self._facts}
         if parent := self._runs.get(("grid", self._grid)):
             tags["mlflow.parentRunId"] = parent.run_id
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=state.name)
@@ -143,10 +141,13 @@ class RunWriter:
             WRITTEN: run.said(),
         }
         wanted = _cut(wanted, MAX_TAG)
-        fresh = {name: value for name, value in wanted.items() if run.tags.get(name, "") != value}
+        fresh = {name: value for name, value in wanted.items() if value and run.tags.get(name) != value}
         for chunk in _chunks([RunTag(name, value) for name, value in fresh.items()], 100):
             self._client.log_batch(run.run_id, tags=chunk)
         run.tags |= fresh
+        for name in [name for name, value in wanted.items() if not value and name in run.tags]:
+            self._client.delete_tag(run.run_id, name)
+            del run.tags[name]
 
     def _write_status(self, run: Written, status: Status) -> None:
         wanted = MLFLOW_STATUS[status]
@@ -185,13 +186,12 @@ def kill(client: MlflowClient, run_id: str, reason: str) -> None:
 def _finals(values: Mapping[str, float], state: RunState, model_id: str | None) -> list[Metric]:
     """At step 0, which MLflow draws as bars; linked with the checkpoint, and with the text of a perplexity."""
     now = int(time.time() * 1000)
-    own = state.model.scores if state.model else ()
     metrics = []
     for name, value in values.items():
-        linked: dict[str, Any] = {"model_id": model_id} if model_id and name in own else {}
-        if linked and name.startswith("perplexity/"):
+        linked: dict[str, Any] = {"model_id": model_id} if state.model and name in state.model.scores else {}
+        if state.model and linked and name.startswith("perplexity/"):
             text = name.partition("/")[2]
-            linked |= {"dataset_name": text, "dataset_digest": text}
+            linked |= {"dataset_name": text, "dataset_digest": state.model.texts.get(text, text)}
         metrics.append(Metric(name, value, now, 0, **linked))
     return metrics
 

@@ -34,7 +34,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ModelState:
-    """The pruned checkpoint of a cell. ``scores``: which of the run's finals are the model's own."""
+    """The pruned checkpoint of a cell. ``scores``: which of the run's finals are its own; ``texts``: digests by name."""
 
     source_model: str
     cell: str
@@ -42,6 +42,7 @@ class ModelState:
     uri: str
     content: str  # key of the stage that made it
     scores: tuple[str, ...]
+    texts: Mapping[str, str]
     note: str
 
 

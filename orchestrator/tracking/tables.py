@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.tracking.redact import redact
 from orchestrator.tracking.rounding import rounded
 from orchestrator.views import CellView, DenseView, GridView, RankView
 
@@ -35,7 +36,7 @@ def gate_table(rank: RankView) -> Table:
 def score_table(rank: RankView) -> Table:
     """What every choice was made by, lowest first; ``removed`` marks the choice."""
     rows = [
-        (round_.round, layer, score, "removed" if layer == round_.layer else "")
+        (round_.round, layer, round(score, GATE_DECIMALS), "removed" if layer == round_.layer else "")
         for round_ in rank.rounds
         for layer, score in sorted(round_.scores.items(), key=lambda item: item[1])
     ]
@@ -47,10 +48,14 @@ def evaluation_table(cell: CellView, dense: DenseView | None) -> Table:
     scores = cell.evaluation.scores if cell.evaluation else {}
     reference = dense.evaluation.scores if dense and dense.evaluation else {}
     rows = [
-        (name, score.value, score.stderr, reference[name].value if name in reference else None)
+        (name, rounded(score.value), _maybe(score.stderr), _maybe(reference[name].value if name in reference else None))
         for name, score in scores.items()
     ]
     return Table(("metric", "value", "standard error", "dense"), tuple(rows))
+
+
+def _maybe(value: float | None) -> float | str:
+    return "" if value is None else rounded(value)
 
 
 def cells_table(view: GridView) -> Table:
@@ -58,7 +63,7 @@ def cells_table(view: GridView) -> Table:
     metrics = [{name: rounded(value) for name, value in cell.metrics().items()} for cell in view.cells]
     names = tuple(dict.fromkeys(name for found in metrics for name in found))
     rows = [
-        (cell.cell.name, cell.status.value, *(found.get(name) for name in names), cell.reason)
+        (cell.cell.name, cell.status.value, *(found.get(name, "") for name in names), redact(cell.reason))
         for cell, found in zip(view.cells, metrics, strict=True)
     ]
     return Table(("cell", "status", *names, "reason"), tuple(rows))

@@ -16,7 +16,9 @@ DENSE_PPL = 27.56341
 
 def gate_round(number: int) -> RoundRecord:
     layers = tuple(layer for layer in range(LAYERS) if layer not in ORDER[:number])
-    steps = tuple(tuple(1 - 0.01 * (step + 1) * (1 + _weakness(layer)) for layer in layers) for step in range(STEPS))
+    steps = tuple(
+        tuple(1 - 0.01 * (number * STEPS + step + 1) * (0.5 + _weakness(layer)) for layer in layers) for step in range(STEPS)
+    )
     scores = dict(zip(layers, steps[-1], strict=True))
     return RoundRecord(
         round=number,
