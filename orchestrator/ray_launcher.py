@@ -15,6 +15,7 @@ from orchestrator.stages import Kind
 from orchestrator.store import Failure
 from trsp.hardware import hardware_name
 
+FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")  # what a stage must see of our environment on whatever node it runs
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
 
 
@@ -77,24 +78,15 @@ class RayLauncher:
 
 
 def _connect(address: str | None) -> None:
-    """Inside a job (RAY_ADDRESS is set) join its cluster; otherwise start one that belongs to this process alone."""
+    """A job joins its cluster, whose environment the submission has set; anybody else may name a cluster or gets one."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
-    if address is None and not os.environ.get("RAY_ADDRESS"):
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-            runtime_env={"env_vars": _forwarded()},
-            **options,
-        )
-    else:
-        ray.init(address=address, runtime_env={"env_vars": _forwarded()}, **options)
-
-
-def _forwarded() -> dict[str, str]:
-    """Settings of the environment that a stage must see on whatever node it runs."""
-    names = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
-    return {name: os.environ[name] for name in names if name in os.environ}
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        ray.init(**options)
+        return
+    options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}}
+    if address is None:  # one that belongs to this process alone and ends with it
+        options |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    ray.init(address=address or "local", **options)
 
 
 def _node_cpus() -> int:
