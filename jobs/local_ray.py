@@ -77,7 +77,8 @@ def stop(temp_dir: Path) -> None:
     running = _processes(temp_dir)
     heads = [process for process in running if f"--temp-dir={temp_dir}" in _arguments(process)]
     for head in heads:
-        head.terminate()
+        with suppress(psutil.NoSuchProcess):
+            head.terminate()
     _, alive = psutil.wait_procs(running, timeout=STOP_TIMEOUT_S if heads else 0)
     for process in {*alive, *_processes(temp_dir)}:
         with suppress(psutil.NoSuchProcess):
