@@ -107,14 +107,14 @@ def _look(grid: Grid) -> GridView:
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
     """The one on the command line; without any limit the file's, by the metric asked for; without those, no limit at all."""
-    if not limits.keys() - {"metric"} and grid.budgets:
-        return tuple(budget.model_copy(update=limits) for budget in grid.budgets)
     try:
-        budget = Budget.model_validate(limits)
-        Grid.model_validate({**dict(grid), "budgets": (budget,)})
+        asked: tuple[Budget, ...] = (Budget.model_validate(limits),)
+        if not limits.keys() - {"metric"} and grid.budgets:
+            asked = tuple(budget.model_copy(update=limits) for budget in grid.budgets)
+        Grid.model_validate({**dict(grid), "budgets": asked})
     except ValidationError as error:
         raise InvalidInputError(explain(error, "budget")) from None
-    return (budget,)
+    return asked
 
 
 def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:

@@ -33,11 +33,8 @@ def number(value: float | None) -> str:
 
 
 def _quantity(name: str, value: float | None) -> str:
-    if value is not None and name == "params":
-        return f"{value / 1e6:,.1f}M"
-    if value is not None and name == "bytes":
-        return f"{value / 1e6:,.1f}MB"
-    return number(value)
+    unit = {"params": "M", "bytes": "MB"}.get(name)
+    return f"{value / 1e6:,.1f}{unit}" if unit and value is not None and value >= 1e5 else number(value)
 
 
 def _line(out: Console, text: str) -> None:

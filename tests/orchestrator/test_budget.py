@@ -62,7 +62,8 @@ def test_equal_ones_are_chosen_by_size_and_then_by_name() -> None:
     twins = [scored(3, 100, 30.0), scored(2, 100, 30.0), scored(5, 99, 30.0)]
     for cells in (twins, twins[::-1]):
         choice = choose(cells, Budget())
-        assert choice.best and choice.runner_up
+        assert choice.best
+        assert choice.runner_up
         assert (choice.best.cell.seed, choice.runner_up.cell.seed) == (5, 2)
 
 
