@@ -89,7 +89,7 @@ class _Run:
         """Step until everything is done or failed, or a signal came."""
         view = self._controller.view()
         open_cells = {cell.cell.key for cell in view.cells if cell.status is not Status.DONE}
-        with make_report(self._out, _metric_names(self._grid)) as report:
+        with make_report(self._out, self._grid.headline_metrics) as report:
             while not received:
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
@@ -115,7 +115,7 @@ class _Run:
 
     def _conclude(self, view: GridView) -> None:
         """The cells, the best under each budget with its alias, and where to look further."""
-        print_status(view, _metric_names(self._grid), self._out)
+        print_status(view, self._grid.headline_metrics, self._out)
         for budget in self._grid.budgets:
             choice = choose(view.cells, budget, self._grid.metric(budget))
             print_choice(choice, view.cells, self._out)
@@ -132,12 +132,6 @@ class _Run:
 
     def _say(self, line: str) -> None:
         self._out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _metric_names(grid: Grid) -> list[str]:
-    """What the tables show: every perplexity, and the mean accuracy where there are benchmarks."""
-    names = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity]
-    return [*names, "accuracy"] if grid.evaluation.benchmarks else names
 
 
 def job_facts() -> dict[str, str]:
