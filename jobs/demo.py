@@ -26,6 +26,7 @@ GRID = "jobs/demo.yaml"
 BIN = Path(sys.executable).parent
 MAX_CPUS = 4  # one stage a CPU, about 1.5 GB each
 STOP_WAIT_S = 20  # from SIGTERM to SIGKILL of a stopped job's driver: time to close its MLflow runs
+STAGE_FAILED = 1  # the driver's exit code when some cells could not be made; the others are there
 PROMPT = "The most important thing about the sea is"
 
 
@@ -46,7 +47,7 @@ def main() -> int:
             code = _submit(head, settings)
             if options.keep_ray:
                 print(f"Ray stays up; its dashboard asks for this token: {head.environ['RAY_AUTH_TOKEN']}")
-    if code == 0:
+    if code in (0, STAGE_FAILED):
         _show_results()
     _title(f"{'Done' if code == 0 else f'The job failed (exit code {code})'} in {time.monotonic() - started:.0f} s")
     return code
