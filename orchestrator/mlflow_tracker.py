@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator import leaderboard
 from orchestrator.tracking.connection import (
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 FINISH_ATTEMPTS = 3
 FINISH_PAUSE_S = 2.0
+HEARTBEAT = "trsp.alive"
+HEARTBEAT_S = 60.0
+SILENT_S = 15 * 60.0
 
 
 @dataclass
@@ -44,6 +48,7 @@ class _Seen:
     runs: RunWriter
     parts: dict[tuple[str, str], tuple[object, ...]] = field(default_factory=dict)
     shared_view: str = ""
+    heard_at: float = float("-inf")
 
 
 class MlflowTracker:
@@ -90,18 +95,21 @@ class MlflowTracker:
             "run the same grid file again once the server answers, and they will be written"
         )
 
-    def sweep(self, alive_grids: Collection[str]) -> int:
-        """Closes what killed drivers left open: runs of grids that are not ``alive``. Returns how many."""
+    def sweep(self, alive_grids: Collection[str] = (), silent_s: float = SILENT_S) -> int:
+        """Closes what killed drivers left open: runs of grids not heard of for so long. Returns how many.
+
+        A grid's driver says every minute that it lives; a rerun of a swept grid opens its runs again.
+        """
         with self._errors("cannot close the runs of killed jobs"):
             left = [
-                run
-                for status in OPEN
-                for run in search_runs(self._client, self.experiment_id, f"attributes.status = '{status}'")
-                if run.data.tags.get("trsp.grid") and run.data.tags["trsp.grid"] not in alive_grids
+                run for status in OPEN for run in self._runs(f"attributes.status = '{status}'") if "trsp.grid" in run.data.tags
             ]
-            for run in left:
-                kill(self._client, run.info.run_id, "its job was killed")
-            return len(left)
+            grids = {run.data.tags["trsp.grid"] for run in left} - set(alive_grids)
+            dead = {grid for grid in grids if time.time() - self._heard_of(grid) > silent_s}
+            gone = [run.info.run_id for run in left if run.data.tags["trsp.grid"] in dead]
+            for run_id in gone:
+                kill(self._client, run_id, "its job was killed")
+            return len(gone)
 
     def set_alias(self, model_name: str, alias: str, cell_key: str) -> None:
         """Points the alias at the newest version made for this cell. Raises TrackingError when there is none."""
@@ -141,6 +149,9 @@ class MlflowTracker:
                 return False
         seen.runs.drop_others({(part.kind, part.key) for part in runs})
         self._share(view, seen)
+        if time.monotonic() - seen.heard_at > HEARTBEAT_S:
+            seen.runs.tag("grid", view.key, HEARTBEAT, f"{time.time():.0f}")
+            seen.heard_at = time.monotonic()
         return True
 
     def _grid(self, key: str) -> _Seen:
@@ -148,6 +159,14 @@ class MlflowTracker:
         if key not in self._grids:
             self._grids[key] = _Seen(RunWriter(self._client, self.experiment_id, key, self._facts))
         return self._grids[key]
+
+    def _runs(self, query: str) -> Iterator[Any]:
+        return search_runs(self._client, self.experiment_id, query)
+
+    def _heard_of(self, grid: str) -> float:
+        """When a grid's driver was last alive, in seconds since the epoch; 0 if it never said."""
+        parents = self._runs(f"tags.`trsp.kind` = 'grid' AND tags.`trsp.grid` = '{grid}'")
+        return max((float(run.data.tags.get(HEARTBEAT, 0)) for run in parents), default=0.0)
 
     def _share(self, view: GridView, seen: _Seen) -> None:
         state = leaderboard.shared_view(view)

@@ -209,11 +209,11 @@ def _cell_params(view: CellView) -> dict[str, str]:
     layers = None if view.layers is None else ", ".join(map(str, view.layers))
     axes = {
         "model": cell.model.name,
-        "ratio": f"{cell.ratio:g}",
+        "ratio": f"{cell.ratio:.4g}",
         "removed": cell.removed,
-        "selector": cell.selector.name,
+        "selector": cell.selector_label or cell.selector.name,
         "gate_l1": cell.gate_l1,
-        "transfer": cell.transfer.name,
+        "transfer": cell.transfer_label or cell.transfer.name,
         "drift": cell.drift,
         "seed": cell.seed,
         "layers": layers,

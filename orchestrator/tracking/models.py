@@ -91,7 +91,12 @@ class ModelWriter:
         for version in versions(self._client, name, model.cell):
             if version.tags.get("trsp.content") == model.content:
                 return version
-        tags = {"trsp.cell": model.cell, "trsp.content": model.content, "trsp.checkpoint": model.uri, "trsp.name": model.name}
+        tags = {
+            "trsp.cell": model.cell,
+            "trsp.content": model.content,
+            "trsp.checkpoint": model.uri,
+            "trsp.logged_model": logged.model_id,  # MLflow's SQL registry forgets the model_id that it is given below
+        }
         return self._client.create_model_version(
             name, self._source(model.uri, logged), run_id, tags, description=model.note, model_id=logged.model_id
         )

@@ -81,6 +81,9 @@ class RunWriter:
     def exists(self, kind: str, key: str) -> bool:
         return (kind, key) in self._runs
 
+    def tag(self, kind: str, key: str, name: str, value: str) -> None:
+        self._client.set_tag(self._runs[kind, key].run_id, name, value)
+
     def write(self, state: RunState) -> None:
         """One run, made if need be, brought to ``state``."""
         run = self._matching_run(state)

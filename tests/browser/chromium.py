@@ -62,6 +62,13 @@ def wait_for_text(driver: webdriver.Chrome, *texts: str, timeout_s: float = PAGE
     return page_text(driver)
 
 
+def close_assistant(driver: webdriver.Chrome) -> None:
+    """MLflow opens a panel over a quarter of a new user's window, and remembers in the browser when it is closed."""
+    WebDriverWait(driver, PAGE_S).until(lambda _: "MLflow Assistant" in page_text(driver))
+    closing = "if (key.includes('assistant.panelOpen')) localStorage.setItem(key, 'false')"
+    driver.execute_script(f"for (const key of Object.keys(localStorage)) {closing}")
+
+
 def page_text(driver: webdriver.Chrome) -> str:
     return driver.find_element(By.TAG_NAME, "body").get_attribute("innerText") or ""
 

@@ -21,7 +21,7 @@ if __package__ in (None, ""):
 
 from orchestrator.leaderboard import leaderboard_url
 from orchestrator.tracking.models import logged_name, registered_name
-from tests.browser.chromium import browser, mlflow_server, wait_for_text
+from tests.browser.chromium import browser, close_assistant, mlflow_server, wait_for_text
 
 SETTLE_S = 4.0  # charts are drawn some time after their page's text is there
 
@@ -48,7 +48,7 @@ def screens(client: MlflowClient, experiment: str, base: str) -> Iterator[Screen
     grid = newest("tags.`trsp.kind` = 'grid'")
     mine = f"tags.`trsp.grid` = '{grid.data.tags['trsp.grid']}'"
     rank = newest(f"tags.`trsp.kind` = 'rank' AND {mine} AND tags.`mlflow.runName` LIKE '%gates%'")
-    cell = newest(f"tags.`trsp.kind` = 'cell' AND {mine} AND attributes.status = 'FINISHED'")
+    cell = newest(f"tags.`trsp.kind` = 'cell' AND {mine} AND attributes.status = 'FINISHED' AND params.transfer != 'none'")
     model = registered_name(cell.data.params["model"])
 
     def run_page(run: Run, tab: str = "") -> str:
@@ -83,6 +83,9 @@ def main(tracking_uri: str, experiment: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     with tempfile.TemporaryDirectory() as folder, mlflow_server(tracking_uri, Path(folder)) as base, browser() as driver:
+        driver.get(base)
+        wait_for_text(driver, "Experiments")
+        close_assistant(driver)
         for screen in screens(client, experiment, base):
             print(shoot(driver, screen, out), flush=True)
 

@@ -1,0 +1,75 @@
+"""The printed link, followed by a real browser to a real MLflow UI: what a person sees."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from selenium import webdriver
+
+from orchestrator.mlflow_tracker import MlflowTracker
+from orchestrator.views import GridView
+from tests.browser.chromium import browser, close_assistant, mlflow_server, page_text, wait_for_text
+from tests.browser.screens import Screen, screens, shoot
+from tests.orchestrator import sample_views as sample
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+EXPERIMENT = "TRSP browser"
+ALIAS = "best-params-1m"
+
+
+@dataclass(frozen=True)
+class Site:
+    base: str
+    uri: str
+    tracker: MlflowTracker
+    view: GridView
+    driver: webdriver.Chrome
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("ui")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    view = sample.finished(folder / "store")
+    tracker = MlflowTracker(uri, EXPERIMENT)
+    tracker.finish(view)
+    tracker.set_alias(sample.MODEL.name, ALIAS, min(sample.cells(), key=sample.perplexity).key)
+    with mlflow_server(uri, folder) as base, browser() as driver:
+        driver.get(base)
+        close_assistant(driver)
+        yield Site(base, uri, tracker, view, driver)
+
+
+def test_the_printed_link_opens_every_cell_sorted_by_perplexity(site: Site) -> None:
+    best_first = [cell.name for cell in sorted(sample.cells(), key=sample.perplexity)]
+    assert best_first != [cell.name for cell in sample.cells()], "the sample must need sorting"
+    site.driver.get("about:blank")
+    site.driver.get(site.tracker.leaderboard_url(site.base, site.view.key))
+    text = wait_for_text(site.driver, *best_first, "perplexity/wiki")
+    assert sorted(best_first, key=text.index) == best_first
+    assert f"{len(best_first)} matching runs" in text
+    assert "42.07" in text
+    assert "ranking" not in text.partition("Run Name")[2], "only cells"
+    assert "invalid" not in text
+    assert "does not exist" not in text
+
+
+def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
+    site.driver.get("about:blank")
+    site.driver.get(f"{site.base}/#/models/Tiny-1-5M")
+    text = wait_for_text(site.driver, "Version 1", ALIAS)
+    assert text.count(f"@ {ALIAS}") == 1
+    assert "Pruned checkpoints of Tiny-1.5M" in text
+
+
+def test_every_screen_shows_what_it_is_for(site: Site, tmp_path: Path) -> None:
+    """The pages that tests/browser/screens.py photographs exist and load."""
+    client = MlflowClient(tracking_uri=site.uri, registry_uri=site.uri)
+    expected = {"ranking-charts": "gate_by_layer", "ranking-gates": "gate", "cell-charts": "by_step", "grid": "6 done"}
+    for screen in screens(client, EXPERIMENT, site.base):
+        complete = Screen(screen.name, screen.url, (*screen.expects, *expected.get(screen.name, "").split("\n")))
+        assert shoot(site.driver, complete, tmp_path).stat().st_size > 20_000, screen.name
+        assert "went wrong" not in page_text(site.driver), screen.name
