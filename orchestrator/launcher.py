@@ -36,7 +36,7 @@ class Launcher(Protocol):
         """End one stage; it comes back from ``poll`` as failed."""
 
     def stop(self) -> None:
-        """Cancel what runs. Called once, at the end or on a signal."""
+        """Cancel what runs and let go of the cluster; nothing can be started afterwards. May be called again."""
 
 
 class InProcessLauncher:

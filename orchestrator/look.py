@@ -40,6 +40,7 @@ class StoreResults:
         self._rounds: dict[str, tuple[RoundRecord, ...]] = {}
         self._missed: dict[str, float] = {}
         self._dropped: set[str] = set()
+        self._uris: dict[str, str | None] = {}
 
     def order(self, rank_key: str) -> tuple[int, ...]:
         return tuple(record.layer for record in self.rounds(rank_key))
@@ -75,9 +76,13 @@ class StoreResults:
         self._missed.pop(key, None)
         self._records.pop(key, None)
         self._dropped.discard(key)
+        self._uris.pop(key, None)
 
     def checkpoint_uri(self, key: str) -> str | None:
-        return self._store.files_uri(key)
+        """Where the artifacts of a finished stage lie; None before."""
+        if key not in self._uris and self.record(key) is not None:
+            self._uris[key] = self._store.files_uri(key)
+        return self._uris.get(key)
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line, or nothing."""

@@ -73,6 +73,7 @@ class RayLauncher:
         for reference in self._running.values():
             with contextlib.suppress(RayError):
                 ray.cancel(reference, force=True)
+        self._running = {}  # ray.cancel on a cluster that is gone would start another one
         if self._owns_cluster:
             ray.shutdown()
 

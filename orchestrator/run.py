@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from orchestrator.stages import Kind
 from orchestrator.store import Store
 from orchestrator.tables import console, print_choice, print_status
 from orchestrator.views import CellView, GridView, Status
+from trsp.errors import InvalidInputError
 
 STEP_WAIT_S = 0.5
 EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
@@ -55,6 +56,13 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
         from orchestrator.ray_launcher import RayLauncher
 
         launcher = RayLauncher(grid.resources, address)
+    if launcher.slots() < 1:
+        launcher.stop()
+        asked = grid.resources
+        raise InvalidInputError(
+            f"no stage fits on this cluster: one takes {asked.cpus_per_stage} CPUs and {asked.gpus_per_stage} GPUs; "
+            f"lower resources.cpus_per_stage or resources.gpus_per_stage in {path}"
+        )
     hardware = launcher.hardware()
     store = Store(grid.storage.store)
     store.save_grid(resolved.key, {"name": grid.name, "hardware": hardware})
@@ -78,17 +86,28 @@ class _Run:
 
     def to_its_end(self) -> int:
         self._say(f"leaderboard: {self._leaderboard}")
-        with _signals() as received:
-            view = self._drive(received)
+        try:
+            with _signals() as received:
+                view = self._drive(received)
+        except Exception as error:
+            self._abandon(f"the driver failed: {type(error).__name__}: {error}")
+            raise
         self._launcher.stop()
         self._tracker.finish(view)
         self._conclude(view)
         return EXIT_CODES[view.status]
 
+    def _abandon(self, reason: str) -> None:
+        """End what runs and close the MLflow runs, as far as that goes: the error that led here is the one to be seen."""
+        with suppress(Exception):
+            self._controller.stop(reason)
+        with suppress(Exception):
+            self._tracker.finish(self._controller.view())
+
     def _drive(self, received: list[str]) -> GridView:
         """Step until everything is done or failed, or a signal came."""
         view = self._controller.view()
-        open_cells = {cell.cell.key for cell in view.cells if cell.status is not Status.DONE}
+        open_cells = {cell.cell.key for cell in view.cells}
         with make_report(self._out, self._grid.headline_metrics) as report:
             while not received:
                 view = self._controller.step(STEP_WAIT_S)
@@ -106,12 +125,17 @@ class _Run:
         self._tracker.project(view)
 
     def _publish_cards(self, view: GridView, open_cells: set[str]) -> set[str]:
-        """A checkpoint's model card gets its scores when its cell is done. Returns the cells still open."""
-        done = [cell for cell in view.cells if cell.status is Status.DONE and cell.cell.key in open_cells]
-        for cell in done:
-            dense = next((d for d in view.dense if d.model.name == cell.cell.model.name), None)
-            self._store.write_file(cell.stage_keys[Kind.PRUNE], "README.md", cell_card(cell, dense).encode())
-        return open_cells - {cell.cell.key for cell in done}
+        """A checkpoint's model card gets its scores, once its cell and its reference are over. Returns the cells still open.
+
+        Cards of cells that an earlier driver finished are written again: it may have been killed before it came to that.
+        """
+        over = {dense.model.name: dense for dense in view.dense if dense.status in (Status.DONE, Status.FAILED)}
+        done = [cell for cell in view.cells if cell.status is Status.DONE and cell.cell.model.name in over]
+        ready = [cell for cell in done if cell.cell.key in open_cells]
+        for cell in ready:
+            card = cell_card(cell, over[cell.cell.model.name])
+            self._store.write_file(cell.stage_keys[Kind.PRUNE], "README.md", card.encode())
+        return open_cells - {cell.cell.key for cell in ready}
 
     def _conclude(self, view: GridView) -> None:
         """The cells, the best under each budget with its alias, and where to look further."""

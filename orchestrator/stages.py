@@ -224,19 +224,16 @@ def next_dense_stage(model: ModelInfo, study: Study, results: Results) -> StageS
 
 
 def next_missing(stages: Sequence[StageSpec], results: Results) -> StageSpec | Done:
-    """The earliest stage whose own result and whose readers' results are missing.
-
-    A missing intermediate whose readers are all there is not wanted: walk back from the end only as far as needed.
-    """
-    by_key = {stage.key: stage for stage in stages}
+    """The earliest missing stage that is wanted: the checkpoint, a final stage, or what a wanted missing one reads."""
     for stage in stages:
         if not results.done(stage.key) and _wanted(stage, stages, results):
-            unmet = [by_key[key] for key in stage.reads if key in by_key and not results.done(key)]
-            return unmet[0] if unmet else stage
+            return stage
     return Done()
 
 
 def _wanted(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> bool:
-    """A final stage is always wanted; another only while some reader of it is missing and itself wanted."""
+    """The checkpoint is what a cell exists for. Of the rest, what nobody reads, or somebody missing and wanted reads."""
     readers = [reader for reader in stages if stage.key in reader.reads]
-    return not readers or any(not results.done(reader.key) and _wanted(reader, stages, results) for reader in readers)
+    if stage.kind is Kind.PRUNE or not readers:
+        return True
+    return any(not results.done(reader.key) and _wanted(reader, stages, results) for reader in readers)

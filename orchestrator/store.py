@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from trsp.errors import StoreError
 from trsp.records import RoundRecord
 
 CLAIM_LIFETIME_S = 60.0  # a claim not renewed for so long belongs to a dead driver on another machine
-FileType = pafs.FileType
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,33 @@ class Failure:
 
 @dataclass(frozen=True)
 class Claim:
-    """Who works on a stage. Local processes are looked up by pid; a remote claim lives as long as it is renewed."""
+    """Who works on a stage. Local processes are looked up by pid; a remote claim lives as long as it is renewed.
+
+    ``process_start`` tells the process from a later one with its pid; empty where there is no ``/proc``.
+    """
 
     owner: str
     host: str
     pid: int
     renewed: float
+    process_start: str = ""
 
     @classmethod
     def mine(cls, owner: str) -> "Claim":
-        return cls(owner, socket.gethostname(), os.getpid(), time.time())
+        return cls(owner, socket.gethostname(), os.getpid(), time.time(), _process_start(os.getpid()))
 
     def alive(self, now: float) -> bool:
-        if self.host == socket.gethostname() and not Path(f"/proc/{self.pid}").exists() and Path("/proc/self").exists():
-            return False
+        if self.host == socket.gethostname() and self.process_start:
+            return _process_start(self.pid) == self.process_start
         return now - self.renewed < CLAIM_LIFETIME_S
+
+
+def _process_start(pid: int) -> str:
+    """When a process of this machine began, in clock ticks since boot (proc(5), field 22); empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def kind_of(key: str) -> str:
@@ -70,7 +81,10 @@ def kind_of(key: str) -> str:
 
 
 class Store:
-    """Stage results under one root: ``/path``, ``file:///path``, ``s3://bucket/prefix``, ``gs://bucket/prefix``."""
+    """Stage results under one root: ``/path``, ``file:///path``, ``s3://bucket/prefix``, ``gs://bucket/prefix``.
+
+    Options of the object store stand in the URI's query: ``s3://bucket/prefix?region=eu-west-1&endpoint_override=HOST``.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
@@ -83,7 +97,13 @@ class Store:
             raise StoreError(f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix") from error
         self._root = root.rstrip("/")
         self.is_local = isinstance(self._fs, pafs.LocalFileSystem)
-        self._scheme = "" if self.is_local else self.uri.split("://")[0] + "://"
+
+    def _address(self, path: str) -> str:
+        """What others open ``path`` by: the path itself, or a URI with the options of this store's."""
+        if self.is_local:
+            return path
+        before, query, options = self.uri.partition("?")
+        return f"{before.partition('://')[0]}://{path}{query}{options}"
 
     # --- whole files ------------------------------------------------------------------------------------------------
 
@@ -130,9 +150,6 @@ class Store:
         except ValueError:
             return None
 
-    def _exists(self, path: str) -> bool:
-        return bool(self._fs.get_file_info(path).type != FileType.NotFound)
-
     def _names(self, path: str) -> list[str]:
         selector = pafs.FileSelector(path, allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector) if not info.base_name.startswith("."))
@@ -144,7 +161,7 @@ class Store:
 
     def stage_uri(self, key: str) -> str:
         """Where everything about a stage lies, for people."""
-        return f"{self._scheme}{self._stage(key)}"
+        return self._address(self._stage(key))
 
     def done(self, key: str) -> bool:
         """Whether the result is there, and its artifacts, if it has any, have not been dropped."""
@@ -158,20 +175,24 @@ class Store:
 
     def files_uri(self, key: str) -> str | None:
         """Address of the stage's artifacts: a local path, or a URI of the object store."""
+        path = self._files(key)
+        return self._address(path) if path else None
+
+    def _files(self, key: str) -> str | None:
         stored = self._read_json(f"{self._stage(key)}/result.json")
-        return f"{self._scheme}{self._stage(key)}/{stored['files']}" if stored and stored.get("files") else None
+        return f"{self._stage(key)}/{stored['files']}" if stored and stored.get("files") else None
 
     @contextmanager
     def local_files(self, key: str) -> Iterator[Path]:
         """The stage's artifacts as a local folder: the folder itself, or a download that is removed afterwards."""
-        uri = self.files_uri(key)
-        if uri is None:
+        path = self._files(key)
+        if path is None:
             raise StoreError(f"{key} has no files in {self.uri}; run the grid again to make them")
         if self.is_local:
-            yield Path(uri)
+            yield Path(path)
             return
         with tempfile.TemporaryDirectory(prefix="trsp-") as folder:
-            pafs.copy_files(uri.removeprefix(self._scheme), folder, source_filesystem=self._fs)
+            pafs.copy_files(path, folder, source_filesystem=self._fs)
             yield Path(folder)
 
     @contextmanager
@@ -213,9 +234,9 @@ class Store:
 
     def write_file(self, key: str, name: str, data: bytes) -> None:
         """Add or replace one small file among a finished stage's artifacts (a model card with its scores)."""
-        uri = self.files_uri(key)
-        if uri is not None:
-            self._write(f"{uri.removeprefix(self._scheme)}/{name}", data)
+        path = self._files(key)
+        if path is not None:
+            self._write(f"{path}/{name}", data)
 
     def drop_files(self, key: str) -> None:
         """Forget a stage's artifacts but keep its record; it counts as not done for whoever still needs the files."""
@@ -247,10 +268,10 @@ class Store:
         self._write(f"{self._stage(key)}/rounds/{record.round:03d}.json", record.model_dump_json().encode())
 
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
-        """Published rounds from ``start`` on, without a gap."""
+        """Published rounds from ``start`` on, up to the first that is missing or unreadable."""
         found: list[RoundRecord] = []
-        while data := self._read(f"{self._stage(key)}/rounds/{start + len(found):03d}.json"):
-            found.append(RoundRecord.model_validate_json(data))
+        while stored := self._read_json(f"{self._stage(key)}/rounds/{start + len(found):03d}.json"):
+            found.append(RoundRecord.model_validate(stored))
         return tuple(found)
 
     # --- failures and logs ------------------------------------------------------------------------------------------
@@ -272,34 +293,52 @@ class Store:
     def claim(self, key: str, owner: str) -> Claim | None:
         """Take a stage for ``owner``. Returns None when it is ours now, or the living claim of somebody else.
 
-        Exact on a file system (exclusive creation). On an object store two drivers that start within the same second may
-        both win; they then do equal work, and either result is right.
+        Exact on a file system. On an object store two drivers that start within the same second may both win; they then
+        do equal work, and either result is right.
         """
-        path = f"{self._stage(key)}/claim.json"
-        held = self.claim_of(key)
-        if held and held.owner != owner and held.alive(time.time()):
-            return held
-        mine = json.dumps(asdict(Claim.mine(owner))).encode()
-        if not self.is_local or (held and held.owner == owner):
-            self._write(path, mine)
-            return None
-        if held:
-            Path(path).unlink(missing_ok=True)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            held = self.claim_of(key)
+            if held and held.owner != owner and held.alive(time.time()):
+                return held
+            if not self.is_local or (held and held.owner == owner):
+                self.renew(key, owner)
+                return None
+            if self._take(key, owner, held):
+                return None
+
+    def _take(self, key: str, owner: str, held: Claim | None) -> bool:
+        """Claim a stage that had no claim but ``held``, a dead or unreadable one. False: look again.
+
+        A hard link is made whole, and only where nothing stands yet; of two that move a file away, one finds it gone.
+        """
+        path = Path(f"{self._stage(key)}/claim.json")
+        mine = path.with_name(f".claim.json.{uuid.uuid4().hex[:8]}")
+        self._write_json(str(mine), asdict(Claim.mine(owner)))
         try:
-            with open(path, "xb") as stream:
-                stream.write(mine)
+            path.hardlink_to(mine)
+            return True
         except FileExistsError:
-            return self.claim_of(key)
-        return None
+            with suppress(FileNotFoundError, FileExistsError):
+                path.replace(mine)
+                if self._claim_at(str(mine)) != held:  # somebody was faster, and this is theirs
+                    path.hardlink_to(mine)
+            return False
+        except OSError:  # a file system without hard links: as on an object store
+            self.renew(key, owner)
+            return True
+        finally:
+            mine.unlink(missing_ok=True)
 
     def claim_of(self, key: str) -> Claim | None:
-        stored = self._read_json(f"{self._stage(key)}/claim.json")
+        return self._claim_at(f"{self._stage(key)}/claim.json")
+
+    def _claim_at(self, path: str) -> Claim | None:
+        stored = self._read_json(path)
         return Claim(**stored) if stored else None
 
     def renew(self, key: str, owner: str) -> None:
-        self._write(f"{self._stage(key)}/claim.json", json.dumps(asdict(Claim.mine(owner))).encode())
+        self._write_json(f"{self._stage(key)}/claim.json", asdict(Claim.mine(owner)))
 
     def release(self, key: str) -> None:
-        if self._exists(path := f"{self._stage(key)}/claim.json"):
-            self._fs.delete_file(path)
+        with suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._stage(key)}/claim.json")
