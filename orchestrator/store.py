@@ -93,9 +93,11 @@ class Store:
                 self._fs, root = pafs.FileSystem.from_uri(self.uri)
             else:
                 self._fs, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+            self._root = root.rstrip("/")
+            if not self._root:
+                raise ValueError("it names no folder or bucket")
         except (OSError, ValueError) as error:
             raise StoreError(f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix") from error
-        self._root = root.rstrip("/")
         self.is_local = isinstance(self._fs, pafs.LocalFileSystem)
 
     def _address(self, path: str) -> str:

@@ -1,0 +1,91 @@
+"""Cells and studies made by hand, and results held in a dict: what the pure tests of the scheduling side decide about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.cells import Cell, ModelInfo, Study, text_id
+from orchestrator.stages import Done, Kind, StageSpec, cell_stages, next_stage, rank_spec, selection
+from trsp.config import (
+    BenchmarkSettings,
+    CalibrationSettings,
+    DriftSettings,
+    EvaluationSettings,
+    GatesSettings,
+    MeasurementSettings,
+    PerplexitySettings,
+    TextSource,
+)
+
+MODEL = ModelInfo("tiny", "/models/tiny", None, "sha256:m", 10)
+WIKI = TextSource(name="wiki", path="/texts/wiki.jsonl")
+TEST = TextSource(name="test", path="/texts/test.jsonl")
+
+
+def study(**changes: Any) -> Study:
+    fingerprints = {text_id(WIKI): "sha256:wiki", text_id(TEST): "sha256:test"}
+    defaults: dict[str, Any] = {
+        "calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=32),
+        "evaluation": EvaluationSettings(
+            perplexity=(PerplexitySettings(text=TEST, window_tokens=32),), benchmarks=BenchmarkSettings(tasks=("piqa", "copa"))
+        ),
+        "measurement": MeasurementSettings.model_validate({}),
+        "precision": "auto",
+        "hardware": "cpu",
+        "text_fingerprints": fingerprints,
+    }
+    return Study(**(defaults | changes))
+
+
+def cell(**changes: Any) -> Cell:
+    """Gates at lambda_1 = 0.005, drift at lambda_2 = 0.001, 2 of 10 layers."""
+    defaults: dict[str, Any] = {
+        "model": MODEL,
+        "selector": GatesSettings(),
+        "ratio": 0.2,
+        "gate_l1": 5e-3,
+        "transfer": DriftSettings(),
+        "drift": 1e-3,
+        "seed": 0,
+    }
+    return Cell(**(defaults | changes))
+
+
+@dataclass
+class DictResults:
+    """``stages.Results`` without a store."""
+
+    orders: dict[str, Sequence[int]] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+
+    def order(self, rank_key: str) -> Sequence[int]:
+        return self.orders.get(rank_key, ())
+
+    def done(self, key: str) -> bool:
+        return key in self.finished
+
+    def finish(self, spec: StageSpec, order: Sequence[int] = ()) -> None:
+        """What running the stage would leave: an ``order`` as deep as was asked for, or a result."""
+        if spec.kind is Kind.RANK:
+            self.orders[spec.key] = order[: spec.depth]
+        else:
+            self.finished.add(spec.key)
+
+
+def walk(asked: Cell, given: Study, results: DictResults, order: Sequence[int]) -> list[StageSpec]:
+    """Every stage that the cell asks for, each finished at once, to its end."""
+    stages: list[StageSpec] = []
+    while not isinstance(stage := next_stage(asked, given, results), Done):
+        assert stage.key not in {s.key for s in stages}, f"{stage.kind} is asked for twice"
+        stages.append(stage)
+        results.finish(stage, order)
+    return stages
+
+
+def stage_of(kind: Kind, asked: Cell, given: Study, results: DictResults) -> StageSpec:
+    """The cell's stage of that kind; its ranking must be there."""
+    if kind is Kind.RANK:
+        return rank_spec(asked, given)
+    layers = selection(asked, given, results)
+    assert layers is not None
+    return next(stage for stage in cell_stages(asked, given, layers) if stage.kind is kind)
