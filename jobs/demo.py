@@ -36,7 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _exit)
     home = Path(os.environ.get("TRSP_HOME") or "~/.trsp").expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
-    settings = {"TRSP_HOME": str(home), "TRSP_ASSETS": str(home / "assets"), "HF_HUB_OFFLINE": "1", "TRSP_GIT_SHA": _git_sha()}
+    settings = {"TRSP_HOME": str(home), "HF_HUB_OFFLINE": "1", "TRSP_GIT_SHA": _git_sha()}
     os.environ.update(settings)
     with _only_one(home / "demo.lock"):
         _title(f"Model, text and benchmarks in {home / 'assets'}")
@@ -81,10 +81,6 @@ def _submit(head: RayHead, settings: dict[str, str]) -> int:
 
 
 def _show_results() -> None:
-    _title("Cells")
-    _run(BIN / "trsp", "status", GRID)
-    _title("Best under each budget")
-    subprocess.run([BIN / "trsp", "best", GRID], cwd=ROOT, check=False)  # exit code 3: a budget that nothing meets
     checkpoint = _best_checkpoint()
     if checkpoint:
         _title(f"{checkpoint} goes on, greedily")

@@ -23,7 +23,7 @@ SHEBANG = "#!/usr/bin/env -S python -m orchestrator"
 
 @pytest.fixture(autouse=True)
 def _assets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRSP_ASSETS", "/assets")
+    monkeypatch.setenv("TRSP_HOME", "/home")
 
 
 def test_there_are_jobs() -> None:
