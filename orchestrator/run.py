@@ -82,6 +82,7 @@ class _Run:
         self._controller = Controller(resolved, store, launcher)
         tracking = self._grid.tracking
         self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
+        self._tracker.sweep(alive_grids=[resolved.key])
         self._leaderboard = self._tracker.leaderboard_url(tracking.ui_url or "http://127.0.0.1:5000", resolved.key)
 
     def to_its_end(self) -> int:
