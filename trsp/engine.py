@@ -5,25 +5,33 @@ live beside the engine, in their own AdamW, all-reduced by hand: DeepSpeed would
 """
 
 import logging
+import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed, nn
 from torch._C._distributed_c10d import HashStore
+from torch.utils.checkpoint import checkpoint
 
 from trsp.config import EngineSettings
-from trsp.device import default_device
-from trsp.errors import InvalidInputError, TrainingDivergedError
+from trsp.decoders import decoder_layers
+from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.penalties import lm_loss
+from trsp.plain import PlainModel
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 import deepspeed
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+# DeepSpeed calls collectives by their former names, and torch says so at every call.
+warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,10 @@ class GateOptimizer:
 
 
 class Engine:
-    """A model under DeepSpeed. ``optimization`` None: the weights are frozen and only gates learn."""
+    """A model under DeepSpeed. ``optimization`` None: the weights are frozen and only gates learn.
+
+    A context manager: leaving it gives the model back as a plain module (``finish``).
+    """
 
     def __init__(
         self, model: Any, settings: EngineSettings, blocks_per_step: int, optimization: Optimization | None = None
@@ -82,6 +93,7 @@ class Engine:
         self._micro_batch = min(settings.micro_batch, blocks_per_step)
         self._micro_steps = _micro_steps(blocks_per_step, self._micro_batch)
         self._step = 0
+        self._plain = PlainModel(model)
         model.requires_grad_(optimization is not None)
         if settings.activation_checkpointing:
             _checkpoint_activations(model)
@@ -90,6 +102,14 @@ class Engine:
         self._engine = deepspeed.initialize(model=model, model_parameters=trainable, config=config)[0]
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the modules and work without it.
         self._forward = self._engine if optimization else model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Our own errors are raised on all ranks together; after any other, one rank must not wait for the rest."""
+        if kind is None or issubclass(kind, TrspError | GeneratorExit) or distributed.get_world_size() == 1:
+            self.finish()
 
     def step(
         self,
@@ -100,7 +120,7 @@ class Engine:
     ) -> StepLosses:
         """One optimizer step on ``LM loss + weight * penalty()`` over an effective batch [B, T] of token ids."""
         if self._optimization:
-            self._set_rate(self._optimization.rate(self._step))
+            self._prepare(self._optimization.rate(self._step))
         lm_total = penalty_total = 0.0
         mine = _share_of_rank(blocks_BT)
         for micro_BT in mine.to(self._engine.device).split(self._micro_batch):
@@ -112,9 +132,12 @@ class Engine:
         if gates is not None:
             gates.step()
         self._step += 1
-        if not torch.isfinite(torch.tensor(lm_total)):
-            raise TrainingDivergedError(f"the LM loss became {lm_total} at step {self._step}; lower the learning rate")
-        return StepLosses(*_mean_over_ranks(lm_total, penalty_total, self._engine.device))
+        losses = StepLosses(*_mean_over_ranks(lm_total, penalty_total, self._engine.device))
+        if not (math.isfinite(losses.lm) and math.isfinite(losses.penalty)):
+            raise TrainingDivergedError(
+                f"step {self._step}: the LM loss became {losses.lm}, the penalty {losses.penalty}; lower the learning rate"
+            )
+        return losses
 
     def _backward(self, loss: Tensor) -> None:
         if self._optimization:
@@ -123,23 +146,23 @@ class Engine:
         else:
             (loss / self._micro_steps).backward()
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self._engine.optimizer.param_groups:
+    def _prepare(self, rate: float) -> None:
+        optimizer = self._engine.optimizer
+        for group in optimizer.param_groups:
             group["lr"] = rate
+        if self._engine.zero_optimization_partition_weights():
+            # Stage 3 keeps the last gradient of a parameter that gets none now (a layer bypassed since), and clips by it.
+            optimizer.grad_partitions_flat_buffer.zero_()
 
     def finish(self) -> None:
-        """Give the model back as a plain module: whole weights, no gradients, no hooks of the engine."""
-        if getattr(self._engine, "zero_optimization_partition_weights", lambda: False)():
+        """Give the model back as a plain module: whole weights, no gradients, nothing of the engine. On all ranks."""
+        whole = None
+        if self._engine.zero_optimization_partition_weights():
             parameters = list(self.model.parameters())
-            with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
-                whole = [parameter.detach().clone() for parameter in parameters]
-            self._engine.destroy()
-            for parameter, data in zip(parameters, whole, strict=True):
-                parameter.data = data
-        else:
-            self._engine.destroy()
-        self.model.zero_grad(set_to_none=True)
-        self.model.requires_grad_(False)
+            with deepspeed.zero.GatheredParameters(parameters):
+                whole = {parameter: parameter.detach().clone() for parameter in parameters}
+        self._engine.destroy()
+        self._plain.put_back(whole)
 
 
 def init_distributed() -> None:
@@ -182,11 +205,12 @@ def _mean_over_ranks(lm: float, penalty: float, device: Any) -> tuple[float, flo
 
 
 def _checkpoint_activations(model: Any) -> None:
-    """Recompute each layer in the backward pass. Only the layers enter training mode: their dropout stays off."""
-    model.activation_checkpointing_enable({"use_reentrant": False})
-    for module in model.modules():
-        if "gradient_checkpointing" in vars(module):
-            module.training = True
+    """Recompute each layer in the backward pass. Not by the model's own switch, which works in training mode only.
+
+    Hooks of the layers (gates, drift) stay outside: they run once.
+    """
+    for layer in decoder_layers(model):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _deepspeed_config(
@@ -208,7 +232,7 @@ def _deepspeed_config(
             "params": {
                 "lr": optimization.learning_rate,
                 "weight_decay": optimization.weight_decay,
-                "torch_adam": default_device().type == "cpu",
+                "torch_adam": True,  # DeepSpeed's own is compiled at first use, on a GPU by a compiler that few have
             },
         }
     return config

@@ -6,13 +6,14 @@ from the first step, which is training after deletion. The model keeps all its l
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor
 
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
+from trsp.decoders import decoder_layers
 from trsp.engine import Engine, Optimization, StepLosses, batch
+from trsp.families import check_layers
 from trsp.gates import Branches
 from trsp.penalties import branch_scale, drift_function
 from trsp.records import TransferRecord
@@ -24,10 +25,15 @@ def transfer(
     layers: Sequence[int],
     blocks_NT: Tensor,
     settings: NoTransfer | DriftSettings | HealSettings,
-    drift: float | None = None,
+    drift: float | None = 1e-3,
     engine: EngineSettings | None = None,
 ) -> TransferRecord:
-    """Train ``model`` in place on blocks [N, T] of token ids. ``drift`` is lambda_2 and belongs to ``DriftSettings``."""
+    """Train ``model`` in place on blocks [N, T] of token ids. ``drift`` is lambda_2 and belongs to ``DriftSettings``.
+
+    InvalidInputError, before anything is trained, for layers that cannot be removed; TrainingDivergedError when a loss
+    becomes NaN or infinite.
+    """
+    check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
     started = time.monotonic()
@@ -35,22 +41,9 @@ def transfer(
     optimization = Optimization(
         settings.learning_rate, steps, round(settings.warmup_ratio * steps), settings.weight_decay, settings.max_grad_norm
     )
-    trainer = Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization)
     scales = [_scale(step, steps, settings) for step in range(steps)]
-    branches = Branches(model, layers, drift_function(settings) if isinstance(settings, DriftSettings) else None)
-    losses: list[StepLosses] = []
-    with ExitStack() as stack:
-        stack.callback(branches.remove)
-        for step, scale in enumerate(scales):
-            branches.scale = scale
-            rows = batch(blocks_NT, step, settings.blocks_per_step)
-            if scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
-                with bypassed(model, layers):
-                    losses.append(trainer.step(rows))
-            else:
-                losses.append(trainer.step(rows, branches.take_drift, drift or 0.0))
-            branches.take_drift()
-    trainer.finish()
+    with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
+        losses = _train(trainer, layers, blocks_NT, settings, scales, drift or 0.0)
     return TransferRecord(
         layers=tuple(layers),
         lm_loss=tuple(loss.lm for loss in losses),
@@ -59,6 +52,31 @@ def transfer(
         tokens=steps * settings.blocks_per_step * blocks_NT.shape[1],
         seconds=time.monotonic() - started,
     )
+
+
+def _train(
+    trainer: Engine,
+    layers: Sequence[int],
+    blocks_NT: Tensor,
+    settings: DriftSettings | HealSettings,
+    scales: Sequence[float],
+    drift: float,
+) -> list[StepLosses]:
+    """One step for every scale of the chosen branches."""
+    branches = Branches(trainer.model, layers, drift_function(settings) if isinstance(settings, DriftSettings) else None)
+    losses: list[StepLosses] = []
+    try:
+        for step, scale in enumerate(scales):
+            branches.scale = scale
+            rows = batch(blocks_NT, step, settings.blocks_per_step)
+            if scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
+                with bypassed(trainer.model, layers):
+                    losses.append(trainer.step(rows))
+            else:
+                losses.append(trainer.step(rows, branches.take_drift, drift))
+    finally:
+        branches.remove()
+    return losses
 
 
 def _scale(step: int, steps: int, settings: DriftSettings | HealSettings) -> float:

@@ -56,22 +56,21 @@ def rank_by_gates(
     optimization = None
     if settings.train_weights:
         optimization = Optimization(settings.weights_learning_rate, steps=1, constant=True)
-    trainer = Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization)
-    training = GateTraining(trainer, blocks_NT, settings, strength)
     published = list(done)
     values = torch.ones(len(decoder_layers(model)))
-    for number in range(depth):
-        removed = [record.layer for record in published[:number]]
-        if number < len(published) and not settings.train_weights:
-            values = _restore(values, published[number])
-            continue
-        if settings.reset_each_round:
-            values = torch.ones_like(values)
-        record, values = _round(training, number, removed, values)
-        if number >= len(published):
-            published.append(record)
-            yield record
-    trainer.finish()
+    with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
+        training = GateTraining(trainer, blocks_NT, settings, strength)
+        for number in range(depth):
+            removed = [record.layer for record in published[:number]]
+            if number < len(published) and not settings.train_weights:
+                values = _restore(values, published[number])
+                continue
+            if settings.reset_each_round:
+                values = torch.ones_like(values)
+            record, values = _round(training, number, removed, values)
+            if number >= len(published):
+                published.append(record)
+                yield record
 
 
 def _restore(values_L: Tensor, record: RoundRecord) -> Tensor:
