@@ -61,7 +61,7 @@ def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
     site.driver.get("about:blank")
     site.driver.get(f"{site.base}/#/models/Tiny-1-5M")
     text = wait_for_text(site.driver, "Version 1", ALIAS)
-    assert text.count(f"@ {ALIAS}") == 1
+    assert text.count(f"@\N{NO-BREAK SPACE}{ALIAS}") == 1
     assert "Pruned checkpoints of Tiny-1.5M" in text
 
 

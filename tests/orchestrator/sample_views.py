@@ -92,7 +92,7 @@ def waiting(cell: Cell) -> CellView:
 
 def perplexity(cell: Cell) -> float:
     """Different for every cell of the sample, and not in the cells' own order."""
-    return 30 + 70 * cell.ratio + (9.87654 if cell.selector.name == "block_influence" else 400 * (cell.gate_l1 or 0))
+    return 30 + 70 * cell.ratio + (9.87654 if cell.selector.name == "block_influence" else 0.002 / (cell.gate_l1 or 1))
 
 
 def done(cell: Cell, store: Path) -> CellView:
