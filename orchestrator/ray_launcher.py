@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.launcher import Finished
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import Kind
 from orchestrator.store import Failure
+from trsp.errors import InvalidInputError
 from trsp.hardware import hardware_name
 
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")  # what a stage must see of our environment on whatever node it runs
@@ -86,6 +88,11 @@ def _connect(address: str | None) -> None:
         return
     options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}}
     if address is None:  # one that belongs to this process alone and ends with it
+        if " " in sys.executable:
+            raise InvalidInputError(
+                f"Ray cannot start workers by {sys.executable!r}, whose path has spaces; make the virtual environment in a "
+                "folder without them, or name a running cluster by --address"
+            )
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
     ray.init(address=address or "local", **options)
 

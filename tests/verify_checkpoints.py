@@ -1,0 +1,95 @@
+"""Proves every checkpoint of a finished grid, each in a fresh process: ``python tests/verify_checkpoints.py FILE [--lm-eval]``.
+
+For each: it loads with ``AutoModelForCausalLM.from_pretrained``; its logits equal those of the weights it was made of with
+the layers bypassed (stage two's where they were kept, else the original's for cells without training); greedy generation
+agrees with and without the cache; with ``--lm-eval`` the real ``lm_eval`` CLI prints the scores that we recorded.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from orchestrator.grid import Grid, load_grid
+from orchestrator.run import look_at
+from orchestrator.stages import Kind
+from orchestrator.store import Store
+from orchestrator.views import CellView, Status
+
+
+def main(file: str, *options: str) -> int:
+    grid = load_grid(file)
+    store = Store(grid.storage.store)
+    for cell in look_at(grid).cells:
+        assert cell.status is Status.DONE, f"{cell.cell.name} is {cell.status}"
+        print(cell.cell.name, flush=True)
+        print("  " + _fresh_process(cell, store), flush=True)
+        if "--lm-eval" in options:
+            print("  " + _lm_eval(cell, grid), flush=True)
+    return 0
+
+
+def _fresh_process(cell: CellView, store: Store) -> str:
+    """The origin of the weights: stage two's where they are still there, the model's own where nothing was trained."""
+    transfer = cell.stage_keys.get(Kind.TRANSFER)
+    origin = store.files_uri(transfer) if transfer else cell.cell.model.source
+    command = [sys.executable, __file__, "--one", str(cell.checkpoint_uri), origin or "", json.dumps(cell.layers)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def verify_one(checkpoint: str, origin: str, layers: list[int]) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    ids_BT = torch.randint(5, model.config.vocab_size, (1, 24), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits_BTV = model(input_ids=ids_BT).logits
+        said = f"loads as {type(model).__name__} with {model.config.num_hidden_layers} layers"
+        if origin:
+            from trsp.surgery import bypassed
+
+            whole = AutoModelForCausalLM.from_pretrained(origin, dtype=model.dtype).eval()
+            with bypassed(whole, layers):
+                expected_BTV = whole(input_ids=ids_BT, use_cache=False).logits
+            torch.testing.assert_close(logits_BTV, expected_BTV)
+            said += f", logits equal the bypassed model's (largest difference {(logits_BTV - expected_BTV).abs().max():.1e})"
+        settings = {"max_new_tokens": 16, "min_new_tokens": 16, "do_sample": False, "pad_token_id": 0}
+        cached = model.float().generate(ids_BT, use_cache=True, **settings)
+        assert torch.equal(cached, model.generate(ids_BT, use_cache=False, **settings)), "generation differs with the cache"
+    return f"{said}, greedy generation agrees with and without the cache"
+
+
+def _lm_eval(cell: CellView, grid: Grid) -> str:
+    """Every acc and acc_norm of lm_eval's own command line, against ours."""
+    from trsp.benchmarks import write_task_overrides
+
+    asked = grid.evaluation.benchmarks
+    assert asked is not None
+    assert cell.evaluation is not None
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={cell.checkpoint_uri}", "--output_path", folder]
+        command += ["--tasks", ",".join(asked.tasks), "--batch_size", str(asked.batch_size)]
+        if asked.limit:
+            command += ["--limit", str(asked.limit)]
+        if asked.data:
+            tasks = write_task_overrides(Path(asked.data), asked.tasks, Path(folder) / "tasks")
+            command += ["--include_path", str(tasks)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        printed = json.loads(next(Path(folder).rglob("results_*.json")).read_text())["results"]
+    compared = 0
+    for name, score in cell.evaluation.scores.items():
+        task, _, metric = name.partition("/")
+        if task in printed:
+            assert printed[task][f"{metric},none"] == score.value, f"{name}: {printed[task]} is not our {score.value}"
+            compared += 1
+    assert compared >= len(asked.tasks)
+    return f"lm_eval prints our {compared} scores"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--one":
+        print(verify_one(sys.argv[2], sys.argv[3], json.loads(sys.argv[4])))
+    else:
+        sys.exit(main(*sys.argv[1:]))
