@@ -178,7 +178,9 @@ class DriftSettings(TrainingSettings):
     name: Literal["drift"] = "drift"
     preset: Literal["default", "paper"] = Field("default", description="'paper': the literal published settings")
     norm: Literal["l2", "l1"] = Field("l2", description="l2: Frobenius norm of a sequence's [T, D]; l1: mean absolute value")
-    drift_scale: Literal["relative", "absolute"] = Field("relative", description="relative: divided by the input's norm")
+    drift_scale: Literal["relative", "absolute"] = Field(
+        "relative", description="relative: each token's, by the norm of its input"
+    )
     anneal: bool = Field(True, description="also scale the chosen branches from 1 to 0, so that deletion changes nothing")
     anneal_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.75, description="share of the steps over which the branches go down; held at 0 after that"

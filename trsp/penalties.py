@@ -25,17 +25,22 @@ def gate_l1(gates: Tensor, strength: float) -> Tensor:
 
 
 def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
-    """Frobenius norm of each sequence's [T, D] difference, mean over B; relative: divided by the norm of the input."""
-    norms_B: Tensor = torch.linalg.vector_norm(y_BTD - x_BTD, dim=(1, 2), dtype=torch.float32)
+    """Frobenius norm of each sequence's [T, D] difference, mean over B (TRSP stage two).
+
+    Relative: each token's norm of the difference by that of its input, mean over B * T. Not the ratio of the two Frobenius
+    norms: a few tokens with massive activations (attention sinks) make up nearly all of the input's.
+    """
+    dims = -1 if relative else (1, 2)
+    norms: Tensor = torch.linalg.vector_norm(y_BTD - x_BTD, dim=dims, dtype=torch.float32)
     if relative:
-        norms_B = norms_B / torch.linalg.vector_norm(x_BTD.detach(), dim=(1, 2), dtype=torch.float32)
-    return norms_B.mean()
+        norms = norms / torch.linalg.vector_norm(x_BTD.detach(), dim=dims, dtype=torch.float32)
+    return norms.mean()
 
 
 def l1_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
-    """Mean absolute difference; relative: divided by the mean absolute input."""
-    mean = (y_BTD - x_BTD).abs().mean(dtype=torch.float32)
-    return mean / x_BTD.detach().abs().mean(dtype=torch.float32) if relative else mean
+    """Mean absolute difference; relative: each token's by that of its input, mean over B * T."""
+    drift_BT = (y_BTD - x_BTD).abs().mean(dim=-1, dtype=torch.float32)
+    return (drift_BT / x_BTD.detach().abs().mean(dim=-1, dtype=torch.float32) if relative else drift_BT).mean()
 
 
 def drift_function(settings: DriftSettings) -> Callable[[Tensor, Tensor], Tensor]:
