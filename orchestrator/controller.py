@@ -131,7 +131,8 @@ class Controller:
         self.results.forget(finished.key)
         failure = finished.failure
         if failure is None and not self._met(spec):
-            failure = Failure("LostResult", "the stage ended without an error, but its result is not in the store")
+            message = "the stage ended without an error, but its result is not in the store"
+            failure = Failure("LostResult", message, retryable=True)
         if failure is None:
             self._tidy(spec)
             return
