@@ -155,8 +155,9 @@ class MlflowTracker:
         return True
 
     def _grid(self, key: str) -> _Seen:
-        """On first sight, the runs that an earlier process left are found by their tags."""
+        """On first sight, the runs that earlier processes left: those of this grid are taken up, those of dead ones closed."""
         if key not in self._grids:
+            self.sweep(alive_grids=[key])
             self._grids[key] = _Seen(RunWriter(self._client, self.experiment_id, key, self._facts))
         return self._grids[key]
 

@@ -22,6 +22,9 @@ class Point:
     at_s: float = 0.0
 
 
+Curves = dict[str, tuple[Point, ...]]
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A file of a run. It is written again when ``version`` changes."""

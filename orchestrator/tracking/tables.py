@@ -1,6 +1,7 @@
 """Tables of a grid as MLflow's artifact viewer shows them. Pure: views in, columns and rows out."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,13 @@ class Table:
 
     def write(self, path: Path) -> None:
         """pandas' ``split`` layout, which MLflow shows as a table and ``MlflowClient.load_table`` reads."""
-        path.write_text(json.dumps({"columns": self.columns, "data": self.rows}), encoding="utf-8")
+        rows = [[_json_value(value) for value in row] for row in self.rows]
+        path.write_text(json.dumps({"columns": self.columns, "data": rows}, allow_nan=False), encoding="utf-8")
+
+
+def _json_value(value: object) -> object:
+    """A browser's JSON knows no infinity: as text, the table still opens."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def gate_table(rank: RankView) -> Table:

@@ -331,6 +331,18 @@ def test_a_cell_that_chose_other_layers_gets_a_new_run(uri: str, tmp_path: Path)
     assert {version.tags["trsp.content"] for version in versions} == {done.cells[0].stage_keys["prune"], "prune-other"}
 
 
+def test_a_ruined_model_is_recorded_too(uri: str, tmp_path: Path) -> None:
+    view = sample.finished(tmp_path / "store")
+    ruined = replace(view.cells[0], evaluation=sample.evaluation(float("inf"), 0.2))
+    tracker = MlflowTracker(uri, EXPERIMENT)
+    tracker.finish(replace(view, cells=(ruined, *view.cells[1:])))
+    run = named_cell(all_runs(uri), view, 0)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["perplexity/wiki"] > 1e300
+    table = json.loads(Path(client_of(uri).download_artifacts(run.info.run_id, "scores.json", str(tmp_path))).read_text())
+    assert table["data"][0][:2] == ["perplexity/wiki", "inf"]
+
+
 def test_no_secret_reaches_mlflow(uri: str, tmp_path: Path) -> None:
     view = sample.finished(tmp_path / "store")
     tracker = MlflowTracker(uri, EXPERIMENT, facts={"origin": "https://me:sesame@git/x"})
