@@ -56,5 +56,5 @@ def branch_scale(step: int, steps: int, settings: DriftSettings) -> float:
     """
     if not settings.anneal:
         return 1.0
-    down = max(1, round(settings.anneal_ratio * (steps - 1)))
+    down = min(steps - 1, max(1, round(settings.anneal_ratio * (steps - 1))))
     return max(0.0, 1.0 - (step + 1) / (down + 1)) if step < down else 0.0
