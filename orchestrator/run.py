@@ -82,7 +82,7 @@ class _Run:
         self._controller = Controller(resolved, store, launcher)
         tracking = self._grid.tracking
         self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
-        self._tracker.sweep(alive_grids=[resolved.key])
+        self._tracker.sweep(alive_grids=(resolved.key,))
         self._leaderboard = self._tracker.leaderboard_url(tracking.ui_url or "http://127.0.0.1:5000", resolved.key)
 
     def to_its_end(self) -> int:
@@ -94,7 +94,6 @@ class _Run:
             self._abandon(f"the driver failed: {type(error).__name__}: {error}")
             raise
         self._launcher.stop()
-        self._tracker.finish(view)
         self._conclude(view)
         return EXIT_CODES[view.status]
 
@@ -139,16 +138,21 @@ class _Run:
         return open_cells - {cell.cell.key for cell in ready}
 
     def _conclude(self, view: GridView) -> None:
-        """The cells, the best under each budget with its alias, and where to look further."""
+        """Print the cells and the best under each budget; then close MLflow's runs and set the aliases.
+
+        In this order: a tracking server that is away (TrackingError) must not keep the results from being seen.
+        """
         print_status(view, self._grid.headline_metrics, self._out)
-        for budget in self._grid.budgets:
-            choice = choose(view.cells, budget, self._grid.metric(budget))
+        choices = [choose(view.cells, budget, self._grid.metric(budget)) for budget in self._grid.budgets]
+        for choice in choices:
             print_choice(choice, view.cells, self._out)
-            if choice.best is not None:
-                self._tracker.set_alias(choice.best.cell.model.name, budget.alias, choice.best.cell.key)
         for cell in view.cells:
             if cell.status is Status.FAILED:
                 self._say(f"failed: {cell.cell.name} in {cell.stage}: {cell.reason}{self._log_of(cell)}")
+        self._tracker.finish(view)
+        for choice in choices:
+            if choice.best is not None:
+                self._tracker.set_alias(choice.best.cell.model.name, choice.budget.alias, choice.best.cell.key)
         self._say(f"leaderboard: {self._leaderboard}")
 
     def _log_of(self, cell: CellView) -> str:
