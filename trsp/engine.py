@@ -93,7 +93,7 @@ class Engine:
         self._micro_batch = min(settings.micro_batch, blocks_per_step)
         self._micro_steps = _micro_steps(blocks_per_step, self._micro_batch)
         self._step = 0
-        self._plain = PlainModel(model)
+        self._plain, self._linear = PlainModel(model), nn.functional.linear
         model.requires_grad_(optimization is not None)
         if settings.activation_checkpointing:
             _checkpoint_activations(model)
@@ -163,6 +163,7 @@ class Engine:
                 whole = {parameter: parameter.detach().clone() for parameter in parameters}
         self._engine.destroy()
         self._plain.put_back(whole)
+        nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
 
 
 def init_distributed() -> None:

@@ -1,0 +1,298 @@
+"""The engine: schedule, batches, ZeRO stages that agree, and a model that comes back plain."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import LAYERS, tiny_model
+from trsp.checkpoint import load_model
+from trsp.config import DriftSettings, EngineSettings, GatesSettings
+from trsp.engine import Engine, GateOptimizer, Optimization, batch
+from trsp.errors import InvalidInputError, TrainingDivergedError
+from trsp.families import FAMILIES
+from trsp.gates import gated
+from trsp.penalties import gate_l1
+from trsp.plain import PlainModel
+from trsp.records import RoundRecord
+from trsp.selection import rank
+from trsp.transfer import transfer
+
+BLOCKS = torch.randint(0, 256, (8, 24), generator=torch.Generator().manual_seed(0))
+WAYS = {
+    "zero 0": EngineSettings(zero_stage=0),
+    "zero 1": EngineSettings(zero_stage=1),
+    "zero 2": EngineSettings(zero_stage=2),
+    "zero 3": EngineSettings(zero_stage=3),
+    "micro-batches of 2": EngineSettings(micro_batch=2),
+    "activation checkpointing": EngineSettings(activation_checkpointing=True, micro_batch=2),
+    "all at once": EngineSettings(zero_stage=3, activation_checkpointing=True),
+}
+REFERENCE = EngineSettings(zero_stage=0, micro_batch=1)
+every_way = pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow) if way == "all at once" else way for way in WAYS]
+)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def marks(model: nn.Module) -> dict[str, object]:
+    """What a stranger could find on a model besides its weights: attributes, hooks, switches; and torch's linear."""
+    found: dict[str, object] = {"linear": torch.nn.functional.linear}
+    for name, module in model.named_modules():
+        hooks = {key: list(value.values()) for key, value in vars(module).items() if key.endswith("_hooks")}
+        found[name] = (sorted(vars(module)), hooks, type(module._parameters), module.training)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found[f"{name} (parameter)"] = (id(parameter), sorted(vars(parameter)), parameter.requires_grad, parameter.grad)
+    return found
+
+
+# --- schedule and batches ---------------------------------------------------------------------------------------------
+
+
+def test_the_rate_warms_up_linearly_and_goes_down_to_nothing() -> None:
+    schedule = Optimization(learning_rate=1.0, steps=7, warmup_steps=2)
+    assert [schedule.rate(step) for step in range(8)] == pytest.approx([1 / 3, 2 / 3, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
+
+
+def test_without_warm_up_the_first_step_has_the_whole_rate() -> None:
+    assert [Optimization(1.0, steps=2).rate(step) for step in range(2)] == pytest.approx([1.0, 0.5])
+
+
+def test_a_rankings_rate_knows_no_depth() -> None:
+    assert {Optimization(0.1, steps=1, constant=True).rate(step) for step in range(100)} == {0.1}
+
+
+def test_the_engine_trains_at_the_schedules_rates() -> None:
+    for way in ("zero 0", "zero 2", "zero 3"):
+        with Engine(tiny_model("llama"), WAYS[way], 1, Optimization(1e-3, steps=4, warmup_steps=1)) as engine:
+            seen = []
+            for step in range(4):
+                engine.step(batch(BLOCKS, step, 1))
+                (rate,) = {group["lr"] for group in engine._engine.optimizer.param_groups}
+                seen.append(rate)
+        assert seen == pytest.approx([5e-4, 1e-3, 2e-3 / 3, 1e-3 / 3]), way
+
+
+def test_batches_go_round_the_blocks_in_order() -> None:
+    blocks_NT = torch.arange(3)[:, None]
+    assert [batch(blocks_NT, step, 2).flatten().tolist() for step in range(3)] == [[0, 1], [2, 0], [1, 2]]
+
+
+def test_an_effective_batch_that_cannot_be_shared_out_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"batch of 3 blocks cannot be shared out as micro-batches of 2.*micro_batch"):
+        Engine(tiny_model("llama"), EngineSettings(micro_batch=2), blocks_per_step=3)
+
+
+# --- one result, however it is computed -------------------------------------------------------------------------------
+
+
+def ranked(engine: EngineSettings, **settings: Any) -> list[RoundRecord]:
+    selector = GatesSettings.model_validate({"learning_rate": 0.03, "blocks_per_step": 4, "steps_per_round": 2} | settings)
+    return list(rank(tiny_model("llama"), BLOCKS, selector, depth=3, engine=engine))
+
+
+def same_rounds(found: list[RoundRecord], wanted: list[RoundRecord], tolerance: float) -> None:
+    assert [record.layer for record in found] == [record.layer for record in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.scores == pytest.approx(theirs.scores, abs=tolerance)
+        assert ours.lm_loss == pytest.approx(theirs.lm_loss, abs=tolerance)
+
+
+@every_way
+def test_gates_are_the_same_however_they_are_computed(way: str) -> None:
+    same_rounds(ranked(WAYS[way]), ranked(REFERENCE), tolerance=1e-5)
+
+
+@every_way
+def test_gates_with_trained_weights_are_the_same_however_they_are_computed(way: str) -> None:
+    """Layers that are bypassed from one round to the next must not go on pulling at the gradient's norm."""
+    settings = {"train_weights": True, "weights_learning_rate": 1e-3}
+    same_rounds(ranked(WAYS[way], **settings), ranked(REFERENCE, **settings), tolerance=1e-4)
+
+
+@every_way
+def test_transfer_gives_the_same_weights_however_it_is_computed(way: str) -> None:
+    """Annealed, clipped (the gradient is longer than 0.5) and penalised, so that all terms are in the weights."""
+    settings = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=5, max_grad_norm=0.5, anneal_ratio=0.5)
+    results = []
+    for engine in (WAYS[way], REFERENCE):
+        model = tiny_model("llama")
+        record = transfer(model, [1, 3], BLOCKS, settings, drift=0.5, engine=engine)
+        results.append((weights(model), record))
+    (found, ours), (wanted, theirs) = results
+    assert ours.lm_loss == pytest.approx(theirs.lm_loss, abs=1e-4)
+    assert ours.drift == pytest.approx(theirs.drift, abs=1e-4)
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=3e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_activation_checkpointing_changes_no_familys_gates(family: str) -> None:
+    """Dropout stays off: OPT's layers would turn theirs on in training mode, which transformers' own switch needs."""
+    gradients = []
+    for checkpointing in (False, True):
+        model, gates = tiny_model(family), torch.ones(LAYERS, requires_grad=True)
+        optimizer = GateOptimizer(gates, learning_rate=0.1)
+        settings = EngineSettings(zero_stage=0, activation_checkpointing=checkpointing)
+        with Engine(model, settings, 1) as engine, gated(model, gates, range(LAYERS), "residual"):
+            loss = engine.step(BLOCKS[:1], lambda gates=gates: gate_l1(gates, 1.0), 0.01, optimizer)
+        gradients.append((loss.lm, gates.detach()))
+    assert gradients[0][0] == gradients[1][0]
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=0, atol=1e-5)
+
+
+def test_activation_checkpointing_recomputes_the_layers() -> None:
+    """Counted: each layer's MLP runs twice a step, in the forward pass and again in the backward pass."""
+    for checkpointing, wanted in ((False, 1), (True, 2)):
+        model, calls = tiny_model("llama"), []
+        handle = model.model.layers[2].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        settings = EngineSettings(activation_checkpointing=checkpointing)
+        with Engine(model, settings, 1, Optimization(1e-3, steps=1)) as engine:
+            engine.step(BLOCKS[:1])
+        handle.remove()
+        assert len(calls) == wanted
+
+
+# --- the model comes back plain ---------------------------------------------------------------------------------------
+
+
+@every_way
+@pytest.mark.parametrize("train_weights", [False, True])
+def test_a_model_comes_back_plain(way: str, train_weights: bool) -> None:
+    model = tiny_model("llama")
+    before, marked = weights(model), marks(model)
+    with torch.no_grad():
+        logits = model(BLOCKS[:1], use_cache=False).logits
+    selector = GatesSettings(blocks_per_step=4, train_weights=train_weights)
+    list(rank(model, BLOCKS, selector, depth=2, engine=WAYS[way]))
+    assert marks(model) == marked
+    after = weights(model)
+    assert all(torch.equal(after[name], before[name]) for name in before) != train_weights
+    with torch.no_grad():
+        assert torch.equal(model(BLOCKS[:1], use_cache=False).logits, logits) != train_weights
+
+
+@pytest.mark.parametrize("way", ["zero 2", "zero 3"])
+def test_a_ranking_left_in_the_middle_leaves_the_model_plain(way: str) -> None:
+    model = tiny_model("llama")
+    marked = marks(model)
+    rounds = iter(rank(model, BLOCKS, GatesSettings(blocks_per_step=8), depth=3, engine=WAYS[way]))
+    next(rounds)
+    assert marks(model) != marked
+    del rounds  # a generator that nobody holds is closed
+    assert marks(model) == marked
+
+
+def test_a_hook_that_was_there_before_stays_and_can_still_be_removed() -> None:
+    model, calls = tiny_model("llama"), []
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    list(rank(model, BLOCKS, GatesSettings(blocks_per_step=8), depth=1))
+    calls.clear()
+    model(BLOCKS[:1])
+    handle.remove()
+    model(BLOCKS[:1])
+    assert calls == [1]
+
+
+def test_put_back_undoes_what_a_library_did() -> None:
+    model = tiny_model("llama")
+    model.lm_head.weight.requires_grad_(False)
+    marked, plain = marks(model), PlainModel(model)
+    model.requires_grad_(True)
+    model.model.layers[0].register_forward_pre_hook(lambda *_: None)
+    model.model.layers[0].extra = 1
+    model.lm_head.weight.master = torch.ones(3)  # type: ignore[union-attr]
+    model.lm_head.weight.grad = torch.zeros_like(model.lm_head.weight)
+    model.model.train()
+    assert marks(model) != marked
+    plain.put_back()
+    assert marks(model) == marked
+
+
+def test_one_model_goes_through_many_engines() -> None:
+    """The library does so: rank, transfer, rank again, in one process and under any ZeRO stage."""
+    model, fresh = tiny_model("llama"), tiny_model("llama")
+    for way in ("zero 3", "zero 2", "zero 3"):
+        transfer(model, [2], BLOCKS, DriftSettings(steps=2, learning_rate=1e-3), engine=WAYS[way])
+        transfer(fresh, [2], BLOCKS, DriftSettings(steps=2, learning_rate=1e-3), engine=REFERENCE)
+    for name, tensor in weights(fresh).items():
+        torch.testing.assert_close(weights(model)[name], tensor, rtol=0, atol=3e-5)
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+
+def test_a_bf16_model_keeps_its_fp32_buffers(tiny_llama: Path) -> None:
+    """Rotary frequencies in bf16 would place the tokens of a long text wrongly."""
+    model = load_model(str(tiny_llama), precision="bf16", device="cpu")
+    buffers = {name: buffer.dtype for name, buffer in model.named_buffers()}
+    assert torch.float32 in buffers.values()
+    with Engine(model, WAYS["zero 2"], 1, Optimization(1e-3, steps=1)) as engine:
+        engine.step(BLOCKS[:1])
+        assert {name: buffer.dtype for name, buffer in model.named_buffers()} == buffers
+    assert {name: buffer.dtype for name, buffer in model.named_buffers()} == buffers
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("way", ["zero 0", "zero 1", "zero 2", "zero 3"])
+def test_bf16_weights_have_fp32_masters(way: str) -> None:
+    """Twenty steps far below bf16's resolution add up; without a master copy none of them would be seen."""
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    before = weights(model)["model.embed_tokens.weight"]
+    rate = 2e-5  # a weight of 0.15 has bf16 steps of 1e-3
+    with Engine(model, WAYS[way], 1, Optimization(rate, steps=1, constant=True)) as engine:
+        for _ in range(20):
+            engine.step(BLOCKS[:1])
+    moved = (weights(model)["model.embed_tokens.weight"] - before)[BLOCKS[0].unique()].abs().float()
+    assert 1e-4 < moved.mean() < 1e-3
+
+
+@pytest.mark.parametrize("train_weights", [False, True])
+def test_gates_stay_fp32_and_move_by_less_than_bf16s_step(train_weights: bool) -> None:
+    """bf16 knows nothing between 1 - 2^-8 and 1 (nor 1 and 1 + 2^-7)."""
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    selector = GatesSettings(learning_rate=1e-4, blocks_per_step=4, train_weights=train_weights)
+    (record,) = rank(model, BLOCKS, selector, depth=1, gate_l1=1e-3)
+    gates = torch.tensor(record.gate_steps)
+    assert gates.bfloat16().unique().tolist() == [1.0]
+    assert len(gates[-1].unique()) == LAYERS, "no ties"
+    assert (gates[0] - 1).abs() == pytest.approx(1e-4, rel=1e-2), "AdamW's first step is its rate"
+
+
+# --- divergence -------------------------------------------------------------------------------------------------------
+
+
+def broken(model: Any) -> Any:
+    model.model.layers[3].mlp.down_proj.weight.data[0, 0] = math.nan
+    return model
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda model: list(rank(model, BLOCKS, GatesSettings(), depth=1)),
+        lambda model: transfer(model, [1], BLOCKS, DriftSettings(learning_rate=1e-3)),
+    ],
+    ids=["rank", "transfer"],
+)
+def test_nan_is_an_error_of_its_own_and_the_model_comes_back_plain(stage: Callable[[Any], object]) -> None:
+    model = broken(tiny_model("llama"))
+    marked = marks(model)
+    with pytest.raises(TrainingDivergedError, match=r"nan.*lower"):
+        stage(model)
+    assert marks(model) == marked
+
+
+def test_an_infinite_penalty_is_noticed_in_the_step_that_has_it() -> None:
+    with (
+        Engine(tiny_model("llama"), EngineSettings(), 1, Optimization(1e-3, steps=1)) as engine,
+        pytest.raises(TrainingDivergedError, match="penalty inf"),
+    ):
+        engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
