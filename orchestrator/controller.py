@@ -132,13 +132,16 @@ class Controller:
         failure = finished.failure
         if failure is None and not self._met(spec):
             message = "the stage ended without an error, but its result is not in the store"
-            failure = Failure("LostResult", message, retryable=True)
+            failure = Failure("LostResult", message, retryable=True, when=time.time())
         if failure is None:
             self._tidy(spec)
             return
         if finished.key in self._timed_out:
-            failure = replace(failure, error="Timeout", message=f"ran longer than {self._limit_s:g} s", retryable=True)
+            message = f"ran longer than {self._limit_s:g} s"
+            failure = replace(failure, error="Timeout", message=message, retryable=True, when=time.time())
             self._timed_out.discard(finished.key)
+        if failure not in self._store.failures(finished.key):  # the stage's process did not live to record it
+            self._store.record_failure(finished.key, failure)
         before = self._attempts.get(finished.key, Attempts())
         self._attempts[finished.key] = Attempts(before.failed + 1, f"{failure.error}: {failure.message}", failure.retryable)
 

@@ -215,6 +215,8 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
         view = controller.step()
     assert view.cells[0].status is Status.FAILED
     assert view.cells[0].reason == "Timeout: ran longer than 100 s"
+    recorded = Store(asked.grid.storage.store).failures(launcher.started_keys()[0])
+    assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], "a cancelled process cannot do it itself"
 
 
 # --- beside and after other drivers ---------------------------------------------------------------------------------------
