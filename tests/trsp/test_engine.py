@@ -1,6 +1,11 @@
 """The engine: schedule, batches, ZeRO stages that agree, and a model that comes back plain."""
 
+import json
 import math
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import LAYERS, tiny_model
+from tests.trsp.ranks import work
 from trsp.checkpoint import load_model
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
 from trsp.engine import Engine, GateOptimizer, Optimization, batch
@@ -296,3 +302,37 @@ def test_an_infinite_penalty_is_noticed_in_the_step_that_has_it() -> None:
         pytest.raises(TrainingDivergedError, match="penalty inf"),
     ):
         engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_two_ranks_give_what_one_gives_and_diverge_together(zero_stage: int) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.trsp.ranks", str(zero_stage)]
+    running = [
+        subprocess.Popen(
+            command,
+            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for rank in "01"
+    ]
+    try:
+        seen = [json.loads(process.communicate(timeout=240)[0].splitlines()[-1]) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    wanted = work(zero_stage)
+    for found in seen:
+        assert found.pop("diverged")
+        assert found["order"] == wanted["order"]
+        for name in ("gates", "losses", "drift", "weights"):
+            assert found[name] == pytest.approx(wanted[name], abs=1e-4), name
