@@ -24,6 +24,8 @@ from orchestrator.stages import (
 )
 from tests.orchestrator.studies import MODEL, TEST, WIKI, DictResults, cell, stage_of, study, walk
 from trsp.config import (
+    PAPER_DRIFT,
+    PAPER_GATES,
     BenchmarkSettings,
     BlockInfluenceSettings,
     CalibrationSettings,
@@ -41,11 +43,45 @@ from trsp.config import (
 
 ORDER = (4, 7, 2, 8, 5, 1, 3, 6)
 LATER = [Kind.TRANSFER, Kind.PRUNE, Kind.EVALUATE, Kind.MEASURE]
+SPELLED_GATES: dict[str, Any] = {
+    "placement": "residual",
+    "train_weights": False,
+    "weights_learning_rate": 2e-5,
+    "reset_each_round": False,
+    "learning_rate": 1e-2,
+    "steps_per_round": 4,
+    "blocks_per_step": 2,
+    "average_steps": True,
+    "protect_first": 1,
+    "protect_last": 1,
+}
+SPELLED_DRIFT: dict[str, Any] = {
+    "steps": 8,
+    "blocks_per_step": 2,
+    "learning_rate": 2e-5,
+    "warmup_ratio": 0.03,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "norm": "l2",
+    "drift_scale": "relative",
+    "anneal": True,
+    "anneal_ratio": 0.75,
+}
+SPELLED_MEASUREMENT: dict[str, Any] = {
+    "protocol": "small",
+    "prompt_batch": 1,
+    "prompt_tokens": 128,
+    "prompt_repeats": 5,
+    "generate_batch": 2,
+    "generate_prompt_tokens": 16,
+    "generate_new_tokens": 16,
+    "generate_repeats": 2,
+}
 GOLDEN = {
-    Kind.RANK: "rank-4ef60bb1305943a32622bcc3",
-    Kind.TRANSFER: "transfer-816ef482cf320848c8a61a7b",
-    Kind.PRUNE: "prune-a640b6578f3662b6f2b8b5e8",
-    Kind.EVALUATE: "evaluate-08329cbbe80815da6acebb7b",
+    Kind.RANK: "rank-6d0e3da0c3ff313385bf4325",
+    Kind.TRANSFER: "transfer-bb3ad192d199450d22563cea",
+    Kind.PRUNE: "prune-65967565a70954d40f849ee3",
+    Kind.EVALUATE: "evaluate-bc424d93f7004b946102ea38",
     Kind.MEASURE: "measure-264e9df51dfc7a83ad858bbf",
     Kind.DENSE: "dense-02c91c45e8d881d98d000519",
 }
@@ -64,10 +100,13 @@ def trained(asked: Cell, given: Any = None, layers: tuple[int, ...] = (4, 7)) ->
 def test_golden_keys() -> None:
     """Nobody changes hashing without knowing: a new key means that every stored result of that kind is lost.
 
-    If you meant to (a new setting, another default), raise the stage's number in VERSIONS and write the new keys here.
+    Every setting is spelled out, so that tuning a default is not hashing differently. If you meant to (a new setting, say),
+    write the new keys here.
     """
-    keys = {stage.kind: stage.key for stage in (rank_spec(cell(), study()), *cell_stages(cell(), study(), ORDER[:2]))}
-    keys[Kind.DENSE] = dense_spec(MODEL, study()).key
+    asked = cell(selector=GatesSettings(**SPELLED_GATES), transfer=DriftSettings(**SPELLED_DRIFT))
+    given = study(measurement=MeasurementSettings(**SPELLED_MEASUREMENT))
+    keys = {stage.kind: stage.key for stage in (rank_spec(asked, given), *cell_stages(asked, given, ORDER[:2]))}
+    keys[Kind.DENSE] = dense_spec(MODEL, given).key
     assert keys == GOLDEN
 
 
@@ -154,10 +193,10 @@ def test_healing_has_no_use_for_lambda_2() -> None:
 
 def test_preset_paper_spelled_out_is_the_same_work() -> None:
     gates = GatesSettings.model_validate({"preset": "paper"})
-    spelled_gates = GatesSettings(placement="output")
+    spelled_gates = GatesSettings(**PAPER_GATES)
     assert rank_spec(cell(selector=gates), study()).key == rank_spec(cell(selector=spelled_gates), study()).key
     drift = DriftSettings.model_validate({"preset": "paper"})
-    spelled_drift = DriftSettings(drift_scale="absolute", anneal=False)
+    spelled_drift = DriftSettings(**PAPER_DRIFT)
     assert trained(cell(transfer=drift)).key == trained(cell(transfer=spelled_drift)).key
     assert rank_spec(cell(selector=gates), study()).key != rank_spec(cell(), study()).key
 
