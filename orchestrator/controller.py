@@ -6,19 +6,20 @@ Nothing that matters lives here: a new controller on the same grid and store goe
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.launcher import Finished, Launcher
-from orchestrator.look import Activity, StoreResults, look
+from orchestrator.look import Activity, StoreResults, look, next_stages
 from orchestrator.policy import Attempts, Facts, GiveUp, Start, Wait, decide
 from orchestrator.resolve import Resolved
 from orchestrator.run_stage import StageTask
-from orchestrator.stages import Done, Kind, StageSpec, next_dense_stage, next_stage
+from orchestrator.stages import Kind, StageSpec, cell_stages, selection
 from orchestrator.store import Failure, Store
 from orchestrator.views import GridView, Status
 
 RENEW_CLAIMS_S = 15.0
+FOREIGN_RECHECK_S = 2.0
 
 
 class Controller:
@@ -39,6 +40,7 @@ class Controller:
         self._attempts: dict[str, Attempts] = {}
         self._given_up: dict[str, str] = {}
         self._waits: dict[str, str] = {}
+        self._foreign: dict[str, tuple[str, float]] = {}  # key -> who, and when we saw it
         self._renewed = clock()
         self._stopped = ""
 
@@ -47,25 +49,32 @@ class Controller:
         for finished in self._launcher.poll(wait_s):
             self._collect(finished)
         self._watch()
+        while not self._act():
+            pass
+        return self.view()
+
+    def _act(self) -> bool:
+        """Decide and act once. False: a stage turned out to be another driver's, so that its slot is free for others."""
         resources = self.resolved.grid.resources
         facts = Facts(
             needs=self._needs(),
             running={key: spec.kind for key, spec in self._running.items()},
             attempts=self._attempts,
-            foreign=self._foreign(),
-            slots=min(self._launcher.slots(), resources.max_parallel or self._launcher.slots()),
+            foreign=self._foreign_now(),
+            slots=resources.max_parallel or self._launcher.slots(),
             measure_alone=self._launcher.measures_alone,
         )
         self._waits = {}
+        ours = True
         for decision in decide(facts, max_attempts=resources.max_attempts):
             match decision:
                 case Start(spec):
-                    self._start(spec)
+                    ours &= self._start(spec)
                 case GiveUp(spec, reason):
                     self._given_up[spec.key] = reason
                 case Wait(spec, reason):
                     self._waits[spec.key] = reason
-        return self.view()
+        return ours
 
     def view(self) -> GridView:
         """The grid as it stands. A stopped grid's unfinished cells are KILLED."""
@@ -82,42 +91,46 @@ class Controller:
         self._running = {}
         self._stopped = reason
 
+    def tidy(self) -> None:
+        """Drop stage two's weights of checkpoints that are there: a driver may have been killed before it came to that."""
+        study = self.resolved.study
+        for cell in self.resolved.cells:
+            layers = selection(cell, study, self.results)
+            for spec in cell_stages(cell, study, layers) if layers else ():
+                if spec.kind is Kind.PRUNE and self.results.done(spec.key):
+                    self._tidy(spec)
+
     def _needs(self) -> tuple[StageSpec, ...]:
         """The distinct stages that come next, a ranking as deep as the deepest cell wants it."""
         needs: dict[str, StageSpec] = {}
-        for needed in self._next_stages():
-            if isinstance(needed, Done) or needed.key in self._given_up:
+        for needed in next_stages(self.resolved, self.results):
+            if needed.key in self._given_up:
                 continue
             before = needs.get(needed.key)
             needs[needed.key] = needed if before is None else replace(needed, depth=max(needed.depth, before.depth))
         return tuple(needs.values())
 
-    def _next_stages(self) -> Iterable[StageSpec | Done]:
-        study = self.resolved.study
-        yield from (next_dense_stage(model, study, self.results) for model in self.resolved.models.values())
-        yield from (next_stage(cell, study, self.results) for cell in self.resolved.cells)
+    def _foreign_now(self) -> dict[str, str]:
+        """Stages that another living driver was found to work on; believed for a while, then tried again."""
+        now = self._clock()
+        self._foreign = {key: seen for key, seen in self._foreign.items() if now - seen[1] < FOREIGN_RECHECK_S}
+        return {key: name for key, (name, _) in self._foreign.items()}
 
-    def _foreign(self) -> dict[str, str]:
-        """Stages that another living driver works on."""
-        found: dict[str, str] = {}
-        for spec in self._needs():
-            claim = None if spec.key in self._running else self._store.claim_of(spec.key)
-            if claim and claim.owner != self._owner and claim.alive(time.time()):
-                found[spec.key] = f"another driver (process {claim.pid} on {claim.host})"
-        return found
-
-    def _start(self, spec: StageSpec) -> None:
+    def _start(self, spec: StageSpec) -> bool:
+        """False when another driver holds it."""
         if (other := self._store.claim(spec.key, self._owner)) is not None:
-            self._waits[spec.key] = f"another driver (process {other.pid} on {other.host}) works on it"
-            return
+            name = f"another driver (process {other.pid} on {other.host})"
+            self._foreign[spec.key] = name, self._clock()
+            return False
         self.results.forget(spec.key)  # the other driver may have finished between our look and our claim
         if self._met(spec):
             self._store.release(spec.key)
-            return
+            return True
         self._store.remove_orphans(spec.key)
         self._running[spec.key] = spec
         self._started[spec.key] = self._clock()
         self._launcher.start(StageTask(spec, self._store.uri, self.resolved.grid.engine))
+        return True
 
     def _met(self, spec: StageSpec) -> bool:
         """Whether the store holds what the stage was started for."""

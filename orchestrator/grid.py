@@ -160,7 +160,9 @@ class Resources(Settings):
 
     cpus_per_stage: PositiveInt = 1
     gpus_per_stage: Literal["auto"] | NonNegativeInt = Field("auto", description="auto: 1 where the cluster has GPUs")
-    max_parallel: PositiveInt | None = Field(None, description="stages at once; default: as many as fit")
+    max_parallel: PositiveInt | None = Field(
+        None, description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them"
+    )
     max_attempts: PositiveInt = 2
     timeout_s: PositiveFloat | None = Field(None, description="wall time of one attempt of one stage")
 

@@ -1,7 +1,7 @@
 """From the store to a view of the grid. Reads only; remembers nothing but what can no longer change."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -88,6 +88,17 @@ class StoreResults:
         """The last recorded failure in one line, or nothing."""
         failures = self._store.failures(key)
         return f"{failures[-1].error}: {failures[-1].message}" if failures else ""
+
+
+def next_stages(resolved: Resolved, results: StoreResults) -> Iterator[StageSpec]:
+    """What every reference and cell that is not done needs next; equal stages as often as they are needed."""
+    study = resolved.study
+    for needed in (
+        *(next_dense_stage(model, study, results) for model in resolved.models.values()),
+        *(next_stage(cell, study, results) for cell in resolved.cells),
+    ):
+        if not isinstance(needed, Done):
+            yield needed
 
 
 @dataclass(frozen=True)

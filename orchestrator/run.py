@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from orchestrator.cards import cell_card
 from orchestrator.controller import Controller
 from orchestrator.grid import Grid, load_grid
 from orchestrator.launcher import Launcher
-from orchestrator.look import StoreResults, look
+from orchestrator.look import Activity, StoreResults, look, next_stages
 from orchestrator.report import Report, make_report
 from orchestrator.resolve import Resolved, preflight, resolve
 from orchestrator.stages import Kind
@@ -30,10 +31,15 @@ EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KIL
 
 
 def look_at(grid: Grid) -> GridView:
-    """A grid as its store knows it, without a cluster: on the hardware it last ran on."""
+    """A grid as its store knows it, without a cluster: on the hardware it last ran on. What a living driver claims, runs."""
     resolved = resolve(grid)
     store = Store(grid.storage.store)
-    return look(on_hardware(resolved, store.grid(resolved.key).get("hardware", "")), StoreResults(store))
+    resolved = on_hardware(resolved, store.grid(resolved.key).get("hardware", ""))
+    results = StoreResults(store)
+    now = time.time()
+    claims = {spec.key: (spec.kind, store.claim_of(spec.key)) for spec in next_stages(resolved, results)}
+    running = {key: kind for key, (kind, claim) in claims.items() if claim and claim.alive(now)}
+    return look(resolved, results, Activity(running, live=bool(running)))
 
 
 def on_hardware(resolved: Resolved, hardware: str) -> Resolved:
@@ -56,12 +62,13 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
         from orchestrator.ray_launcher import RayLauncher
 
         launcher = RayLauncher(grid.resources, address)
-    if launcher.slots() < 1:
+    if launcher.slots() < 1 and grid.resources.max_parallel is None:
         launcher.stop()
         asked = grid.resources
         raise InvalidInputError(
             f"no stage fits on this cluster: one takes {asked.cpus_per_stage} CPUs and {asked.gpus_per_stage} GPUs; "
-            f"lower resources.cpus_per_stage or resources.gpus_per_stage in {path}"
+            f"lower resources.cpus_per_stage or resources.gpus_per_stage in {path}; where nodes come when they are asked for, "
+            "set resources.max_parallel"
         )
     hardware = launcher.hardware()
     store = Store(grid.storage.store)
@@ -106,6 +113,7 @@ class _Run:
 
     def _drive(self, received: list[str]) -> GridView:
         """Step until everything is done or failed, or a signal came."""
+        self._controller.tidy()
         view = self._controller.view()
         open_cells = {cell.cell.key for cell in view.cells}
         with make_report(self._out, self._grid.headline_metrics) as report:
