@@ -139,6 +139,25 @@ def test_transfer_gives_the_same_weights_however_it_is_computed(way: str) -> Non
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=3e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize("micro_batch", [1, 2, 4])
+def test_the_gates_gradient_is_that_of_the_effective_batchs_mean_loss(micro_batch: int) -> None:
+    """AdamW hides a factor; the gradient itself does not."""
+    seen: list[Tensor] = []
+
+    class Watched(GateOptimizer):
+        def step(self) -> None:
+            seen.append(self.gates.grad.clone())  # type: ignore[union-attr]
+            super().step()
+
+    model, gates = tiny_model("llama"), torch.ones(LAYERS, requires_grad=True)
+    with gated(model, gates, range(LAYERS), "residual"):
+        loss = model(BLOCKS[:4], labels=BLOCKS[:4], use_cache=False).loss + 0.01 * gates.abs().sum()
+        (wanted,) = torch.autograd.grad(loss, gates)
+        with Engine(model, EngineSettings(micro_batch=micro_batch), 4) as engine:
+            engine.step(BLOCKS[:4], lambda: gate_l1(gates, 1.0), 0.01, Watched(gates, 0.1))
+    torch.testing.assert_close(seen[0], wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_activation_checkpointing_changes_no_familys_gates(family: str) -> None:
     """Dropout stays off: OPT's layers would turn theirs on in training mode, which transformers' own switch needs."""

@@ -155,7 +155,7 @@ def naive_round(
         return hook
 
     handles = [layer.register_forward_hook(gate(i)) for i, layer in enumerate(decoder_layers(model))]
-    for step in range(len(BLOCKS) // settings.blocks_per_step):
+    for step in range(settings.steps_per_round or len(BLOCKS) // settings.blocks_per_step):
         at = [(first + step * settings.blocks_per_step + i) % len(BLOCKS) for i in range(settings.blocks_per_step)]
         loss = model(BLOCKS[at], labels=BLOCKS[at], use_cache=False).loss + strength * gates.abs().sum()
         adam.zero_grad()
@@ -166,14 +166,15 @@ def naive_round(
     return left, gates.tolist()
 
 
-@pytest.mark.parametrize("name", ["gates", "paper", "reset_each_round"])
+@pytest.mark.parametrize("name", ["gates", "paper", "reset_each_round", "steps_per_round"])
 def test_gates_are_those_of_a_plain_loop(name: str) -> None:
     settings, strength = GATES[name], 5e-3
+    blocks_a_round = settings.blocks_per_step * (settings.steps_per_round or len(BLOCKS) // settings.blocks_per_step)
     model, values, removed = tiny_model("llama"), [1.0] * LAYERS, list[int]()
     for record in rounds(settings, 3, gate_l1=strength):
         if settings.reset_each_round:
             values = [1.0] * LAYERS
-        left, gates = naive_round(model, removed, values, settings, strength, first=len(BLOCKS) * record.round)
+        left, gates = naive_round(model, removed, values, settings, strength, first=blocks_a_round * record.round)
         assert record.gate_layers == tuple(left)
         assert list(record.scores.values()) == pytest.approx(gates, abs=1e-4)
         assert record.layer == left[gates.index(min(gates))]
