@@ -34,6 +34,9 @@ logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
 
+LARGEST_BUCKET = 500_000_000  # elements, DeepSpeed's own default; a small model need not allocate as much
+
+
 @dataclass(frozen=True)
 class Optimization:
     """AdamW over the model's trainable weights: linear warm-up over ``warmup_steps``, then linear to 0 at ``steps``."""
@@ -219,10 +222,11 @@ def _deepspeed_config(
 ) -> dict[str, Any]:
     """Frozen weights have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3)."""
     stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
+    bucket = min(LARGEST_BUCKET, sum(parameter.numel() for parameter in model.parameters()))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": micro_steps,
-        "zero_optimization": {"stage": stage},
+        "zero_optimization": {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket},
         "bf16": {"enabled": next(model.parameters()).dtype == torch.bfloat16},
         "steps_per_print": 2**31,
     }
