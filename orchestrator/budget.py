@@ -50,6 +50,8 @@ class Choice:
 def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None) -> Choice:
     """The cell with the best metric within all limits. Equal ones: the smaller, then by name, so that the answer is stable.
 
+    The runner-up is another checkpoint: two cells that chose the same layers share one.
+
     ``metric``: default the budget's, else the first perplexity that a cell was scored by, else the mean accuracy.
     """
     metric = metric or budget.metric or _first_perplexity(cells)
@@ -62,7 +64,9 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
         nearest = min(known, key=lambda cell: excess[id(cell)], default=None)
         overshoot = excess[id(nearest)] if nearest else None
         return Choice(budget, metric, nearest=nearest, overshoot=overshoot, candidates=len(known), cells=len(cells))
-    best, runner_up = within[0], within[1] if len(within) > 1 else None
+    best = within[0]
+    others = (cell for cell in within if cell.checkpoint_uri is None or cell.checkpoint_uri != best.checkpoint_uri)
+    runner_up = next((cell for cell in others if cell is not best), None)
     comparison = compare(best.evaluation, runner_up.evaluation, metric) if runner_up else None
     return Choice(budget, metric, best, runner_up, comparison, candidates=len(known), cells=len(cells))
 

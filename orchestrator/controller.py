@@ -62,6 +62,7 @@ class Controller:
             attempts=self._attempts,
             foreign=self._foreign_now(),
             slots=resources.max_parallel or self._launcher.slots(),
+            transfer_slots=resources.max_transfers,
             measure_alone=self._launcher.measures_alone,
         )
         self._waits = {}

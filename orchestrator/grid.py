@@ -163,6 +163,7 @@ class Resources(Settings):
     max_parallel: PositiveInt | None = Field(
         None, description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them"
     )
+    max_transfers: PositiveInt | None = Field(None, description="of these, trainings (stage two); for where memory is short")
     max_attempts: PositiveInt = 2
     timeout_s: PositiveFloat | None = Field(None, description="wall time of one attempt of one stage")
 

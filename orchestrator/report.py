@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.stages import Kind
 from orchestrator.tables import status_table
 from orchestrator.views import CellView, DenseView, GridView, Status
 
@@ -92,22 +93,49 @@ class LiveReport:
 
 
 class TimeLeft:
-    """An estimate from the pace of cells that this driver has seen finish; silent until there are two."""
+    """An estimate: the mean seconds of what is left to do, at the pace at which this driver has worked so far.
+
+    The pace is seconds of stages done per second gone by, so it knows of parallel stages and of their start-up. Silent
+    until every kind of stage that is known to be left has been seen once.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._first: tuple[float, int] | None = None
+        self._begun: float | None = None
+        self._before: set[str] = set()
 
     def text(self, view: GridView) -> str:
-        done = sum(cell.status is Status.DONE for cell in view.cells)
-        open_ = sum(cell.status in (Status.WAITING, Status.RUNNING) for cell in view.cells)
-        if self._first is None:
-            self._first = (self._clock(), done)
-        begun, before = self._first
-        if done - before < 2 or not open_:
+        done = {cell.stage_keys[kind]: (kind, seconds) for cell in view.cells for kind, seconds in cell.seconds.items()}
+        done |= {f"{rank.key} {record.round}": (rank.key, record.seconds) for rank in view.ranks for record in rank.rounds}
+        if self._begun is None:
+            self._begun, self._before = self._clock(), set(done)
+        worked = sum(seconds for key, (_, seconds) in done.items() if key not in self._before)
+        means = {kind: _mean(seconds for other, seconds in done.values() if other == kind) for kind, _ in done.values()}
+        left = list(_left(view))
+        if not worked or not left or not means.keys() >= set(left):
             return ""
-        left_s = (self._clock() - begun) / (done - before) * open_
+        left_s = sum(means[kind] for kind in left) * (self._clock() - self._begun) / worked
         return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
+
+
+def _left(view: GridView) -> Iterator[str]:
+    """Kinds of stages not done, each stage once; a ranking's rounds under its key."""
+    for rank in view.ranks:
+        if rank.status in (Status.WAITING, Status.RUNNING):
+            yield from [rank.key] * (rank.depth - len(rank.rounds))
+    cells = [cell for cell in view.cells if cell.status in (Status.WAITING, Status.RUNNING)]
+    known = {key: kind for cell in cells for kind, key in cell.stage_keys.items() if kind not in cell.seconds and cell.layers}
+    yield from (kind for kind in known.values() if kind != Kind.RANK)
+    for cell in cells:
+        if cell.layers is None:  # what it will share is not known yet
+            yield from (Kind.PRUNE, Kind.EVALUATE)
+            if cell.cell.transfer.name != "none":
+                yield Kind.TRANSFER
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
 
 
 def part_name(part: CellView | DenseView) -> str:

@@ -265,11 +265,11 @@ class MeasurementSettings(Settings):
 
 SMALL_MEASUREMENT: dict[str, Any] = {
     "prompt_tokens": 128,
-    "prompt_repeats": 5,
+    "prompt_repeats": 20,
     "generate_batch": 2,
     "generate_prompt_tokens": 16,
     "generate_new_tokens": 16,
-    "generate_repeats": 2,
+    "generate_repeats": 3,
 }
 
 

@@ -9,14 +9,29 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from trsp.config import DriftSettings
 
+LOGITS_AT_ONCE = 1 << 23  # fp32 elements: 32 MiB
+
 
 def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
-    """Mean cross-entropy over all B * (T - 1) predicted tokens, in nats, computed in fp32."""
-    predicted = logits_BTV[:, :-1].flatten(0, 1).float()
-    return functional.cross_entropy(predicted, tokens_BT[:, 1:].flatten())
+    """Mean cross-entropy over all B * (T - 1) predicted tokens, in nats, computed in fp32.
+
+    In pieces that the backward pass computes again: whole, the fp32 logits and their softmax would be the largest tensors of
+    a step (2 GB each for 2048 tokens of a vocabulary of 262144).
+    """
+    logits_NV = logits_BTV[:, :-1].flatten(0, 1)
+    targets_N = tokens_BT[:, 1:].flatten()
+    at_once = max(1, LOGITS_AT_ONCE // logits_NV.shape[-1])
+    pieces = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
+    sums = [checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in pieces]
+    return torch.stack(sums).sum() / len(targets_N)
+
+
+def _summed_nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    return functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum")
 
 
 def gate_l1(gates: Tensor, strength: float) -> Tensor:

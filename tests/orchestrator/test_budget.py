@@ -67,6 +67,13 @@ def test_equal_ones_are_chosen_by_size_and_then_by_name() -> None:
         assert (choice.best.cell.seed, choice.runner_up.cell.seed) == (5, 2)
 
 
+def test_cells_that_share_a_checkpoint_are_no_runners_up_of_each_other() -> None:
+    twins = tuple(replace(scored(seed, 90, 30.0), checkpoint_uri="/store/one") for seed in (1, 2))
+    other = replace(scored(3, 90, 31.0), checkpoint_uri="/store/other")
+    assert choose((*twins, other), Budget()).runner_up is other
+    assert choose(twins, Budget()).runner_up is None
+
+
 def windows(shift: float, noise: float, seed: int) -> tuple[float, ...]:
     """Texts differ by much; a checkpoint adds ``shift`` and a little noise of its own."""
     texts, own = Random(0), Random(f"checkpoint {seed}")

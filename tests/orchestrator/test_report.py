@@ -7,8 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.report import LineReport, LiveReport, TimeLeft, headline, make_report, summary
+from orchestrator.stages import Kind
 from orchestrator.views import GridView, Status
 from tests.orchestrator import sample_views
+from trsp.records import RoundRecord
 
 
 class Clock:
@@ -91,18 +93,39 @@ def test_the_reference_is_told_too() -> None:
     assert done.endswith("Tiny-1.5M dense: done wiki 27.56, c4 39.42, accuracy 0.451")
 
 
-def test_time_left_is_an_estimate_from_what_this_driver_saw() -> None:
+def staged(done: list[dict[str, float]]) -> GridView:
+    """The sample's cells, each through the stages given with their seconds; of prune, evaluate and measure the rest is left."""
+    cells = []
+    for number, (cell, seconds) in enumerate(zip(sample_views.cells(), done, strict=False)):
+        keys = {str(kind): f"{kind}-{number}" for kind in (Kind.PRUNE, Kind.EVALUATE)} | {"measure": "measure-shared"}
+        status = Status.DONE if len(seconds) == 3 else Status.WAITING
+        view = sample_views.waiting(cell)
+        cells.append(replace(view, status=status, layers=(1,), stage_keys=keys, seconds=seconds))
+    return GridView("grid-1", "sample", tuple(cells), (), ())
+
+
+def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
     clock = Clock()
     left = TimeLeft(clock)
-    waiting, done = Status.WAITING, Status.DONE
-    assert left.text(grid([done, waiting, waiting, waiting])) == ""  # the first one was done before
-    clock.now = 50
-    assert left.text(grid([done, done, waiting, waiting])) == ""  # one is no pace
-    clock.now = 80
-    assert left.text(grid([done, done, done, waiting])) == ", about 40 s left"
-    clock.now = 600
-    assert left.text(grid([done, done, done, waiting])) == ", about 5 min left"
-    assert left.text(grid([done] * 4)) == ""
+    before, after = {"prune": 2.0}, {"prune": 2.0, "evaluate": 20.0}
+    assert left.text(staged([before, before])) == "", "this driver has done nothing yet"
+    clock.now = 40
+    assert left.text(staged([after, before])) == "", "no measurement was seen yet"
+    clock.now = 50  # 25 s of work in 50 s; left: one evaluation of 20 s, at that pace 40 s; the measurement is shared
+    assert left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}])) == ", about 40 s left"
+    clock.now = 500
+    assert left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}])) == ", about 7 min left"
+    assert left.text(staged([after | {"measure": 5.0}] * 2)) == "", "nothing is left"
+
+
+def test_time_left_counts_rounds_of_rankings() -> None:
+    clock = Clock()
+    left = TimeLeft(clock)
+    rank = replace(sample_views.rank_view("gates", 0.1, 0, Status.RUNNING, ()), depth=4)
+    rounds = tuple(RoundRecord(round=i, layer=i, seconds=10.0) for i in range(2))
+    assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=()),), ())) == ""
+    clock.now = 20
+    assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=rounds),), ())) == ", about 20 s left"
 
 
 def test_headline_and_summary() -> None:
