@@ -102,6 +102,9 @@ class Engine:
             _checkpoint_activations(model)
         config = _deepspeed_config(model, settings, optimization, self._micro_batch, self._micro_steps)
         trainable = list(model.parameters()) if optimization else None
+        # DeepSpeed insists on this variable; left behind, other libraries take it for a launcher's.
+        self._alone = "LOCAL_RANK" not in os.environ
+        os.environ.setdefault("LOCAL_RANK", "0")
         self._engine = deepspeed.initialize(model=model, model_parameters=trainable, config=config)[0]
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the modules and work without it.
         self._forward = self._engine if optimization else model
@@ -165,13 +168,14 @@ class Engine:
             with deepspeed.zero.GatheredParameters(parameters):
                 whole = {parameter: parameter.detach().clone() for parameter in parameters}
         self._engine.destroy()
+        if self._alone:
+            os.environ.pop("LOCAL_RANK", None)
         self._plain.put_back(whole)
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
 
 
 def init_distributed() -> None:
     """Join the process group described by the environment, or make one of a single rank, without a port."""
-    os.environ.setdefault("LOCAL_RANK", "0")
     if not distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -17,8 +17,9 @@ from orchestrator.tracking.redact import redact
 from trsp.errors import TrackingError
 
 CHECK_TIMEOUT_S = 5
+FIRST_ANSWER_S = 15  # a server that has just started, or is busy, answers its first request late
 WRITE_TIMEOUT_S = 20
-DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 CURE = "start the server, or correct tracking.uri in the grid file (sqlite:///FILE needs no server)"
 
 # What a tracking server that is away, full, locked or broken raises through the client.
@@ -40,7 +41,7 @@ def connect(uri: str) -> MlflowClient:
     """A client that has had an answer."""
     try:
         _probe(uri)
-        with patience(CHECK_TIMEOUT_S, retries=0):
+        with patience(FIRST_ANSWER_S, retries=0):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except FAILURES as error:
@@ -89,7 +90,7 @@ def _probe(uri: str) -> None:
         _probe_sqlite(path)
         return
     parts = urlsplit(uri)
-    port = DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    port = PORTS.get(parts.scheme.partition("+")[0])
     if port and parts.hostname:
         socket.create_connection((parts.hostname, parts.port or port), timeout=CHECK_TIMEOUT_S).close()
 

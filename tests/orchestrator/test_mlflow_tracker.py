@@ -367,6 +367,7 @@ def test_a_server_that_is_away_is_said_within_seconds(bad: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_server_that_accepts_and_says_nothing_is_said_within_seconds() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
@@ -374,7 +375,7 @@ def test_a_server_that_accepts_and_says_nothing_is_said_within_seconds() -> None
         started = time.monotonic()
         with pytest.raises(TrackingError, match="no MLflow at"):
             check(f"http://127.0.0.1:{mute.getsockname()[1]}")
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 25
 
 
 def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:

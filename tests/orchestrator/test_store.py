@@ -311,12 +311,13 @@ def test_a_living_process_of_this_machine_keeps_its_claim_however_long_a_step_ta
 
 
 def test_a_remote_claim_lives_as_long_as_it_is_renewed(local: Store) -> None:
-    remote = Claim("far", "another-host", 1, NOW)
-    assert remote.alive(NOW + CLAIM_LIFETIME_S / 2)
-    assert not remote.alive(NOW + 2 * CLAIM_LIFETIME_S)
+    now = time.time()
+    remote = Claim("far", "another-host", 1, now)
+    assert remote.alive(now + CLAIM_LIFETIME_S / 2)
+    assert not remote.alive(now + 2 * CLAIM_LIFETIME_S)
     write_claim(local, remote)
     assert local.claim(KEY, "me") == remote
-    write_claim(local, Claim("far", "another-host", 1, NOW - 2 * CLAIM_LIFETIME_S))
+    write_claim(local, Claim("far", "another-host", 1, now - 2 * CLAIM_LIFETIME_S))
     assert local.claim(KEY, "me") is None
 
 

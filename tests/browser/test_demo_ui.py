@@ -1,0 +1,49 @@
+"""The MLflow that ``make demo`` filled, in a real browser: ``TRSP_DEMO_HOME=~/.trsp pytest tests/browser/test_demo_ui.py``."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.budget import choose
+from orchestrator.grid import load_grid
+from orchestrator.mlflow_tracker import MlflowTracker
+from orchestrator.run import look_at
+from orchestrator.tracking.models import registered_name
+from tests.browser.chromium import browser, close_assistant, mlflow_server, wait_for_text
+
+DEMO_HOME = os.environ.get("TRSP_DEMO_HOME", "")
+GRID = Path(__file__).resolve().parents[2] / "jobs" / "demo.yaml"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not DEMO_HOME, reason="TRSP_DEMO_HOME does not say where a finished demo's results are"),
+]
+
+
+def test_the_demos_leaderboard_and_aliases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRSP_HOME", DEMO_HOME)
+    grid = load_grid(GRID)
+    view = look_at(grid)
+    metric = grid.default_metric
+    value = {cell.cell.name: cell.metrics()[metric] for cell in view.cells}
+    tracker = MlflowTracker(grid.tracking.uri, grid.tracking.experiment)
+    client = MlflowClient(tracking_uri=grid.tracking.uri, registry_uri=grid.tracking.uri)
+    model = registered_name(view.cells[0].cell.model.name)
+    with mlflow_server(grid.tracking.uri, tmp_path) as base, browser() as driver:
+        driver.get(base)
+        close_assistant(driver)
+        driver.get("about:blank")
+        driver.get(tracker.leaderboard_url(base, view.key))
+        text = wait_for_text(driver, *value, metric)
+        shown = [value[name] for name in sorted(value, key=text.index)]
+        assert shown == sorted(shown), "every cell, best first"
+        driver.get("about:blank")
+        driver.get(f"{base}/#/models/{model}")
+        wait_for_text(driver, *(budget.alias for budget in grid.budgets))
+    for budget in grid.budgets:
+        best = choose(view.cells, budget, metric).best
+        assert best is not None
+        assert client.get_model_version_by_alias(model, budget.alias).tags["trsp.cell"] == best.cell.key
