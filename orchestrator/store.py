@@ -142,7 +142,7 @@ class Store:
             return None
 
     def _write_json(self, path: str, value: Any) -> None:
-        self._write(path, json.dumps(value, indent=1, sort_keys=True).encode())
+        self._write(path, json.dumps(value, indent=1).encode())
 
     def _read_json(self, path: str) -> Any:
         """None when absent, or when a lost power supply left it unreadable."""
