@@ -46,9 +46,9 @@ distclean: clean ## clean, and remove .venv
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1). Cure: make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v c++ >/dev/null \
-	  || { echo "a C++ compiler is needed (DeepSpeed builds a small extension at first use). Debian: apt-get install g++"; exit 1; }
+	  || { echo "a C++ compiler is needed (DeepSpeed compiles some of its operators when they are first used). Debian: apt-get install g++"; exit 1; }
 	@"$(PYTHON)" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
-	  || { echo "Python's headers are needed (DeepSpeed builds a small extension at first use). Debian: apt-get install python3-dev"; exit 1; }
+	  || { echo "Python's headers are needed (DeepSpeed compiles some of its operators when they are first used). Debian: apt-get install python3-dev"; exit 1; }
 	@test -x .venv/bin/pip || "$(PYTHON)" -m venv .venv \
 	  || { rm -rf .venv; echo "'$(PYTHON) -m venv' failed. Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into .venv (about 3 minutes, 2.5 GB)"
