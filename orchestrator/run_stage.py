@@ -104,6 +104,16 @@ def _load_source(spec: StageSpec) -> tuple[Any, Any]:
     )
 
 
+def _load(spec: StageSpec, store: Store) -> tuple[Any, Any]:
+    """Model and tokenizer that the stage reads: another stage's artifacts, or the original where it reads none."""
+    from trsp.checkpoint import load_model, load_tokenizer
+
+    if not spec.reads:
+        return _load_source(spec)
+    with store.local_files(spec.reads[0]) as folder:
+        return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
+
+
 def _calibration(spec: StageSpec, tokenizer: Any) -> Any:
     """Blocks [N, T]; None for a selector that reads no text."""
     from trsp.data import calibration_blocks
@@ -160,16 +170,12 @@ def _transfer(task: StageTask, store: Store) -> None:
 
 def _prune(task: StageTask, store: Store) -> None:
     """Deletes the layers, after proving on random tokens that deletion equals bypassing them."""
-    from trsp.checkpoint import load_model, load_tokenizer, save_checkpoint
+    from trsp.checkpoint import save_checkpoint
     from trsp.surgery import remove_layers_verified
 
     spec, started = task.spec, time.monotonic()
     layers = spec.inputs["layers"]
-    if spec.reads:
-        with store.local_files(spec.reads[0]) as weights:
-            model, tokenizer = load_model(str(weights), None, _precision(spec)), load_tokenizer(str(weights))
-    else:
-        model, tokenizer = _load_source(spec)
+    model, tokenizer = _load(spec, store)
     card = _card(spec, model)
     remove_layers_verified(model, layers)
     with store.staging(spec.key) as folder:
@@ -195,11 +201,8 @@ def _card(spec: StageSpec, model: Any) -> str:
 
 
 def _evaluate(task: StageTask, store: Store) -> None:
-    from trsp.checkpoint import load_model, load_tokenizer
-
-    with store.local_files(task.spec.reads[0]) as checkpoint:
-        model, tokenizer = load_model(str(checkpoint), None, _precision(task.spec)), load_tokenizer(str(checkpoint))
-        record = _scores(task, model, tokenizer)
+    model, tokenizer = _load(task.spec, store)
+    record = _scores(task, model, tokenizer)
     store.commit(task.spec, record.model_dump(mode="json"))
 
 
@@ -225,17 +228,12 @@ def _scores(task: StageTask, model: Any, tokenizer: Any) -> EvaluationRecord:
 
 
 def _measure(task: StageTask, store: Store) -> None:
-    from trsp.checkpoint import load_model
     from trsp.measure import measure
 
     spec = task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
-    if spec.reads:
-        with store.local_files(spec.reads[0]) as checkpoint:
-            model = load_model(str(checkpoint), None, _precision(spec))
-            record = measure(model, settings, spec.inputs["hardware"])
-    else:
-        record = measure(_load_source(spec)[0], settings, spec.inputs["hardware"])
+    model, _ = _load(spec, store)
+    record = measure(model, settings, spec.inputs["hardware"])
     store.commit(spec, record.model_dump(mode="json"))
 
 

@@ -7,7 +7,6 @@ continuation needs.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +89,7 @@ def _round(training: GateTraining, number: int, removed: Sequence[int], values_L
     optimizer = GateOptimizer(gates, settings.learning_rate)
     trajectory: list[list[float]] = []
     losses: list[float] = []
-    with bypassed(model, removed) if removed else nullcontext(), gated(model, gates, layers, settings.placement):
+    with bypassed(model, removed), gated(model, gates, layers, settings.placement):
         for step in range(training.steps):
             rows = batch(training.blocks_NT, number * training.steps + step, settings.blocks_per_step)
             loss = training.trainer.step(rows, lambda: gate_l1(gates, 1.0), training.strength, optimizer)
