@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.gridfile import expand_text
-
-_CHUNK_BYTES = 1 << 22
+from trsp.texts import file_sha256
 
 
 def trsp_home() -> Path:
@@ -44,15 +43,6 @@ def _remembered(file: Path, known: dict[str, list[object]]) -> str:
     digest = file_sha256(file)
     known[str(file.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
     return digest
-
-
-def file_sha256(file: Path) -> str:
-    """Streamed: a 14 GB shard needs 4 MiB of memory."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _load(memo: Path) -> dict[str, list[object]]:
