@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,16 +73,38 @@ def local_ray(temp_dir: Path, num_cpus: int, keep: bool = False) -> Iterator[Ray
 
 
 def stop(temp_dir: Path) -> None:
-    """End every process of the Ray that lives in ``temp_dir``: politely through its head, then by force. Idempotent."""
+    """End every process of the Ray that lives in ``temp_dir``: politely through its head, then by force. Idempotent.
+
+    All of them are gone when it returns. RuntimeError for one that even SIGKILL has not ended.
+    """
     running = _processes(temp_dir)
     heads = [process for process in running if f"--temp-dir={temp_dir}" in _arguments(process)]
     for head in heads:
         with suppress(psutil.NoSuchProcess):
             head.terminate()
-    _, alive = psutil.wait_procs(running, timeout=STOP_TIMEOUT_S if heads else 0)
-    for process in {*alive, *_processes(temp_dir)}:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    _wait(running, STOP_TIMEOUT_S if heads else 0)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while alive := [one for one in {*running, *_processes(temp_dir)} if _lives(one)]:  # a raylet may start one more meanwhile
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"these processes of Ray in {temp_dir} do not end: {sorted(one.pid for one in alive)}")
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        _wait(alive, 1)
+
+
+def _wait(processes: Iterable[psutil.Process], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A zombie has ended; that nobody has asked how is not our concern."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _processes(temp_dir: Path) -> list[psutil.Process]:
