@@ -9,14 +9,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.launcher import Finished, Launcher
+from orchestrator.layout import Layout
 from orchestrator.look import Activity, StoreResults, look, next_stages
 from orchestrator.policy import Attempts, Facts, GiveUp, Start, Wait, decide
 from orchestrator.resolve import Resolved
 from orchestrator.run_stage import StageTask
 from orchestrator.stages import Kind, StageSpec, cell_stages, selection
-from orchestrator.store import Failure, Store
+from orchestrator.store import Store
 from orchestrator.views import GridView, Status
+from trsp.config import EngineSettings
 
 RENEW_CLAIMS_S = 15.0
 FOREIGN_RECHECK_S = 2.0
@@ -62,7 +65,6 @@ class Controller:
             attempts=self._attempts,
             foreign=self._foreign_now(),
             slots=resources.max_parallel or self._launcher.slots(),
-            transfer_slots=resources.max_transfers,
             measure_alone=self._launcher.measures_alone,
         )
         self._waits = {}
@@ -130,8 +132,12 @@ class Controller:
         self._store.remove_orphans(spec.key)
         self._running[spec.key] = spec
         self._started[spec.key] = self._clock()
-        self._launcher.start(StageTask(spec, self._store.uri, self.resolved.grid.engine))
+        self._launcher.start(StageTask(spec, self._store.uri, self._layout()))
         return True
+
+    def _layout(self) -> Layout:
+        engine = self.resolved.grid.engine
+        return Layout(engine=EngineSettings() if engine == "auto" else engine)
 
     def _met(self, spec: StageSpec) -> bool:
         """Whether the store holds what the stage was started for."""
@@ -146,18 +152,18 @@ class Controller:
         failure = finished.failure
         if failure is None and not self._met(spec):
             message = "the stage ended without an error, but its result is not in the store"
-            failure = Failure("LostResult", message, retryable=True, when=time.time())
+            failure = Failure("LostResult", message, FailureKind.LOST, when=time.time())
         if failure is None:
             self._tidy(spec)
             return
         if finished.key in self._timed_out:
             message = f"ran longer than {self._limit_s:g} s"
-            failure = replace(failure, error="Timeout", message=message, retryable=True, when=time.time())
+            failure = replace(failure, error="Timeout", message=message, kind=FailureKind.TIMEOUT, when=time.time())
             self._timed_out.discard(finished.key)
         if failure not in self._store.failures(finished.key):  # the stage's process did not live to record it
             self._store.record_failure(finished.key, failure)
         before = self._attempts.get(finished.key, Attempts())
-        self._attempts[finished.key] = Attempts(before.failed + 1, f"{failure.error}: {failure.message}", failure.retryable)
+        self._attempts[finished.key] = Attempts(before.failed + 1, f"{failure.error}: {failure.message}", not failure.final)
 
     def _tidy(self, spec: StageSpec) -> None:
         """Stage two's weights have served once the checkpoint made of them is whole."""

@@ -156,16 +156,36 @@ class Budget(Settings):
 
 
 class Resources(Settings):
-    """What a stage may take and how often it may fail. None of it changes a result."""
+    """What stages may take, how they are laid out and how often they may fail. None of it changes a result.
 
-    cpus_per_stage: PositiveInt = 1
-    gpus_per_stage: Literal["auto"] | NonNegativeInt = Field("auto", description="auto: 1 where the cluster has GPUs")
+    ``auto`` in place of all of it: every layout is chosen by an estimate of its memory.
+    """
+
+    cpus_per_rank: PositiveInt = 1
+    use_gpus: Literal["auto"] | bool = Field("auto", description="one a rank; auto: where the cluster has any now")
+    ranks: Literal["auto"] | PositiveInt = Field(
+        "auto", description="processes of a training stage; auto: as few as its memory needs"
+    )
+    max_ranks: PositiveInt | None = Field(None, description="most that a stage may be given; default: all that the cluster has")
+    gpu_memory: Bytes | None = Field(None, description="of one GPU; default: that of the cluster's type of accelerator")
+    memory: Bytes | None = Field(
+        None, description="host memory that all stages together may take where there are no GPUs; default: the cluster's"
+    )
     max_parallel: PositiveInt | None = Field(
         None, description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them"
     )
-    max_transfers: PositiveInt | None = Field(None, description="of these, trainings (stage two); for where memory is short")
-    max_attempts: PositiveInt = 2
+    max_attempts: PositiveInt = Field(2, description="of a stage that makes no progress; one that does may be lost more often")
     timeout_s: PositiveFloat | None = Field(None, description="wall time of one attempt of one stage")
+    hang_timeout_s: PositiveFloat = Field(1800, description="a training stage without a step for so long hangs, and is ended")
+    snapshot_every_s: PositiveFloat = Field(600, description="how much training a lost rank or node may cost")
+    snapshot_every_steps: PositiveInt | None = None
+
+
+def _auto_resources(value: Any) -> Any:
+    return {} if value == "auto" else value
+
+
+ResourcesItem = Annotated[Resources, BeforeValidator(_auto_resources, json_schema_input_type=Resources | Literal["auto"])]
 
 
 def _absolute(location: str) -> str:
@@ -208,9 +228,11 @@ class Grid(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     measurement: MeasurementSettings = Field(default_factory=lambda: MeasurementSettings.model_validate({}))
     precision: Precision = "auto"
-    engine: EngineSettings = EngineSettings()
+    engine: Literal["auto"] | EngineSettings = Field("auto", description="auto: chosen by the estimate of its memory")
     budgets: tuple[Budget, ...] = ()
-    resources: Resources = Resources()
+    resources: Annotated[Resources, BeforeValidator(_auto_resources, json_schema_input_type=Resources | Literal["auto"])] = (
+        Resources()
+    )
     storage: Storage = Field(default_factory=Storage)
     tracking: Tracking = Field(default_factory=Tracking)
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.failures import Failure
 from orchestrator.run_stage import StageTask, run_task
-from orchestrator.store import Failure
 from trsp.hardware import hardware_name
 
 

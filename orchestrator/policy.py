@@ -28,7 +28,6 @@ class Facts:
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
     slots: int = 1
-    transfer_slots: int | None = None  # of the slots, how many may train at once where memory is short
     measure_alone: bool = True
 
 
@@ -59,7 +58,6 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     free = facts.slots - len(facts.running)
     alone = facts.measure_alone and Kind.MEASURE in facts.running.values()
     started = 0
-    transfers = sum(kind is Kind.TRANSFER for kind in facts.running.values())
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
         attempts = facts.attempts.get(spec.key, Attempts())
         if spec.key in facts.running:
@@ -72,13 +70,10 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
             decisions.append(Wait(spec, "a measurement has the machine for itself"))
         elif spec.kind is Kind.MEASURE and facts.measure_alone and (facts.running or started):
             decisions.append(Wait(spec, "waits for a quiet machine"))
-        elif spec.kind is Kind.TRANSFER and transfers >= (facts.transfer_slots or facts.slots):
-            decisions.append(Wait(spec, "waits for another training to end"))
         elif started >= free:
             decisions.append(Wait(spec, "waits for a free slot"))
         else:
             decisions.append(Start(spec, attempts.failed + 1))
             started += 1
-            transfers += spec.kind is Kind.TRANSFER
             alone = facts.measure_alone and spec.kind is Kind.MEASURE
     return tuple(decisions)

@@ -9,11 +9,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.grid import Resources
 from orchestrator.launcher import Finished
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import Kind
-from orchestrator.store import Failure
 from trsp.errors import InvalidInputError
 from trsp.hardware import hardware_name
 
@@ -24,7 +24,7 @@ LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
 class RayLauncher:
     """Runs stages on the cluster of ``address``, on the one we are a job of, or on a local one of its own.
 
-    A stage takes ``cpus_per_stage`` CPUs and, where the cluster has any, GPUs. Without GPUs a measurement takes a whole
+    A stage takes ``cpus_per_rank`` CPUs and, where the cluster has any, GPUs. Without GPUs a measurement takes a whole
     node, for its figures would be those of its neighbours.
     """
 
@@ -32,9 +32,9 @@ class RayLauncher:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             _connect(address)
-        self._cpus = resources.cpus_per_stage
-        gpus = resources.gpus_per_stage
-        self._gpus = (1 if ray.cluster_resources().get("GPU") else 0) if gpus == "auto" else gpus
+        self._cpus = resources.cpus_per_rank
+        use = resources.use_gpus
+        self._gpus = int(bool(ray.cluster_resources().get("GPU")) if use == "auto" else use)
         self.measures_alone = self._gpus == 0
         self._running: dict[str, Any] = {}
         self._stage = ray.remote(max_calls=1, max_retries=0)(run_task)
@@ -108,4 +108,4 @@ def _outcome(reference: Any) -> Failure | None:
         return failure
     except RayError as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Failure(type(error).__name__, first_line, str(error)[-4000:], retryable=True, when=time.time())
+        return Failure(type(error).__name__, first_line, FailureKind.LOST, str(error)[-4000:], when=time.time())

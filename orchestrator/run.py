@@ -66,8 +66,8 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
         launcher.stop()
         asked = grid.resources
         raise InvalidInputError(
-            f"no stage fits on this cluster: one takes {asked.cpus_per_stage} CPUs and {asked.gpus_per_stage} GPUs; "
-            f"lower resources.cpus_per_stage or resources.gpus_per_stage in {path}; where nodes come when they are asked for, "
+            f"no stage fits on this cluster: one takes {asked.cpus_per_rank} CPUs (resources.use_gpus: {asked.use_gpus}); "
+            f"lower resources.cpus_per_rank or set resources.use_gpus: false in {path}; where nodes come when asked for, "
             "set resources.max_parallel"
         )
     hardware = launcher.hardware()

@@ -11,16 +11,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.failures import Failure, FailureKind
+from orchestrator.layout import Layout
 from orchestrator.stages import Kind, StageSpec
-from orchestrator.store import Failure, Store
+from orchestrator.store import Store
 from trsp.config import (
     CalibrationSettings,
-    EngineSettings,
     EvaluationSettings,
     MeasurementSettings,
     Selector,
@@ -41,7 +42,12 @@ class StageTask:
 
     spec: StageSpec
     store: str
-    engine: EngineSettings
+    layout: Layout = field(default_factory=Layout)
+    attempt: str = "0"  # unique among the attempts of this stage: names what it leaves behind until it commits
+    rate_scale: float = 1.0  # below 1 after a run that diverged: a factor on every learning rate
+    snapshot_every_s: float = 600.0
+    snapshot_every_steps: int | None = None
+    hang_timeout_s: float = 1800.0
 
 
 def run_task(task: StageTask) -> Failure | None:
@@ -56,8 +62,8 @@ def run_task(task: StageTask) -> Failure | None:
             failure = Failure(
                 error=type(error).__name__,
                 message=str(error).strip() or type(error).__name__,
+                kind=FailureKind.BAD_INPUT if isinstance(error, TrspError | ValueError | TypeError) else FailureKind.UNKNOWN,
                 details=traceback.format_exc()[-LOG_TAIL:],
-                retryable=not isinstance(error, TrspError | ValueError | TypeError),
                 when=time.time(),
             )
     store.record_failure(task.spec.key, failure, log.getvalue())
@@ -146,7 +152,7 @@ def _rank(task: StageTask, store: Store) -> None:
         gate_l1=spec.inputs["gate_l1"] or 0.0,
         seed=spec.inputs["seed"] or 0,
         done=store.rounds(spec.key),
-        engine=task.engine,
+        engine=task.layout.engine,
     )
     for record in rounds:
         store.publish_round(spec.key, record)
@@ -162,7 +168,7 @@ def _transfer(task: StageTask, store: Store) -> None:
     model, tokenizer = _load_source(spec)
     settings = _TRANSFER.validate_python(inputs["transfer"])
     blocks = _calibration(spec, tokenizer)
-    record = transfer(model, inputs["layers"], blocks, settings, inputs["drift"], task.engine)
+    record = transfer(model, inputs["layers"], blocks, settings, inputs["drift"], task.layout.engine)
     with store.staging(spec.key) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         store.commit(spec, record.model_dump(mode="json"), folder)

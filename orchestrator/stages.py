@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from orchestrator.cells import Cell, ModelInfo, Study, content_key
 from trsp.config import DriftSettings, HealSettings, Settings, TextSource
 
+_LATER = frozenset({"lora"})
+
 
 class Kind(StrEnum):
     DENSE = "dense"
@@ -63,8 +65,12 @@ class Results(Protocol):
 
 
 def _hashable(settings: Settings) -> dict[str, Any]:
-    """A preset is a way of writing settings, not a setting: ``paper`` spelled out has the same key."""
-    return settings.model_dump(mode="json", exclude={"preset"})
+    """A preset is a way of writing settings, not a setting: ``paper`` spelled out has the same key.
+
+    A setting that came later counts only where it is used: what was computed before it keeps its key.
+    """
+    dumped = settings.model_dump(mode="json", exclude={"preset"})
+    return {name: value for name, value in dumped.items() if value is not None or name not in _LATER}
 
 
 def _text(study: Study, text: TextSource) -> dict[str, Any]:

@@ -26,23 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
+from pydantic import TypeAdapter
 
+from orchestrator.failures import Failure
 from orchestrator.stages import StageSpec
 from trsp.errors import StoreError
 from trsp.records import RoundRecord
 
+_FAILURE = TypeAdapter(Failure)
 CLAIM_LIFETIME_S = 60.0  # a claim not renewed for so long belongs to a dead driver on another machine
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One failed attempt: its class, one line for people, and the end of the traceback."""
-
-    error: str
-    message: str
-    details: str = ""
-    retryable: bool = False
-    when: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -288,7 +280,7 @@ class Store:
         """Oldest first."""
         folder = f"{self._stage(key)}/failures"
         stored = (self._read_json(f"{folder}/{name}") for name in self._names(folder))
-        return tuple(Failure(**value) for value in stored if value)
+        return tuple(_FAILURE.validate_python(value) for value in stored if value)
 
     # --- claims -----------------------------------------------------------------------------------------------------
 

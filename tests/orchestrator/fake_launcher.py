@@ -6,12 +6,13 @@ from pathlib import Path
 from orchestrator.cells import Study, text_id
 from orchestrator.controller import Controller
 from orchestrator.expand import expand
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.launcher import Finished, Launcher
 from orchestrator.look import StoreResults
 from orchestrator.resolve import Resolved
 from orchestrator.run_stage import StageTask
 from orchestrator.stages import Kind
-from orchestrator.store import Failure, Store
+from orchestrator.store import Store
 from orchestrator.views import GridView, Status
 from tests.orchestrator.grids import grid, model
 from trsp.config import MeasurementSettings
@@ -19,7 +20,7 @@ from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, 
 
 LAYERS = 10
 MAX_STEPS = 200
-CANCELLED = Failure("TaskCancelledError", "cancelled", retryable=True)
+CANCELLED = Failure("TaskCancelledError", "cancelled", FailureKind.LOST)
 
 
 def resolved(folder: Path, **changes: object) -> Resolved:

@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 
 from orchestrator.controller import RENEW_CLAIMS_S
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.grid import load_grid
 from orchestrator.launcher import Finished, InProcessLauncher
 from orchestrator.look import StoreResults, look
 from orchestrator.resolve import Resolved, resolve
 from orchestrator.run_stage import StageTask
 from orchestrator.stages import Kind, rank_spec
-from orchestrator.store import Claim, Failure, Store
+from orchestrator.store import Claim, Store
 from orchestrator.views import Status
 from tests.grids import tiny_grid
 from tests.orchestrator.fake_launcher import MAX_STEPS, Clock, FakeLauncher, controller_of, drive, resolved
 from trsp.records import RoundRecord
 
-OUT_OF_MEMORY = Failure("OutOfMemoryError", "12 GB wanted", retryable=True)
-USERS_OWN = Failure("CalibrationTooShortError", "text 'wiki' is too short", retryable=False)
+OUT_OF_MEMORY = Failure("OutOfMemoryError", "12 GB wanted", FailureKind.OUT_OF_MEMORY)
+USERS_OWN = Failure("CalibrationTooShortError", "text 'wiki' is too short", FailureKind.BAD_INPUT)
 
 
 def result_files(store: str) -> dict[str, int]:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.failures import Failure
+from orchestrator.layout import Layout
 from orchestrator.look import Activity, StoreResults, look
 from orchestrator.run_stage import StageTask
 from orchestrator.stages import Kind, StageSpec, prune_spec, rank_spec
-from orchestrator.store import Failure, Store
+from orchestrator.store import Store
 from orchestrator.views import Status
 from tests.orchestrator.fake_launcher import finish, resolved
-from trsp.config import EngineSettings
 from trsp.records import RoundRecord
 
 SPEC = StageSpec(Kind.PRUNE, {"layers": [1]})
@@ -35,7 +36,7 @@ def store(tmp_path: Path) -> CountingStore:
 
 
 def run(store: Store, spec: StageSpec) -> None:
-    finish(StageTask(spec, store.uri, EngineSettings()))
+    finish(StageTask(spec, store.uri, Layout()))
 
 
 def test_an_absence_is_believed_for_a_while_and_a_presence_for_ever(store: CountingStore) -> None:

@@ -94,12 +94,3 @@ def test_nothing_starts_beside_a_measurement() -> None:
 def test_where_measurements_have_their_own_accelerator_they_run_beside_others() -> None:
     decisions = decided([MEASURE, EVALUATE], running={"measure-1": Kind.MEASURE}, slots=4, measure_alone=False)
     assert starts(decisions) == [Kind.EVALUATE, Kind.MEASURE]
-
-
-def test_trainings_are_limited_where_memory_is_short_and_others_take_the_slots() -> None:
-    needs = [spec(Kind.TRANSFER, "a"), spec(Kind.TRANSFER, "b"), spec(Kind.EVALUATE, "c")]
-    decisions = decided(needs, slots=3, transfer_slots=1)
-    assert starts(decisions) == [Kind.EVALUATE, Kind.TRANSFER]
-    assert reasons(decisions) == ["waits for another training to end"]
-    assert starts(decided(needs, running={"transfer-x": Kind.TRANSFER}, slots=3, transfer_slots=1)) == [Kind.EVALUATE]
-    assert starts(decided(needs, slots=3)) == [Kind.EVALUATE, Kind.TRANSFER, Kind.TRANSFER]

@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestrator.failures import Failure
 from orchestrator.grid import load_grid
+from orchestrator.layout import Layout
 from orchestrator.resolve import Resolved, resolve
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import StageSpec, cell_stages, dense_spec, measure_spec, prune_spec, rank_spec, transfer_spec
-from orchestrator.store import Failure, Store
+from orchestrator.store import Store
 from tests.grids import tiny_grid
-from trsp.config import EngineSettings
 from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, TransferRecord
 
 LAYERS = (1, 4)
@@ -39,7 +40,7 @@ def store(asked: Resolved) -> Store:
 
 @pytest.fixture
 def run(store: Store) -> Run:
-    return lambda spec: run_task(StageTask(spec, store.uri, EngineSettings()))
+    return lambda spec: run_task(StageTask(spec, store.uri, Layout()))
 
 
 def done(store: Store, spec: StageSpec) -> dict[str, object]:
@@ -122,7 +123,7 @@ def test_stage_two_hands_its_weights_to_pruning(
     prune = prune_spec(trained.cells[0], trained.study, LAYERS)
     missing = run(prune)
     assert missing is not None
-    assert (missing.error, missing.retryable) == ("StoreError", False)
+    assert (missing.error, missing.final) == ("StoreError", True)
     assert run(transfer) is None
     record = TransferRecord.model_validate(done(store, transfer))
     assert record.layers == LAYERS
@@ -144,7 +145,7 @@ def test_an_error_of_the_users_is_recorded_with_the_cure_and_not_retried(asked: 
     gone = replace(spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}})
     failure = run(gone)
     assert failure is not None
-    assert not failure.retryable
+    assert failure.final
     assert "/no/such/folder" in failure.message
     assert "Traceback" in failure.details
     assert store.failures(spec.key) == (failure,)
@@ -161,7 +162,7 @@ def test_other_errors_are_worth_another_attempt(
     spec = prune_spec(asked.cells[0], asked.study, LAYERS)
     failure = run(spec)
     assert failure is not None
-    assert failure.retryable
+    assert not failure.final
     assert (failure.error, failure.message) == ("OutOfMemoryError", "80 GB wanted")
     assert list(Path(store.stage_uri(spec.key)).glob("files-*")) == []
 
@@ -180,7 +181,7 @@ _NOISY = """
 import os, subprocess, sys
 from orchestrator import run_stage
 from orchestrator.stages import Kind, StageSpec
-from trsp.config import EngineSettings
+from orchestrator.layout import Layout
 
 def noisy(task, store):
     print("from python")
@@ -192,7 +193,7 @@ def noisy(task, store):
     raise RuntimeError("boom")
 
 run_stage._STAGES = {Kind.PRUNE: noisy}
-failure = run_stage.run_task(run_stage.StageTask(StageSpec(Kind.PRUNE, {}), sys.argv[1], EngineSettings()))
+failure = run_stage.run_task(run_stage.StageTask(StageSpec(Kind.PRUNE, {}), sys.argv[1], Layout()))
 print("after", failure.error)
 """
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs as pafs
 
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.stages import Kind, StageSpec
-from orchestrator.store import CLAIM_LIFETIME_S, Claim, Failure, Store
+from orchestrator.store import CLAIM_LIFETIME_S, Claim, Store
 from trsp.errors import StoreError
 from trsp.records import RoundRecord
 
@@ -258,7 +259,7 @@ def test_rounds_end_at_the_first_gap_or_torn_file(local: Store) -> None:
 
 
 def test_failures_are_kept_oldest_first_with_their_logs(store: Store) -> None:
-    first = Failure("MemoryError", "12 GB", "Traceback", retryable=True, when=NOW)
+    first = Failure("MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", when=NOW)
     store.record_failure(KEY, first, "the end of the log")
     store.record_failure(KEY, Failure("InvalidInputError", "no such file"))
     assert store.failures(KEY) == (first, Failure("InvalidInputError", "no such file"))
