@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.failures import Failure
+from orchestrator.layout import Capacity
 from orchestrator.run_stage import StageTask, run_task
 from trsp.hardware import hardware_name
 
@@ -24,10 +25,11 @@ class Launcher(Protocol):
     def hardware(self) -> str:
         """What speed is measured on; part of a measurement's key."""
 
-    def slots(self) -> int:
-        """How many stages fit at once, now."""
+    def capacity(self) -> Capacity:
+        """What the cluster has now, taken or not. Asked at every decision, for nodes come and go."""
 
-    def start(self, task: StageTask) -> None: ...
+    def start(self, task: StageTask) -> None:
+        """Run a stage as ``task.layout`` says: all its ranks or, while they do not fit, none."""
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Stages that ended since the last call; waits up to ``wait_s`` for the first."""
@@ -40,18 +42,19 @@ class Launcher(Protocol):
 
 
 class InProcessLauncher:
-    """Runs a stage at once, in this process: a laptop without Ray, a debugger, a test."""
+    """Runs a stage at once, in this process: a laptop without Ray, a debugger, a test. One stage at a time, no gangs."""
 
     measures_alone = True
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: Capacity = Capacity()) -> None:
+        self._capacity = capacity
         self._finished: list[Finished] = []
 
     def hardware(self) -> str:
         return hardware_name()
 
-    def slots(self) -> int:
-        return 1
+    def capacity(self) -> Capacity:
+        return self._capacity
 
     def start(self, task: StageTask) -> None:
         self._finished.append(Finished(task.spec.key, run_task(task)))

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from orchestrator.failures import Failure, FailureKind
 from orchestrator.grid import Resources
 from orchestrator.launcher import Finished
+from orchestrator.layout import Capacity
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import Kind
 from trsp.errors import InvalidInputError
@@ -50,6 +51,10 @@ class RayLauncher:
         total = ray.cluster_resources()
         fitting = int(total.get("CPU", 0) // self._cpus)
         return min(fitting, int(total.get("GPU", 0) // self._gpus)) if self._gpus else fitting
+
+    def capacity(self) -> Capacity:
+        total = ray.cluster_resources()
+        return Capacity(int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 
     def start(self, task: StageTask) -> None:
         whole_node = task.spec.kind is Kind.MEASURE and self.measures_alone
