@@ -35,6 +35,10 @@ class TrainingDivergedError(TrspError, ArithmeticError):
     """A loss or a gate became NaN or infinite."""
 
 
+class PreemptedError(TrspError, RuntimeError):
+    """This process was told to go, and went at the end of a step; what was done is in a snapshot, if there is a place for one."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """``unknown selector 'gate': known are gates, sleb; did you mean 'gates'?``"""
     names = sorted(known)

@@ -14,6 +14,7 @@ class RoundRecord(Record):
 
     ``scores`` holds what the choice was made by, for every candidate of the round (lowest goes): gates, influence, NLL.
     ``gate_steps[t]`` are all gates after step t of the round, in the order of ``gate_layers`` (gates selector only).
+    ``rate_scale``: factor on the settings' learning rates, below 1 after a run that diverged.
     """
 
     round: int
@@ -22,6 +23,7 @@ class RoundRecord(Record):
     gate_layers: tuple[int, ...] = ()
     gate_steps: tuple[tuple[float, ...], ...] = ()
     lm_loss: tuple[float, ...] = ()
+    rate_scale: float = 1.0
     seconds: float = 0.0
 
     @property
@@ -39,6 +41,7 @@ class TransferRecord(Record):
     drift: tuple[float, ...] = ()
     branch_scale: tuple[float, ...] = ()
     tokens: int = 0
+    rate_scale: float = 1.0
     seconds: float = 0.0
 
 

@@ -16,6 +16,7 @@ from trsp.engine import Engine, Optimization, StepLosses, batch
 from trsp.families import check_layers
 from trsp.gates import Branches
 from trsp.penalties import branch_scale, drift_function
+from trsp.progress import Progress
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
 
@@ -27,8 +28,13 @@ def transfer(
     settings: NoTransfer | DriftSettings | HealSettings,
     drift: float | None = 1e-3,
     engine: EngineSettings | None = None,
+    progress: Progress | None = None,
+    rate_scale: float = 1.0,
 ) -> TransferRecord:
     """Train ``model`` in place on blocks [N, T] of token ids. ``drift`` is lambda_2 and belongs to ``DriftSettings``.
+
+    ``progress``: where it keeps snapshots, goes on from the last one and hears that it must leave (PreemptedError).
+    ``rate_scale``: a factor on the learning rate.
 
     InvalidInputError, before anything is trained, for layers that cannot be removed; TrainingDivergedError when a loss
     becomes NaN or infinite.
@@ -39,7 +45,7 @@ def transfer(
     started = time.monotonic()
     steps = settings.steps or max(1, len(blocks_NT) // settings.blocks_per_step)
     optimization = Optimization(
-        settings.learning_rate, steps, round(settings.warmup_ratio * steps), settings.weight_decay, settings.max_grad_norm
+        settings.learning_rate * rate_scale, steps, round(settings.warmup_ratio * steps), settings.weight_decay, settings.max_grad_norm
     )
     scales = [_scale(step, steps, settings) for step in range(steps)]
     with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
@@ -50,6 +56,7 @@ def transfer(
         drift=tuple(loss.penalty for loss in losses),
         branch_scale=tuple(scales),
         tokens=steps * settings.blocks_per_step * blocks_NT.shape[1],
+        rate_scale=rate_scale,
         seconds=time.monotonic() - started,
     )
 

@@ -16,6 +16,7 @@ from trsp.config import (
 )
 from trsp.decoders import decoder_layers
 from trsp.errors import InvalidInputError
+from trsp.progress import Progress
 from trsp.records import RoundRecord
 from trsp.selection.activations import rank_by_influence
 from trsp.selection.bypass import rank_by_bypass
@@ -35,11 +36,14 @@ def rank(
     seed: int = 0,
     done: Sequence[RoundRecord] = (),
     engine: EngineSettings | None = None,
+    progress: Progress | None = None,
+    rate_scale: float = 1.0,
 ) -> Iterable[RoundRecord]:
     """The order in which ``selector`` would remove layers, as rounds ``len(done)`` to ``depth - 1``, lazily.
 
     ``model`` is a causal LM of a known family, left as it was unless the selector trains weights; ``blocks_NT`` holds
     token ids [N, T] (None for selectors that read no text). Raises InvalidInputError when fewer than ``depth`` may go.
+    ``progress`` and ``rate_scale`` are for selectors that train: see ``transfer``.
     """
     layers = len(decoder_layers(model))
     removable = layers - selector.protect_first - selector.protect_last
