@@ -19,6 +19,7 @@ from trsp.config import (
     TextSource,
     Transfer,
 )
+from trsp.shape import ModelShape
 
 KEY_DIGITS = 24  # of 64 hex digits: 96 bits, no collision among any number of stages that fit on a disk
 
@@ -43,6 +44,7 @@ class ModelInfo:
     fingerprint: str
     layers: int
     layer_types: tuple[str, ...] = ()  # config.layer_types where the family has one
+    shape: ModelShape | None = None  # None: its config.json is not at hand, so that its memory cannot be estimated
 
 
 @dataclass(frozen=True)

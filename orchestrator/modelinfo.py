@@ -14,6 +14,7 @@ from orchestrator.fingerprints import files_fingerprint
 from orchestrator.grid import ModelEntry
 from trsp import families
 from trsp.errors import InvalidInputError
+from trsp.shape import model_shape
 
 _HUB_TIMEOUT_S = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -69,7 +70,8 @@ def _info(entry: ModelEntry, config: Mapping[str, Any], source: str, revision: s
         raise InvalidInputError(
             f"model {entry.source!r} has {layers} layers, but the grid says layers: {entry.layers}; correct it or leave it out"
         )
-    return ModelInfo(entry.name, source, revision, fingerprint, layers, families.layer_types(config))
+    types, shape = families.layer_types(config), model_shape(config)
+    return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape)
 
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:

@@ -31,7 +31,7 @@ PLACES = {
 HEAVY = {"torch", "transformers", "deepspeed", "datasets", "lm_eval"}
 CLUSTER = {"ray", "mlflow", "pyarrow"}
 FORBIDDEN = {
-    **{f"trsp.{name}": HEAVY for name in ("config", "records", "errors", "families", "texts")},
+    **{f"trsp.{name}": HEAVY for name in ("config", "records", "errors", "families", "shape", "texts")},
     **{
         f"orchestrator.{name}": HEAVY | CLUSTER
         for name in (
@@ -42,6 +42,7 @@ FORBIDDEN = {
             "expand",
             "stages",
             "views",
+            "estimate",
             "plan",
             "policy",
             "budget",
