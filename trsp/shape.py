@@ -33,9 +33,7 @@ class ModelShape:
     gated: bool  # the MLP multiplies two projections
     norms: int  # of a layer, over its hidden width
     dtype_bytes: int
-    linears: Mapping[
-        str, tuple[int, int]
-    ]  # of one layer: name of a linear module, parted where two end alike -> (inputs, outputs)
+    linears: tuple[tuple[str, int, int], ...]  # linear modules of one layer: name, inputs, outputs
 
     @property
     def params(self) -> int:
