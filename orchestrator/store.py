@@ -6,6 +6,7 @@ and means done. It knows nothing of grids, cells or MLflow.
     ROOT/grids/KEY.json                       the hardware a grid ran on
     ROOT/stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
                          rounds/000.json      RANK only: one removed layer each, published while the ranking runs
+                         snapshots/           of a stage that still trains (trsp/snapshots.py); gone when it is done
                          files-ATTEMPT/       artifacts: weights, checkpoint
                          result.json          the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
@@ -209,7 +210,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
-        """Write the artifacts, what was asked, and last the result."""
+        """Write the artifacts, what was asked, and last the result; then the stage needs no snapshots any more."""
         stage = self._stage(spec.key)
         name = None
         if files is not None:
@@ -218,6 +219,7 @@ class Store:
                 pafs.copy_files(str(files), f"{stage}/{name}", destination_filesystem=self._fs)
         self.write_spec(spec)
         self._write_json(f"{stage}/result.json", {"record": record, "files": name})
+        self.drop_snapshots(spec.key)
 
     def write_spec(self, spec: StageSpec) -> None:
         """What was asked, beside what came of it: the inputs and reads that the key is a hash of."""
@@ -238,6 +240,7 @@ class Store:
         if stored and stored.get("files"):
             self._write_json(f"{self._stage(key)}/result.json", {**stored, "files": None, "dropped": True})
             self._fs.delete_dir(f"{self._stage(key)}/{stored['files']}")
+        self.drop_snapshots(key)
 
     def remove_orphans(self, key: str) -> None:
         """Delete artifacts of attempts that never committed. Only for the holder of the claim."""
@@ -267,6 +270,17 @@ class Store:
         while stored := self._read_json(f"{self._stage(key)}/rounds/{start + len(found):03d}.json"):
             found.append(RoundRecord.model_validate(stored))
         return tuple(found)
+
+    # --- snapshots, step by step ------------------------------------------------------------------------------------
+
+    def folder(self, key: str, name: str) -> "StoreFolder":
+        """A folder beside the stage's results, for those who keep more than whole small files in it."""
+        return StoreFolder(self, self._fs, f"{self._stage(key)}/{name}")
+
+    def drop_snapshots(self, key: str) -> None:
+        """The stage is done, or begins anew."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_dir(f"{self._stage(key)}/snapshots")
 
     # --- failures and logs ------------------------------------------------------------------------------------------
 
@@ -336,3 +350,35 @@ class Store:
     def release(self, key: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._stage(key)}/claim.json")
+
+
+class StoreFolder:
+    """``trsp.snapshots.Folder`` in a store: files are streamed to and from where they belong, with no local copy."""
+
+    def __init__(self, store: Store, fs: Any, root: str) -> None:
+        self._store, self._fs, self._root = store, fs, root
+
+    def names(self) -> list[str]:
+        selector = pafs.FileSelector(self._root, allow_not_found=True)
+        return [info.base_name for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.Directory]
+
+    def size(self, path: str) -> int | None:
+        info = self._fs.get_file_info(f"{self._root}/{path}")
+        return int(info.size) if info.type == pafs.FileType.File else None
+
+    def read(self, path: str) -> bytes | None:
+        return self._store._read(f"{self._root}/{path}")
+
+    def write(self, path: str, data: bytes) -> None:
+        self._store._write(f"{self._root}/{path}", data)
+
+    def open(self, path: str) -> Any:
+        return self._fs.open_input_file(f"{self._root}/{path}")
+
+    def create(self, path: str) -> Any:
+        self._fs.create_dir(f"{self._root}/{path.rpartition('/')[0]}")
+        return self._fs.open_output_stream(f"{self._root}/{path}")
+
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.delete_dir(f"{self._root}/{name}")

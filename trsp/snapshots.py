@@ -1,77 +1,152 @@
 """Where a stage that still trains keeps its state, so that a killed one goes on. Knows no engine, no tensors and no store.
 
-A snapshot is one file a rank and a small JSON state that is written last: what it does not name does not exist. Nothing is
-ever written into the folder of an earlier attempt, so a half-written snapshot cannot be mixed with a whole one.
+A snapshot is one file a rank and a small JSON state that is written last: what it does not name does not exist. No attempt
+writes into the folder of another, so the files of a half-written snapshot are never taken for those of a whole one.
 
     ROOT/000120-ATTEMPT/rank-00000.safetensors, rank-00001.safetensors, ...
-                        state.json               {"step": 120, "files": {"rank-00000.safetensors": BYTES, ...}, "state": ...}
+                        state.json               {"step": 120, "files": {NAME: BYTES, ...}, "state": {...}}
 """
 
 import json
-import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 STATE = "state.json"
-_NAME = re.compile(r"^(\d{6,})-")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A committed snapshot. ``step`` counts finished steps; ``files`` maps names to sizes in bytes; ``state`` is JSON."""
+
+    name: str
+    step: int
+    files: Mapping[str, int]
+    state: Mapping[str, Any]
 
 
 class Snapshots(Protocol):
-    """Snapshots of one stage. ``step`` counts finished steps."""
+    """Snapshots of one stage."""
 
-    def latest(self) -> tuple[int, Mapping[str, Any]] | None:
-        """Step and JSON state of the newest committed snapshot whose files are all there; None where there is none."""
+    def latest(self) -> Snapshot | None:
+        """The committed snapshot of the highest step whose files are all there, whole; None where there is none."""
 
-    def names(self, step: int) -> Sequence[str]:
-        """The files of the snapshot that ``latest`` found, of all ranks."""
+    def open(self, snapshot: Snapshot, file: str) -> AbstractContextManager[BinaryIO]:
+        """One of its files, to read from anywhere in it (seek, readinto): a rank reads the ranges it needs and no more."""
 
-    def open(self, step: int, name: str) -> AbstractContextManager[BinaryIO]:
-        """One of them, to read from anywhere in it (seek, readinto): a rank reads the ranges it needs and no more."""
+    def create(self, step: int, file: str) -> AbstractContextManager[BinaryIO]:
+        """A new file of a snapshot that does not exist yet, to be written in one go; after that it is where it belongs."""
 
-    def create(self, step: int, name: str) -> AbstractContextManager[BinaryIO]:
-        """A new file of an uncommitted snapshot, to be written in one go; on leaving, it is where it belongs."""
-
-    def commit(self, step: int, state: Mapping[str, Any]) -> None:
-        """Rank 0 alone, after every rank has left ``create``: this is the latest now, and all others are removed."""
+    def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
+        """On one rank, after all have written their ``files``: this snapshot exists from now on, and no other one."""
 
 
-def snapshot_name(step: int, attempt: str) -> str:
-    """The name of a snapshot's folder; names sort by step."""
-    return f"{step:06d}-{attempt}"
+class Folder(Protocol):
+    """What snapshots need of a file system. Paths are ``NAME`` for folders and ``NAME/FILE``."""
+
+    def names(self) -> Sequence[str]:
+        """All folders, in no order."""
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+
+    def read(self, path: str) -> bytes | None: ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Whole or not at all."""
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def create(self, path: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def remove(self, name: str) -> None: ...
 
 
-def step_of(name: str) -> int | None:
-    """The step in the name of a snapshot's folder; None for other folders."""
-    found = _NAME.match(name)
-    return int(found[1]) if found else None
+class LocalFolder:
+    """A folder of this machine, or one that all machines see."""
+
+    def __init__(self, root: Path | str) -> None:
+        self._root = Path(root)
+
+    def names(self) -> Sequence[str]:
+        return [entry.name for entry in self._root.iterdir() if entry.is_dir()] if self._root.is_dir() else []
+
+    def size(self, path: str) -> int | None:
+        file = self._root / path
+        return file.stat().st_size if file.is_file() else None
+
+    def read(self, path: str) -> bytes | None:
+        file = self._root / path
+        return file.read_bytes() if file.is_file() else None
+
+    def write(self, path: str, data: bytes) -> None:
+        temporary = self._root / f"{path}.{uuid.uuid4().hex[:8]}"
+        temporary.write_bytes(data)
+        temporary.replace(self._root / path)
+
+    def open(self, path: str) -> BinaryIO:
+        return (self._root / path).open("rb")
+
+    def create(self, path: str) -> BinaryIO:
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        return (self._root / path).open("wb")
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self._root / name, ignore_errors=True)
 
 
 class FolderSnapshots:
-    """Snapshots in a local folder, which all ranks see. ``attempt``: the same on all ranks, and never used before."""
+    """Snapshots in a folder. ``attempt``: the same on all ranks of a gang, and never used before in this folder."""
 
-    def __init__(self, root: Path | str, attempt: str | None = None) -> None:
-        self._root, self._attempt = Path(root), attempt or uuid.uuid4().hex[:8]
-        self._found: Path | None = None
+    def __init__(self, folder: Folder | Path | str, attempt: str | None = None) -> None:
+        self._folder: Folder = LocalFolder(folder) if isinstance(folder, Path | str) else folder
+        self._attempt = attempt or uuid.uuid4().hex[:8]
 
-    def latest(self) -> tuple[int, Mapping[str, Any]] | None:
-        raise NotImplementedError
+    def latest(self) -> Snapshot | None:
+        for name in sorted(self._folder.names(), key=_step_of, reverse=True):
+            if (snapshot := self._committed(name)) is not None:
+                return snapshot
+        return None
 
-    def names(self, step: int) -> Sequence[str]:
-        raise NotImplementedError
+    def _committed(self, name: str) -> Snapshot | None:
+        data = self._folder.read(f"{name}/{STATE}")
+        try:
+            stored = json.loads(data) if data else None
+        except ValueError:  # cut short by a lost power supply
+            return None
+        if stored is None or any(self._folder.size(f"{name}/{file}") != size for file, size in stored["files"].items()):
+            return None
+        return Snapshot(name, stored["step"], stored["files"], stored["state"])
 
-    @contextmanager
-    def open(self, step: int, name: str) -> Iterator[BinaryIO]:
-        raise NotImplementedError
-        yield
+    def open(self, snapshot: Snapshot, file: str) -> AbstractContextManager[BinaryIO]:
+        return self._folder.open(f"{snapshot.name}/{file}")
 
-    @contextmanager
-    def create(self, step: int, name: str) -> Iterator[BinaryIO]:
-        raise NotImplementedError
-        yield
+    def create(self, step: int, file: str) -> AbstractContextManager[BinaryIO]:
+        return self._folder.create(f"{self._name(step)}/{file}")
 
-    def commit(self, step: int, state: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+    def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
+        stored = {"step": step, "files": dict(files), "state": dict(state)}
+        self._folder.write(f"{self._name(step)}/{STATE}", json.dumps(stored).encode())
+        self._remove_all_but(self._name(step))
+
+    def clear(self) -> None:
+        """Remove all snapshots, committed or not: the training that they belong to is over."""
+        self._remove_all_but(None)
+
+    def _remove_all_but(self, kept: str | None) -> None:
+        for name in self._folder.names():
+            if name != kept:
+                self._folder.remove(name)
+
+    def _name(self, step: int) -> str:
+        return f"{step:06d}-{self._attempt}"
+
+
+def _step_of(name: str) -> int:
+    """The step in a snapshot's name; -1 for what is not one."""
+    step = name.partition("-")[0]
+    return int(step) if step.isdigit() else -1
