@@ -33,13 +33,13 @@ class Shape:
 def write_tensors(
     stream: BinaryIO, shapes: Mapping[str, Shape], tensor: Callable[[str], Tensor], metadata: Mapping[str, str] | None = None
 ) -> int:
-    """Write ``tensor(name)`` for every name, one after the other, in order; each may be on any device. Returns bytes written."""
+    """Write ``tensor(name)`` for every name, one after the other, in order; each may be on any device. Returns the bytes."""
     header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     end = 0
     for name, shape in shapes.items():
         begin, end = end, end + shape.size_bytes
         header[name] = {"dtype": _CODES[shape.dtype], "shape": list(shape.sizes), "data_offsets": [begin, end]}
-    encoded = json.dumps(header).encode()
+    encoded = json.dumps(header, separators=(",", ":")).encode()  # as safetensors writes it, to the byte
     encoded += b" " * (-len(encoded) % _ALIGNED)
     stream.write(len(encoded).to_bytes(8, "little") + encoded)
     for name, shape in shapes.items():
@@ -81,5 +81,6 @@ class TensorFile:
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a contiguous CPU tensor."""
-    assert tensor.device.type == "cpu" and tensor.is_contiguous()
-    return memoryview(tensor.view(-1).view(torch.uint8).numpy())
+    assert tensor.device.type == "cpu"
+    assert tensor.is_contiguous()
+    return memoryview(tensor.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
