@@ -15,8 +15,11 @@ from trsp.decoders import decoder_layers
 from trsp.device import default_device, resolve_dtype
 from trsp.errors import InvalidInputError
 from trsp.families import check_supported, kv_values_per_token
+from trsp.partitions import is_sharded, whole_numel
+from trsp.ranks import from_rank_0, rank
 from trsp.records import CheckpointRecord
 from trsp.sources import local_folder, read_config
+from trsp.streaming import save_streamed
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
 
@@ -43,12 +46,17 @@ def load_model(
     except (OSError, SafetensorError, ValueError) as error:
         raise InvalidInputError(f"the weights of {source!r} cannot be read: {error}; download or export them again") from error
     if missing := sorted(report["missing_keys"]):
-        raise InvalidInputError(
-            f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is {missing[0]}; they would be "
-            "random: take a complete checkpoint"
-        )
+        raise incomplete(source, missing)
     loaded: PreTrainedModel = model.to(device or default_device()).eval()
     return loaded
+
+
+def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:
+    """The refusal of a checkpoint that lacks the tensors ``missing``."""
+    return InvalidInputError(
+        f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is {missing[0]}; they would be "
+        "random: take a complete checkpoint"
+    )
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -82,26 +90,37 @@ def save_checkpoint(
 ) -> CheckpointRecord:
     """Writes weights (safetensors), config, generation config, tokenizer and ``card`` (README.md) to ``folder``.
 
+    Called by all ranks, where there are several: rank 0 alone writes, and all return the same record once it has. A sharded
+    model is written tensor by tensor: a rank needs the memory of its largest tensor, not of the model.
     ``removed_layers``: 0-based in the original, as they go into the record. A crash leaves an incomplete folder: write to
     a temporary one and rename it.
     """
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
-    tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    mode = (folder / "README.md").stat().st_mode
-    for shard in folder.glob("*.safetensors"):  # safetensors lets only the owner read them: useless in a shared store
-        shard.chmod(mode)
-    return checkpoint_record(model, folder, removed_layers)
+    writes = rank() == 0
+    if is_sharded(model):
+        save_streamed(model, folder, max_shard_size)
+    elif writes:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+    if writes:
+        tokenizer.save_pretrained(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        mode = (folder / "README.md").stat().st_mode
+        for shard in folder.glob("*.safetensors"):  # safetensors lets only the owner read them: useless in a shared store
+            shard.chmod(mode)
+    return _record(model, removed_layers, from_rank_0(_weights_bytes(folder) if writes else 0))
 
 
 def checkpoint_record(model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]) -> CheckpointRecord:
     """The record of a checkpoint that lies in ``folder`` and is loaded as ``model``."""
-    return _record(model, removed_layers, sum(shard.stat().st_size for shard in folder.glob("*.safetensors")))
+    return _record(model, removed_layers, _weights_bytes(folder))
 
 
 def dense_record(model: PreTrainedModel) -> CheckpointRecord:
     """The record of an unpruned model. Its size is that of its tensors, which a safetensors file exceeds by some KB."""
-    return _record(model, (), sum(p.numel() * p.element_size() for p in model.parameters()))
+    return _record(model, (), sum(whole_numel([p]) * p.element_size() for p in model.parameters()))
+
+
+def _weights_bytes(folder: Path) -> int:
+    return sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))
 
 
 def _record(model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: int) -> CheckpointRecord:
@@ -109,7 +128,7 @@ def _record(model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: i
     return CheckpointRecord(
         removed_layers=tuple(removed_layers),
         layers=len(decoder_layers(model)),
-        params=sum(p.numel() for p in model.parameters()),
+        params=whole_numel(model.parameters()),
         size_bytes=size_bytes,
         kv_bytes_per_token=kv_values_per_token(model.config.to_dict()) * model.dtype.itemsize,
     )

@@ -8,11 +8,11 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor, distributed, nn
@@ -21,7 +21,9 @@ from torch.utils.checkpoint import checkpoint
 
 from trsp.config import EngineSettings
 from trsp.decoders import decoder_layers
+from trsp.engine_state import load_state, save_state
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
+from trsp.partitions import drop_gathered, is_partitioned, is_sharded, whole_numel, whole_tensor
 from trsp.penalties import lm_loss
 from trsp.plain import PlainModel
 
@@ -80,6 +82,18 @@ class GateOptimizer:
         if not bool(self.gates.isfinite().all()):
             raise TrainingDivergedError(f"gates became {self.gates.tolist()}; lower the gates' learning_rate")
 
+    def state(self) -> dict[str, list[float]]:
+        """Gates and their moments, as JSON; exact."""
+        kept = {"gates": self.gates, **self._adam.state[self.gates]}
+        return {name: tensor.detach().cpu().view(-1).tolist() for name, tensor in kept.items()}
+
+    def restore(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Go on from what ``state`` returned."""
+        with torch.no_grad():
+            self.gates.copy_(torch.tensor(state["gates"]))
+        moments = {name: torch.tensor(state[name]).to(self.gates) for name in ("exp_avg", "exp_avg_sq")}
+        self._adam.state[self.gates] = {"step": torch.tensor(state["step"][0]), **moments}
+
 
 class Engine:
     """A model under DeepSpeed. ``optimization`` None: the weights are frozen and only gates learn.
@@ -90,6 +104,11 @@ class Engine:
     def __init__(
         self, model: Any, settings: EngineSettings, blocks_per_step: int, optimization: Optimization | None = None
     ) -> None:
+        if is_sharded(model) and settings.zero_stage != 3:
+            raise InvalidInputError(
+                f"zero_stage {settings.zero_stage} for a model whose weights are spread over the ranks; it needs ZeRO 3: set "
+                "engine.zero_stage to 3, or load the model whole"
+            )
         init_distributed()
         self.model = model
         self._optimization = optimization
@@ -97,6 +116,7 @@ class Engine:
         self._micro_steps = _micro_steps(blocks_per_step, self._micro_batch)
         self._step = 0
         self._plain, self._linear = PlainModel(model), nn.functional.linear
+        self._born_sharded = frozenset(parameter for parameter in model.parameters() if is_partitioned(parameter))
         model.requires_grad_(optimization is not None)
         if settings.activation_checkpointing:
             _checkpoint_activations(model)
@@ -160,18 +180,54 @@ class Engine:
             # Stage 3 keeps the last gradient of a parameter that gets none now (a layer bypassed since), and clips by it.
             optimizer.grad_partitions_flat_buffer.zero_()
 
+    def save_state(self, stream: BinaryIO) -> int:
+        """This rank's share of what the next steps depend on (weights, optimizer, random generators), as safetensors.
+
+        Returns the bytes written. On all ranks; any layout's ``load_state`` takes it.
+        """
+        return save_state(self._trained, stream, {"steps": str(self._step)})
+
+    def load_state(self, streams: Sequence[BinaryIO]) -> None:
+        """Go on where the ranks that wrote ``streams``, in their order, stood. On all ranks together."""
+        self._step = int(load_state(self._trained, streams)["steps"])
+
+    @property
+    def _trained(self) -> Any | None:
+        """DeepSpeed's engine where it holds an optimizer."""
+        return self._engine if self._optimization else None
+
     def finish(self) -> None:
-        """Give the model back as a plain module: whole weights, no gradients, nothing of the engine. On all ranks."""
-        whole = None
-        if self._engine.zero_optimization_partition_weights():
-            parameters = list(self.model.parameters())
-            with deepspeed.zero.GatheredParameters(parameters):
-                whole = {parameter: parameter.detach().clone() for parameter in parameters}
+        """Give the model back as it came, with its trained weights: no gradients, nothing of the engine. On all ranks.
+
+        A parameter that came whole is whole again, on every rank; one that came as a partition is one still.
+        """
+        cut = [each for each in self.model.parameters() if is_partitioned(each) and each not in self._born_sharded]
+        whole = {parameter: whole_tensor(parameter) for parameter in cut}
         self._engine.destroy()
         if self._alone:
             os.environ.pop("LOCAL_RANK", None)
         self._plain.put_back(whole)
+        drop_gathered(self._born_sharded)
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
+
+
+def partitioner(settings: EngineSettings) -> Callable[[nn.Parameter], None]:
+    """What turns a whole parameter into a ZeRO-3 one, in place and without communication; ``init_distributed`` comes first.
+
+    Only this rank's share of it is copied, to where ``settings`` keep weights. (``zero.Init`` as a context or on a module
+    would send every parameter whole to every rank.)
+    """
+    alone = "LOCAL_RANK" not in os.environ
+    os.environ.setdefault("LOCAL_RANK", "0")
+    zero = deepspeed.zero.Init(remote_device="cpu" if settings.offload_weights == "cpu" else None)
+    if alone:
+        os.environ.pop("LOCAL_RANK")
+
+    def partition(parameter: Any) -> None:
+        zero._convert_to_deepspeed_param(parameter)
+        parameter.partition()
+
+    return partition
 
 
 def init_distributed() -> None:
@@ -226,7 +282,7 @@ def _deepspeed_config(
 ) -> dict[str, Any]:
     """Frozen weights have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3)."""
     stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
-    bucket = min(LARGEST_BUCKET, sum(parameter.numel() for parameter in model.parameters()))
+    bucket = min(LARGEST_BUCKET, whole_numel(model.parameters()))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": micro_steps,

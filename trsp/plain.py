@@ -25,13 +25,13 @@ class PlainModel:
         self._required_grad = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
 
     def put_back(self, whole: Mapping[nn.Parameter, Tensor] | None = None) -> None:
-        """``whole``: the data of parameters that were left partitioned. Gradients are dropped."""
+        """``whole``: new data of some parameters, for those that were cut up. Gradients are dropped."""
         for thing, carried in zip(self._things, self._carried, strict=True):
             _put_back(vars(thing), carried)
         for parameter, required in self._required_grad:
             parameter.requires_grad_(required)
             parameter.grad = None
-            if whole is not None:
+            if whole is not None and parameter in whole:
                 with torch.no_grad():
                     parameter.data = whole[parameter]
 

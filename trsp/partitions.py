@@ -1,0 +1,54 @@
+"""What a parameter holds when ZeRO-3 has cut it into one partition a rank. Knows DeepSpeed's attributes, not DeepSpeed.
+
+A partitioned parameter's own data is empty. Its elements, flattened and padded to a multiple of the number of ranks, lie in
+equal contiguous pieces, each in the ``ds_tensor`` of one rank. Everything here serves ordinary parameters as well.
+"""
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+def is_partitioned(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is a parameter under ZeRO-3, born so or under an engine."""
+    return "ds_tensor" in vars(tensor)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether any weight of ``model`` is spread over the ranks."""
+    return any(is_partitioned(parameter) for parameter in model.parameters())
+
+
+def whole_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of the whole tensor, on any rank and without communication."""
+    partitioned: Any = tensor
+    return tuple(partitioned.ds_shape if is_partitioned(tensor) else tensor.shape)
+
+
+def whole_numel(tensors: Iterable[Tensor]) -> int:
+    """Elements of all ``tensors``, each counted whole."""
+    return sum(prod(whole_shape(tensor)) for tensor in tensors)
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """All values, on this rank: a copy for a partitioned parameter, else ``tensor`` itself, detached.
+
+    For a partitioned one all ranks must call it, in the same order, and each needs the memory of one whole tensor.
+    """
+    if not is_partitioned(tensor):
+        return tensor.detach()
+    parameter: Any = tensor
+    piece = parameter.ds_tensor.detach().to(parameter.device)
+    flat = torch.empty(piece.numel() * distributed.get_world_size(), dtype=piece.dtype, device=piece.device)
+    distributed.all_gather_into_tensor(flat, piece)
+    return flat[: parameter.ds_numel].view(parameter.ds_shape)
+
+
+def drop_gathered(parameters: Iterable[nn.Parameter]) -> None:
+    """Leaves partitioned ``parameters`` with their partition alone: what an engine kept gathered is freed."""
+    for parameter in parameters:
+        with torch.no_grad():
+            parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
