@@ -28,6 +28,7 @@ from trsp.data import calibration_blocks, evaluation_windows
 from trsp.decoders import decoder_layers
 from trsp.errors import InvalidInputError
 from trsp.evaluate import perplexity, windows_nll
+from trsp.progress import Progress
 from trsp.records import CheckpointRecord, Score, TransferRecord
 from trsp.selection import rank
 from trsp.surgery import remove_layers_verified
@@ -67,10 +68,16 @@ class LanguageModel:
         gate_l1: float = 5e-3,
         seed: int = 0,
         engine: EngineSettings | None = None,
+        progress: Progress | None = None,
     ) -> list[int]:
-        """Stage one: the ``count`` layers that may go, first to go first. Default selector: TRSP's learned gates."""
+        """Stage one: the ``count`` layers that may go, first to go first. Default selector: TRSP's learned gates.
+
+        ``progress``: keeps snapshots, so that the same call goes on where it was killed (README).
+        """
         selector = selector or GatesSettings()
-        rounds = rank(self.model, blocks_NT, selector, depth=count, gate_l1=gate_l1, seed=seed, engine=engine)
+        rounds = rank(
+            self.model, blocks_NT, selector, depth=count, gate_l1=gate_l1, seed=seed, engine=engine, progress=progress
+        )
         return [record.layer for record in rounds]
 
     def transfer(
@@ -81,9 +88,10 @@ class LanguageModel:
         *,
         drift: float = 1e-3,
         engine: EngineSettings | None = None,
+        progress: Progress | None = None,
     ) -> TransferRecord:
         """Stage two, in place: train so that ``layers`` can go. Default: TRSP's drift, at ``drift`` = lambda_2."""
-        return transfer(self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine)
+        return transfer(self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress)
 
     def remove(self, layers: Sequence[int]) -> None:
         """Delete ``layers`` for good, and prove on random tokens that this equals bypassing them. Once a model."""

@@ -1,8 +1,9 @@
 """What happens between two steps of a training loop: signs of life, snapshots, and leaving when told to.
 
-Knows the process group, for all ranks must decide alike; nothing of engines, losses or stores.
+All ranks decide alike. Knows nothing of engines, losses or stores.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from trsp.errors import InvalidInputError, PreemptedError
+from trsp.ranks import from_all_ranks, json_from_rank_0, on_any_rank, rank
 from trsp.snapshots import Snapshot, Snapshots
 
 
@@ -48,8 +49,8 @@ class Progress:
         self._subject = {"subject": json.loads(json.dumps(subject)), "rate_scale": rate_scale}
         if self._snapshots is None:
             return None
-        found = self._snapshots.latest() if _rank() == 0 else None
-        stored = _from_rank_0(None if found is None else asdict(found))
+        found = self._snapshots.latest() if rank() == 0 else None
+        stored = json_from_rank_0(None if found is None else asdict(found))
         if stored is None or stored["state"]["rate_scale"] != rate_scale:
             return None
         if stored["state"]["subject"] != self._subject["subject"]:
@@ -75,7 +76,7 @@ class Progress:
         all ranks). PreemptedError, on all ranks, where one of them was told to leave.
         """
         self.beat()
-        due, leaving = _on_any_rank(_rank() == 0 and self._due(step), self._leaving())
+        due, leaving = on_any_rank(rank() == 0 and self._due(step), self._leaving())
         if self._snapshots is not None and (due or leaving):
             self._take(self._snapshots, step, save, state)
         if leaving:
@@ -89,60 +90,20 @@ class Progress:
     def _take(
         self, snapshots: Snapshots, step: int, save: Callable[[BinaryIO], int], state: Callable[[], Mapping[str, Any]]
     ) -> None:
-        with snapshots.create(step, _file(_rank())) as stream:
+        with snapshots.create(step, _file(rank())) as stream:
             size = save(stream)
-        sizes = _from_all_ranks(size)  # and no rank goes on before all have written
-        if _rank() == 0:
-            files = {_file(rank): size for rank, size in enumerate(sizes)}
+        sizes = from_all_ranks(size)  # and no rank goes on before all have written
+        if rank() == 0:
+            files = {_file(i): size for i, size in enumerate(sizes)}
             snapshots.commit(step, files, {**self._subject, "loop": state()})
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
 
 
-def _file(rank: int) -> str:
-    return f"rank-{rank:05d}.safetensors"
+def digest(tensor: Tensor) -> str:
+    """Of a tensor's values: equal trainings read equal blocks."""
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-# --- what the ranks tell each other -------------------------------------------------------------------------------------
-
-
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def _ranks() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def _tensor(values: Sequence[int], dtype: torch.dtype = torch.int64) -> Tensor:
-    """Where the process group's back end wants it."""
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    return torch.tensor(values, dtype=dtype, device=device)
-
-
-def _on_any_rank(*flags: bool) -> Sequence[bool]:
-    if _ranks() == 1:
-        return flags
-    flags_F = _tensor([int(flag) for flag in flags])
-    distributed.all_reduce(flags_F, op=distributed.ReduceOp.MAX)
-    return [bool(flag) for flag in flags_F.tolist()]
-
-
-def _from_all_ranks(value: int) -> Sequence[int]:
-    if _ranks() == 1:
-        return [value]
-    values = [_tensor([0]) for _ in range(_ranks())]
-    distributed.all_gather(values, _tensor([value]))
-    return [int(each.item()) for each in values]
-
-
-def _from_rank_0(value: Any) -> Any:
-    """Rank 0's JSON value, on all ranks."""
-    if _ranks() == 1:
-        return value
-    encoded = json.dumps(value).encode()
-    length = _tensor([len(encoded)])
-    distributed.broadcast(length, src=0)
-    content = _tensor(list(encoded) if _rank() == 0 else [0] * int(length.item()), torch.uint8)
-    distributed.broadcast(content, src=0)
-    return json.loads(bytes(content.tolist()))
+def _file(index: int) -> str:
+    return f"rank-{index:05d}.safetensors"

@@ -1,7 +1,11 @@
-"""Which rank of the process group this process is, and what rank 0 tells the others. One rank where there is no group."""
+"""Which rank of the process group this process is, and what the ranks tell each other. One rank where there is no group."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 
 def rank() -> int:
@@ -16,6 +20,40 @@ def from_rank_0(value: int) -> int:
     """Rank 0's ``value``, on all ranks; called by all, and a barrier for them until rank 0 has come."""
     if world_size() == 1:
         return value
-    told = torch.tensor([value], device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    told = _told([value])
     distributed.broadcast(told, src=0)
     return int(told.item())
+
+
+def json_from_rank_0(value: Any) -> Any:
+    """Rank 0's JSON value, on all ranks; called by all."""
+    if world_size() == 1:
+        return value
+    encoded = json.dumps(value).encode()
+    length = from_rank_0(len(encoded))
+    content = _told(list(encoded) if rank() == 0 else [0] * length, torch.uint8)
+    distributed.broadcast(content, src=0)
+    return json.loads(bytes(content.tolist()))
+
+
+def from_all_ranks(value: int) -> Sequence[int]:
+    """Every rank's ``value``, in rank order; a barrier."""
+    if world_size() == 1:
+        return [value]
+    values = [_told([0]) for _ in range(world_size())]
+    distributed.all_gather(values, _told([value]))
+    return [int(each.item()) for each in values]
+
+
+def on_any_rank(*flags: bool) -> Sequence[bool]:
+    """For every flag, whether it is true on some rank; a barrier."""
+    if world_size() == 1:
+        return flags
+    flags_F = _told([int(flag) for flag in flags])
+    distributed.all_reduce(flags_F, op=distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in flags_F.tolist()]
+
+
+def _told(values: Sequence[int], dtype: torch.dtype = torch.int64) -> Tensor:
+    """Where the group's back end wants it."""
+    return torch.tensor(values, dtype=dtype, device="cuda" if distributed.get_backend() == "nccl" else "cpu")

@@ -6,17 +6,18 @@ from the first step, which is training after deletion. The model keeps all its l
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
 from trsp.decoders import decoder_layers
-from trsp.engine import Engine, Optimization, StepLosses, batch
+from trsp.engine import Engine, Optimization, batch
 from trsp.families import check_layers
 from trsp.gates import Branches
 from trsp.penalties import branch_scale, drift_function
-from trsp.progress import Progress
+from trsp.progress import Progress, digest
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
 
@@ -42,49 +43,89 @@ def transfer(
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
-    started = time.monotonic()
     steps = settings.steps or max(1, len(blocks_NT) // settings.blocks_per_step)
     optimization = Optimization(
-        settings.learning_rate * rate_scale, steps, round(settings.warmup_ratio * steps), settings.weight_decay, settings.max_grad_norm
+        settings.learning_rate * rate_scale,
+        steps,
+        round(settings.warmup_ratio * steps),
+        settings.weight_decay,
+        settings.max_grad_norm,
     )
-    scales = [_scale(step, steps, settings) for step in range(steps)]
+    training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, steps)
+    progress = progress or Progress()
     with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
-        losses = _train(trainer, layers, blocks_NT, settings, scales, drift or 0.0)
+        trained = _resume(trainer, training, progress, rate_scale)
+        _train(trainer, training, trained, progress)
     return TransferRecord(
-        layers=tuple(layers),
-        lm_loss=tuple(loss.lm for loss in losses),
-        drift=tuple(loss.penalty for loss in losses),
-        branch_scale=tuple(scales),
+        layers=training.layers,
+        lm_loss=tuple(trained.lm_loss),
+        drift=tuple(trained.drift),
+        branch_scale=tuple(training.scale(step) for step in range(steps)),
         tokens=steps * settings.blocks_per_step * blocks_NT.shape[1],
         rate_scale=rate_scale,
-        seconds=time.monotonic() - started,
+        seconds=trained.seconds,
     )
 
 
-def _train(
-    trainer: Engine,
-    layers: Sequence[int],
-    blocks_NT: Tensor,
-    settings: DriftSettings | HealSettings,
-    scales: Sequence[float],
-    drift: float,
-) -> list[StepLosses]:
-    """One step for every scale of the chosen branches."""
+@dataclass(frozen=True)
+class Training:
+    """What is trained, on what: equal trainings give equal weights."""
+
+    layers: tuple[int, ...]
+    blocks_NT: Tensor
+    settings: DriftSettings | HealSettings
+    drift: float  # lambda_2
+    steps: int
+
+    def scale(self, step: int) -> float:
+        """Of the chosen branches."""
+        return branch_scale(step, self.steps, self.settings) if isinstance(self.settings, DriftSettings) else 0.0
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """What tells it from another training of the same model."""
+        settings = self.settings.model_dump(mode="json", exclude={"preset"})
+        return {"layers": self.layers, "blocks": digest(self.blocks_NT), "drift": self.drift, **settings}
+
+
+class Trained:
+    """How far a training has come: one loss and drift a step, and the seconds of the attempts before this one."""
+
+    def __init__(self, lm_loss: Sequence[float] = (), drift: Sequence[float] = (), seconds: float = 0.0) -> None:
+        self.lm_loss, self.drift = list(lm_loss), list(drift)
+        self._begun = time.monotonic() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def state(self) -> dict[str, Any]:
+        return {"lm_loss": self.lm_loss, "drift": self.drift, "seconds": self.seconds}
+
+
+def _resume(trainer: Engine, training: Training, progress: Progress, rate_scale: float) -> Trained:
+    snapshot = progress.begin(training.subject, rate_scale)
+    if snapshot is None:
+        return Trained()
+    progress.restore(snapshot, trainer.load_state)
+    return Trained(**snapshot.state)
+
+
+def _train(trainer: Engine, training: Training, trained: Trained, progress: Progress) -> None:
+    """The steps that are left."""
+    settings, layers = training.settings, training.layers
     branches = Branches(trainer.model, layers, drift_function(settings) if isinstance(settings, DriftSettings) else None)
-    losses: list[StepLosses] = []
     try:
-        for step, scale in enumerate(scales):
-            branches.scale = scale
-            rows = batch(blocks_NT, step, settings.blocks_per_step)
-            if scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
+        for step in range(len(trained.lm_loss), training.steps):
+            branches.scale = training.scale(step)
+            rows = batch(training.blocks_NT, step, settings.blocks_per_step)
+            if branches.scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
                 with bypassed(trainer.model, layers):
-                    losses.append(trainer.step(rows))
+                    losses = trainer.step(rows)
             else:
-                losses.append(trainer.step(rows, branches.take_drift, drift))
+                losses = trainer.step(rows, branches.take_drift, training.drift)
+            trained.lm_loss.append(losses.lm)
+            trained.drift.append(losses.penalty)
+            progress.step_done(step + 1, trainer.save_state, trained.state)
     finally:
         branches.remove()
-    return losses
-
-
-def _scale(step: int, steps: int, settings: DriftSettings | HealSettings) -> float:
-    return branch_scale(step, steps, settings) if isinstance(settings, DriftSettings) else 0.0

@@ -63,6 +63,16 @@ def rank(
         case BlockInfluenceSettings():
             return rank_by_influence(model, blocks_NT, selector, depth=depth)[len(done) :]
         case SlebSettings():
-            return rank_by_bypass(model, blocks_NT, selector, depth=depth, done=done)
+            return rank_by_bypass(model, blocks_NT, selector, depth=depth, done=done, beat=(progress or Progress()).beat)
         case GatesSettings():
-            return rank_by_gates(model, blocks_NT, selector, strength=gate_l1, depth=depth, done=done, engine=engine)
+            return rank_by_gates(
+                model,
+                blocks_NT,
+                selector,
+                strength=gate_l1,
+                depth=depth,
+                done=done,
+                engine=engine,
+                progress=progress,
+                rate_scale=rate_scale,
+            )

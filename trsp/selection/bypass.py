@@ -1,7 +1,7 @@
 """Selectors that compare losses with layers bypassed."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,13 +27,25 @@ def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> fl
 
 
 def rank_by_bypass(
-    model: Any, blocks_NT: Tensor, settings: SlebSettings, *, depth: int, done: Sequence[RoundRecord] = ()
+    model: Any,
+    blocks_NT: Tensor,
+    settings: SlebSettings,
+    *,
+    depth: int,
+    done: Sequence[RoundRecord] = (),
+    beat: Callable[[], None] = lambda: None,
 ) -> Iterator[RoundRecord]:
-    """SLEB: each round remove the candidate whose bypass, on top of those removed before, hurts the NLL least."""
+    """SLEB: each round remove the candidate whose bypass, on top of those removed before, hurts the NLL least.
+
+    ``beat`` is called after every candidate.
+    """
     removed = [record.layer for record in done]
     for number in range(len(removed), depth):
         started = time.monotonic()
         allowed = candidates(len(decoder_layers(model)), removed, settings.protect_first, settings.protect_last)
-        nll = {layer: calibration_nll(model, blocks_NT, [*removed, layer]) for layer in allowed}
+        nll = {}
+        for layer in allowed:
+            nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
+            beat()
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=time.monotonic() - started)
