@@ -7,22 +7,35 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from orchestrator.estimate import DoesNotFit
 from orchestrator.failures import Failure, FailureKind
 from orchestrator.launcher import Finished, Launcher
-from orchestrator.layout import Layout
+from orchestrator.layout import Capacity, Layout, Trains
+from orchestrator.learned import Layouts, trains
 from orchestrator.look import Activity, StoreResults, look, next_stages
-from orchestrator.policy import Attempts, Facts, GiveUp, Start, Wait, decide
+from orchestrator.policy import Facts, GiveUp, Running, Start, Wait, decide
 from orchestrator.resolve import Resolved
+from orchestrator.retries import Attempts, after_failure
 from orchestrator.run_stage import StageTask
+from orchestrator.snapshots import StoreSnapshots
 from orchestrator.stages import Kind, StageSpec, cell_stages, selection
 from orchestrator.store import Store
 from orchestrator.views import GridView, Status
-from trsp.config import EngineSettings
 
 RENEW_CLAIMS_S = 15.0
 FOREIGN_RECHECK_S = 2.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A stage that runs. ``came_to``: rounds published and steps in a snapshot when it began."""
+
+    spec: StageSpec
+    layout: Layout
+    started: float
+    came_to: tuple[int, int]
 
 
 class Controller:
@@ -37,8 +50,9 @@ class Controller:
         self._clock = clock
         self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.results = StoreResults(store)
-        self._running: dict[str, StageSpec] = {}
-        self._started: dict[str, float] = {}
+        self._layouts = Layouts(resolved, store, clock)
+        self._most = Capacity(cpus=0)
+        self._running: dict[str, Attempt] = {}  # in order of start
         self._timed_out: set[str] = set()
         self._attempts: dict[str, Attempts] = {}
         self._given_up: dict[str, str] = {}
@@ -57,32 +71,47 @@ class Controller:
         return self.view()
 
     def _act(self) -> bool:
-        """Decide and act once. False: a stage turned out to be another driver's, so that its slot is free for others."""
-        resources = self.resolved.grid.resources
-        facts = Facts(
-            needs=self._needs(),
-            running={key: spec.kind for key, spec in self._running.items()},
-            attempts=self._attempts,
-            foreign=self._foreign_now(),
-            slots=resources.max_parallel or self._launcher.slots(),
-            measure_alone=self._launcher.measures_alone,
-        )
+        """Decide and act once. False: a stage turned out to be another driver's, so that its room is free for others."""
         self._waits = {}
         ours = True
-        for decision in decide(facts, max_attempts=resources.max_attempts):
+        for decision in decide(self._facts(), max_attempts=self.resolved.grid.resources.max_attempts):
             match decision:
-                case Start(spec):
-                    ours &= self._start(spec)
+                case Start(spec, layout):
+                    ours &= self._start(spec, layout)
                 case GiveUp(spec, reason):
                     self._given_up[spec.key] = reason
                 case Wait(spec, reason):
                     self._waits[spec.key] = reason
         return ours
 
+    def _facts(self) -> Facts:
+        needs, capacity = self._needs(), self._capacity()
+        layouts = {spec.key: self._layouts.of(spec, capacity, self._most) for spec in needs}
+        return Facts(
+            needs=needs,
+            layouts={key: layout for key, layout in layouts.items() if isinstance(layout, Layout)},
+            refused={key: layout.reason for key, layout in layouts.items() if isinstance(layout, DoesNotFit)},
+            running={key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self._running.items()},
+            attempts=self._attempts,
+            foreign=self._foreign_now(),
+            capacity=capacity,
+            most=self._most,
+            max_parallel=self.resolved.grid.resources.max_parallel,
+            measure_alone=self._launcher.measures_alone,
+        )
+
+    def _capacity(self) -> Capacity:
+        """What the cluster has now. The most it ever had is remembered: nodes that were lost may come back."""
+        resources = self.resolved.grid.resources
+        capacity = self._launcher.capacity().limited(resources.memory, resources.gpu_memory)
+        self._most = max(self._most, capacity, key=lambda each: (each.gpus, each.cpus))
+        return capacity
+
     def view(self) -> GridView:
         """The grid as it stands. A stopped grid's unfinished cells are KILLED."""
-        running = {key: spec.kind for key, spec in self._running.items()}
-        activity = Activity(running, self._waits, self._given_up, live=True)
+        running = {key: attempt.spec.kind for key, attempt in self._running.items()}
+        notes = {key: self._note(attempt) for key, attempt in self._running.items()}
+        activity = Activity(running, self._waits, self._given_up, notes, live=True)
         view = look(self.resolved, self.results, activity)
         return _killed(view, self._stopped) if self._stopped else _concluded(view)
 
@@ -119,7 +148,7 @@ class Controller:
         self._foreign = {key: seen for key, seen in self._foreign.items() if now - seen[1] < FOREIGN_RECHECK_S}
         return {key: name for key, (name, _) in self._foreign.items()}
 
-    def _start(self, spec: StageSpec) -> bool:
+    def _start(self, spec: StageSpec, layout: Layout) -> bool:
         """False when another driver holds it."""
         if (other := self._store.claim(spec.key, self._owner)) is not None:
             name = f"another driver (process {other.pid} on {other.host})"
@@ -130,14 +159,35 @@ class Controller:
             self._store.release(spec.key)
             return True
         self._store.remove_orphans(spec.key)
-        self._running[spec.key] = spec
-        self._started[spec.key] = self._clock()
-        self._launcher.start(StageTask(spec, self._store.uri, self._layout()))
+        self._running[spec.key] = Attempt(spec, layout, self._clock(), self._come_to(spec.key))
+        self._launcher.start(self._task(spec, layout))
         return True
 
-    def _layout(self) -> Layout:
-        engine = self.resolved.grid.engine
-        return Layout(engine=EngineSettings() if engine == "auto" else engine)
+    def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
+        resources = self.resolved.grid.resources
+        return StageTask(
+            spec,
+            self._store.uri,
+            layout,
+            attempt=uuid.uuid4().hex[:8],
+            rate_scale=self._attempts.get(spec.key, Attempts()).rate_scale,
+            snapshot_every_s=resources.snapshot_every_s,
+            snapshot_every_steps=resources.snapshot_every_steps,
+            hang_timeout_s=resources.hang_timeout_s,
+        )
+
+    def _come_to(self, key: str) -> tuple[int, int]:
+        """Rounds published, and steps in the newest snapshot."""
+        newest = StoreSnapshots(self._store, key).latest()
+        return len(self._store.rounds(key)), newest.step if newest else 0
+
+    def _note(self, attempt: Attempt) -> str:
+        """What is out of the ordinary about it, for people."""
+        before = self._attempts.get(attempt.spec.key)
+        gang = attempt.layout.ranks > 1 or (before is not None and trains(attempt.spec) is not Trains.NOTHING)
+        parts = [f"again after {before.message}"] if before else []
+        parts += [f"{before.rate_scale:g} of the learning rate"] if before and before.rate_scale != 1.0 else []
+        return "; ".join((*parts, *([attempt.layout.text] if gang else [])))
 
     def _met(self, spec: StageSpec) -> bool:
         """Whether the store holds what the stage was started for."""
@@ -146,24 +196,42 @@ class Controller:
         return self.results.done(spec.key)
 
     def _collect(self, finished: Finished) -> None:
-        spec = self._running.pop(finished.key)
-        self._store.release(finished.key)
-        self.results.forget(finished.key)
-        failure = finished.failure
-        if failure is None and not self._met(spec):
-            message = "the stage ended without an error, but its result is not in the store"
-            failure = Failure("LostResult", message, FailureKind.LOST, when=time.time())
+        key = finished.key
+        attempt = self._running.pop(key)
+        self.results.forget(key)
+        failure = self._failure(attempt, finished.failure)
+        if failure is not None:
+            self._answer(attempt, failure)
+        self._store.release(key)
         if failure is None:
-            self._tidy(spec)
-            return
-        if finished.key in self._timed_out:
-            message = f"ran longer than {self._limit_s:g} s"
-            failure = replace(failure, error="Timeout", message=message, kind=FailureKind.TIMEOUT, when=time.time())
-            self._timed_out.discard(finished.key)
-        if failure not in self._store.failures(finished.key):  # the stage's process did not live to record it
-            self._store.record_failure(finished.key, failure)
-        before = self._attempts.get(finished.key, Attempts())
-        self._attempts[finished.key] = Attempts(before.failed + 1, f"{failure.error}: {failure.message}", not failure.final)
+            self._tidy(attempt.spec)
+
+    def _failure(self, attempt: Attempt, said: Failure | None) -> Failure | None:
+        """What went wrong, as we know it: a result may be missing, and we may have ended the stage ourselves."""
+        if attempt.spec.key in self._timed_out:
+            self._timed_out.discard(attempt.spec.key)
+            if said is not None:
+                said = replace(said, error="Timeout", message=f"ran longer than {self._limit_s:g} s", kind=FailureKind.TIMEOUT)
+                return replace(said, when=time.time())
+        if said is None and not self._met(attempt.spec):
+            message = "the stage ended without an error, but its result is not in the store"
+            return Failure("LostResult", message, FailureKind.LOST, when=time.time())
+        return said
+
+    def _answer(self, attempt: Attempt, failure: Failure) -> None:
+        """Record the failure, unless the stage's process lived to do so, and make ready for what follows from it."""
+        key = attempt.spec.key
+        if (failure.when, failure.message) not in [(known.when, known.message) for known in self._store.failures(key)]:
+            layout = failure.layout or attempt.layout.to_json()
+            self._store.record_failure(key, replace(failure, layout=layout))
+        climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._layouts.climb(
+            attempt.spec, attempt.layout, self._capacity(), self._most
+        )
+        progressed = self._come_to(key) > attempt.came_to
+        after = after_failure(self._attempts.get(key, Attempts()), failure, progressed=progressed, climbed=climbed)
+        self._attempts[key] = after.attempts
+        if after.restarts:
+            self._store.drop_snapshots(key)
 
     def _tidy(self, spec: StageSpec) -> None:
         """Stage two's weights have served once the checkpoint made of them is whole."""
@@ -178,8 +246,8 @@ class Controller:
     def _watch(self) -> None:
         """Renew our claims; end stages that run longer than they may."""
         now = self._clock()
-        for key in self._running:
-            if now - self._started[key] > self._limit_s and key not in self._timed_out:
+        for key, attempt in self._running.items():
+            if now - attempt.started > self._limit_s and key not in self._timed_out:
                 self._timed_out.add(key)
                 self._launcher.cancel(key)
         if now - self._renewed >= RENEW_CLAIMS_S:

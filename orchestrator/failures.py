@@ -85,11 +85,11 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """The record for people: class, layout, then each group of ranks with the end of its output."""
+        """For people, without ``details``: class, layout, then each group of ranks with the end of its output."""
         layout = ", ".join(f"{name}={value}" for name, value in self.layout.items())
         parts = [f"{self.kind.words}: {self.line}", *([f"layout: {layout}"] if layout else [])]
         parts += [f"--- {said.who}: {said.error}: {said.message}\n{said.tail}".rstrip() for said in self.ranks]
-        return "\n".join((*parts, *([self.details] if self.details else []))) + "\n"
+        return "\n".join(parts) + "\n"
 
 
 # --- from an error to its class ------------------------------------------------------------------------------------------

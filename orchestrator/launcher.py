@@ -46,8 +46,8 @@ class InProcessLauncher:
 
     measures_alone = True
 
-    def __init__(self, capacity: Capacity = Capacity()) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: Capacity | None = None) -> None:
+        self._capacity = capacity or Capacity()
         self._finished: list[Finished] = []
 
     def hardware(self) -> str:

@@ -87,7 +87,7 @@ class StoreResults:
     def failure(self, key: str) -> str:
         """The last recorded failure in one line, or nothing."""
         failures = self._store.failures(key)
-        return f"{failures[-1].error}: {failures[-1].message}" if failures else ""
+        return failures[-1].line if failures else ""
 
 
 def next_stages(resolved: Resolved, results: StoreResults) -> Iterator[StageSpec]:
@@ -103,11 +103,15 @@ def next_stages(resolved: Resolved, results: StoreResults) -> Iterator[StageSpec
 
 @dataclass(frozen=True)
 class Activity:
-    """What a driver is doing: stages that run, why others wait, and those it has given up with the reason."""
+    """What a driver is doing: stages that run, why others wait, and those it has given up with the reason.
+
+    ``notes``: of those that run, what is out of the ordinary.
+    """
 
     running: Mapping[str, Kind] = field(default_factory=dict)
     waits: Mapping[str, str] = field(default_factory=dict)
     given_up: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     live: bool = False  # False: nobody is at work, and what has failed before counts as failed
 
 
@@ -136,7 +140,7 @@ def _status(needed: StageSpec | Done, results: StoreResults, activity: Activity)
     if needed.key in activity.given_up:
         return Status.FAILED, needed.kind, activity.given_up[needed.key]
     if needed.key in activity.running:
-        return Status.RUNNING, needed.kind, ""
+        return Status.RUNNING, needed.kind, activity.notes.get(needed.key, "")
     if not activity.live and (failure := results.failure(needed.key)):
         return Status.FAILED, needed.kind, failure
     return Status.WAITING, needed.kind, activity.waits.get(needed.key, "")
@@ -153,8 +157,8 @@ def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activi
     stages = cell_stages(cell, study, layers) if layers else ()
     keys = {str(stage.kind): stage.key for stage in (rank, *stages)}
     status, stage, reason = _status(next_stage(cell, study, results), results, activity)
-    if stage == Kind.RANK and not reason:
-        reason = f"round {len(results.order(rank.key))} of {cell.removed}"
+    if stage == Kind.RANK and (status is Status.RUNNING or not reason):
+        reason = f"round {len(results.order(rank.key))} of {cell.removed}{f'; {reason}' if reason else ''}"
     view = CellView(
         cell=cell,
         rank_key=rank.key,

@@ -39,6 +39,7 @@ class LineReport:
         self._begun = clock()
         self._known: dict[str, tuple[Status, str]] = {}
         self._rounds: Counter[str] = Counter()
+        self._notes: dict[str, str] = {}
         self._left = TimeLeft(clock)
 
     def __enter__(self) -> "LineReport":
@@ -53,13 +54,23 @@ class LineReport:
                 self._rounds[rank.key] = len(rank.rounds)
                 layers = ", ".join(str(layer) for layer in rank.order)
                 self._say(f"{rank.name}: {len(rank.rounds)} of {rank.depth} layers ranked: {layers}")
+            self._remark(rank.name, rank.status, rank.reason)
         left = self._left.text(view)
         for part in view.parts:
             name, now = part_name(part), (part.status, part_stage(part))
+            if part_stage(part) != Kind.RANK:  # its ranking has said so
+                self._remark(f"{name}: {part_stage(part) or 'reference scores'}", part.status, part.reason)
             before = self._known.get(name)
             self._known[name] = now
             if now != before and (before is not None or part.status is not Status.WAITING):
                 self._tell(part, name, left)
+
+    def _remark(self, name: str, status: Status, reason: str) -> None:
+        """What is out of the ordinary about something that runs, once: a gang, another attempt and why."""
+        now = reason if status is Status.RUNNING else ""
+        if now and now != self._notes.get(name):
+            self._say(f"{name}: {now}")
+        self._notes[name] = now
 
     def _tell(self, part: CellView | DenseView, name: str, left: str) -> None:
         if part.status is Status.DONE:

@@ -17,7 +17,9 @@ from orchestrator.cards import cell_card
 from orchestrator.controller import Controller
 from orchestrator.grid import Grid, load_grid
 from orchestrator.launcher import Launcher
+from orchestrator.layout import Layout
 from orchestrator.look import Activity, StoreResults, look, next_stages
+from orchestrator.placement import fits
 from orchestrator.report import Report, make_report
 from orchestrator.resolve import Resolved, preflight, resolve
 from orchestrator.stages import Kind
@@ -62,7 +64,8 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
         from orchestrator.ray_launcher import RayLauncher
 
         launcher = RayLauncher(grid.resources, address)
-    if launcher.slots() < 1 and grid.resources.max_parallel is None:
+    smallest = Layout(cpus=grid.resources.cpus_per_rank, gpus=int(grid.resources.use_gpus is True))
+    if grid.resources.max_parallel is None and not fits(launcher.capacity(), smallest):
         launcher.stop()
         asked = grid.resources
         raise InvalidInputError(

@@ -4,6 +4,7 @@ The only file that knows paths and ``pyarrow.fs``. Everything is written whole o
 and means done. It knows nothing of grids, cells or MLflow.
 
     ROOT/grids/KEY.json                       the hardware a grid ran on
+    ROOT/layouts/KEY.json                     how far the ladder was climbed, for stages that ran out of memory
     ROOT/stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
                          rounds/000.json      RANK only: one removed layer each, published while the ranking runs
                          snapshots/           of a stage that still trains (trsp/snapshots.py); gone when it is done
@@ -259,6 +260,17 @@ class Store:
         """What ``save_grid`` wrote; empty for a grid that never ran."""
         return self._read_json(f"{self._root}/grids/{key}.json") or {}
 
+    # --- what was learned of memory -----------------------------------------------------------------------------------
+
+    def save_layout(self, key: str, layout: Mapping[str, Any]) -> None:
+        """For all drivers: stages whose layout begins at ``key`` are to begin at this one."""
+        self._write_json(f"{self._root}/layouts/{key}.json", layout)
+
+    def layout(self, key: str) -> dict[str, Any] | None:
+        """What ``save_layout`` wrote last; None while there was no need."""
+        stored: dict[str, Any] | None = self._read_json(f"{self._root}/layouts/{key}.json")
+        return stored
+
     # --- rankings, round by round -----------------------------------------------------------------------------------
 
     def publish_round(self, key: str, record: RoundRecord) -> None:
@@ -285,9 +297,9 @@ class Store:
     # --- failures and logs ------------------------------------------------------------------------------------------
 
     def record_failure(self, key: str, failure: Failure, log: str = "") -> None:
+        """The record for machines, and for people a text that ends with ``log``, the last lines of what was printed."""
         attempt = f"{time.time_ns()}"
-        if log:
-            self._write(f"{self._stage(key)}/log-{attempt}.txt", log.encode())
+        self._write(f"{self._stage(key)}/log-{attempt}.txt", f"{failure.text}\n{log or failure.details}".encode())
         self._write_json(f"{self._stage(key)}/failures/{attempt}.json", asdict(failure))
 
     def failures(self, key: str) -> tuple[Failure, ...]:

@@ -8,6 +8,7 @@ from orchestrator.controller import Controller
 from orchestrator.expand import expand
 from orchestrator.failures import Failure, FailureKind
 from orchestrator.launcher import Finished, Launcher
+from orchestrator.layout import Capacity
 from orchestrator.look import StoreResults
 from orchestrator.resolve import Resolved
 from orchestrator.run_stage import StageTask
@@ -51,7 +52,7 @@ class FakeLauncher:
         self.cancelled: list[str] = []
         self.stopped = False
         self.loses: set[Kind] = set()  # kinds that end without an error and without a result
-        self._slots = slots
+        self.cluster = Capacity(cpus=slots)
         self._fail = list(fail)
         self._running: dict[str, StageTask] = {}
         self._ending: list[str] = []
@@ -59,8 +60,8 @@ class FakeLauncher:
     def hardware(self) -> str:
         return "cpu"
 
-    def slots(self) -> int:
-        return self._slots
+    def capacity(self) -> Capacity:
+        return self.cluster
 
     def start(self, task: StageTask) -> None:
         assert task.spec.key not in self._running, "each at most once at a time"

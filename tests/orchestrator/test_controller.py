@@ -22,7 +22,7 @@ from tests.grids import tiny_grid
 from tests.orchestrator.fake_launcher import MAX_STEPS, Clock, FakeLauncher, controller_of, drive, resolved
 from trsp.records import RoundRecord
 
-OUT_OF_MEMORY = Failure("OutOfMemoryError", "12 GB wanted", FailureKind.OUT_OF_MEMORY)
+BUG = Failure("KeyError", "'layers'", FailureKind.UNKNOWN)
 USERS_OWN = Failure("CalibrationTooShortError", "text 'wiki' is too short", FailureKind.BAD_INPUT)
 
 
@@ -144,7 +144,7 @@ def test_weights_of_stage_two_are_kept_where_the_grid_says_so(tmp_path: Path) ->
 
 
 def test_a_failure_is_tried_again_and_forgotten_when_it_works(tmp_path: Path) -> None:
-    launcher = FakeLauncher(fail=[(Kind.PRUNE, OUT_OF_MEMORY)])
+    launcher = FakeLauncher(fail=[(Kind.PRUNE, BUG)])
     view = drive(controller_of(resolved(tmp_path), launcher))
     assert view.status is Status.DONE
     assert Counter(launcher.started_kinds())[Kind.PRUNE] == 4
@@ -152,12 +152,12 @@ def test_a_failure_is_tried_again_and_forgotten_when_it_works(tmp_path: Path) ->
 
 def test_after_the_last_attempt_only_the_cells_that_need_the_stage_fail(tmp_path: Path) -> None:
     asked = resolved(tmp_path, resources={"max_attempts": 3, "max_parallel": 1}, gate_l1=1e-3)
-    launcher = FakeLauncher(fail=[(Kind.TRANSFER, OUT_OF_MEMORY)] * 3)
+    launcher = FakeLauncher(fail=[(Kind.TRANSFER, BUG)] * 3)
     view = drive(controller_of(asked, launcher))
     attempts = Counter(launcher.started_keys())
     failed = [cell for cell in view.cells if cell.status is Status.FAILED]
     assert len(failed) == 1
-    assert (failed[0].stage, failed[0].reason) == ("transfer", "OutOfMemoryError: 12 GB wanted")
+    assert (failed[0].stage, failed[0].reason) == ("transfer", "KeyError: 'layers'")
     assert attempts[failed[0].stage_keys["transfer"]] == 3
     assert {part.status for part in view.parts if part is not failed[0]} == {Status.DONE}
     assert view.status is Status.FAILED
@@ -167,7 +167,7 @@ def test_after_the_last_attempt_only_the_cells_that_need_the_stage_fail(tmp_path
 
 def test_a_failed_ranking_fails_its_cells_and_no_others(tmp_path: Path) -> None:
     asked = resolved(tmp_path, resources={"max_parallel": 1})
-    launcher = FakeLauncher(fail=[(Kind.RANK, OUT_OF_MEMORY)] * 2)
+    launcher = FakeLauncher(fail=[(Kind.RANK, BUG)] * 2)
     view = drive(controller_of(asked, launcher))
     by_rank = {rank.key: rank.status for rank in view.ranks}
     assert sorted(by_rank.values()) == [Status.DONE, Status.FAILED]

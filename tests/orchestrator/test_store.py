@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs as pafs
 
-from orchestrator.failures import Failure, FailureKind
+from orchestrator.failures import Failure, FailureKind, RankFailure
 from orchestrator.stages import Kind, StageSpec
 from orchestrator.store import CLAIM_LIFETIME_S, Claim, Store
 from trsp.errors import StoreError
@@ -259,13 +259,24 @@ def test_rounds_end_at_the_first_gap_or_torn_file(local: Store) -> None:
 
 
 def test_failures_are_kept_oldest_first_with_their_logs(store: Store) -> None:
-    first = Failure("MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", when=NOW)
+    said = (RankFailure((1,), "MemoryError", "12 GB", "its last words", FailureKind.OUT_OF_MEMORY),)
+    first = Failure("MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", NOW, said, {"ranks": 2})
     store.record_failure(KEY, first, "the end of the log")
     store.record_failure(KEY, Failure("InvalidInputError", "no such file"))
     assert store.failures(KEY) == (first, Failure("InvalidInputError", "no such file"))
     if store.is_local:
-        (log,) = stage_folder(store).glob("log-*.txt")
-        assert log.read_text() == "the end of the log"
+        log, _ = sorted(stage_folder(store).glob("log-*.txt"))
+        assert log.read_text() == (
+            "out of memory: MemoryError: 12 GB (rank 1)\nlayout: ranks=2\n"
+            "--- rank 1: MemoryError: 12 GB\nits last words\n\nthe end of the log"
+        )
+
+
+def test_what_was_learned_of_memory_is_kept(store: Store) -> None:
+    assert store.layout("transfer-1") is None
+    store.save_layout("transfer-1", {"ranks": 2})
+    store.save_layout("transfer-1", {"ranks": 4})
+    assert store.layout("transfer-1") == {"ranks": 4}
 
 
 # --- claims -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,113 @@
+"""The layout of each stage: the estimate's, or the rung that stages like it have climbed to since. Knows no cluster.
+
+What was learned lies in the store, for the next cells of the model and for other drivers. It belongs to the layout that the
+ladder began at, so that other settings, or a better estimate, begin afresh.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.cells import content_key
+from orchestrator.estimate import DoesNotFit, layout_for
+from orchestrator.layout import Capacity, Layout, Limits, Trains, next_rung
+from orchestrator.placement import most_ranks
+from orchestrator.resolve import Resolved
+from orchestrator.stages import Kind, StageSpec
+from orchestrator.store import Store
+
+RECHECK_S = 15.0  # another driver may have climbed; believed for so long
+
+
+class Layouts:
+    """Layouts of one grid's stages on a cluster. Asked about every stage at every step, so it remembers."""
+
+    def __init__(self, resolved: Resolved, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resolved = resolved
+        self._store = store
+        self._clock = clock
+        self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
+        self._learned: dict[str, tuple[float, Layout | None]] = {}
+
+    def of(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
+        """Where the next attempt runs. What fits only ``most``, the largest that the cluster was, waits for it."""
+        begin = self._begin(spec, capacity, most)
+        return begin if isinstance(begin, DoesNotFit) else self._learnt(self._key(spec, begin)) or begin
+
+    def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
+        """After ``ran`` was out of memory: whether there is another layout to try, which ``of`` then gives.
+
+        Where another stage has climbed in the meantime, it is the rung that this one came to.
+        """
+        begin = self._begin(spec, capacity, most)
+        if isinstance(begin, DoesNotFit):
+            return False
+        key = self._key(spec, begin)
+        self._learned.pop(key, None)
+        if (self._learnt(key) or begin) != ran:
+            return True
+        rung = next_rung(ran, self._limits(spec, ran, capacity))
+        if rung is not None:
+            self._store.save_layout(key, rung.to_json())
+            self._learned[key] = self._clock(), rung
+        return rung is not None
+
+    def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
+        found = self._estimate(spec, capacity)
+        return self._estimate(spec, most) if isinstance(found, DoesNotFit) else found
+
+    def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
+        if (spec.key, capacity) not in self._estimates:
+            grid, model = self._resolved.grid, self._resolved.models[spec.locations["model"]["name"]]
+            self._estimates[spec.key, capacity] = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
+        return self._estimates[spec.key, capacity]
+
+    def _learnt(self, key: str) -> Layout | None:
+        now = self._clock()
+        if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
+            stored = self._store.layout(key)
+            self._learned[key] = now, Layout.from_json(stored) if stored else None
+        return self._learned[key][1]
+
+    def _key(self, spec: StageSpec, begin: Layout) -> str:
+        """One for all stages that need as much memory: of a model, on a kind of hardware, with as much to keep."""
+        calibration = spec.inputs.get("calibration") or {}
+        alike = {
+            "model": self._resolved.models[spec.locations["model"]["name"]].fingerprint,
+            "trains": trains(spec),
+            "block_tokens": calibration.get("block_tokens"),
+            "precision": spec.inputs.get("precision"),
+            "hardware": self._resolved.study.hardware,
+            "begin": begin.to_json(),
+        }
+        return content_key(spec.kind, alike)
+
+    def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
+        resources, nodes = self._resolved.grid.resources, capacity.nodes or (capacity,)
+        there = most_ranks(capacity, layout)
+        allowed = min(there, resources.max_ranks or there) if resources.ranks == "auto" else resources.ranks
+        return Limits(
+            trains(spec),
+            blocks_per_step=_training(spec).get("blocks_per_step", 1),
+            max_ranks=allowed,
+            max_gpus=max(node.gpus for node in nodes),
+            nodes=len(nodes),
+            node_memory_bytes=max(node.memory_bytes for node in nodes),
+        )
+
+
+def trains(spec: StageSpec) -> Trains:
+    training = _training(spec)
+    if not training:
+        return Trains.NOTHING
+    whole = training["train_weights"] if spec.kind is Kind.RANK else training.get("lora") is None
+    return Trains.WEIGHTS if whole else Trains.BESIDE
+
+
+def _training(spec: StageSpec) -> dict[str, Any]:
+    """Settings of what the stage trains; empty where it trains nothing."""
+    if spec.kind is Kind.TRANSFER:
+        return dict(spec.inputs["transfer"])
+    if spec.kind is Kind.RANK and spec.inputs["selector"]["name"] == "gates":
+        return dict(spec.inputs["selector"])
+    return {}
