@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -21,41 +21,23 @@ from torch.utils.checkpoint import checkpoint
 
 from trsp.config import EngineSettings
 from trsp.decoders import decoder_layers
+from trsp.deepspeed_config import deepspeed_config
 from trsp.engine_state import load_state, save_state
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
+from trsp.optimization import Optimization
 from trsp.partitions import drop_gathered, is_partitioned, is_sharded, whole_numel, whole_tensor
 from trsp.penalties import lm_loss
 from trsp.plain import PlainModel
+from trsp.shares import Share
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 import deepspeed
+from deepspeed.ops.op_builder import AsyncIOBuilder
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 # DeepSpeed calls collectives by their former names, and torch says so at every call.
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
-
-
-LARGEST_BUCKET = 500_000_000  # elements, DeepSpeed's own default; a small model need not allocate as much
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """AdamW over the model's trainable weights: linear warm-up over ``warmup_steps``, then linear to 0 at ``steps``."""
-
-    learning_rate: float
-    steps: int
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    constant: bool = False  # no schedule: the rate of a ranking may not depend on its depth
-
-    def rate(self, step: int) -> float:
-        if self.constant:
-            return self.learning_rate
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
-        return self.learning_rate * (self.steps - step) / max(1, self.steps - self.warmup_steps)
 
 
 @dataclass(frozen=True)
@@ -98,36 +80,57 @@ class GateOptimizer:
 class Engine:
     """A model under DeepSpeed. ``optimization`` None: the weights are frozen and only gates learn.
 
+    ``trained``: the parameters that learn, if not all of them. Effective batches have ``blocks_per_step`` rows.
     A context manager: leaving it gives the model back as a plain module (``finish``).
     """
 
     def __init__(
-        self, model: Any, settings: EngineSettings, blocks_per_step: int, optimization: Optimization | None = None
+        self,
+        model: Any,
+        settings: EngineSettings,
+        blocks_per_step: int,
+        optimization: Optimization | None = None,
+        trained: Collection[nn.Parameter] | None = None,
     ) -> None:
         if is_sharded(model) and settings.zero_stage != 3:
             raise InvalidInputError(
                 f"zero_stage {settings.zero_stage} for a model whose weights are spread over the ranks; it needs ZeRO 3: set "
                 "engine.zero_stage to 3, or load the model whole"
             )
+        check_offload(settings)
         init_distributed()
         self.model = model
         self._optimization = optimization
-        self._micro_batch = min(settings.micro_batch, blocks_per_step)
-        self._micro_steps = _micro_steps(blocks_per_step, self._micro_batch)
+        self._share = Share(blocks_per_step, settings.micro_batch, distributed.get_world_size(), distributed.get_rank())
         self._step = 0
         self._plain, self._linear = PlainModel(model), nn.functional.linear
         self._born_sharded = frozenset(parameter for parameter in model.parameters() if is_partitioned(parameter))
-        model.requires_grad_(optimization is not None)
+        learning = set(trained or model.parameters()) if optimization else set()
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter in learning)
         if settings.activation_checkpointing:
             _checkpoint_activations(model)
-        config = _deepspeed_config(model, settings, optimization, self._micro_batch, self._micro_steps)
-        trainable = list(model.parameters()) if optimization else None
         # DeepSpeed insists on this variable; left behind, other libraries take it for a launcher's.
         self._alone = "LOCAL_RANK" not in os.environ
         os.environ.setdefault("LOCAL_RANK", "0")
-        self._engine = deepspeed.initialize(model=model, model_parameters=trainable, config=config)[0]
+        self._engine = deepspeed.initialize(
+            model=model,
+            model_parameters=[each for each in model.parameters() if each in learning] or None,
+            config=self._config(settings),
+        )[0]
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the modules and work without it.
         self._forward = self._engine if optimization else model
+
+    def _config(self, settings: EngineSettings) -> dict[str, Any]:
+        return deepspeed_config(
+            settings,
+            self._optimization,
+            bf16=next(self.model.parameters()).dtype == torch.bfloat16,
+            parameters=whole_numel(self.model.parameters()),
+            micro_batch=self._share.micro_batch,
+            micro_steps=self._share.micro_steps,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -148,13 +151,13 @@ class Engine:
         if self._optimization:
             self._prepare(self._optimization.rate(self._step))
         lm_total = penalty_total = 0.0
-        mine = _share_of_rank(blocks_BT)
-        for micro_BT in mine.to(self._engine.device).split(self._micro_batch):
-            logits_BTV = self._forward(input_ids=micro_BT, use_cache=False).logits
-            lm, extra = lm_loss(logits_BTV, micro_BT), penalty()
-            self._backward(lm if extra is None else lm + weight * extra)
-            lm_total += lm.item() / self._micro_steps
-            penalty_total += 0.0 if extra is None else extra.item() / self._micro_steps
+        for rows_BT, factor in self._share.micro_batches(blocks_BT.to(self._engine.device)):
+            logits_BTV = self._forward(input_ids=rows_BT, use_cache=False).logits
+            lm, extra = lm_loss(logits_BTV, rows_BT), penalty()
+            self._backward(factor * (lm if extra is None else lm + weight * extra))
+            if factor:
+                lm_total += factor * lm.item()
+                penalty_total += 0.0 if extra is None else factor * extra.item()
         if gates is not None:
             gates.step()
         self._step += 1
@@ -167,18 +170,30 @@ class Engine:
 
     def _backward(self, loss: Tensor) -> None:
         if self._optimization:
-            self._engine.backward(loss)
+            self._engine.backward(loss, scale_wrt_gas=False)
             self._engine.step()
         else:
-            (loss / self._micro_steps).backward()
+            loss.backward()
 
     def _prepare(self, rate: float) -> None:
-        optimizer = self._engine.optimizer
-        for group in optimizer.param_groups:
+        for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
-        if self._engine.zero_optimization_partition_weights():
-            # Stage 3 keeps the last gradient of a parameter that gets none now (a layer bypassed since), and clips by it.
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        """Stage 3 and offloaded optimizers keep the last gradient of a parameter that gets none now (a layer bypassed
+        since), and clip by it.
+        """
+        engine, optimizer = self._engine, self._engine.optimizer
+        partitioned = engine.zero_optimization_partition_weights()
+        if partitioned:
             optimizer.grad_partitions_flat_buffer.zero_()
+        if engine.zero_use_cpu_optimizer():
+            optimizer.norm_for_param_grads.clear()
+            masters = optimizer.fp32_partitioned_groups_flat if partitioned else optimizer.single_partition_of_fp32_groups
+            for master in masters:
+                if master.grad is not None:  # on NVMe it is not in memory
+                    master.grad.zero_()
 
     def save_state(self, stream: BinaryIO) -> int:
         """This rank's share of what the next steps depend on (weights, optimizer, random generators), as safetensors.
@@ -230,6 +245,19 @@ def partitioner(settings: EngineSettings) -> Callable[[nn.Parameter], None]:
     return partition
 
 
+def check_offload(settings: EngineSettings) -> None:
+    """InvalidInputError, before anything is loaded, where this machine cannot offload to NVMe as ``settings`` ask."""
+    if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
+        return
+    if not AsyncIOBuilder().is_compatible(verbose=False):
+        raise InvalidInputError(
+            "offload to nvme needs DeepSpeed's async_io, which cannot be built here: install libaio's headers (package "
+            "libaio-dev) and a C++ compiler, or set offload_optimizer and offload_weights to cpu"
+        )
+    if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
+        raise InvalidInputError(f"nvme_path {settings.nvme_path} is no folder that can be written to; make it on every node")
+
+
 def init_distributed() -> None:
     """Join the process group described by the environment, or make one of a single rank, without a port."""
     if not distributed.is_initialized():
@@ -242,21 +270,6 @@ def init_distributed() -> None:
     # that hangs every later run. gloo does without it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)
-
-
-def _micro_steps(blocks_per_step: int, micro_batch: int) -> int:
-    together = micro_batch * distributed.get_world_size()
-    if blocks_per_step % together:
-        raise InvalidInputError(
-            f"an effective batch of {blocks_per_step} blocks cannot be shared out as micro-batches of {micro_batch} on "
-            f"{distributed.get_world_size()} ranks; choose engine.micro_batch so that both divide blocks_per_step"
-        )
-    return blocks_per_step // together
-
-
-def _share_of_rank(blocks_BT: Tensor) -> Tensor:
-    """This rank's rows, in order: ranks take turns in equal contiguous shares."""
-    return blocks_BT.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def _mean_over_ranks(lm: float, penalty: float, device: Any) -> tuple[float, float]:
@@ -275,35 +288,3 @@ def _checkpoint_activations(model: Any) -> None:
     """
     for layer in decoder_layers(model):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-
-
-def _deepspeed_config(
-    model: nn.Module, settings: EngineSettings, optimization: Optimization | None, micro_batch: int, micro_steps: int
-) -> dict[str, Any]:
-    """Frozen weights have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3)."""
-    stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
-    bucket = min(LARGEST_BUCKET, whole_numel(model.parameters()))
-    config: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": micro_steps,
-        "zero_optimization": {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket},
-        "bf16": {"enabled": next(model.parameters()).dtype == torch.bfloat16},
-        "steps_per_print": 2**31,
-    }
-    if optimization:
-        config["gradient_clipping"] = optimization.max_grad_norm
-        config["optimizer"] = {
-            "type": "AdamW",
-            "params": {
-                "lr": optimization.learning_rate,
-                "weight_decay": optimization.weight_decay,
-                "torch_adam": True,  # DeepSpeed's own is compiled at first use, on a GPU by a compiler that few have
-            },
-        }
-    return config
-
-
-def batch(blocks_NT: Tensor, step: int, blocks_per_step: int) -> Tensor:
-    """Rows of an effective batch: [blocks_per_step, T], going round the N blocks in order."""
-    rows: Sequence[int] = [(step * blocks_per_step + i) % len(blocks_NT) for i in range(blocks_per_step)]
-    return blocks_NT[rows]

@@ -14,14 +14,16 @@ from tests.tiny import LAYERS, tiny_model
 from tests.trsp.ranks import on_ranks
 from trsp.checkpoint import load_model
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
-from trsp.engine import Engine, GateOptimizer, Optimization, batch
+from trsp.engine import Engine, GateOptimizer
 from trsp.errors import InvalidInputError, TrainingDivergedError
 from trsp.families import FAMILIES
 from trsp.gates import gated
+from trsp.optimization import Optimization
 from trsp.penalties import gate_l1
 from trsp.plain import PlainModel
 from trsp.records import RoundRecord
 from trsp.selection import rank
+from trsp.shares import batch
 from trsp.transfer import transfer
 
 BLOCKS = torch.randint(0, 256, (8, 24), generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,63 @@
+"""Our settings in DeepSpeed's words: a plain dict. Knows neither DeepSpeed itself nor a model.
+
+Sizes are in elements, as DeepSpeed counts them.
+"""
+
+from typing import Any
+
+from trsp.config import EngineSettings, Offload
+from trsp.optimization import Optimization
+
+LARGEST_BUCKET = 500_000_000  # DeepSpeed's own default; a small model need not allocate as much
+
+
+def deepspeed_config(
+    settings: EngineSettings,
+    optimization: Optimization | None,
+    *,
+    bf16: bool,
+    parameters: int,
+    micro_batch: int,
+    micro_steps: int,
+    pin_memory: bool,
+) -> dict[str, Any]:
+    """``parameters``: of the whole model; ``pin_memory``: whether host memory is worth pinning (there is an accelerator).
+
+    Frozen weights (``optimization`` None) have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3).
+    """
+    bucket = min(LARGEST_BUCKET, parameters)
+    stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
+    zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
+    if stage == 3 and settings.offload_weights != "none":
+        zero["offload_param"] = _offload(settings.offload_weights, settings.nvme_path, pin_memory)
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": micro_steps,
+        "zero_optimization": zero,
+        "bf16": {"enabled": bf16},
+        "steps_per_print": 2**31,
+    }
+    if optimization:
+        if settings.offload_optimizer != "none":
+            zero["offload_optimizer"] = _offload(settings.offload_optimizer, settings.nvme_path, pin_memory)
+        config["gradient_clipping"] = optimization.max_grad_norm
+        config["optimizer"] = {"type": "AdamW", "params": _adamw(optimization)}
+    return config
+
+
+def _offload(where: Offload, nvme_path: str | None, pin_memory: bool) -> dict[str, Any]:
+    place: dict[str, Any] = {"device": where, "pin_memory": pin_memory}
+    return place | {"nvme_path": nvme_path} if where == "nvme" else place
+
+
+def _adamw(optimization: Optimization) -> dict[str, Any]:
+    """Torch's own, fused: DeepSpeed's are compiled at first use, on a GPU by a compiler that few have.
+
+    Fused, it needs no temporary copies of the moments and is as fast on the host, where an offloaded optimizer runs.
+    """
+    return {
+        "lr": optimization.learning_rate,
+        "weight_decay": optimization.weight_decay,
+        "torch_adam": True,
+        "fused": True,
+    }
