@@ -7,7 +7,7 @@ from trsp.snapshots import FolderSnapshots
 class StoreSnapshots(FolderSnapshots):
     """``trsp.snapshots.Snapshots`` of the stage ``key``. ``attempt``: the same on all ranks of a gang, and never used before.
 
-    ``latest()`` says how far a stage has come; ``clear()`` begins it anew.
+    ``latest()`` says how far a stage has come; ``Store.drop_snapshots`` makes it begin anew.
     """
 
     def __init__(self, store: Store, key: str, attempt: str = "") -> None:

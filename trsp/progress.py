@@ -47,18 +47,16 @@ class Progress:
         training; those of another ``rate_scale`` are as good as none, for that is why it was changed.
         """
         self._subject = {"subject": json.loads(json.dumps(subject)), "rate_scale": rate_scale}
+        self._last_time = time.monotonic()
         if self._snapshots is None:
             return None
-        found = self._snapshots.latest() if rank() == 0 else None
-        stored = json_from_rank_0(None if found is None else asdict(found))
-        if stored is None or stored["state"]["rate_scale"] != rate_scale:
-            return None
-        if stored["state"]["subject"] != self._subject["subject"]:
+        found = json_from_rank_0(_latest(self._snapshots, rate_scale) if rank() == 0 else None)
+        if found is not None and found["state"]["subject"] != self._subject["subject"]:
             raise InvalidInputError(
-                f"the snapshots are of another training, {stored['state']['subject']}; this one is "
+                f"the snapshots are of another training, {found['state']['subject']}; this one is "
                 f"{self._subject['subject']}: keep its snapshots elsewhere, or remove those"
             )
-        return Snapshot(**{**stored, "state": stored["state"]["loop"]})
+        return None if found is None else Snapshot(**{**found, "state": found["state"]["loop"]})
 
     def restore(self, snapshot: Snapshot, load: Callable[[Sequence[BinaryIO]], None]) -> None:
         """Hands the files of all ranks to ``load``, opened. Called by all ranks."""
@@ -98,6 +96,15 @@ class Progress:
             snapshots.commit(step, files, {**self._subject, "loop": state()})
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
+
+
+def _latest(snapshots: Snapshots, rate_scale: float) -> dict[str, Any] | None:
+    """The snapshot to go on from, as JSON. What was left half-written is removed: it may have filled the disk."""
+    found = snapshots.latest()
+    if found is not None and found.state["rate_scale"] != rate_scale:
+        found = None
+    snapshots.keep_only(found)
+    return None if found is None else asdict(found)
 
 
 def digest(tensor: Tensor) -> str:

@@ -44,6 +44,9 @@ class Snapshots(Protocol):
     def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
         """On one rank, after all have written their ``files``: this snapshot exists from now on, and no other one."""
 
+    def keep_only(self, snapshot: Snapshot | None) -> None:
+        """On one rank, while none writes: remove all others, and what never became one."""
+
 
 class Folder(Protocol):
     """What snapshots need of a file system. Paths are ``NAME`` for folders and ``NAME/FILE``."""
@@ -133,9 +136,8 @@ class FolderSnapshots:
         self._folder.write(f"{self._name(step)}/{STATE}", json.dumps(stored).encode())
         self._remove_all_but(self._name(step))
 
-    def clear(self) -> None:
-        """Remove all snapshots, committed or not: the training that they belong to is over."""
-        self._remove_all_but(None)
+    def keep_only(self, snapshot: Snapshot | None) -> None:
+        self._remove_all_but(snapshot.name if snapshot else None)
 
     def _remove_all_but(self, kept: str | None) -> None:
         for name in self._folder.names():

@@ -17,6 +17,7 @@ import pytest
 from pyarrow import fs as pafs
 
 from orchestrator.failures import Failure, FailureKind, RankFailure
+from orchestrator.snapshots import StoreSnapshots
 from orchestrator.stages import Kind, StageSpec
 from orchestrator.store import CLAIM_LIFETIME_S, Claim, Store
 from trsp.errors import StoreError
@@ -406,3 +407,22 @@ def test_a_file_uri_and_its_path_are_one_store(local: Store) -> None:
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Store("~/store").stage_uri(KEY).startswith(str(tmp_path))
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def test_snapshots_are_streamed_to_the_store_and_gone_when_the_stage_is_done(store: Store) -> None:
+    for step in (3, 6):
+        with StoreSnapshots(store, KEY, "a").create(step, "rank-0") as stream:
+            stream.write(b"0123456789")
+        StoreSnapshots(store, KEY, "a").commit(step, {"rank-0": 10}, {"loss": 0.5})
+    found = StoreSnapshots(store, KEY).latest()
+    assert found is not None
+    assert (found.step, found.state) == (6, {"loss": 0.5})
+    with StoreSnapshots(store, KEY).open(found, "rank-0") as stream:
+        stream.seek(7)
+        buffer = bytearray(3)
+        assert (stream.readinto(buffer), buffer) == (3, b"789")
+    store.commit(SPEC, {})
+    assert StoreSnapshots(store, KEY).latest() is None
