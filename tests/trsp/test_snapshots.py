@@ -115,11 +115,12 @@ def save_nothing(stream: BinaryIO) -> int:
     return stream.write(b"nothing")
 
 
-def steps_kept(progress: Progress, snapshots: Snapshots, steps: int) -> list[int]:
+def steps_kept(progress: Progress, snapshots: Snapshots, steps: int, work: Callable[[], object] = lambda: None) -> list[int]:
     """The steps after which a new snapshot was found."""
     progress.begin({})
     seen = [0]
     for step in range(1, steps + 1):
+        work()
         progress.step_done(step, save_nothing, lambda: {})
         found = snapshots.latest()
         if found is not None and found.step != seen[-1]:
@@ -136,8 +137,7 @@ def test_every_so_many_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     now = [0]
     monkeypatch.setattr("trsp.progress.time.monotonic", lambda: now[0])
     snapshots = FolderSnapshots(tmp_path)
-    progress = Progress(snapshots, every_s=7, leaving=lambda: bool(now.append(now.pop() + 2)))  # a step takes 2 s
-    assert steps_kept(progress, snapshots, 12) == [4, 8, 12]
+    assert steps_kept(Progress(snapshots, every_s=7), snapshots, 12, lambda: now.append(now.pop() + 2)) == [4, 8, 12]
 
 
 def test_told_to_leave_it_takes_a_last_one(tmp_path: Path) -> None:
