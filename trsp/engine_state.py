@@ -233,11 +233,12 @@ def _adam(engine: Any) -> torch.optim.Optimizer:
 def _adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[str, Any]:
     """The optimizer's state of ``holder``; made where a new engine has none yet, or a parameter never had a gradient.
 
-    ``steps``: how many it has made. torch counts them in a tensor, DeepSpeed's own Adam in an int.
+    ``steps``: how many it has made. torch counts them in a tensor, which lies beside a fused optimizer's.
     """
     state: dict[str, Any] = _adam(engine).state.get(holder) or {kind: torch.zeros_like(holder) for kind in _MOMENTS}
     if steps is not None:
-        state["step"] = torch.tensor(float(steps)) if isinstance(_adam(engine), torch.optim.AdamW) else steps
+        device = holder.device if _adam(engine).defaults["fused"] else "cpu"
+        state["step"] = torch.tensor(float(steps), device=device)
         _adam(engine).state[holder] = state
     return state
 
