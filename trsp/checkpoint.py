@@ -3,8 +3,10 @@
 Nothing here runs code that came with a checkpoint, and nothing is written but safetensors and JSON.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,10 +20,12 @@ from trsp.families import check_supported, kv_values_per_token
 from trsp.partitions import is_sharded, whole_numel
 from trsp.ranks import from_rank_0, rank
 from trsp.records import CheckpointRecord
+from trsp.shape import model_shape
 from trsp.sources import local_folder, read_config
 from trsp.streaming import save_streamed
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
 def load_model(
@@ -29,16 +33,20 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal LM in eval mode on ``device`` (None: this process's default). ``precision``: see ``device.resolve_dtype``.
 
+    Without a ``device``, a process that is alone with several GPUs spreads a model over them that does not fit the first.
     InvalidInputError, before any weight is read, for a missing folder or config and for a model that cannot be pruned
     (UnknownFamilyError); afterwards for missing, damaged or incomplete weights.
     """
     config = read_config(source, revision)
     check_supported(config)
+    dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
+    spread = device is None and needs_several_gpus(config, dtype)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source_path(source),
             revision=revision or "main",
-            dtype=resolve_dtype(precision, config.get("dtype", config.get("torch_dtype"))),
+            dtype=dtype,
+            device_map="auto" if spread else None,
             trust_remote_code=False,
             local_files_only=local_folder(source) is not None,
             output_loading_info=True,
@@ -47,8 +55,16 @@ def load_model(
         raise InvalidInputError(f"the weights of {source!r} cannot be read: {error}; download or export them again") from error
     if missing := sorted(report["missing_keys"]):
         raise incomplete(source, missing)
-    loaded: PreTrainedModel = model.to(device or default_device()).eval()
+    loaded: PreTrainedModel = (model if spread else model.to(device or default_device())).eval()
     return loaded
+
+
+def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
+    """Whether this process has several GPUs to itself (no launcher gave it one), and the first cannot hold the weights."""
+    if "LOCAL_RANK" in os.environ or torch.cuda.device_count() < 2:
+        return False
+    free_bytes, _ = torch.cuda.mem_get_info(default_device())
+    return model_shape(config).params * dtype.itemsize > SHARE_OF_WEIGHTS * free_bytes
 
 
 def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:

@@ -41,9 +41,12 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     if not is_partitioned(tensor):
         return tensor.detach()
     parameter: Any = tensor
-    piece = parameter.ds_tensor.detach().to(parameter.device)
-    flat = torch.empty(piece.numel() * distributed.get_world_size(), dtype=piece.dtype, device=piece.device)
-    distributed.all_gather_into_tensor(flat, piece)
+    mine, ranks = parameter.ds_tensor.detach(), distributed.get_world_size()
+    flat = torch.empty(mine.numel() * ranks, dtype=mine.dtype, device=parameter.device)
+    pieces = flat.chunk(ranks)
+    pieces[distributed.get_rank()].copy_(mine)
+    for rank, piece in enumerate(pieces):  # in place; gloo's all_gather would hold a second copy of the whole
+        distributed.broadcast(piece, src=rank)
     return flat[: parameter.ds_numel].view(parameter.ds_shape)
 
 

@@ -33,13 +33,19 @@ def load_sharded(
     and there is no communication. Memory a rank: its share, and one tensor where ``precision`` is not the file's own.
     With ``engine.offload_weights`` the shares lie in host memory. Errors are those of ``load_model``; safetensors only.
     """
+    engine = engine or EngineSettings(zero_stage=3)
+    if engine.zero_stage != 3 or engine.offload_weights == "nvme":
+        raise InvalidInputError(
+            f"zero_stage {engine.zero_stage} and offload_weights {engine.offload_weights} for weights spread over the ranks; "
+            "they need zero_stage 3, and offload_weights none or cpu: change the engine's settings, or load the model whole"
+        )
     config = read_config(source, revision)
     check_supported(config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     init_distributed()
     model = _without_weights(source, revision, dtype)
     files = StoredWeights(source, revision)
-    partition = partitioner(engine or EngineSettings(zero_stage=3))
+    partition = partitioner(engine)
     for names, stored in _stored_names(model, files, source):
         born = nn.Parameter(_read(files, stored, model.get_parameter(names[0])))
         partition(born)

@@ -24,42 +24,45 @@ class StoredWeights:
     """
 
     def __init__(self, source: str, revision: str | None = None) -> None:
+        """Finds all files, and downloads them from the hub, before any is read."""
         self._source, self._revision = source, revision
-        self._handles: dict[str, Any] = {}
-        self._file_of = self._find()
+        self._path_of = self._find()
 
     @property
     def names(self) -> Sequence[str]:
-        return tuple(self._file_of)
+        return tuple(self._path_of)
 
     def read(self, name: str) -> Tensor:
-        """A view of the mapped file, on the CPU: only what is then copied from it is read from disk. Not to be written to."""
-        tensor: Tensor = self._open(self._file_of[name]).get_tensor(name)
+        """A view of the mapped file, on the CPU: only what is then copied from it is read from disk. Not to be written to.
+
+        The file is mapped for as long as the view lives, and no longer: what was read stops counting as this process's memory.
+        """
+        with self._open(self._path_of[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
         return tensor
 
-    def _find(self) -> dict[str, str]:
-        """Tensor name -> file name."""
-        if self._fetch(SINGLE) is not None:
-            return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
+    def _find(self) -> dict[str, Path]:
+        single = self._fetch(SINGLE)
+        if single is not None:
+            with self._open(single) as file:
+                return dict.fromkeys(file.keys(), single)
         index = self._fetch(INDEX)
         if index is None:
             raise InvalidInputError(
                 f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read shard by shard: load the "
                 "model once with transformers and save it with save_pretrained"
             )
-        weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return weight_map
+        file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        path_of = {file: self._fetch(file) for file in sorted(set(file_of.values()))}
+        if missing := [file for file, path in path_of.items() if path is None]:
+            raise self._unreadable(f"{missing[0]} is missing")
+        return {name: path for name, file in file_of.items() if (path := path_of[file]) is not None}
 
-    def _open(self, file: str) -> Any:
-        if file not in self._handles:
-            path = self._fetch(file)
-            if path is None:
-                raise self._unreadable(f"{file} is missing")
-            try:
-                self._handles[file] = safe_open(path, "pt")
-            except (OSError, SafetensorError) as error:
-                raise self._unreadable(f"{file}: {error}") from error
-        return self._handles[file]
+    def _open(self, path: Path) -> Any:
+        try:
+            return safe_open(path, "pt")
+        except (OSError, SafetensorError) as error:
+            raise self._unreadable(f"{path.name}: {error}") from error
 
     def _unreadable(self, reason: str) -> InvalidInputError:
         return InvalidInputError(f"the weights of {self._source!r} cannot be read: {reason}; download or export them again")
