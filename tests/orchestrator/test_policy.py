@@ -96,3 +96,76 @@ def test_nothing_starts_beside_a_measurement() -> None:
 def test_where_measurements_have_their_own_accelerator_they_run_beside_others() -> None:
     decisions = decided([MEASURE, EVALUATE], running={"measure-1": Running(Kind.MEASURE)}, cpus=4, measure_alone=False)
     assert starts(decisions) == [Kind.EVALUATE, Kind.MEASURE]
+
+
+# --- room ---------------------------------------------------------------------------------------------------------------
+
+
+GANG, BIG = spec(Kind.TRANSFER, "gang"), spec(Kind.RANK, "big")
+SMALL = [spec(Kind.TRANSFER, f"small {number}") for number in range(8)]
+
+
+def on_gpus(ranks: int) -> Layout:
+    return Layout(ranks=ranks, gpus=1)
+
+
+def test_a_gang_starts_whole_or_waits() -> None:
+    facts = {"layouts": {GANG.key: on_gpus(3)}, "capacity": Capacity(8, 4)}
+    assert decided([GANG], **facts) == (Start(GANG, on_gpus(3)),)
+    beside = {"rank-1": Running(Kind.RANK, on_gpus(2))}
+    assert reasons(decided([GANG], running=beside, **facts)) == ["waits for 3 x (1 GPU, 1 CPU)"]
+
+
+def test_memory_of_the_hosts_is_room_too() -> None:
+    layouts = {one.key: Layout(memory_bytes=10) for one in SMALL}
+    assert len(starts(decided(SMALL, layouts=layouts, capacity=Capacity(8, memory_bytes=35)))) == 3
+    assert len(starts(decided(SMALL, layouts=layouts, capacity=Capacity(8)))) == 8
+
+
+def test_a_stage_larger_than_the_cluster_is_given_up_with_what_it_needs() -> None:
+    decisions = decided([GANG, RANK], layouts={GANG.key: on_gpus(8)}, capacity=Capacity(8, 4))
+    assert GiveUp(GANG, "needs 8 x (1 GPU, 1 CPU); the whole cluster has 4 GPUs, 8 CPUs") in decisions
+    assert starts(decisions) == [Kind.RANK]
+
+
+def test_one_that_fitted_before_nodes_were_lost_waits_for_them() -> None:
+    lost = {"layouts": {GANG.key: on_gpus(8)}, "capacity": Capacity(4, 4), "most": Capacity(8, 8)}
+    decisions = decided([GANG, *SMALL[:1]], **lost)
+    assert reasons(decisions) == ["needs 8 x (1 GPU, 1 CPU), and waits for nodes to come back: there are 4 GPUs, 4 CPUs"]
+    assert starts(decisions) == [Kind.TRANSFER], "and keeps nobody else waiting"
+
+
+def test_a_stage_for_which_no_layout_was_found_is_given_up() -> None:
+    refused = {GANG.key: "needs 3 GPUs of 80 GB"}
+    assert decided([GANG], refused=refused) == (GiveUp(GANG, "needs 3 GPUs of 80 GB"),)
+
+
+def test_where_nodes_come_for_those_that_wait_only_the_number_counts() -> None:
+    layouts = {GANG.key: on_gpus(8)}
+    assert starts(decided([GANG, *SMALL], layouts=layouts, capacity=Capacity(1), max_parallel=3)) == [Kind.TRANSFER] * 3
+
+
+def test_small_stages_use_what_a_waiting_gang_leaves_over() -> None:
+    """4 of 8 GPUs are taken; the gang of 6 waits for them, and 2 GPUs are nobody's until then."""
+    layouts = {BIG.key: on_gpus(6)} | {one.key: on_gpus(1) for one in SMALL}
+    running = {"rank-1": Running(Kind.RANK, on_gpus(4))}
+    decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
+    assert len(starts(decisions)) == 2
+    assert reasons(decisions) == ["waits for 6 x (1 GPU, 1 CPU)", *["waits behind a larger stage"] * 6]
+
+
+def test_a_gang_waits_for_those_that_ran_before_it_and_for_no_others() -> None:
+    """Small stages come and go, each ended at random, for ever; the gang starts when the first one it found has ended."""
+    layouts = {BIG.key: on_gpus(6)} | {one.key: on_gpus(1) for one in SMALL}
+    running = {"rank-1": Running(Kind.RANK, on_gpus(4))}
+    for turn in range(40):
+        decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
+        begun = {one.spec.key: Running(one.spec.kind, one.layout) for one in decisions if isinstance(one, Start)}
+        assert BIG.key not in begun
+        running |= begun
+        small = [key for key in running if key != "rank-1"]
+        assert len(small) == 2
+        del running[small[turn * 7 % 2]]
+    del running["rank-1"]
+    decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
+    assert decisions[0] == Start(BIG, on_gpus(6))
