@@ -53,10 +53,11 @@ def _offload(where: Offload, nvme_path: str | None, pin_memory: bool) -> dict[st
 def _adamw(optimization: Optimization) -> dict[str, Any]:
     """Torch's own, fused: DeepSpeed's are compiled at first use, on a GPU by a compiler that few have.
 
-    Fused, it needs no temporary copies of the moments and is as fast on the host, where an offloaded optimizer runs.
+    Fused, it needs no temporary copies of the moments and is as fast on the host, where an offloaded optimizer runs. The
+    rate is set before each step; until then it is 0, since DeepSpeed may make a step of its own while it is built.
     """
     return {
-        "lr": optimization.learning_rate,
+        "lr": 0.0,
         "weight_decay": optimization.weight_decay,
         "torch_adam": True,
         "fused": True,

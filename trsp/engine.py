@@ -118,6 +118,9 @@ class Engine:
             model_parameters=[each for each in model.parameters() if each in learning] or None,
             config=self._config(settings),
         )[0]
+        if optimization and self._engine.zero_optimization_stage() == 0:
+            # In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count.
+            self._engine.basic_optimizer.state.clear()
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the modules and work without it.
         self._forward = self._engine if optimization else model
 
