@@ -7,10 +7,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.estimate import DoesNotFit
-from orchestrator.failures import Failure, FailureKind
+from orchestrator.failures import Failure, FailureKind, failure_of
 from orchestrator.launcher import Finished, Launcher
 from orchestrator.layout import Capacity, Layout, Trains
 from orchestrator.learned import Layouts, trains
@@ -149,17 +150,22 @@ class Controller:
         return {key: name for key, (name, _) in self._foreign.items()}
 
     def _start(self, spec: StageSpec, layout: Layout) -> bool:
-        """False when another driver holds it."""
-        if (other := self._store.claim(spec.key, self._owner)) is not None:
-            name = f"another driver (process {other.pid} on {other.host})"
-            self._foreign[spec.key] = name, self._clock()
-            return False
-        self.results.forget(spec.key)  # the other driver may have finished between our look and our claim
-        if self._met(spec):
-            self._store.release(spec.key)
+        """False when another driver holds it. A store that cannot be written is a failure of the attempt, not of the driver."""
+        try:
+            if (other := self._store.claim(spec.key, self._owner)) is not None:
+                name = f"another driver (process {other.pid} on {other.host})"
+                self._foreign[spec.key] = name, self._clock()
+                return False
+            self.results.forget(spec.key)  # the other driver may have finished between our look and our claim
+            if self._met(spec):
+                self._store.release(spec.key)
+                return True
+            self._store.remove_orphans(spec.key)
+            attempt = Attempt(spec, layout, self._clock(), self._come_to(spec.key))
+        except OSError as error:
+            self._count(spec, failure_of(error))
             return True
-        self._store.remove_orphans(spec.key)
-        self._running[spec.key] = Attempt(spec, layout, self._clock(), self._come_to(spec.key))
+        self._running[spec.key] = attempt
         self._launcher.start(self._task(spec, layout))
         return True
 
@@ -223,15 +229,19 @@ class Controller:
         key = attempt.spec.key
         if (failure.when, failure.message) not in [(known.when, known.message) for known in self._store.failures(key)]:
             layout = failure.layout or attempt.layout.to_json()
-            self._store.record_failure(key, replace(failure, layout=layout))
+            with suppress(OSError):  # a full store: at least the cells will say it
+                self._store.record_failure(key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._layouts.climb(
             attempt.spec, attempt.layout, self._capacity(), self._most
         )
-        progressed = self._come_to(key) > attempt.came_to
-        after = after_failure(self._attempts.get(key, Attempts()), failure, progressed=progressed, climbed=climbed)
-        self._attempts[key] = after.attempts
+        self._count(attempt.spec, failure, progressed=self._come_to(key) > attempt.came_to, climbed=climbed)
+
+    def _count(self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False) -> None:
+        before = self._attempts.get(spec.key, Attempts())
+        after = after_failure(before, failure, progressed=progressed, climbed=climbed)
+        self._attempts[spec.key] = after.attempts
         if after.restarts:
-            self._store.drop_snapshots(key)
+            self._store.drop_snapshots(spec.key)
 
     def _tidy(self, spec: StageSpec) -> None:
         """Stage two's weights have served once the checkpoint made of them is whole."""

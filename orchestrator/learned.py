@@ -6,6 +6,7 @@ ladder began at, so that other settings, or a better estimate, begin afresh.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.cells import content_key
@@ -48,7 +49,8 @@ class Layouts:
             return True
         rung = next_rung(ran, self._limits(spec, ran, capacity))
         if rung is not None:
-            self._store.save_layout(key, rung.to_json())
+            with suppress(OSError):  # a full store: others will have to climb themselves
+                self._store.save_layout(key, rung.to_json())
             self._learned[key] = self._clock(), rung
         return rung is not None
 

@@ -12,6 +12,7 @@ from orchestrator.layout import Capacity
 from orchestrator.look import StoreResults
 from orchestrator.resolve import Resolved
 from orchestrator.run_stage import StageTask
+from orchestrator.snapshots import StoreSnapshots
 from orchestrator.stages import Kind
 from orchestrator.store import Store
 from orchestrator.views import GridView, Status
@@ -53,6 +54,7 @@ class FakeLauncher:
         self.stopped = False
         self.loses: set[Kind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
+        self.gains: set[Kind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
         self._running: dict[str, StageTask] = {}
         self._ending: list[str] = []
@@ -92,6 +94,8 @@ class FakeLauncher:
         for i, (kind, failure) in enumerate(self._fail):
             if kind is task.spec.kind:
                 del self._fail[i]
+                if kind in self.gains:
+                    take_snapshot(task)
                 Store(task.store).record_failure(task.spec.key, failure)
                 return failure
         if task.spec.kind not in self.loses:
@@ -122,6 +126,13 @@ def finish(task: StageTask) -> None:
     with store.staging(spec.key) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
         store.commit(spec, record, folder if spec.kind in (Kind.TRANSFER, Kind.PRUNE) else None)
+
+
+def take_snapshot(task: StageTask) -> None:
+    """One step further than the last."""
+    snapshots = StoreSnapshots(Store(task.store), task.spec.key, task.attempt)
+    newest = snapshots.latest()
+    snapshots.commit((newest.step if newest else 0) + 1, {}, {})
 
 
 def _order(gate_l1: float | None) -> list[int]:
