@@ -20,6 +20,7 @@ PACKAGES = ("trsp", "orchestrator")
 PLACES = {
     "deepspeed": {"trsp.engine"},
     "lm_eval": {"trsp.evaluate"},
+    "peft": {"trsp.lora"},
     "ray": {"orchestrator.ray_launcher", "orchestrator.gang"},
     "mlflow": {"orchestrator.mlflow_tracker", "orchestrator.tracking"},
     "matplotlib": {"orchestrator.figures"},

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
 from trsp.decoders import decoder_layers
-from trsp.engine import Engine, Optimization, batch
+from trsp.engine import Engine
 from trsp.families import check_layers
 from trsp.gates import Branches
+from trsp.lora import adapted
+from trsp.optimization import Optimization
 from trsp.penalties import branch_scale, drift_function
 from trsp.progress import Progress, digest
 from trsp.records import TransferRecord
+from trsp.shares import batch
 from trsp.surgery import bypassed
 
 
@@ -53,7 +56,10 @@ def transfer(
     )
     training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, steps)
     progress = progress or Progress()
-    with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
+    with (
+        adapted(model, settings.lora) as adapters,
+        Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization, adapters) as trainer,
+    ):
         trained = _resume(trainer, training, progress, rate_scale)
         _train(trainer, training, trained, progress)
     return TransferRecord(

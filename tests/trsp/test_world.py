@@ -36,7 +36,7 @@ WAYS: Mapping[str, EngineSettings] = {
     }.items()
 }
 WORLDS = (1, 2, 4)
-FP32, BF16 = 1e-5, 4e-3  # bf16: half a rounding step is 2^-9 of a weight
+FP32, BF16 = 1e-5, 2e-3  # bf16: a rounding step is 2^-9 to 2^-8 of a weight
 
 
 def both_stages(way: str, lora: LoraSettings | None, dtype: torch.dtype) -> tuple[list[int], dict[str, Tensor]]:
@@ -73,7 +73,7 @@ def check_all(ways: list[str], worlds: tuple[int, ...], tolerance: float, dtype:
     rows = [way.ljust(30) + "".join(f"{cells[way, world]:12.1e}" for world in worlds) for way in ways]
     print(f"\nlayers {layers}; weights differ from one rank's under zero 0 by at most", " " * 30 + header, *rows, sep="\n")
     assert max(cells.values()) < tolerance, "\n".join(rows)
-    assert difference(wanted, dict(tiny_model("llama", LAYERS, dtype=dtype).named_parameters())) > 10 * tolerance, "trained"
+    assert difference(wanted, dict(tiny_model("llama", LAYERS, dtype=dtype).named_parameters())) > 4 * tolerance, "trained"
 
 
 @pytest.mark.slow
@@ -84,3 +84,10 @@ def test_layers_and_weights_are_those_of_one_rank() -> None:
 @pytest.mark.slow
 def test_bf16_weights_are_those_of_one_rank_to_rounding() -> None:
     check_all(["zero 0", "zero 1", "zero 2, optimizer offloaded", "zero 3"], (1, 2), BF16, torch.bfloat16)
+
+
+@pytest.mark.slow
+def test_adapters_are_merged_into_the_same_weights() -> None:
+    """Under weights that were loaded whole; test_lora has those that were born as partitions."""
+    ways = ["zero 0", "zero 2, optimizer offloaded", "zero 3, all offloaded"]
+    check_all(ways, (1, 2), FP32, torch.float32, LoraSettings(rank=4, alpha=64.0))
