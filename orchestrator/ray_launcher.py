@@ -1,88 +1,164 @@
-"""Stages as Ray tasks, each in a fresh process so that its memory is given back. The only file that imports ray."""
+"""Stages as Ray tasks, each in fresh processes so that their memory is given back. Knows no stage from another.
+
+A stage of one rank is one task. A gang is a task that takes nothing itself and runs Ray Train within (``gang``).
+"""
 
 import contextlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.failures import Failure, FailureKind
+from orchestrator.failures import Failure, failure_of, failure_of_ranks
 from orchestrator.grid import Resources
 from orchestrator.launcher import Finished
 from orchestrator.layout import Capacity
+from orchestrator.lost import silent
+from orchestrator.preemption import Notice, draining_nodes
+from orchestrator.rank_reports import RankReport
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import Kind
+from orchestrator.store import Store
 from trsp.errors import InvalidInputError
 from trsp.hardware import hardware_name
 
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")  # what a stage must see of our environment on whatever node it runs
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
+GANG_GRACE_S = 20.0  # for a cancelled gang to end its ranks, before it is ended by force
+
+# Of Ray's accelerator types, the smallest where there are several; in 10^9 bytes.
+GPU_MEMORY_GB: Mapping[str, int] = {
+    "V100": 16,
+    "P100": 16,
+    "T4": 16,
+    "A10G": 24,
+    "L4": 24,
+    "L40S": 48,
+    "A100": 40,
+    "A100-40G": 40,
+    "A100-80G": 80,
+    "H100": 80,
+    "H200": 141,
+    "H20": 96,
+    "B200": 180,
+    "B300": 270,
+    "AMD-Instinct-MI250X": 128,
+    "AMD-Instinct-MI300X-OAM": 192,
+    "AMD-Instinct-MI325X-OAM": 256,
+}
 
 
 class RayLauncher:
     """Runs stages on the cluster of ``address``, on the one we are a job of, or on a local one of its own.
 
-    A stage takes ``cpus_per_rank`` CPUs and, where the cluster has any, GPUs. Without GPUs a measurement takes a whole
-    node, for its figures would be those of its neighbours.
+    A stage takes what its layout says. Without GPUs a measurement takes a whole node, for its figures would be those of
+    its neighbours.
     """
 
     def __init__(self, resources: Resources, address: str | None = None) -> None:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             _connect(address)
-        self._cpus = resources.cpus_per_rank
         use = resources.use_gpus
-        self._gpus = int(bool(ray.cluster_resources().get("GPU")) if use == "auto" else use)
-        self.measures_alone = self._gpus == 0
-        self._running: dict[str, Any] = {}
-        self._stage = ray.remote(max_calls=1, max_retries=0)(run_task)
+        self._uses_gpus = bool(ray.cluster_resources().get("GPU")) if use == "auto" else use
+        self.measures_alone = not self._uses_gpus
+        self._running: dict[str, tuple[Any, StageTask]] = {}
+        self._cancelled: dict[str, float] = {}  # gangs, and when they are ended by force
+        self._alone = ray.remote(max_calls=1, max_retries=0)(_run_alone)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self._gang = ray.remote(num_cpus=0, max_calls=1, max_retries=0, scheduling_strategy=here)(_run_gang)
 
     def hardware(self) -> str:
         """What speed is measured on, as part of its key: the accelerator of the cluster, or the CPU of this machine."""
-        kinds = sorted(name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:"))
-        if self._gpus and kinds:
-            return " ".join(kinds)
+        kinds = sorted(kind for kind in map(_accelerator, ray.nodes()) if kind)
+        if self._uses_gpus and kinds:
+            return " ".join(dict.fromkeys(kinds))
         return hardware_name(_node_cpus())
 
-    def slots(self) -> int:
-        total = ray.cluster_resources()
-        fitting = int(total.get("CPU", 0) // self._cpus)
-        return min(fitting, int(total.get("GPU", 0) // self._gpus)) if self._gpus else fitting
-
     def capacity(self) -> Capacity:
-        total = ray.cluster_resources()
-        return Capacity(int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+        """Of the nodes that are there to stay. No GPUs where none are to be used."""
+        leaving = draining_nodes()
+        alive = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+        return Capacity.of(_node_capacity(node, self._uses_gpus) for node in alive)
 
     def start(self, task: StageTask) -> None:
+        self._running[task.spec.key] = self._submit(task), task
+
+    def _submit(self, task: StageTask) -> Any:
+        layout, key = task.layout, task.spec.key
+        if layout.ranks > 1:
+            return self._gang.options(name=key).remote(task)
         whole_node = task.spec.kind is Kind.MEASURE and self.measures_alone
-        stage = self._stage.options(
-            num_cpus=_node_cpus() if whole_node else self._cpus, num_gpus=self._gpus, name=task.spec.key
+        stage = self._alone.options(
+            num_cpus=_node_cpus() if whole_node else layout.cpus,
+            num_gpus=layout.gpus,
+            memory=layout.memory_bytes or None,
+            name=key,
         )
-        self._running[task.spec.key] = stage.remote(task)
+        return stage.remote(task)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
+        self._end_by_force()
         if not self._running:
             time.sleep(wait_s)
             return ()
-        ended, _ = ray.wait(list(self._running.values()), num_returns=1, timeout=wait_s)
+        keys = {reference: key for key, (reference, _) in self._running.items()}
+        ended, _ = ray.wait(list(keys), num_returns=1, timeout=wait_s)
         if ended:
-            ended, _ = ray.wait(list(self._running.values()), num_returns=len(self._running), timeout=0)
-        keys = [key for key, reference in self._running.items() if reference in ended]
-        return tuple(Finished(key, _outcome(self._running.pop(key))) for key in keys)
+            ended, _ = ray.wait(list(keys), num_returns=len(keys), timeout=0)
+        return tuple(self._finished(keys[reference]) for reference in ended)
+
+    def _finished(self, key: str) -> Finished:
+        self._cancelled.pop(key, None)
+        return Finished(key, _outcome(*self._running.pop(key)))
 
     def cancel(self, key: str) -> None:
-        ray.cancel(self._running[key], force=True)
+        """By force, except for a gang, which ends its ranks first: nobody else would give back their place."""
+        reference, task = self._running[key]
+        if task.layout.ranks == 1:
+            ray.cancel(reference, force=True)
+        elif key not in self._cancelled:
+            self._cancelled[key] = time.monotonic() + GANG_GRACE_S
+            ray.cancel(reference, recursive=False)
+
+    def _end_by_force(self) -> None:
+        for key in [key for key, when in self._cancelled.items() if time.monotonic() > when]:
+            self._cancelled[key] = float("inf")
+            ray.cancel(self._running[key][0], force=True)
 
     def stop(self) -> None:
-        for reference in self._running.values():
-            with contextlib.suppress(RayError):
-                ray.cancel(reference, force=True)
-        self._running = {}  # ray.cancel on a cluster that is gone would start another one
+        with contextlib.suppress(RayError):
+            for key in self._running:
+                self.cancel(key)
+            gangs = [reference for reference, task in self._running.values() if task.layout.ranks > 1]
+            if gangs and not self._owns_cluster:  # one of ours goes as a whole
+                ray.wait(gangs, num_returns=len(gangs), timeout=GANG_GRACE_S)
+        self._running, self._cancelled = {}, {}  # ray.cancel on a cluster that is gone would start another one
         if self._owns_cluster:
             ray.shutdown()
+
+
+# --- in the workers -------------------------------------------------------------------------------------------------------
+
+
+def _run_alone(task: StageTask) -> Failure | None:
+    notice = Notice()
+    notice.install()
+    return run_task(task, notice.leaving)
+
+
+def _run_gang(task: StageTask) -> Failure | None:
+    from orchestrator.gang import run_gang  # loads torch
+
+    return run_gang(task)
+
+
+# --- the cluster ----------------------------------------------------------------------------------------------------------
 
 
 def _connect(address: str | None) -> None:
@@ -106,11 +182,40 @@ def _node_cpus() -> int:
     return int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
 
 
-def _outcome(reference: Any) -> Failure | None:
-    """What the task returned; or, if its process or node was lost, that as a failure that may be retried."""
+def _accelerator(node: Mapping[str, Any]) -> str:
+    """Ray's name for the type of a node's accelerators; empty where it has none."""
+    named = (name.partition(":")[2] for name in node["Resources"] if name.startswith("accelerator_type:"))
+    return next(iter(sorted(named, reverse=True)), "")  # A100-80G before A100
+
+
+def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
+    resources = node["Resources"]
+    gpus = int(resources.get("GPU", 0)) if with_gpus else 0
+    return Capacity(
+        cpus=int(resources.get("CPU", 0)),
+        gpus=gpus,
+        memory_bytes=int(resources.get("memory", 0)),
+        gpu_memory_bytes=GPU_MEMORY_GB.get(_accelerator(node), 0) * 10**9 if gpus else 0,
+    )
+
+
+# --- how they ended -------------------------------------------------------------------------------------------------------
+
+
+def _outcome(reference: Any, task: StageTask) -> Failure | None:
+    """What the task returned; or what is known of a process or node that was lost."""
     try:
         failure: Failure | None = ray.get(reference)
         return failure
+    except RayTaskError as error:
+        return failure_of(error.cause or error, str(error), task.layout.to_json())
     except RayError as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Failure(type(error).__name__, first_line, FailureKind.LOST, str(error)[-4000:], when=time.time())
+        return _lost(task, error)
+
+
+def _lost(task: StageTask, error: RayError) -> Failure:
+    """Of its only rank, or of the process that saw to a gang's."""
+    report = RankReport(Store(task.store), task.spec.key, task.attempt)
+    said = report.failure() or silent(0, error, report.tail())
+    report.remove()
+    return failure_of_ranks([said], str(error), task.layout.to_json())

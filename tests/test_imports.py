@@ -21,7 +21,7 @@ PLACES = {
     "deepspeed": {"trsp.engine"},
     "lm_eval": {"trsp.evaluate"},
     "peft": {"trsp.lora"},
-    "ray": {"orchestrator.ray_launcher", "orchestrator.gang"},
+    "ray": {"orchestrator.ray_launcher", "orchestrator.gang", "orchestrator.preemption"},
     "mlflow": {"orchestrator.mlflow_tracker", "orchestrator.tracking"},
     "matplotlib": {"orchestrator.figures"},
     "pyarrow.fs": {"orchestrator.store"},
@@ -53,6 +53,8 @@ FORBIDDEN = {
     **{f"orchestrator.{name}": HEAVY | {"ray", "mlflow"} for name in ("store", "look", "report", "tables", "cli")},
     **{f"orchestrator.{name}": HEAVY for name in ("controller", "run")},
     "orchestrator.run_stage": {"torch", "ray", "mlflow"},
+    "orchestrator.lost": HEAVY | CLUSTER,
+    "trsp.watchdog": HEAVY,
 }
 
 # Who alone may import a module of ours, at load or later.

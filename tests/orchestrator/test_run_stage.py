@@ -183,7 +183,7 @@ from orchestrator import run_stage
 from orchestrator.stages import Kind, StageSpec
 from orchestrator.layout import Layout
 
-def noisy(task, store):
+def noisy(rank):
     print("from python")
     print("to stderr", file=sys.stderr)
     subprocess.run(["echo", "from a child"])
@@ -192,7 +192,7 @@ def noisy(task, store):
     print("the end")
     raise RuntimeError("boom")
 
-run_stage._STAGES = {Kind.PRUNE: noisy}
+run_stage.STAGES = {Kind.PRUNE: noisy}
 failure = run_stage.run_task(run_stage.StageTask(StageSpec(Kind.PRUNE, {}), sys.argv[1], Layout()))
 print("after", failure.error)
 """

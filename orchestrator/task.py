@@ -1,0 +1,73 @@
+"""A stage as it travels to the processes that compute it, and what one of these has at hand. Knows no cluster."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from orchestrator.failures import FailureKind, RankFailure
+from orchestrator.layout import Layout
+from orchestrator.rank_reports import TAIL, RankReport
+from orchestrator.snapshots import StoreSnapshots
+from orchestrator.stages import StageSpec
+from orchestrator.store import Store
+from trsp.watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """A stage and where to compute it: all of it travels to the worker."""
+
+    spec: StageSpec
+    store: str
+    layout: Layout = field(default_factory=Layout)
+    attempt: str = "0"  # unique among the attempts of this stage: names what it leaves behind until it commits
+    rate_scale: float = 1.0  # below 1 after a run that diverged: a factor on every learning rate
+    snapshot_every_s: float = 600.0
+    snapshot_every_steps: int | None = None
+    hang_timeout_s: float = 1800.0
+
+
+def stay() -> bool:
+    """``leaving`` of a process that nobody tells to go."""
+    return False
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A process that computes a stage, alone or with others."""
+
+    task: StageTask
+    store: Store
+    number: int = 0
+    leaving: Callable[[], bool] = stay
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is this one that writes results."""
+        return self.number == 0
+
+    @property
+    def report(self) -> RankReport:
+        return RankReport(self.store, self.task.spec.key, self.task.attempt, self.number)
+
+    @contextmanager
+    def training(self) -> Iterator[Any]:
+        """What the training loop reports to: a Progress that takes snapshots, while a watchdog looks for steps."""
+        from trsp.progress import Progress
+
+        task = self.task
+        watchdog = Watchdog(task.hang_timeout_s, partial(_record_hang, self))
+        snapshots = StoreSnapshots(self.store, task.spec.key, task.attempt)
+        try:
+            yield Progress(snapshots, task.snapshot_every_s, task.snapshot_every_steps, watchdog.beat, self.leaving)
+        finally:
+            watchdog.stop()
+
+
+def _record_hang(rank: Rank, stacks: str) -> None:
+    """Called in a process that is about to be ended."""
+    message = f"no step for {rank.task.hang_timeout_s:g} s"
+    said = f"{rank.report.tail()}\n{stacks}"[-TAIL:]
+    rank.report.write(RankFailure((rank.number,), "HungError", message, said, FailureKind.HUNG))
