@@ -16,12 +16,14 @@ from torch import Tensor
 from trsp.config import EngineSettings, GatesSettings
 from trsp.decoders import decoder_layers
 from trsp.device import default_device
-from trsp.engine import Engine, GateOptimizer, Optimization, batch
+from trsp.engine import Engine, GateOptimizer
 from trsp.gates import gated
+from trsp.optimization import Optimization
 from trsp.penalties import gate_l1
 from trsp.progress import Progress, digest
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates
+from trsp.shares import batch
 from trsp.surgery import bypassed
 
 
