@@ -40,21 +40,15 @@ class Capacity:
         )
 
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
-        """With what the user says in the place of what was found; host memory is shared out by the nodes' CPUs."""
-        shares = tuple(
-            replace(
-                node,
-                memory_bytes=node.memory_bytes if memory_bytes is None else memory_bytes * node.cpus // max(1, self.cpus),
-                gpu_memory_bytes=gpu_memory_bytes or node.gpu_memory_bytes,
-            )
+        """With no more host memory than this in all, shared out by the nodes' CPUs, and this much on every GPU."""
+        nodes = tuple(
+            node.limited(memory_bytes and memory_bytes * node.cpus // max(1, self.cpus), gpu_memory_bytes)
             for node in self.nodes
         )
-        return replace(
-            self,
-            memory_bytes=self.memory_bytes if memory_bytes is None else memory_bytes,
-            gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes,
-            nodes=shares,
-        )
+        if nodes:
+            return Capacity.of(nodes)
+        memory = min(self.memory_bytes or memory_bytes, memory_bytes) if memory_bytes else self.memory_bytes
+        return replace(self, memory_bytes=memory, gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes)
 
 
 @dataclass(frozen=True)

@@ -121,11 +121,13 @@ def test_a_layout_for_people() -> None:
     assert Layout().text == "1 rank of 1 CPU, ZeRO 2, micro-batch 1"
 
 
-def test_what_the_user_says_of_memory_stands_for_what_was_found() -> None:
-    cluster = Capacity.of([Capacity(6, 1, 100, 40), Capacity(2, 1, 0, 80)])
-    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes, cluster.gpu_memory_bytes) == (8, 2, 100, 40)
+def test_what_the_user_says_of_memory_limits_what_was_found() -> None:
+    cluster = Capacity.of([Capacity(6, 1, 50, 40), Capacity(2, 1, 0, 80)])
+    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes, cluster.gpu_memory_bytes) == (8, 2, 50, 40)
     limited = cluster.limited(80, 16)
-    assert [node.memory_bytes for node in limited.nodes] == [60, 20]
+    assert [node.memory_bytes for node in limited.nodes] == [50, 20], "6 and 2 of 8 CPUs; the first has no more"
     assert {limited.gpu_memory_bytes, *(node.gpu_memory_bytes for node in limited.nodes)} == {16}
-    assert limited.memory_bytes == 80
+    assert limited.memory_bytes == 70
     assert cluster.limited(None, None) == cluster
+    assert Capacity(2, memory_bytes=50).limited(20, None) == Capacity(2, memory_bytes=20)
+    assert Capacity(2).limited(20, None).memory_bytes == 20
