@@ -4,10 +4,11 @@ Shapes: B sequences, T tokens, D hidden width, L layers. ``x`` is a layer's inpu
 It knows nothing of losses, optimizers or the choice of layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
@@ -41,14 +42,17 @@ def gated(model: nn.Module, gates: Tensor, layers: Sequence[int], placement: Pla
         yield
 
 
+Drift = Callable[[Tensor, Tensor], Tensor]  # (x, y) -> scalar
+
+
 class Branches:
     """Stage two's view of the chosen layers: measures each one's drift and scales its branch.
 
     ``scale``: 1 leaves the layers as they are; 0 < scale < 1 gives ``x + scale * (y - x)``.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[int], drift: Any) -> None:
-        """``drift``: function of (x, y) returning a scalar, or None where nothing is measured."""
+    def __init__(self, model: nn.Module, layers: Sequence[int], drift: Drift | None) -> None:
+        """``drift``: None where nothing is measured."""
         self.scale = 1.0
         self._drift = drift
         self._measured: list[Tensor] = []
@@ -59,9 +63,11 @@ class Branches:
         x, y = layer_input(args, kwargs), layer_hidden(output)
         if self.scale == 0.0:  # the layer is bypassed: y is x
             return output
-        if self._drift is not None:
-            self._measured.append(self._drift(x, y))
-        return output if self.scale == 1.0 else with_hidden(output, x + self.scale * (y - x))
+        if self._drift is None:
+            return output if self.scale == 1.0 else with_hidden(output, torch.lerp(x, y, self.scale))
+        scaled_BTD, drift = _ScaledAndMeasured.apply(x, y, self.scale, self._drift)  # type: ignore[no-untyped-call]
+        self._measured.append(drift)
+        return with_hidden(output, scaled_BTD)
 
     def take_drift(self) -> Tensor | None:
         """Sum over the chosen layers of the drift in the last forward pass (fp32 scalar), then forgotten."""
@@ -71,3 +77,30 @@ class Branches:
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+class _ScaledAndMeasured(torch.autograd.Function):
+    """``x + scale * (y - x)`` and ``drift(x, y)``, keeping nothing for the backward pass but x and the former.
+
+    Both are inputs of layers, which keep them anyway (as such, or to compute the layer again). Autograd alone would keep
+    y - x of every chosen layer; here y comes back from x and the scaled output, in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, y_BTD: Tensor, scale: float, drift: Drift) -> tuple[Tensor, Tensor]:
+        scaled_BTD = y_BTD.view_as(y_BTD) if scale == 1.0 else torch.lerp(x_BTD, y_BTD, scale)
+        ctx.save_for_backward(x_BTD, scaled_BTD)
+        ctx.scale, ctx.drift = scale, drift
+        return scaled_BTD, drift(x_BTD, y_BTD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        of_scaled_BTD, of_drift = gradients
+        x_BTD, scaled_BTD = (tensor.float() for tensor in ctx.saved_tensors)
+        y_BTD = scaled_BTD if ctx.scale == 1.0 else x_BTD + (scaled_BTD - x_BTD) / ctx.scale
+        with torch.enable_grad():
+            leaves = x_BTD.detach().requires_grad_(), y_BTD.detach().requires_grad_()
+            of_x_BTD, of_y_BTD = torch.autograd.grad(ctx.drift(*leaves), leaves, of_drift)
+        of_x_BTD += (1.0 - ctx.scale) * of_scaled_BTD
+        of_y_BTD += ctx.scale * of_scaled_BTD
+        return of_x_BTD.to(of_scaled_BTD.dtype), of_y_BTD.to(of_scaled_BTD.dtype), None, None

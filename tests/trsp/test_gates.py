@@ -1,17 +1,20 @@
 """Gates and branches as hooks: values, gradients, precision, and what the gradient of an output gate really is."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from tests.tiny import LAYERS, tiny_model
+from tests.tiny import HIDDEN, LAYERS, tiny_model
 from trsp.config import GatesSettings
-from trsp.decoders import decoder_layers, layer_hidden, layer_input
-from trsp.gates import Branches, Placement, apply_gate, gated
-from trsp.penalties import l2_drift, lm_loss
+from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
+from trsp.gates import Branches, Drift, Placement, apply_gate, gated
+from trsp.penalties import l1_drift, l2_drift, lm_loss
 from trsp.surgery import bypassed
 
 IDS = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
@@ -218,3 +221,86 @@ def test_a_scaled_branch_is_a_residual_gate(scale: float) -> None:
     torch.testing.assert_close(logits(model), wanted)
     branches.remove()
     assert torch.equal(logits(model), before)
+
+
+# --- what the drift costs in memory -----------------------------------------------------------------------------------
+
+
+def kept_bytes(model: Any, penalty: Callable[[], Tensor | None]) -> int:
+    """Bytes of activations that are alive between a forward pass and its backward pass: what autograd has saved."""
+    kept: list[Tensor] = []  # held, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.detach())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = lm_loss(model(IDS, use_cache=False).logits, IDS)
+        extra = penalty()
+        _ = loss if extra is None else loss + extra
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    return sum(size for address, size in storages.items() if address not in weights)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("family", "dtype", "recomputed"),
+    [("llama", torch.float32, False), ("gpt2", torch.bfloat16, False), ("llama", torch.bfloat16, True)],
+)
+def test_the_drift_keeps_no_activation_alive(family: str, dtype: torch.dtype, recomputed: bool, scale: float) -> None:
+    """Where layers keep their inputs as they are, or to be computed again: beyond what they keep, numbers, not activations."""
+    model = tiny_model(family, dtype=dtype)
+    if recomputed:
+        for layer in decoder_layers(model):
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    activation = IDS.numel() * HIDDEN * dtype.itemsize
+
+    def scaled(measured: Drift | None) -> tuple[int, Branches]:
+        branches = Branches(model, [1, 3], measured)
+        branches.scale = scale
+        kept = kept_bytes(model, branches.take_drift)
+        branches.remove()
+        return kept, branches
+
+    without, _ = scaled(None)
+    ours, _ = scaled(drift)
+    assert ours <= without + 64, f"{ours - without} bytes more; an activation has {activation}"
+
+    seen: list[Tensor] = []
+    handles = [  # what autograd makes of the formula itself
+        decoder_layers(model)[layer].register_forward_hook(
+            lambda _, args, kwargs, output: seen.append(drift(layer_input(args, kwargs), layer_hidden(output))),
+            with_kwargs=True,
+        )
+        for layer in (1, 3)
+    ]
+    naively = kept_bytes(model, lambda: sum(seen))  # type: ignore[arg-type, return-value]
+    for handle in handles:
+        handle.remove()
+    plain = kept_bytes(model, lambda: None)
+    assert naively >= plain + 2 * activation, "the control: the account sees activations that are kept"
+
+
+@pytest.mark.parametrize("measured", [l2_drift, l1_drift])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_gradients_through_a_measured_branch_are_those_of_the_formula(measured: Any, relative: bool, scale: float) -> None:
+    penalty = partial(measured, relative=relative)
+    ours, theirs = tiny_model("llama"), tiny_model("llama")
+    branches = Branches(ours, [1, 3], penalty)
+    branches.scale = scale
+    seen: list[Tensor] = []
+
+    def literal(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        x, y = layer_input(args, kwargs), layer_hidden(output)
+        seen.append(penalty(x, y))
+        return with_hidden(output, x + scale * (y - x))
+
+    for layer in (1, 3):
+        decoder_layers(theirs)[layer].register_forward_hook(literal, with_kwargs=True)
+    for model, total in ((ours, branches.take_drift), (theirs, lambda: sum(seen))):
+        lm = lm_loss(model(IDS, use_cache=False).logits, IDS)
+        (lm + 3.0 * total()).backward()  # type: ignore[operator]
+    for (name, found), (_, wanted) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
