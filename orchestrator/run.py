@@ -167,8 +167,8 @@ class _Run:
         self._say(f"leaderboard: {self._leaderboard}")
 
     def _log_of(self, cell: CellView) -> str:
-        key = cell.stage_keys.get(cell.stage)
-        return f"; its log is in {self._store.stage_uri(key)}" if key else ""
+        key = cell.stage_keys.get(cell.stage, "")
+        return f"; its log is in {self._store.stage_uri(key)}" if key and self._store.failures(key) else ""
 
     def _say(self, line: str) -> None:
         self._out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -21,6 +21,8 @@ from tests.orchestrator.fake_launcher import Clock, FakeLauncher, controller_of,
 OUT_OF_MEMORY = Failure("OutOfMemoryError", "2 GiB wanted", FailureKind.OUT_OF_MEMORY)
 DIVERGED = Failure("TrainingDivergedError", "the loss is nan", FailureKind.DIVERGED)
 LOST = Failure("WorkerCrashedError", "ended by SIGKILL", FailureKind.LOST)
+HUNG = Failure("HungError", "no step for 1800 s", FailureKind.HUNG)
+PREEMPTED = Failure("PreemptedError", "told to go", FailureKind.PREEMPTED)
 FULL = Failure("OSError", "No space left on device", FailureKind.DISK_FULL)
 
 MICRO_4 = {"micro_batch": 4, "zero_stage": 2}
@@ -120,9 +122,10 @@ def test_a_diverging_stage_begins_anew_at_half_the_rate_and_then_only_its_cell_f
     assert failed(view) == [("transfer", "TrainingDivergedError: the loss is nan, also at 0.5 of the learning rate")]
 
 
-def test_a_stage_that_is_lost_goes_on_as_long_as_it_gains_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", [LOST, HUNG, PREEMPTED], ids=lambda failure: failure.kind)
+def test_a_stage_that_is_lost_goes_on_as_long_as_it_gains_steps(tmp_path: Path, failure: Failure) -> None:
     asked = one_cell(tmp_path, resources={"max_attempts": 2})
-    launcher = FakeLauncher(slots=1, fail=[(Kind.TRANSFER, LOST)] * 7)
+    launcher = FakeLauncher(slots=1, fail=[(Kind.TRANSFER, failure)] * 7)
     launcher.gains = {Kind.TRANSFER}
     assert drive(controller_of(asked, launcher)).status is Status.DONE
     assert len(tasks(launcher, Kind.TRANSFER)) == 8
@@ -136,10 +139,11 @@ def test_a_stage_that_is_lost_and_gains_nothing_is_given_up(tmp_path: Path) -> N
     assert failed(view) == [("transfer", "WorkerCrashedError: ended by SIGKILL")]
 
 
-def test_a_full_disk_is_tried_again_and_others_go_on(tmp_path: Path) -> None:
-    launcher = FakeLauncher(slots=1, fail=[(Kind.TRANSFER, FULL)] * 2)
+@pytest.mark.parametrize("failure", [FULL, HUNG], ids=lambda failure: failure.kind)
+def test_what_fails_again_fails_its_cells_and_others_go_on(tmp_path: Path, failure: Failure) -> None:
+    launcher = FakeLauncher(slots=1, fail=[(Kind.TRANSFER, failure)] * 2)
     view = drive(controller_of(resolved(tmp_path, gate_l1=1e-3, resources={"max_attempts": 2}), launcher))
-    assert failed(view) == [("transfer", "OSError: No space left on device")]
+    assert failed(view) == [("transfer", failure.line)]
     assert Counter(part.status for part in view.parts) == {Status.DONE: 2, Status.FAILED: 1}
 
 
