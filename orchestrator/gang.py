@@ -23,7 +23,7 @@ from orchestrator.rank_reports import RankReport
 from orchestrator.run_stage import RankError, StageTask, run_rank
 from orchestrator.store import Store
 
-COLLECTIVE_GRACE_S = 30.0  # after the watchdog, which can say where a rank hangs
+WATCHDOG_HEAD_START_S = 30.0  # before collectives and the trainer give up: it can say where a rank hangs
 START_TIMEOUT_S = 15.0  # a gang that does not fit yet is asked for again so often, and can be cancelled in between
 START_ATTEMPTS = 240
 SETTINGS: Mapping[str, str] = {
@@ -42,7 +42,7 @@ def run_gang(task: StageTask) -> Failure | None:
     Blocks for as long as they run. Cancelling the task that this runs in ends them all.
     """
     os.environ.update(SETTINGS)
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(task.hang_timeout_s)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
     try:
         with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
             _trainer(task, folder).fit()
@@ -57,7 +57,7 @@ def _trainer(task: StageTask, folder: str) -> TorchTrainer:
     return TorchTrainer(
         _rank_main,
         train_loop_config={"task": task},
-        torch_config=GangConfig(timeout_s=int(task.hang_timeout_s + COLLECTIVE_GRACE_S)),
+        torch_config=GangConfig(timeout_s=int(task.hang_timeout_s + WATCHDOG_HEAD_START_S)),
         scaling_config=ScalingConfig(
             num_workers=task.layout.ranks,
             use_gpu=task.layout.gpus > 0,

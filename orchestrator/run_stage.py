@@ -47,7 +47,7 @@ def run_rank(task: StageTask, rank: int, leaving: Callable[[], bool] = stay) -> 
     ended = _end_of(Rank(task, Store(task.store), rank, leaving))
     if ended is not None:
         failure = failure_of(ended.error)
-        raise RankError(RankFailure((rank,), failure.error, failure.message, ended.output, failure.kind))
+        raise RankError(RankFailure((rank,), failure.error, failure.message, ended.output or ended.traceback, failure.kind))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ and means done. It knows nothing of grids, cells or MLflow.
     ROOT/stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
                          rounds/000.json      RANK only: one removed layer each, published while the ranking runs
                          snapshots/           of a stage that still trains (trsp/snapshots.py); gone when it is done
+                         ranks/               of a stage that runs (orchestrator/rank_reports.py)
                          files-ATTEMPT/       artifacts: weights, checkpoint
                          result.json          the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
@@ -247,7 +248,7 @@ class Store:
         """Delete artifacts of attempts that never committed. Only for the holder of the claim."""
         stored = self._read_json(f"{self._stage(key)}/result.json") or {}
         for name in self._names(self._stage(key)):
-            if name.startswith("files-") and name != stored.get("files"):
+            if name == "ranks" or (name.startswith("files-") and name != stored.get("files")):
                 self._fs.delete_dir(f"{self._stage(key)}/{name}")
 
     # --- grids ------------------------------------------------------------------------------------------------------

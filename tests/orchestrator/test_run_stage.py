@@ -1,6 +1,8 @@
 """Real stages on a tiny model, in this process: what each reads and leaves, and what becomes of an error."""
 
+import errno
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from orchestrator.failures import Failure
+from orchestrator.failures import Failure, FailureKind
 from orchestrator.grid import load_grid
 from orchestrator.layout import Layout
+from orchestrator.rank_reports import RankReport
 from orchestrator.resolve import Resolved, resolve
-from orchestrator.run_stage import StageTask, run_task
-from orchestrator.stages import StageSpec, cell_stages, dense_spec, measure_spec, prune_spec, rank_spec, transfer_spec
+from orchestrator.run_stage import RankError, StageTask, run_rank, run_task
+from orchestrator.stages import Kind, StageSpec, cell_stages, dense_spec, measure_spec, prune_spec, rank_spec, transfer_spec
 from orchestrator.store import Store
 from tests.grids import tiny_grid
 from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, TransferRecord
@@ -207,7 +210,7 @@ def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_sho
     assert ended.stderr == ""
     (log,) = tmp_path.rglob("log-*.txt")
     text = log.read_text()
-    assert len(text) <= 20_000 + len("unknown: RuntimeError: boom\n\n")
+    assert len(text) <= 20_000 + 500, "the output, after a few lines that say what happened"
     assert text.index("the end") < text.rindex("RuntimeError: boom")
 
 
@@ -217,3 +220,67 @@ def test_output_from_any_source_is_captured(tmp_path: Path) -> None:
     (log,) = tmp_path.rglob("log-*.txt")
     for line in ("from python", "to stderr", "from a child", "from C", "the end", "boom"):
         assert line in log.read_text()
+
+
+# --- ranks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rank_says_what_it_failed_with_and_records_nothing(asked: Resolved, store: Store, tmp_path: Path) -> None:
+    spec = prune_spec(asked.cells[0], asked.study, LAYERS)
+    gone = replace(spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}})
+    with pytest.raises(RankError) as raised:
+        run_rank(StageTask(gone, store.uri), rank=3)
+    said = pickle.loads(pickle.dumps(raised.value)).said
+    assert (said.ranks, said.error, said.kind) == ((3,), "InvalidInputError", FailureKind.BAD_INPUT)
+    assert "Traceback" in said.tail
+    assert store.failures(spec.key) == ()
+    assert list(tmp_path.rglob("output.txt")) == []
+
+
+def test_a_store_that_is_full_does_not_hide_what_happened(asked: Resolved, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trsp.checkpoint.save_checkpoint", full)
+    monkeypatch.setattr(Store, "record_failure", full)
+    failure = run(prune_spec(asked.cells[0], asked.study, LAYERS))
+    assert failure is not None
+    assert failure.kind is FailureKind.DISK_FULL
+
+
+_HANGS = """
+import sys, time
+from orchestrator import run_stage
+from orchestrator.stages import Kind, StageSpec
+from orchestrator.task import StageTask
+
+def hangs(rank):
+    print("it began")
+    with rank.training() as progress:
+        progress.beat()
+        time.sleep(60)
+
+run_stage.STAGES = {Kind.TRANSFER: hangs}
+run_stage.run_task(StageTask(StageSpec(Kind.TRANSFER, {}), sys.argv[1], hang_timeout_s=0.5))
+"""
+
+
+def test_a_process_without_steps_is_ended_and_leaves_its_stacks(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-u", "-c", _HANGS, str(tmp_path)], check=False, timeout=50)
+    assert ended.returncode == 1
+    store = Store(str(tmp_path))
+    report = RankReport(store, StageSpec(Kind.TRANSFER, {}).key, "0")
+    said = report.failure()
+    assert said is not None
+    assert (said.kind, said.message) == (FailureKind.HUNG, "no step for 0.5 s")
+    assert said.tail.index("it began") < said.tail.index("in hangs")
+    report.remove()
+    assert list(tmp_path.rglob("*.txt")) == []
+
+
+def test_a_process_that_is_killed_leaves_its_output(tmp_path: Path) -> None:
+    dies = _HANGS.replace("time.sleep(60)", "import os; os.abort()")
+    assert subprocess.run([sys.executable, "-u", "-c", dies, str(tmp_path)], check=False, timeout=50).returncode < 0
+    report = RankReport(Store(str(tmp_path)), StageSpec(Kind.TRANSFER, {}).key, "0")
+    assert report.failure() is None
+    assert "it began" in report.tail()
