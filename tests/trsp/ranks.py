@@ -6,6 +6,7 @@ run waits for it (about ten seconds). Functions and their arguments cross by ref
 
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import time
@@ -89,7 +90,7 @@ def _outcome(process: ForkServerProcess, pipe: Connection, deadline: float) -> O
     value, error = None, "it ended without a word"
     try:
         if pipe.poll(max(0.0, deadline - time.monotonic())):
-            value, error = pipe.recv()
+            value, error = pickle.loads(pipe.recv_bytes())
         else:
             error = "it did not end in time"
             process.kill()
@@ -110,7 +111,7 @@ def _rank(pipe: Connection, environment: dict[str, str], function: Callable[...,
         answer = (function(*args), None)
     except BaseException:
         answer = (None, traceback.format_exc())
-    pipe.send(answer)
+    pipe.send_bytes(pickle.dumps(answer))  # tensors by value: otherwise they would be fetched from a process that is gone
     pipe.close()
     if answer[1] is None and distributed.is_initialized():
         distributed.destroy_process_group()
