@@ -7,7 +7,7 @@ is the controller's to decide. It needs no storage: snapshots are ours.
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,6 +43,8 @@ def run_gang(task: StageTask) -> Failure | None:
     """
     os.environ.update(SETTINGS)
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
+    store = Store(task.store)
+    reports = [RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)]
     try:
         with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
             _trainer(task, folder).fit()
@@ -50,7 +52,14 @@ def run_gang(task: StageTask) -> Failure | None:
     except (KeyboardInterrupt, SystemExit):  # ray.cancel, before and after the trainer has put its handler in place
         return Failure("TaskCancelledError", "cancelled", FailureKind.LOST, when=time.time())
     except (TrainingFailedError, RayError) as error:
-        return _record(task, error)
+        failure = _failure(task, reports, error)
+        with suppress(OSError):  # a full store: whoever started us has the failure, too
+            store.record_failure(task.spec.key, failure)
+        return failure
+    finally:
+        for report in reports:
+            with suppress(OSError):
+                report.remove()
 
 
 def _trainer(task: StageTask, folder: str) -> TorchTrainer:
@@ -110,22 +119,14 @@ class GangConfig(TorchConfig):  # type: ignore[misc]
 # --- what they said -------------------------------------------------------------------------------------------------------
 
 
-def _record(task: StageTask, error: Exception) -> Failure:
-    store = Store(task.store)
-    reports = [RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)]
+def _failure(task: StageTask, reports: Sequence[RankReport], error: Exception) -> Failure:
+    """Of what the ranks said or, where the gang never came to be, of why."""
+    layout = task.layout.to_json()
     errors = getattr(error, "worker_failures", {})
     said = [failed for rank, report in enumerate(reports) if (failed := _said(rank, errors.get(rank), report))]
-    layout = task.layout.to_json()
     if said:
-        failure = failure_of_ranks(said, layout=layout)
-    else:
-        failure = failure_of(getattr(error, "controller_failure", error), str(error), layout)
-    with suppress(OSError):
-        store.record_failure(task.spec.key, failure)
-    for report in reports:
-        with suppress(OSError):
-            report.remove()
-    return failure
+        return failure_of_ranks(said, layout=layout)
+    return failure_of(getattr(error, "controller_failure", error), str(error), layout)
 
 
 def _said(rank: int, error: Exception | None, report: RankReport) -> RankFailure | None:

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.failures import Failure, failure_of, failure_of_ranks
+from orchestrator.failures import Failure, failure_of
 from orchestrator.grid import Resources
 from orchestrator.launcher import Finished
 from orchestrator.layout import Capacity
@@ -29,7 +29,8 @@ from trsp.hardware import hardware_name
 
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")  # what a stage must see of our environment on whatever node it runs
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
-GANG_GRACE_S = 20.0  # for a cancelled gang to end its ranks, before it is ended by force
+GANG_GRACE_S = 60.0  # for a cancelled gang to end its ranks, before it is ended by force and its place may be lost to us
+STOP_LIMIT_S = 10.0  # for the same when we go: with the job, Ray takes back everything
 
 # Of Ray's accelerator types, the smallest where there are several; in 10^9 bytes.
 GPU_MEMORY_GB: Mapping[str, int] = {
@@ -137,7 +138,7 @@ class RayLauncher:
                 self.cancel(key)
             gangs = [reference for reference, task in self._running.values() if task.layout.ranks > 1]
             if gangs and not self._owns_cluster:  # one of ours goes as a whole
-                ray.wait(gangs, num_returns=len(gangs), timeout=GANG_GRACE_S)
+                ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
         self._running, self._cancelled = {}, {}  # ray.cancel on a cluster that is gone would start another one
         if self._owns_cluster:
             ray.shutdown()
@@ -214,8 +215,12 @@ def _outcome(reference: Any, task: StageTask) -> Failure | None:
 
 
 def _lost(task: StageTask, error: RayError) -> Failure:
-    """Of its only rank, or of the process that saw to a gang's."""
-    report = RankReport(Store(task.store), task.spec.key, task.attempt)
-    said = report.failure() or silent(0, error, report.tail())
-    report.remove()
-    return failure_of_ranks([said], str(error), task.layout.to_json())
+    """Of its only rank or, of a gang, of the process that saw to its ranks."""
+    store, key = Store(task.store), task.spec.key
+    reports = [RankReport(store, key, task.attempt, rank) for rank in range(task.layout.ranks)]
+    said = reports[0].failure() or silent(0, error, reports[0].tail())
+    for report in reports:
+        with contextlib.suppress(OSError):
+            report.remove()
+    details = said.tail or str(error)
+    return Failure(said.error, said.message, said.kind, details, time.time(), layout=task.layout.to_json())
