@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tests.tiny import save_tiny, tiny_model
 from tests.trsp.ranks import Gang, on_ranks
-from trsp.config import DriftSettings, EngineSettings, GatesSettings
+from trsp.config import DriftSettings, EngineSettings, GatesSettings, LoraSettings
 from trsp.engine import Engine
 from trsp.errors import InvalidInputError, PreemptedError
 from trsp.optimization import Optimization
@@ -65,13 +65,17 @@ def largest_difference(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> f
 
 
 def trained(
-    way: EngineSettings, place: Path | None = None, told: Iterator[bool] | None = None, dtype: torch.dtype = torch.float32
+    way: EngineSettings,
+    place: Path | None = None,
+    told: Iterator[bool] | None = None,
+    dtype: torch.dtype = torch.float32,
+    settings: DriftSettings = DRIFT,
 ) -> tuple[dict[str, Tensor], Any]:
     """Weights and record of a training that may be told to leave, or goes on from snapshots in ``place``."""
     told = told or never()
     model = tiny_model("llama", dtype=dtype)
     snapshots = None if place is None else FolderSnapshots(place)
-    record = transfer(model, [1, 3], BLOCKS, DRIFT, 0.5, way, Progress(snapshots, leaving=lambda: next(told)))
+    record = transfer(model, [1, 3], BLOCKS, settings, 0.5, way, Progress(snapshots, leaving=lambda: next(told)))
     return weights(model), record
 
 
@@ -86,6 +90,19 @@ def test_a_resumed_training_is_bit_equal(tmp_path: Path, way: str, dtype: torch.
     found, resumed = trained(WAYS[way], tmp_path, dtype=dtype)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     assert resumed.model_copy(update={"seconds": 0}) == record.model_copy(update={"seconds": 0})
+
+
+def test_of_adapters_only_the_adapters_are_kept(tmp_path: Path) -> None:
+    """Written under ZeRO 3 and read under ZeRO 2, which keeps other ranges."""
+    settings = DRIFT.model_copy(update={"lora": LoraSettings(rank=2)})
+    wanted, _ = trained(ZERO_2, settings=settings)
+    with pytest.raises(PreemptedError):
+        trained(WAYS["zero 3"], tmp_path, after(3), settings=settings)
+    kept = load_file(next(tmp_path.rglob("*.safetensors")))
+    assert all(".lora_" in name for name in kept if not name.startswith("generator/"))
+    found, _ = trained(ZERO_2, tmp_path, settings=settings)
+    assert largest_difference(found, wanted) < 1e-5
+    assert largest_difference(found, weights(tiny_model("llama"))) > 1e-3
 
 
 def test_without_its_optimizer_a_resumed_training_would_differ(tmp_path: Path) -> None:
