@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from trsp.config import DriftSettings, EngineSettings
 from trsp.decoders import decoder_layers
 from trsp.device import default_device, synchronize
-from trsp.engine import Engine, GateOptimizer
+from trsp.engine import Engine
+from trsp.gate_optimizer import GateOptimizer
 from trsp.gates import Branches, gated
 from trsp.optimization import Optimization
 from trsp.penalties import drift_function, gate_l1, lm_loss

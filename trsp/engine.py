@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -24,6 +24,7 @@ from trsp.decoders import decoder_layers
 from trsp.deepspeed_config import deepspeed_config
 from trsp.engine_state import load_state, save_state
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
+from trsp.gate_optimizer import GateOptimizer
 from trsp.optimization import Optimization
 from trsp.partitions import drop_gathered, is_partitioned, is_sharded, whole_numel, whole_tensor
 from trsp.penalties import lm_loss
@@ -46,35 +47,6 @@ class StepLosses:
 
     lm: float
     penalty: float
-
-
-class GateOptimizer:
-    """AdamW over one fp32 vector of gates, its gradient averaged over the ranks."""
-
-    def __init__(self, gates: Tensor, learning_rate: float) -> None:
-        self.gates = gates
-        self._adam = torch.optim.AdamW([gates], lr=learning_rate, weight_decay=0.0)
-
-    def step(self) -> None:
-        if self.gates.grad is not None and distributed.get_world_size() > 1:
-            distributed.all_reduce(self.gates.grad)
-            self.gates.grad /= distributed.get_world_size()
-        self._adam.step()
-        self._adam.zero_grad()
-        if not bool(self.gates.isfinite().all()):
-            raise TrainingDivergedError(f"gates became {self.gates.tolist()}; lower the gates' learning_rate")
-
-    def state(self) -> dict[str, list[float]]:
-        """Gates and their moments, as JSON; exact."""
-        kept = {"gates": self.gates, **self._adam.state[self.gates]}
-        return {name: tensor.detach().cpu().view(-1).tolist() for name, tensor in kept.items()}
-
-    def restore(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Go on from what ``state`` returned."""
-        with torch.no_grad():
-            self.gates.copy_(torch.tensor(state["gates"]))
-        moments = {name: torch.tensor(state[name]).to(self.gates) for name in ("exp_avg", "exp_avg_sq")}
-        self._adam.state[self.gates] = {"step": torch.tensor(state["step"][0]), **moments}
 
 
 class Engine:
@@ -229,15 +201,24 @@ class Engine:
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
 
 
-def partitioner(settings: EngineSettings) -> Callable[[nn.Parameter], None]:
-    """What turns a whole parameter into a ZeRO-3 one, in place and without communication; ``init_distributed`` comes first.
+def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Parameter], None]:
+    """What turns a whole parameter of ``dtype`` into a ZeRO-3 one, in place; ``init_distributed`` comes first.
 
-    Only this rank's share of it is copied, to where ``settings`` keep weights. (``zero.Init`` as a context or on a module
-    would send every parameter whole to every rank.)
+    Only this rank's share of it is copied, to where ``settings`` keep weights, without communication. (``zero.Init`` as a
+    context or on a module would send every parameter whole to every rank.)
     """
+    config = deepspeed_config(
+        settings,
+        None,
+        bf16=dtype == torch.bfloat16,
+        parameters=1,
+        micro_batch=1,
+        micro_steps=1,
+        pin_memory=torch.cuda.is_available(),
+    )
     alone = "LOCAL_RANK" not in os.environ
     os.environ.setdefault("LOCAL_RANK", "0")
-    zero = deepspeed.zero.Init(remote_device="cpu" if settings.offload_weights == "cpu" else None)
+    zero = deepspeed.zero.Init(config_dict_or_path=config)
     if alone:
         os.environ.pop("LOCAL_RANK")
 

@@ -15,9 +15,10 @@ from tests.tiny import LAYERS, tiny_model
 from tests.trsp.ranks import on_ranks
 from trsp.checkpoint import load_model
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
-from trsp.engine import Engine, GateOptimizer, check_offload
+from trsp.engine import Engine, check_offload
 from trsp.errors import InvalidInputError, TrainingDivergedError
 from trsp.families import FAMILIES
+from trsp.gate_optimizer import GateOptimizer
 from trsp.gates import gated
 from trsp.optimization import Optimization
 from trsp.penalties import gate_l1

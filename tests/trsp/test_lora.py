@@ -156,9 +156,9 @@ def born_sharded(folder: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_adapters_are_merged_into_weights_that_no_rank_holds_whole(family: str, tmp_path: Path) -> None:
-    folder = save_tiny(family, tmp_path / family, layers=5)  # on three ranks no matrix divides evenly
+def test_adapters_are_merged_into_weights_that_no_rank_holds_whole(tmp_path: Path) -> None:
+    """GPT-2 keeps its weights transposed, and no matrix divides evenly among three ranks."""
+    folder = save_tiny("gpt2", tmp_path / "gpt2", layers=4)
     model = load_model(str(folder))
     transfer(model, [1, 3], BLOCKS, DriftSettings.model_validate(TRAINING), 0.5, EngineSettings(zero_stage=0))
     wanted = weights(model)

@@ -16,7 +16,8 @@ from torch import Tensor
 from trsp.config import EngineSettings, GatesSettings
 from trsp.decoders import decoder_layers
 from trsp.device import default_device
-from trsp.engine import Engine, GateOptimizer
+from trsp.engine import Engine
+from trsp.gate_optimizer import GateOptimizer
 from trsp.gates import gated
 from trsp.optimization import Optimization
 from trsp.penalties import gate_l1
