@@ -43,6 +43,7 @@ FORBIDDEN = {
             "expand",
             "stages",
             "views",
+            "memory",
             "estimate",
             "plan",
             "policy",

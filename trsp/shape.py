@@ -11,9 +11,22 @@ from trsp.config import Precision
 from trsp.families import family_of, layer_count
 
 Config = Mapping[str, Any]
+Norm = Literal["layer", "rms", "rms_fp32"]  # the last multiplies by its weight in fp32
 Switch = tuple[str, bool]  # a key of the config and what its absence means; no key: always so
 
+_EAGER_BYTES = 8  # a head: the softmax in fp32 and, of it or of what goes in, as much again
 _NEVER, _ALWAYS = ("", False), ("", True)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Numbers that one layer keeps of one token for its backward pass: in the model's precision, and in fp32 in any case."""
+
+    own: int
+    fp32: int
+
+    def bytes(self, weight_bytes: int) -> int:
+        return self.own * weight_bytes + self.fp32 * 4
 
 
 @dataclass(frozen=True)
@@ -30,9 +43,10 @@ class ModelShape:
     embedding_params: int  # of tokens and positions
     head_params: int  # of the output head; 0 where it is the embedding
     other_params: int  # final norm and the like
-    gated: bool  # the MLP multiplies two projections
-    norms: int  # of a layer, over its hidden width
     dtype_bytes: int
+    trained: "Kept"
+    frozen: "Kept"
+    square_bytes: int  # kept for each pair of tokens of a block, where attention is not computed in tiles
     linears: tuple[tuple[str, int, int], ...]  # linear modules of one layer: name, inputs, outputs
 
     @property
@@ -62,7 +76,11 @@ class _Weights:
     intermediate: str = "intermediate_size"
     head_size: int | None = None  # where the config gives none; None: width / heads
     norms: int = 2  # of a layer
-    norm_bias: bool = False
+    norm: Norm = "rms"
+    kept: tuple[int, int] = (4, 3)  # copies of the MLP's width that training keeps, with weights trained and frozen
+    attention: tuple[int, int] = (2, 2)  # of the queries' width: the queries and the output, where they are not views
+    fused: bool = False  # the values are views of one tensor with queries and keys, which is kept whole
+    eager: bool = False  # scores of all pairs of tokens are kept
     final_norm: Switch = _ALWAYS
     qk_norm: Literal["no", "head", "width"] = "no"  # of queries and keys: one for all heads, or as wide as they all
     qkv_bias: Switch = ("attention_bias", False)
@@ -77,29 +95,38 @@ class _Weights:
         return any(name.startswith("gate") for name in self.names)
 
 
-_GEMMA = _Weights(head_size=256, norms=4, tied=True)
+_GEMMA = _Weights(head_size=256, norms=4, norm="rms_fp32", tied=True)
 
 _WEIGHTS: Mapping[str, _Weights] = {
     "llama": _Weights(mlp_bias=("mlp_bias", False)),
     "mistral": _Weights(qkv_bias=_NEVER, output_bias=_NEVER),
     "qwen2": _Weights(qkv_bias=_ALWAYS, output_bias=_NEVER),
     "qwen3": _Weights(head_size=128, qk_norm="head"),
-    "gemma2": _GEMMA,
+    "gemma2": replace(_GEMMA, eager=True, attention=(4, 3)),
     "gemma3_text": replace(_GEMMA, qk_norm="head"),
     "phi": _Weights(
         names=("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
         norms=1,
-        norm_bias=True,
+        norm="layer",
+        kept=(5, 4),
+        attention=(3, 2),
         qkv_bias=_ALWAYS,
         output_bias=_ALWAYS,
         mlp_bias=_ALWAYS,
         head_bias=True,
     ),
-    "phi3": _Weights(names=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), qkv_bias=_NEVER, output_bias=_NEVER),
+    "phi3": _Weights(
+        names=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+        attention=(3, 2),
+        fused=True,
+        qkv_bias=_NEVER,
+        output_bias=_NEVER,
+    ),
     "opt": _Weights(
         names=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         intermediate="ffn_dim",
-        norm_bias=True,
+        norm="layer",
+        kept=(1, 1),
         final_norm=("do_layer_norm_before", True),
         qkv_bias=("enable_bias", True),
         output_bias=("enable_bias", True),
@@ -110,7 +137,8 @@ _WEIGHTS: Mapping[str, _Weights] = {
     "gpt2": _Weights(
         names=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
         intermediate="n_inner",
-        norm_bias=True,
+        norm="layer",
+        kept=(5, 4),
         qkv_bias=_ALWAYS,
         output_bias=_ALWAYS,
         mlp_bias=_ALWAYS,
@@ -119,12 +147,15 @@ _WEIGHTS: Mapping[str, _Weights] = {
     ),
     "gpt_neox": _Weights(
         names=("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
-        norm_bias=True,
+        norm="layer",
+        kept=(2, 1),
+        attention=(3, 2),
+        fused=True,
         qkv_bias=("attention_bias", True),
         output_bias=("attention_bias", True),
         mlp_bias=_ALWAYS,
     ),
-    "olmo2": _Weights(qk_norm="width"),
+    "olmo2": _Weights(norm="rms_fp32", qk_norm="width"),
 }
 
 
@@ -150,9 +181,10 @@ def model_shape(config: Config) -> ModelShape:
         embedding_params=embedding,
         head_params=head,
         other_params=other,
-        gated=weights.gated,
-        norms=weights.norms,
         dtype_bytes=_dtype_bytes(config),
+        trained=_kept(weights, hidden, query, key_value, intermediate, trained=True),
+        frozen=_kept(weights, hidden, query, key_value, intermediate, trained=False),
+        square_bytes=_EAGER_BYTES * heads * weights.eager,
         linears=linears,
     )
 
@@ -179,7 +211,7 @@ def _biases(config: Config, weights: _Weights, hidden: int, qkv: int, intermedia
 
 def _norms(weights: _Weights, hidden: int, query: int, key_value: int, head_size: int) -> int:
     qk = {"no": 0, "head": 2 * head_size, "width": query + key_value}[weights.qk_norm]
-    return weights.norms * hidden * (1 + weights.norm_bias) + qk
+    return weights.norms * hidden * (1 + (weights.norm == "layer")) + qk
 
 
 def _outside_layers(config: Config, weights: _Weights, hidden: int) -> tuple[int, int, int]:
@@ -191,9 +223,26 @@ def _outside_layers(config: Config, weights: _Weights, hidden: int) -> tuple[int
         embedding += (config[key] + more) * hidden
     tied = config.get("tie_word_embeddings", weights.tied)
     head = 0 if tied else vocabulary * width
-    norm = _on(config, weights.final_norm) * hidden * (1 + weights.norm_bias)
+    norm = _on(config, weights.final_norm) * hidden * (1 + (weights.norm == "layer"))
     projections = 0 if width == hidden else 2 * width * hidden
     return embedding, head + weights.head_bias * vocabulary, norm + projections
+
+
+def _kept(weights: _Weights, hidden: int, query: int, key_value: int, intermediate: int, *, trained: bool) -> Kept:
+    """What autograd saves of one token. Trained weights need their linear module's input, norms of frozen ones keep less.
+
+    A gate keeps what its layer adds, which is counted where weights are frozen.
+    """
+    kept_norm = {"layer": (1, 0), "rms": (int(trained), 1), "rms_fp32": (0, 1 + trained)}[weights.norm]
+    qk = 0 if weights.qk_norm == "no" else query + key_value
+    inputs = min(2, weights.norms)  # of attention and the MLP; a lone norm feeds both
+    norms = 1 if weights.fused and weights.norm == "layer" else weights.norms  # GPT-NeoX: both of the same tensor
+    own = (norms * kept_norm[0] + (inputs if trained else 1)) * hidden + kept_norm[0] * qk
+    own += weights.kept[not trained] * intermediate + weights.attention[not trained] * query
+    own += 0 if weights.eager else 2 * key_value  # eager attention repeats them for all queries
+    if weights.fused:
+        own += query + key_value
+    return Kept(own, kept_norm[1] * (weights.norms * hidden + qk))
 
 
 def _on(config: Config, switch: Switch) -> bool:
