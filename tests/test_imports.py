@@ -32,7 +32,7 @@ PLACES = {
 HEAVY = {"torch", "transformers", "deepspeed", "datasets", "lm_eval"}
 CLUSTER = {"ray", "mlflow", "pyarrow"}
 FORBIDDEN = {
-    **{f"trsp.{name}": HEAVY for name in ("config", "records", "errors", "families", "shape", "texts")},
+    **{f"trsp.{name}": HEAVY for name in ("config", "records", "errors", "families", "shape", "snapshots", "texts")},
     **{
         f"orchestrator.{name}": HEAVY | CLUSTER
         for name in (
@@ -56,6 +56,7 @@ FORBIDDEN = {
     "orchestrator.run_stage": {"torch", "ray", "mlflow"},
     "orchestrator.lost": HEAVY | CLUSTER,
     "trsp.watchdog": HEAVY,
+    "orchestrator.snapshots": HEAVY | {"ray", "mlflow"},
 }
 
 # Who alone may import a module of ours, at load or later.

@@ -237,7 +237,7 @@ def _adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[s
     """
     state: dict[str, Any] = _adam(engine).state.get(holder) or {kind: torch.zeros_like(holder) for kind in _MOMENTS}
     if steps is not None:
-        device = holder.device if _adam(engine).defaults["fused"] else "cpu"
+        device = holder.device if _adam(engine).defaults.get("fused") else "cpu"
         state["step"] = torch.tensor(float(steps), device=device)
         _adam(engine).state[holder] = state
     return state

@@ -72,7 +72,7 @@ class LanguageModel:
     ) -> list[int]:
         """Stage one: the ``count`` layers that may go, first to go first. Default selector: TRSP's learned gates.
 
-        ``progress``: keeps snapshots, so that the same call goes on where it was killed (README).
+        ``progress``: keeps snapshots, so that the same call goes on where it was killed (docs/snapshots.md).
         """
         selector = selector or GatesSettings()
         rounds = rank(
