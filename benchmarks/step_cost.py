@@ -5,7 +5,7 @@
 Stage two (drift on a quarter of the layers) is compared with plain fine-tuning; stage one (a gate on every layer, frozen
 weights) with forward and backward through the same frozen model, for which its input embeddings need the gradient. The four
 kinds of step take turns within one run, so that a busy machine slows them alike; printed are medians and the median ratio of
-neighbours.
+neighbours. Then the activations that are alive between a forward pass and its backward pass, with and without the drift.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from trsp.config import DriftSettings, EngineSettings
@@ -23,7 +25,7 @@ from trsp.decoders import decoder_layers
 from trsp.device import default_device, synchronize
 from trsp.engine import Engine
 from trsp.gate_optimizer import GateOptimizer
-from trsp.gates import Branches, gated
+from trsp.gates import Branches, Drift, gated
 from trsp.optimization import Optimization
 from trsp.penalties import drift_function, gate_l1, lm_loss
 
@@ -106,6 +108,31 @@ def ratio(seconds: Mapping[str, list[float]], ours: str, theirs: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[ours], seconds[theirs], strict=True))
 
 
+def kept_bytes(model: PreTrainedModel, rows_BT: Tensor, drift: Drift | None) -> int:
+    """Bytes that autograd keeps for the backward pass, weights left out; branches at scale 0.5, measured or not."""
+    kept: list[Tensor] = []  # held, so that no address is used twice
+    branches = Branches(model, range(1, len(decoder_layers(model)), 4), drift)
+    branches.scale = 0.5
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.detach()) or tensor, lambda tensor: tensor):
+        loss, measured = lm_loss(model(rows_BT, use_cache=False).logits, rows_BT), branches.take_drift()
+        _ = loss if measured is None else loss + measured
+    branches.remove()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    return sum(size for address, size in sizes.items() if address not in weights)
+
+
+def print_kept(model: PreTrainedModel, rows_BT: Tensor) -> None:
+    model = copy.deepcopy(model).requires_grad_()
+    for recomputed in (False, True):
+        if recomputed:
+            for layer in decoder_layers(model):
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+        without, with_it = (kept_bytes(model, rows_BT, drift) for drift in (None, drift_function(DriftSettings())))
+        how = "with activation checkpointing" if recomputed else "as they are"
+        print(f"  activations {how}: {without / 1e6:.2f} MB, with the drift {with_it / 1e6:.2f} MB: {with_it / without:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
@@ -121,6 +148,7 @@ def main() -> None:
         print(f"{name}, {args.tokens} tokens, {rows_BT.device}: {medians}")
         print(f"  stage two, drift on a quarter of the layers / fine-tuning: {ratio(seconds, 'drift', 'fine-tuning'):.3f}")
         print(f"  stage one, gates on all layers / frozen forward + backward: {ratio(seconds, 'gates', 'frozen'):.3f}")
+        print_kept(model, rows_BT)
 
 
 if __name__ == "__main__":
