@@ -14,8 +14,9 @@ from orchestrator.estimate import DoesNotFit
 from orchestrator.failures import Failure, FailureKind, failure_of
 from orchestrator.launcher import Finished, Launcher
 from orchestrator.layout import Capacity, Layout, Trains
-from orchestrator.learned import Layouts, trains
+from orchestrator.learned import Layouts
 from orchestrator.look import Activity, StoreResults, look, next_stages
+from orchestrator.memory import work_of
 from orchestrator.policy import Facts, GiveUp, Running, Start, Wait, decide
 from orchestrator.resolve import Resolved
 from orchestrator.retries import Attempts, after_failure
@@ -190,7 +191,7 @@ class Controller:
     def _note(self, attempt: Attempt) -> str:
         """What is out of the ordinary about it, for people."""
         before = self._attempts.get(attempt.spec.key)
-        gang = attempt.layout.ranks > 1 or (before is not None and trains(attempt.spec) is not Trains.NOTHING)
+        gang = attempt.layout.ranks > 1 or (before is not None and work_of(attempt.spec).trains is not Trains.NOTHING)
         parts = [f"again after {before.message}"] if before else []
         parts += [f"{before.rate_scale:g} of the learning rate"] if before and before.rate_scale != 1.0 else []
         return "; ".join((*parts, *([attempt.layout.text] if gang else [])))

@@ -7,16 +7,19 @@ ladder began at, so that other settings, or a better estimate, begin afresh.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from orchestrator.cells import content_key
 from orchestrator.estimate import DoesNotFit, layout_for
-from orchestrator.layout import Capacity, Layout, Limits, Trains, next_rung
+from orchestrator.layout import Capacity, Layout, Limits, next_rung
+from orchestrator.memory import Work, work_of
 from orchestrator.placement import most_ranks
 from orchestrator.resolve import Resolved
-from orchestrator.stages import Kind, StageSpec
+from orchestrator.stages import StageSpec
 from orchestrator.store import Store
 
+_WORK = TypeAdapter(Work)
 RECHECK_S = 15.0  # another driver may have climbed; believed for so long
 
 
@@ -72,44 +75,23 @@ class Layouts:
         return self._learned[key][1]
 
     def _key(self, spec: StageSpec, begin: Layout) -> str:
-        """One for all stages that need as much memory: of a model, on a kind of hardware, with as much to keep."""
-        calibration = spec.inputs.get("calibration") or {}
+        """One for all stages that need as much memory: of a model, for the same work, on a kind of hardware."""
         alike = {
             "model": self._resolved.models[spec.locations["model"]["name"]].fingerprint,
-            "trains": trains(spec),
-            "block_tokens": calibration.get("block_tokens"),
-            "precision": spec.inputs.get("precision"),
+            "work": _WORK.dump_python(work_of(spec), mode="json"),
             "hardware": self._resolved.study.hardware,
             "begin": begin.to_json(),
         }
         return content_key(spec.kind, alike)
 
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
-        resources, nodes = self._resolved.grid.resources, capacity.nodes or (capacity,)
+        work, resources, nodes = work_of(spec), self._resolved.grid.resources, capacity.nodes or (capacity,)
         there = most_ranks(capacity, layout)
-        allowed = min(there, resources.max_ranks or there) if resources.ranks == "auto" else resources.ranks
         return Limits(
-            trains(spec),
-            blocks_per_step=_training(spec).get("blocks_per_step", 1),
-            max_ranks=allowed,
+            work.trains,
+            blocks_per_step=work.rows,
+            max_ranks=min(there, resources.max_ranks or there) if resources.ranks == "auto" else resources.ranks,
             max_gpus=max(node.gpus for node in nodes),
             nodes=len(nodes),
             node_memory_bytes=max(node.memory_bytes for node in nodes),
         )
-
-
-def trains(spec: StageSpec) -> Trains:
-    training = _training(spec)
-    if not training:
-        return Trains.NOTHING
-    whole = training["train_weights"] if spec.kind is Kind.RANK else training.get("lora") is None
-    return Trains.WEIGHTS if whole else Trains.BESIDE
-
-
-def _training(spec: StageSpec) -> dict[str, Any]:
-    """Settings of what the stage trains; empty where it trains nothing."""
-    if spec.kind is Kind.TRANSFER:
-        return dict(spec.inputs["transfer"])
-    if spec.kind is Kind.RANK and spec.inputs["selector"]["name"] == "gates":
-        return dict(spec.inputs["selector"])
-    return {}
