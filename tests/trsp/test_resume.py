@@ -270,12 +270,13 @@ def test_two_ranks_are_killed_and_one_or_four_go_on(tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     killed.mkdir()
     kill_one(killed, "two", 6, Random(1), short)
+    done = steps_done(killed, "two")[-1]
     model = tiny_model("llama")
     transfer(model, [1, 3], BLOCKS, short, 0.5)
     for ranks in (1, 4):
         folder = shutil.copytree(killed, tmp_path / f"on {ranks}")
         on_ranks(ranks, train_and_log, folder, "resumed", short)
-        assert steps_done(folder, "resumed")[0] in (7, 10)
+        assert 0 <= done - steps_done(folder, "resumed")[0] + 1 <= EVERY
         assert largest_difference(load_file(folder / "weights.safetensors"), weights(model)) < 1e-5
 
 
