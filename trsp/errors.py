@@ -36,7 +36,7 @@ class TrainingDivergedError(TrspError, ArithmeticError):
 
 
 class PreemptedError(TrspError, RuntimeError):
-    """This process was told to go, and went at the end of a step; what was done is in a snapshot, if there is a place for one."""
+    """This process was told to go, and went at the end of a step; what was done is in a snapshot, if it has a place for one."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
