@@ -137,9 +137,12 @@ class Engine:
             gates.step()
         self._step += 1
         losses = StepLosses(*_mean_over_ranks(lm_total, penalty_total, self._engine.device))
-        if not (math.isfinite(losses.lm) and math.isfinite(losses.penalty)):
+        # DeepSpeed leaves out a step whose gradient is not finite (under ZeRO 1 to 3), and says so nowhere else.
+        norm = float(self._engine.get_global_grad_norm() or 0.0)
+        if not all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
             raise TrainingDivergedError(
-                f"step {self._step}: the LM loss became {losses.lm}, the penalty {losses.penalty}; lower the learning rate"
+                f"step {self._step}: the LM loss became {losses.lm}, the penalty {losses.penalty}, the norm of the gradient "
+                f"{norm}; lower the learning rate"
             )
         return losses
 

@@ -124,6 +124,14 @@ def test_a_loss_that_becomes_infinite_fails_its_cell_alone(asked: Callable[..., 
 
 
 @pytest.mark.slow
+def test_a_gradient_that_becomes_infinite_is_not_left_out_in_silence(asked: Callable[..., Resolved]) -> None:
+    """DeepSpeed would go on without a step, and hand back the weights as they came."""
+    (cell,) = run(asked("grid", transfer=TRAINING, drift=1e38, ratios=0.2, engine={"zero_stage": 2})).cells
+    assert (cell.status, cell.stage) == (Status.FAILED, "transfer")
+    assert "the norm of the gradient inf" in cell.reason
+
+
+@pytest.mark.slow
 def test_what_a_lower_rate_saves_says_so_and_begins_anew(
     asked: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
