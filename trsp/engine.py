@@ -4,6 +4,8 @@ The effective batch is given in blocks and fixed; ranks and micro-batches only s
 live beside the engine, in their own AdamW, all-reduced by hand: DeepSpeed would cast them to the model's precision.
 """
 
+import contextlib
+import io
 import logging
 import math
 import os
@@ -85,11 +87,12 @@ class Engine:
         # DeepSpeed insists on this variable; left behind, other libraries take it for a launcher's.
         self._alone = "LOCAL_RANK" not in os.environ
         os.environ.setdefault("LOCAL_RANK", "0")
-        self._engine = deepspeed.initialize(
-            model=model,
-            model_parameters=[each for each in model.parameters() if each in learning] or None,
-            config=self._config(settings),
-        )[0]
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its use of memory
+            self._engine = deepspeed.initialize(
+                model=model,
+                model_parameters=[each for each in model.parameters() if each in learning] or None,
+                config=self._config(settings),
+            )[0]
         if optimization and self._engine.zero_optimization_stage() == 0:
             # In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count.
             self._engine.basic_optimizer.state.clear()

@@ -56,7 +56,7 @@ def compared(ways: list[str], lora: LoraSettings | None, wanted: Mapping[str, Te
 def difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
     """Norm of the difference over the norm, of the tensor where it is largest."""
     assert found.keys() == wanted.keys()
-    pairs = ((found[name].double(), tensor.double()) for name, tensor in wanted.items())
+    pairs = ((found[name].detach().double(), tensor.detach().double()) for name, tensor in wanted.items())
     return max(float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs)
 
 
