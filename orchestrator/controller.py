@@ -24,7 +24,7 @@ from orchestrator.run_stage import StageTask
 from orchestrator.snapshots import StoreSnapshots
 from orchestrator.stages import Kind, StageSpec, cell_stages, selection
 from orchestrator.store import Store
-from orchestrator.views import GridView, Status
+from orchestrator.views import GridView, concluded, killed
 
 RENEW_CLAIMS_S = 15.0
 FOREIGN_RECHECK_S = 2.0
@@ -115,7 +115,7 @@ class Controller:
         notes = {key: self._note(attempt) for key, attempt in self._running.items()}
         activity = Activity(running, self._waits, self._given_up, notes, live=True)
         view = look(self.resolved, self.results, activity)
-        return _killed(view, self._stopped) if self._stopped else _concluded(view)
+        return killed(view, self._stopped) if self._stopped else concluded(view)
 
     def stop(self, reason: str) -> None:
         """Cancel what runs and give its claims back; ``reason`` goes to every run that is not done."""
@@ -265,26 +265,3 @@ class Controller:
             self._renewed = now
             for key in self._running:
                 self._store.renew(key, self._owner)
-
-
-def _concluded(view: GridView) -> GridView:
-    """RUNNING until every cell and reference is done or failed; a grid with a failed part has failed."""
-    if any(part.status in (Status.RUNNING, Status.WAITING) for part in view.parts):
-        return view
-    failed = sum(part.status is Status.FAILED for part in view.parts)
-    if not failed:
-        return replace(view, status=Status.DONE)
-    return replace(view, status=Status.FAILED, reason=f"{failed} of {len(view.parts)} failed")
-
-
-def _killed(view: GridView, reason: str) -> GridView:
-    """Everything that was not over is KILLED."""
-    over = (Status.DONE, Status.FAILED)
-    return replace(
-        view,
-        cells=tuple(c if c.status in over else replace(c, status=Status.KILLED, reason=reason) for c in view.cells),
-        ranks=tuple(r if r.status in over else replace(r, status=Status.KILLED, reason=reason) for r in view.ranks),
-        dense=tuple(d if d.status in over else replace(d, status=Status.KILLED, reason=reason) for d in view.dense),
-        status=Status.KILLED,
-        reason=reason,
-    )

@@ -4,7 +4,7 @@ Built from the store by ``controller.look``; nothing here remembers anything.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.cells import Cell, ModelInfo
@@ -117,3 +117,26 @@ class GridView:
         """Everything that can be done or fail: the references, then the cells."""
         parts: list[DenseView | CellView] = [*self.dense, *self.cells]
         return tuple(parts)
+
+
+def concluded(view: GridView) -> GridView:
+    """RUNNING until every cell and reference is done or failed; a grid with a failed part has failed."""
+    if any(part.status in (Status.RUNNING, Status.WAITING) for part in view.parts):
+        return view
+    failed = sum(part.status is Status.FAILED for part in view.parts)
+    if not failed:
+        return replace(view, status=Status.DONE)
+    return replace(view, status=Status.FAILED, reason=f"{failed} of {len(view.parts)} failed")
+
+
+def killed(view: GridView, reason: str) -> GridView:
+    """Everything that was not over is KILLED."""
+    over = (Status.DONE, Status.FAILED)
+    return replace(
+        view,
+        cells=tuple(c if c.status in over else replace(c, status=Status.KILLED, reason=reason) for c in view.cells),
+        ranks=tuple(r if r.status in over else replace(r, status=Status.KILLED, reason=reason) for r in view.ranks),
+        dense=tuple(d if d.status in over else replace(d, status=Status.KILLED, reason=reason) for d in view.dense),
+        status=Status.KILLED,
+        reason=reason,
+    )
