@@ -142,7 +142,7 @@ def test_an_unusable_checkpoint_is_refused_with_the_cure(copy: Path, tmp_path: P
 
 @pytest.mark.parametrize("settings", [EngineSettings(zero_stage=2), EngineSettings(zero_stage=0)])
 def test_needs_zero_3(settings: EngineSettings, tiny_llama: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"need zero_stage 3"):
+    with pytest.raises(InvalidInputError, match=r"need ZeRO 3"):
         load_sharded(str(tiny_llama), engine=settings)
     with pytest.raises(InvalidInputError, match=r"needs ZeRO 3"):
         Engine(load_sharded(str(tiny_llama)), settings, 1)
