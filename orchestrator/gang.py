@@ -94,12 +94,17 @@ _notices: list[Notice] = []  # this process's, once it is a rank's
 
 def _prepare() -> None:
     """In the main thread of a rank's process; the stage runs in another."""
-    _notices.append(Notice())
-    _notices[0].install()
+    notice = Notice()
+    notice.install()
+    _notices.append(notice)
 
 
 def _rank_main(config: dict[str, Any]) -> None:
-    run_rank(config["task"], get_context().get_world_rank(), _notices[0].leaving)
+    (notice,) = _notices
+    try:
+        run_rank(config["task"], get_context().get_world_rank(), notice.leaving)
+    finally:
+        notice.over()
 
 
 class GangBackend(TorchConfig().backend_cls):  # type: ignore[misc]

@@ -36,6 +36,10 @@ class Notice:
             self._polled = time.monotonic()
         return self._told
 
+    def over(self) -> None:
+        """Nobody will ask any more: SIGTERM ends the process again."""
+        self._asked = False
+
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._told = True
         if not self._asked and callable(self._ends):

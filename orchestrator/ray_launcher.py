@@ -150,7 +150,10 @@ class RayLauncher:
 def _run_alone(task: StageTask) -> Failure | None:
     notice = Notice()
     notice.install()
-    return run_task(task, notice.leaving)
+    try:
+        return run_task(task, notice.leaving)
+    finally:
+        notice.over()
 
 
 def _run_gang(task: StageTask) -> Failure | None:
