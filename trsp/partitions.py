@@ -41,6 +41,8 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     if not is_partitioned(tensor):
         return tensor.detach()
     parameter: Any = tensor
+    if parameter.nvme_swapper is not None:
+        return _by_way_of_memory(parameter)
     mine, ranks = parameter.ds_tensor.detach(), distributed.get_world_size()
     flat = torch.empty(mine.numel() * ranks, dtype=mine.dtype, device=parameter.device)
     pieces = flat.chunk(ranks)
@@ -48,6 +50,14 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     for rank, piece in enumerate(pieces):  # in place; gloo's all_gather would hold a second copy of the whole
         distributed.broadcast(piece, src=rank)
     return flat[: parameter.ds_numel].view(parameter.ds_shape)
+
+
+def _by_way_of_memory(parameter: Any) -> Tensor:
+    """The partitions may lie on NVMe: DeepSpeed reads, gathers and drops them; ours is a copy."""
+    parameter.all_gather()
+    whole: Tensor = parameter.detach().clone()
+    parameter.partition()
+    return whole
 
 
 def drop_gathered(parameters: Iterable[nn.Parameter]) -> None:

@@ -17,7 +17,7 @@ from transformers.core_model_loading import rename_source_key
 from trsp.checkpoint import incomplete, source_path
 from trsp.config import EngineSettings, Precision
 from trsp.device import default_device, resolve_dtype
-from trsp.engine import init_distributed, partitioner
+from trsp.engine import check_offload, init_distributed, partitioner
 from trsp.errors import InvalidInputError
 from trsp.families import check_supported
 from trsp.sources import local_folder, read_config
@@ -31,21 +31,23 @@ def load_sharded(
 
     Everything but the weights is as ``load_model`` gives it. A rank reads from disk the share of each tensor that it keeps,
     and there is no communication. Memory a rank: its share, and one tensor where ``precision`` is not the file's own.
-    With ``engine.offload_weights`` the shares lie in host memory. Errors are those of ``load_model``; safetensors only.
+    With ``engine.offload_weights`` the shares lie there (host memory, NVMe).
+    Safetensors only. Errors are those of ``load_model``, and InvalidInputError for an ``engine`` that cannot train it.
     """
     engine = engine or EngineSettings(zero_stage=3)
-    if engine.zero_stage != 3 or engine.offload_weights == "nvme":
+    if engine.zero_stage != 3:
         raise InvalidInputError(
-            f"zero_stage {engine.zero_stage} and offload_weights {engine.offload_weights} for weights spread over the ranks; "
-            "they need zero_stage 3, and offload_weights none or cpu: change the engine's settings, or load the model whole"
+            f"zero_stage {engine.zero_stage} for weights spread over the ranks; they need ZeRO 3: set engine.zero_stage "
+            "to 3, or load the model whole"
         )
+    check_offload(engine)
     config = read_config(source, revision)
     check_supported(config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     init_distributed()
     model = _without_weights(source, revision, dtype)
     files = StoredWeights(source, revision)
-    partition = partitioner(engine)
+    partition = partitioner(engine, dtype)
     for names, stored in _stored_names(model, files, source):
         born = nn.Parameter(_read(files, stored, model.get_parameter(names[0])))
         partition(born)
