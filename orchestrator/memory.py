@@ -129,8 +129,15 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
         phases, offloaded = training.phases(), training.offloaded()
     if layout.gpus:
         largest = max(phases, key=lambda phase: phase.total)
-        return Peak(replace(offloaded, runtime=RUNTIME_BYTES), replace(largest, runtime=GPU_CONTEXT_BYTES))
+        host = _sum(offloaded, Memory(buffers=_loading(shape, work, layout), runtime=RUNTIME_BYTES))
+        return Peak(host, replace(largest, runtime=GPU_CONTEXT_BYTES))
     return Peak(_on_host([_sum(phase, offloaded) for phase in phases]))
+
+
+def _loading(shape: ModelShape, work: Work, layout: Layout) -> int:
+    """A model that one GPU holds whole comes there by way of the host; others are read share by share."""
+    whole = layout.gpus == 1 if work.trains is Trains.NOTHING else layout.engine.zero_stage < 3
+    return shape.params * shape.weight_bytes(work.precision) if whole else 0
 
 
 def _sum(one: Memory, other: Memory) -> Memory:

@@ -1,13 +1,22 @@
-"""What a grid would run: cells, stages after sharing against naive, refusals. Needs no cluster, network, store or torch."""
+"""What a grid would run: cells, stages after sharing against naive, layouts by their memory, refusals.
+
+Needs no cluster, network, store or torch: what the cluster has is what the grid's ``resources`` say of it.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.cells import Cell, Study
+from orchestrator.cells import Cell, ModelInfo, Study
+from orchestrator.estimate import DoesNotFit, layout_for
+from orchestrator.grid import Resources
+from orchestrator.layout import Capacity, Layout, Trains, counted
+from orchestrator.memory import Work, peak, work_of
 from orchestrator.resolve import Resolved
 from orchestrator.stages import Kind, StageSpec, cell_stages, dense_spec, measure_spec, rank_spec
+
+UNLIMITED = 1024  # GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,24 @@ class ModelCount:
 
 
 @dataclass(frozen=True)
+class StageLayout:
+    """Where stages of one kind would run, with the estimated peak of a rank; or why they cannot. Bytes of one GPU, if any."""
+
+    model: str
+    stage: str  # its kind, and which method of the grid's where there are several
+    layout: str = ""
+    gpu_bytes: int | None = None
+    host_bytes: int = 0
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     name: str
     models: tuple[ModelCount, ...]
     stages: tuple[StageCount, ...]
     rounds: StageCount  # of ranking: one layer removed each
+    layouts: tuple[StageLayout, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -55,6 +77,7 @@ def make_plan(resolved: Resolved) -> Plan:
         models=tuple(_models(resolved)),
         stages=_stages(resolved),
         rounds=_rounds(resolved),
+        layouts=tuple(_layouts(resolved)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
     )
@@ -107,11 +130,55 @@ def _rounds(resolved: Resolved) -> StageCount:
     return StageCount("rank rounds", sum(cell.removed for cell in resolved.cells), sum(deepest.values()))
 
 
+def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
+    """One for all stages of a model that compute alike, as far as memory goes."""
+    seen: set[tuple[str, Work]] = set()
+    for model, label, spec in _labelled(resolved):
+        work = work_of(spec)
+        if model.shape is None or (model.name, work) in seen:
+            continue
+        seen.add((model.name, work))
+        grid = resolved.grid
+        stage = f"{spec.kind} {label}".strip()
+        layout = layout_for(spec, model.shape, planned_capacity(grid.resources), grid.resources, grid.engine)
+        if isinstance(layout, DoesNotFit):
+            yield StageLayout(model.name, stage, refusal=layout.reason)
+            continue
+        needed = peak(model.shape, work, layout)
+        gpu_bytes = needed.gpu.total if needed.gpu else None
+        yield StageLayout(model.name, stage, _runs_on(layout, work), gpu_bytes, needed.host.total)
+
+
+def _runs_on(layout: Layout, work: Work) -> str:
+    if work.trains is not Trains.NOTHING:
+        return layout.text
+    return f"1 process on {counted(layout.gpus, 'GPU') if layout.gpus else counted(layout.cpus, 'CPU')}"
+
+
+def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
+    labels = {Kind.RANK: lambda cell: cell.selector_label, Kind.TRANSFER: lambda cell: cell.transfer_label}
+    for cell in resolved.cells:
+        for spec in _stages_of(cell, resolved.study):
+            yield cell.model, labels[spec.kind](cell) if spec.kind in labels else "", spec
+    for model in resolved.models.values():
+        yield model, "", dense_spec(model, resolved.study)
+
+
+def planned_capacity(resources: Resources) -> Capacity:
+    """The cluster that the grid speaks of: one machine with GPUs where it says so, and as many of them as it allows."""
+    most = resources.max_ranks or (UNLIMITED if resources.ranks == "auto" else resources.ranks)
+    with_gpus = resources.use_gpus is True or (resources.use_gpus == "auto" and resources.gpu_memory is not None)
+    return Capacity(most * resources.cpus_per_rank, most if with_gpus else 0, resources.memory or 0, resources.gpu_memory or 0)
+
+
 def _warnings(resolved: Resolved) -> Iterator[str]:
     grid = resolved.grid
     for name, cells in resolved.expansion.unresolved.items():
         if not any(refusal.model == name for refusal in resolved.expansion.refusals):
             yield f"{name} is not on this machine: its {cells} combinations are counted, their stages are not; give it 'layers'"
+    for model in resolved.models.values():
+        if model.shape is None:
+            yield f"{model.name}: its config.json is not on this machine, so that its memory cannot be estimated here"
     if not grid.evaluation.perplexity and grid.evaluation.benchmarks is None:
         yield "evaluation names no text and no benchmark: no cell can be compared with another"
     trained = {grid.calibration.text.path or grid.calibration.text.dataset}

@@ -56,10 +56,24 @@ def print_plan(plan: Plan, file: str, out: Console) -> None:
     for count in (*plan.stages, plan.rounds):
         stages.add_row(count.kind, str(count.naive), str(count.at_most))
     out.print(stages)
+    if plan.layouts:
+        out.print(_layouts_table(plan))
+    for layout in plan.layouts:
+        if layout.refusal:
+            _line(out, f"cannot run: {layout.model} {layout.stage}: {layout.refusal}")
     for warning in plan.warnings:
         _line(out, f"warning: {warning}")
     for refusal in plan.refusals:
         _line(out, f"refused: {file}: {refusal}")
+
+
+def _layouts_table(plan: Plan) -> Table:
+    table = Table("model", "stage", "runs on", "GPU memory", "host memory")
+    for each in plan.layouts:
+        gpu = "-" if each.gpu_bytes is None else f"{each.gpu_bytes / 1e9:,.1f} GB"
+        host = f"{each.host_bytes / 1e9:,.1f} GB" if each.host_bytes else "-"
+        table.add_row(escape(each.model), escape(each.stage), escape(each.layout) or "nothing that fits", gpu, host)
+    return table
 
 
 # --- best ---------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The plan: what would run, in under two seconds, without torch, network or cluster."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,21 @@ import pytest
 
 from orchestrator.cells import text_id
 from orchestrator.expand import expand
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, StageLayout, make_plan
 from orchestrator.resolve import Resolved, resolve_offline
 from tests.orchestrator.grids import grid, model
+from trsp.shape import model_shape
 
 HEAVY = {"torch", "ray", "mlflow", "transformers", "datasets", "pyarrow"}
 ROOT = Path(__file__).resolve().parents[2]
+WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+CONFIG = {"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **WIDTHS}
+SHAPE = model_shape(CONFIG)
 
 
 def planned(layers: int = 20, layer_types: tuple[str, ...] = (), **changes: Any) -> Plan:
     found = grid(**changes)
-    models = {entry.name: model(entry.name, layers, layer_types) for entry in found.models}
+    models = {entry.name: replace(model(entry.name, layers, layer_types), shape=SHAPE) for entry in found.models}
     return make_plan(Resolved(found, models, resolve_offline(found).study, expand(found, models)))
 
 
@@ -55,12 +61,32 @@ def test_without_training_there_is_no_transfer() -> None:
     assert (counts(plan)["transfer"], counts(plan)["measure"]) == ((0, 0), (0, 0))
 
 
+def test_layouts_by_the_memory_that_the_grid_speaks_of(tmp_path: Path) -> None:
+    """A folder with nothing but a config.json is enough to plan for."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+
+    def layouts(**resources: Any) -> dict[str, StageLayout]:
+        plan = make_plan(resolve_offline(grid(models=str(tmp_path), ratios=[0.1, 0.2], resources=resources)))
+        return {each.stage.split()[0]: each for each in plan.layouts}
+
+    found = layouts(gpu_memory="80GB")
+    assert found.keys() == {"rank", "transfer", "prune", "evaluate", "measure", "dense"}
+    assert found["transfer"].layout.startswith("2 ranks of 1 GPU, ZeRO 3")
+    assert found["prune"].layout == "1 process on 1 GPU"
+    assert all(each.gpu_bytes and each.gpu_bytes < 80e9 for each in found.values())
+    assert all(each.gpu_bytes is None and each.host_bytes > 13e9 for each in layouts().values())
+    refused = layouts(gpu_memory="8GB", memory="16GB", max_ranks=2)
+    assert refused["transfer"].refusal.startswith("transfer of a model of 6.74B parameters needs")
+
+
 def test_unknown_models_are_counted_and_told() -> None:
     found = grid(models=["hub/never-seen", {"source": "hub/other", "layers": 20}], ratios=[0.1, 0.2])
     plan = make_plan(resolve_offline(found))
     assert [(m.name, m.layers, m.cells) for m in plan.models] == [("never-seen", None, 2), ("other", 20, 2)]
     assert plan.cells == 4
     assert counts(plan)["prune"] == (2, 2)
+    assert plan.layouts == ()
+    assert "other: its config.json is not on this machine, so that its memory cannot be estimated here" in plan.warnings
     assert any("never-seen is not on this machine" in warning for warning in plan.warnings)
 
 
