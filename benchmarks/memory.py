@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.estimate import USABLE
 from orchestrator.layout import Layout, Trains
 from orchestrator.memory import Work, peak
 from orchestrator.stages import Kind
@@ -89,7 +90,10 @@ def main() -> None:
         for run in RUNS:
             if options.only in run.name:
                 estimated, measured = peak(run.shape, run.work, run.layout).host.total, measure(run)
-                print(f"{run.name:<38} {estimated / 1e6:7.0f} MB {measured / 1e6:7.0f} MB {estimated / measured - 1:+6.1%}")
+                print(
+                    f"{run.name:<38} {estimated / 1e6:7.0f} MB {measured / 1e6:7.0f} MB {estimated / measured - 1:+6.1%}",
+                    flush=True,
+                )
 
 
 def _options() -> argparse.Namespace:
@@ -131,7 +135,9 @@ def measure(run: Run) -> int:
 def _make_model(run: Run, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     settings = {key: value for key, value in run.config.items() if key != "model_type"}
     config = AutoConfig.for_model(run.config["model_type"], **settings, max_position_embeddings=8192)
     AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype)).save_pretrained(folder)
@@ -219,9 +225,8 @@ def _cell(shape: ModelShape, work: Work, layout: Layout) -> str:
     found = peak(shape, work, layout)
     assert found.gpu is not None
     size = f"{found.gpu.total / 1e9:.0f}"
-    offloaded = "none" not in (layout.engine.offload_optimizer,) or layout.engine.offload_weights != "none"
-    host = f" + {found.host.total / 1e9:.0f}" if offloaded else ""
-    return f"**{size}**{host}" if found.gpu.total <= 0.92 * GPU_BYTES else f"{size}{host}"
+    host = f" + {found.host.total / 1e9:.0f}" if layout.engine.offload_optimizer != "none" else ""
+    return f"**{size}**{host}" if found.gpu.total <= USABLE * GPU_BYTES else f"{size}{host}"
 
 
 if __name__ == "__main__":

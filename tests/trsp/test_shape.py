@@ -1,5 +1,6 @@
-"""Sizes read off a config.json, against the models that transformers makes of it."""
+"""Sizes read off a config.json, against the models that transformers makes of it and what autograd keeps of them."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.tiny import tiny_config
 from trsp.decoders import decoder_layers
 from trsp.families import FAMILIES
+from trsp.gates import gated
 from trsp.shape import _WEIGHTS, model_shape
 
 # Published sizes, from which some differ that no tiny model shows: projections around the embedding, fused widths, defaults.
@@ -83,3 +85,41 @@ def test_published_sizes(name: str) -> None:
     config = AutoConfig.for_model(family, **settings)
     assert model_shape({"model_type": family, **config.to_dict()}).params == params
     assert sum(parameter.numel() for parameter in meta_model(config).parameters()) == params
+
+
+# --- what a layer keeps for its backward pass ---------------------------------------------------------------------------
+
+TOKENS = 64
+NO_WINDOW = {"sliding_window": 4 * TOKENS, "use_sliding_window": False}
+
+
+def kept_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> int:
+    """Bytes of all storages that autograd saves in a forward pass, weights left out."""
+    config = tiny_config(family, layers)
+    for key, value in NO_WINDOW.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(trained)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    storages: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    gates = torch.ones(layers).requires_grad_()
+    dressed = nullcontext() if trained else gated(model, gates, range(layers), "residual")
+    with dressed, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(input_ids=torch.arange(TOKENS)[None], use_cache=False)
+    return sum(tensor.untyped_storage().nbytes() for address, tensor in storages.items() if address not in weights)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
+def test_what_a_layer_keeps_of_a_token(family: str, trained: bool, dtype: torch.dtype) -> None:
+    """Within what the table leaves out: logarithms of the softmax's sums and a number or two of each norm."""
+    shape = model_shape(tiny_config(family).to_dict())
+    layer = (kept_bytes(family, 4, dtype, trained) - kept_bytes(family, 2, dtype, trained)) / 2 / TOKENS
+    estimated = (shape.trained if trained else shape.frozen).bytes(dtype.itemsize) + TOKENS * shape.square_bytes
+    assert estimated == pytest.approx(layer, rel=0.06)
