@@ -78,10 +78,10 @@ SPELLED_MEASUREMENT: dict[str, Any] = {
     "generate_repeats": 2,
 }
 GOLDEN = {
-    Kind.RANK: "rank-6d0e3da0c3ff313385bf4325",
-    Kind.TRANSFER: "transfer-bb3ad192d199450d22563cea",
-    Kind.PRUNE: "prune-65967565a70954d40f849ee3",
-    Kind.EVALUATE: "evaluate-bc424d93f7004b946102ea38",
+    Kind.RANK: "rank-2f51bf40f4c78a8aade8edbe",
+    Kind.TRANSFER: "transfer-ad8a9fb28b112b80e179a4b0",
+    Kind.PRUNE: "prune-af97d686c97ea1e4a4d64484",
+    Kind.EVALUATE: "evaluate-475f13eeb306abc8741fd9d6",
     Kind.MEASURE: "measure-264e9df51dfc7a83ad858bbf",
     Kind.DENSE: "dense-02c91c45e8d881d98d000519",
 }
