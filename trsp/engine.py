@@ -71,6 +71,11 @@ class Engine:
                 f"zero_stage {settings.zero_stage} for a model whose weights are spread over the ranks; it needs ZeRO 3: set "
                 "engine.zero_stage to 3, or load the model whole"
             )
+        if settings.offload_weights == "nvme" and not is_sharded(model):  # DeepSpeed would take fp32 weights there as bf16
+            raise InvalidInputError(
+                "offload_weights: nvme for a model that was loaded whole; it must be there from the start: load it with "
+                "trsp.sharded.load_sharded, or set offload_weights to cpu"
+            )
         check_offload(settings)
         init_distributed()
         self.model = model
@@ -163,7 +168,7 @@ class Engine:
 
     def _forget_gradients(self) -> None:
         """Stage 3 and offloaded optimizers keep the last gradient of a parameter that gets none now (a layer bypassed
-        since), and clip by it.
+        since), and clip by it. On NVMe it goes on changing that layer's own weights, which will be deleted, and no others.
         """
         engine, optimizer = self._engine, self._engine.optimizer
         partitioned = engine.zero_optimization_partition_weights()
