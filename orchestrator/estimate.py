@@ -148,9 +148,11 @@ class _Search:
         on_gpus = [layout for layout in found if self._fits_gpu(layout)]
         if self.first.gpus and not on_gpus:
             least = min(found, key=self._on_gpu)
-            return f"{what} {self._on_gpu(least) / _GB:.1f} GB on a GPU at the least ({least.text}); {self._enough_gpus()}"
+            how = least.text if training else f"one process on {counted(least.gpus, 'GPU')}"
+            return f"{what} {self._on_gpu(least) / _GB:.1f} GB on a GPU at the least ({how}); {self._enough_gpus()}"
         least = min(on_gpus, key=lambda layout: layout.ranks * self.sized(layout).memory_bytes)
-        return f"{what} {needed(self.sized(least))} at the least ({least.text}), and there are {offered(self.capacity)}" + (
+        how = f" ({least.text})" if training else ""
+        return f"{what} {needed(self.sized(least))} at the least{how}, and there are {offered(self.capacity)}" + (
             f"; {self._enough_gpus()}" if self.first.gpus else ""
         )
 

@@ -5,7 +5,15 @@ import pytest
 from orchestrator.cells import canonical_json, content_key, method_labels
 from orchestrator.grid import AXES
 from tests.orchestrator.studies import MODEL, cell
-from trsp.config import BlockInfluenceSettings, DriftSettings, GatesSettings, HealSettings, NoTransfer, RandomSettings
+from trsp.config import (
+    BlockInfluenceSettings,
+    DriftSettings,
+    GatesSettings,
+    HealSettings,
+    LoraSettings,
+    NoTransfer,
+    RandomSettings,
+)
 
 
 @pytest.mark.parametrize(("ratio", "removed"), [(0.1, 1), (0.25, 3), (0.24, 2), (0.05, 1), (0.04, 0), (0.99, 10)])
@@ -64,3 +72,8 @@ def test_labels_tell_methods_of_one_name_apart_and_say_no_more() -> None:
     assert method_labels([GatesSettings(), BlockInfluenceSettings()]) == ["gates", "block_influence"]
     assert method_labels([GatesSettings(), paper])[1] == "gates(paper)"
     assert method_labels([DriftSettings(steps=3), DriftSettings(steps=5)]) == ["drift(steps=3)", "drift(steps=5)"]
+    adapters = LoraSettings(rank=4)
+    assert method_labels([DriftSettings(), DriftSettings(lora=adapters)]) == ["drift", "drift(lora(rank=4))"]
+    assert method_labels([DriftSettings(), DriftSettings(lora=LoraSettings())])[1] == "drift(lora)"
+    published = [DriftSettings(preset="paper", lora=lora) for lora in (None, adapters)]
+    assert method_labels([DriftSettings(), *published]) == ["drift", "drift(paper)", "drift(paper,lora(rank=4))"]
