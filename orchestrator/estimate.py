@@ -58,6 +58,13 @@ def layout_for(
     return search.cheapest() or DoesNotFit(search.refusal())
 
 
+def runs_on(layout: Layout, work: Work) -> str:
+    """For people: the layout of a training, or of one process, which knows no ZeRO stage: ``1 process on 2 GPUs``."""
+    if work.trains is not Trains.NOTHING:
+        return layout.text
+    return f"1 process on {counted(layout.gpus, 'GPU') if layout.gpus else counted(layout.cpus, 'CPU')}"
+
+
 @dataclass(frozen=True)
 class _Search:
     shape: ModelShape
@@ -148,8 +155,8 @@ class _Search:
         on_gpus = [layout for layout in found if self._fits_gpu(layout)]
         if self.first.gpus and not on_gpus:
             least = min(found, key=self._on_gpu)
-            how = least.text if training else f"one process on {counted(least.gpus, 'GPU')}"
-            return f"{what} {self._on_gpu(least) / _GB:.1f} GB on a GPU at the least ({how}); {self._enough_gpus()}"
+            on_gpu = f"{self._on_gpu(least) / _GB:.1f} GB on a GPU at the least"
+            return f"{what} {on_gpu} ({runs_on(least, self.work)}); {self._enough_gpus()}"
         least = min(on_gpus, key=lambda layout: layout.ranks * self.sized(layout).memory_bytes)
         how = f" ({least.text})" if training else ""
         return f"{what} {needed(self.sized(least))} at the least{how}, and there are {offered(self.capacity)}" + (

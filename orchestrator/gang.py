@@ -22,6 +22,7 @@ from orchestrator.preemption import Notice
 from orchestrator.rank_reports import RankReport
 from orchestrator.run_stage import RankError, StageTask, run_rank
 from orchestrator.store import Store
+from orchestrator.task import rank_reports
 
 WATCHDOG_HEAD_START_S = 30.0  # before collectives and the trainer give up: it can say where a rank hangs
 START_TIMEOUT_S = 15.0  # a gang that does not fit yet is asked for again so often, and can be cancelled in between
@@ -43,8 +44,7 @@ def run_gang(task: StageTask) -> Failure | None:
     """
     os.environ.update(SETTINGS)
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
-    store = Store(task.store)
-    reports = [RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)]
+    reports = rank_reports(task)
     try:
         with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
             _trainer(task, folder).fit()
@@ -54,12 +54,11 @@ def run_gang(task: StageTask) -> Failure | None:
     except (TrainingFailedError, RayError) as error:
         failure = _failure(task, reports, error)
         with suppress(OSError):  # a full store: whoever started us has the failure, too
-            store.record_failure(task.spec.key, failure)
+            Store(task.store).record_failure(task.spec.key, failure)
         return failure
     finally:
         for report in reports:
-            with suppress(OSError):
-                report.remove()
+            report.remove()
 
 
 def _trainer(task: StageTask, folder: str) -> TorchTrainer:

@@ -11,14 +11,13 @@ from typing import Any
 from orchestrator.layout import Layout, Trains
 from orchestrator.stages import Kind, StageSpec
 from trsp.config import LoraSettings, Precision
-from trsp.deepspeed_config import LARGEST_BUCKET
+from trsp.deepspeed_config import LARGEST_BUCKET, effective_stage
+from trsp.pieces import LOGITS_AT_ONCE, SCORED_TOKENS
 from trsp.shape import ModelShape
 
 LIVE_PARAMETERS = 10**9  # that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 SUB_GROUP = 10**9  # parameters of one rank that ZeRO-3 updates at once (DeepSpeed's sub_group_size)
 LOGITS_COPIES = 2  # the logits and their gradient
-LOSS_PIECE = 1 << 23  # logits whose loss is computed at once (penalties.LOGITS_AT_ONCE)
-SCORED_TOKENS = 512  # of logits that an evaluation turns to fp32 at once
 BENCHMARK_TOKENS = 1024  # of one item: few are longer
 RUNTIME_BYTES = 650 * 2**20  # Python, torch and DeepSpeed, loaded and warm
 GPU_CONTEXT_BYTES = 2 * 2**30  # CUDA's context, its kernels, NCCL's buffers; not measured here
@@ -162,7 +161,7 @@ def _forward_only(shape: ModelShape, work: Work, gpus: int) -> Memory:
         weights=-(-shape.params // gpus) * size,
         activations=tokens * _passing(shape, size) + tokens * work.tokens * shape.square_bytes,
         logits=shape.vocabulary * (tokens * size + scored * 2 * 4),
-        buffers=2 * shape.key_value * shape.layers * work.cached_tokens * size // gpus,
+        buffers=shape.kv_values_per_token * work.cached_tokens * size // gpus,
     )
 
 
@@ -183,9 +182,7 @@ class _Training:
 
     @property
     def stage(self) -> int:
-        """Without anything to train under it, the engine has stages 0 and 3."""
-        stage = self.layout.engine.zero_stage
-        return stage if self.trained or stage == 3 else 0
+        return effective_stage(self.layout.engine, trains=self.trained > 0)
 
     @property
     def trained(self) -> int:
@@ -256,7 +253,7 @@ class _Training:
         copies = LOGITS_COPIES + (rows > 1)  # cutting off the last token copies, unless there is one row
         return Memory(
             activations=activations + tokens * _passing(shape, self.size),
-            logits=logits * self.size * copies + min(logits, LOSS_PIECE) * 4 * 4,
+            logits=logits * self.size * copies + min(logits, LOGITS_AT_ONCE) * 4 * 4,
         )
 
     def _accumulated(self) -> int:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.cells import Cell, ModelInfo, Study
-from orchestrator.estimate import DoesNotFit, layout_for
+from orchestrator.estimate import DoesNotFit, layout_for, runs_on
 from orchestrator.grid import Resources
-from orchestrator.layout import Capacity, Layout, Trains, counted
+from orchestrator.layout import Capacity
 from orchestrator.memory import Work, peak, work_of
 from orchestrator.resolve import Resolved
 from orchestrator.stages import Kind, StageSpec, cell_stages, dense_spec, measure_spec, rank_spec
@@ -134,8 +134,7 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
     """One for all stages of a model that compute alike, as far as memory goes."""
     seen: set[tuple[str, Work]] = set()
     for model, label, spec in _labelled(resolved):
-        work = work_of(spec)
-        if model.shape is None or (model.name, work) in seen:
+        if model.shape is None or (model.name, work := work_of(spec)) in seen:
             continue
         seen.add((model.name, work))
         grid = resolved.grid
@@ -146,13 +145,7 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
             continue
         needed = peak(model.shape, work, layout)
         gpu_bytes = needed.gpu.total if needed.gpu else None
-        yield StageLayout(model.name, stage, _runs_on(layout, work), gpu_bytes, needed.host.total)
-
-
-def _runs_on(layout: Layout, work: Work) -> str:
-    if work.trains is not Trains.NOTHING:
-        return layout.text
-    return f"1 process on {counted(layout.gpus, 'GPU') if layout.gpus else counted(layout.cpus, 'CPU')}"
+        yield StageLayout(model.name, stage, runs_on(layout, work), gpu_bytes, needed.host.total)
 
 
 def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:

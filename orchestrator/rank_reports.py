@@ -50,10 +50,11 @@ class RankReport:
         return _FAILURE.validate_json(data) if data else None
 
     def remove(self) -> None:
-        self._folder.remove(self._name)
-        if self._local is not None:
-            with suppress(OSError):  # of other ranks there is more
-                self._local.parent.rmdir()
+        """As far as it can be: what a store that fails keeps of it goes with the next attempt."""
+        with suppress(OSError):
+            self._folder.remove(self._name)
+            if self._local is not None:
+                self._local.parent.rmdir()  # fails while there is more of other ranks
 
 
 def tail(path: Path) -> str:

@@ -20,10 +20,9 @@ from orchestrator.launcher import Finished
 from orchestrator.layout import Capacity
 from orchestrator.lost import silent
 from orchestrator.preemption import Notice, draining_nodes
-from orchestrator.rank_reports import RankReport
 from orchestrator.run_stage import StageTask, run_task
 from orchestrator.stages import Kind
-from orchestrator.store import Store
+from orchestrator.task import rank_reports
 from trsp.errors import InvalidInputError
 from trsp.hardware import hardware_name
 
@@ -219,11 +218,9 @@ def _outcome(reference: Any, task: StageTask) -> Failure | None:
 
 def _lost(task: StageTask, error: RayError) -> Failure:
     """Of its only rank or, of a gang, of the process that saw to its ranks."""
-    store, key = Store(task.store), task.spec.key
-    reports = [RankReport(store, key, task.attempt, rank) for rank in range(task.layout.ranks)]
+    reports = rank_reports(task)
     said = reports[0].failure() or silent(0, error, reports[0].tail())
     for report in reports:
-        with contextlib.suppress(OSError):
-            report.remove()
+        report.remove()
     details = said.tail or str(error)
     return Failure(said.error, said.message, said.kind, details, time.time(), layout=task.layout.to_json())

@@ -69,8 +69,7 @@ def _end_of(rank: Rank) -> _Ended | None:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()
             ended = error, traceback.format_exc()[-TAIL:]
-    with suppress(OSError):
-        rank.report.remove()
+    rank.report.remove()
     return ended and _Ended(*ended, output.getvalue())
 
 

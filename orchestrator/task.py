@@ -34,6 +34,12 @@ def stay() -> bool:
     return False
 
 
+def rank_reports(task: StageTask) -> list[RankReport]:
+    """Of all the ranks of this attempt."""
+    store = Store(task.store)
+    return [RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)]
+
+
 @dataclass(frozen=True)
 class Rank:
     """A process that computes a stage, alone or with others."""

@@ -18,6 +18,7 @@ from orchestrator.store import Store
 from orchestrator.task import Rank
 from trsp.config import (
     CalibrationSettings,
+    EngineSettings,
     EvaluationSettings,
     MeasurementSettings,
     Selector,
@@ -39,28 +40,21 @@ def _precision(spec: StageSpec) -> Any:
 
 def _load_for_training(rank: Rank) -> tuple[Any, Any]:
     """The original model and its tokenizer: as ZeRO-3 partitions where no rank is to hold all of it."""
-    from trsp.checkpoint import load_tokenizer
-    from trsp.sharded import load_sharded
-
-    spec, layout = rank.task.spec, rank.task.layout
-    if layout.engine.zero_stage < 3 or (layout.ranks == 1 and layout.engine.offload_weights == "none"):
-        return _load_source(spec)
-    model = spec.locations["model"]
-    return (
-        load_sharded(model["source"], model["revision"], _precision(spec), layout.engine),
-        load_tokenizer(model["source"], model["revision"]),
-    )
+    layout = rank.task.layout
+    whole = layout.engine.zero_stage < 3 or (layout.ranks == 1 and layout.engine.offload_weights == "none")
+    return _load_source(rank.task.spec, None if whole else layout.engine)
 
 
-def _load_source(spec: StageSpec) -> tuple[Any, Any]:
-    """The original model and its tokenizer."""
+def _load_source(spec: StageSpec, sharded: EngineSettings | None = None) -> tuple[Any, Any]:
+    """The original model and its tokenizer. ``sharded``: the engine for which the model is spread over the ranks."""
     from trsp.checkpoint import load_model, load_tokenizer
 
-    model = spec.locations["model"]
-    return (
-        load_model(model["source"], model["revision"], _precision(spec)),
-        load_tokenizer(model["source"], model["revision"]),
-    )
+    source, revision = spec.locations["model"]["source"], spec.locations["model"]["revision"]
+    if sharded is None:
+        return load_model(source, revision, _precision(spec)), load_tokenizer(source, revision)
+    from trsp.sharded import load_sharded  # and DeepSpeed with it
+
+    return load_sharded(source, revision, _precision(spec), sharded), load_tokenizer(source, revision)
 
 
 def _load(spec: StageSpec, store: Store) -> tuple[Any, Any]:

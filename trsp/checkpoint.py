@@ -16,7 +16,7 @@ from trsp.config import Precision
 from trsp.decoders import decoder_layers
 from trsp.device import default_device, resolve_dtype
 from trsp.errors import InvalidInputError
-from trsp.families import check_supported, kv_values_per_token
+from trsp.families import check_supported
 from trsp.partitions import is_sharded, whole_numel
 from trsp.ranks import from_rank_0, rank
 from trsp.records import CheckpointRecord
@@ -146,5 +146,5 @@ def _record(model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: i
         layers=len(decoder_layers(model)),
         params=whole_numel(model.parameters()),
         size_bytes=size_bytes,
-        kv_bytes_per_token=kv_values_per_token(model.config.to_dict()) * model.dtype.itemsize,
+        kv_bytes_per_token=model_shape(model.config.to_dict()).kv_values_per_token * model.dtype.itemsize,
     )

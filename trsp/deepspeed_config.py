@@ -21,12 +21,11 @@ def deepspeed_config(
     micro_steps: int,
     pin_memory: bool,
 ) -> dict[str, Any]:
-    """``parameters``: of the whole model; ``pin_memory``: whether host memory is worth pinning (there is an accelerator).
-
-    Frozen weights (``optimization`` None) have nothing for ZeRO 1 and 2 to partition, so they run under stage 0 (or 3).
+    """``optimization`` None: frozen weights. ``parameters``: of the whole model; ``pin_memory``: whether host memory is worth
+    pinning (there is an accelerator).
     """
     bucket = min(LARGEST_BUCKET, parameters)
-    stage = settings.zero_stage if optimization or settings.zero_stage == 3 else 0
+    stage = effective_stage(settings, trains=optimization is not None)
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
     if stage == 3 and settings.offload_weights != "none":
         zero["offload_param"] = _offload(settings.offload_weights, settings.nvme_path, pin_memory)
@@ -43,6 +42,11 @@ def deepspeed_config(
         config["gradient_clipping"] = optimization.max_grad_norm
         config["optimizer"] = {"type": "AdamW", "params": _adamw(optimization)}
     return config
+
+
+def effective_stage(settings: EngineSettings, *, trains: bool) -> int:
+    """The ZeRO stage that the engine runs under: weights that are all frozen leave 1 and 2 nothing to partition."""
+    return settings.zero_stage if trains or settings.zero_stage == 3 else 0
 
 
 def _offload(where: Offload, nvme_path: str | None, pin_memory: bool) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from trsp.optimization import Optimization
 from trsp.partitions import drop_gathered, is_partitioned, is_sharded, whole_numel, whole_tensor
 from trsp.penalties import lm_loss
 from trsp.plain import PlainModel
+from trsp.ranks import mean_over_ranks
 from trsp.shares import Share
 
 if not torch.cuda.is_available():
@@ -144,7 +145,7 @@ class Engine:
         if gates is not None:
             gates.step()
         self._step += 1
-        losses = StepLosses(*_mean_over_ranks(lm_total, penalty_total, self._engine.device))
+        losses = StepLosses(*mean_over_ranks(lm_total, penalty_total))
         # DeepSpeed leaves out a step whose gradient is not finite (under ZeRO 1 to 3), and says so nowhere else.
         norm = float(self._engine.get_global_grad_norm() or 0.0)
         if not all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
@@ -265,15 +266,6 @@ def init_distributed() -> None:
     # that hangs every later run. gloo does without it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)
-
-
-def _mean_over_ranks(lm: float, penalty: float, device: Any) -> tuple[float, float]:
-    if distributed.get_world_size() == 1:
-        return lm, penalty
-    both = torch.tensor([lm, penalty], device=device, dtype=torch.float64)
-    distributed.all_reduce(both)
-    both /= distributed.get_world_size()
-    return float(both[0]), float(both[1])
 
 
 def _checkpoint_activations(model: Any) -> None:

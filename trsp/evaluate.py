@@ -23,6 +23,7 @@ from trsp.benchmarks import check_tasks, write_task_overrides
 from trsp.config import BenchmarkSettings, EvaluationSettings
 from trsp.data import evaluation_windows
 from trsp.errors import TrspError
+from trsp.pieces import SCORED_TOKENS
 from trsp.records import EvaluationRecord, Score
 
 # METHOD section 3: what the published 5-task mean is made of. Other tasks: acc_norm where there is one, else acc.
@@ -33,7 +34,7 @@ PUBLISHED_METRICS: Mapping[str, str] = {
     "arc_challenge": "acc_norm",
     "winogrande": "acc",
 }
-_TOKENS_AT_ONCE = 512  # of fp32 logits: with Gemma's 262144 entries 0.5 GiB instead of 2 GiB a window
+_TOKENS_AT_ONCE = SCORED_TOKENS  # of fp32 logits
 _LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million tokens has 14
 
 

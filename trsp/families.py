@@ -140,15 +140,6 @@ def layer_types(config: Config) -> tuple[str, ...]:
     return tuple(config.get("layer_types") or family.default_layer_types(config))
 
 
-def kv_values_per_token(config: Config) -> int:
-    """Numbers (not bytes) that the KV cache keeps of one token over all layers, while it is inside every layer's window."""
-    family = family_of(config)
-    heads = config[family.heads]
-    kv_heads = config.get("num_key_value_heads") or heads
-    head_dim = config.get("head_dim") or config[family.width] // heads
-    return int(2 * kv_heads * head_dim * layer_count(config))
-
-
 def pruned_config(config: Config, removed: Collection[int]) -> dict[str, Any]:
     """The config after deletion of ``removed``: the count and every per-layer list are cut, nothing else changes.
 

@@ -12,8 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from trsp.config import DriftSettings
-
-LOGITS_AT_ONCE = 1 << 23  # fp32 elements: 32 MiB
+from trsp.pieces import LOGITS_AT_ONCE
 
 
 def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:

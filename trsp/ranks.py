@@ -54,6 +54,15 @@ def on_any_rank(*flags: bool) -> Sequence[bool]:
     return [bool(flag) for flag in flags_F.tolist()]
 
 
-def _told(values: Sequence[int], dtype: torch.dtype = torch.int64) -> Tensor:
+def mean_over_ranks(*values: float) -> Sequence[float]:
+    """Of each value, in float64; a barrier."""
+    if world_size() == 1:
+        return values
+    values_V = _told(values, torch.float64)
+    distributed.all_reduce(values_V)
+    return [total / world_size() for total in values_V.tolist()]
+
+
+def _told(values: Sequence[float], dtype: torch.dtype = torch.int64) -> Tensor:
     """Where the group's back end wants it."""
     return torch.tensor(values, dtype=dtype, device="cuda" if distributed.get_backend() == "nccl" else "cpu")

@@ -55,8 +55,9 @@ class ModelShape:
         return self.layers * self.layer_params + self.embedding_params + self.head_params + self.other_params
 
     @property
-    def largest_tensor(self) -> int:
-        return max(self.vocabulary * self.hidden, *(inputs * outputs for _, inputs, outputs in self.linears))
+    def kv_values_per_token(self) -> int:
+        """What the KV cache keeps of one token over all layers, while it is inside every layer's window."""
+        return 2 * self.key_value * self.layers
 
     def lora_params(self, rank: int, targets: Literal["all-linear"] | tuple[str, ...]) -> int:
         """Numbers in the adapters of all layers: two matrices of ``rank`` for each linear module named."""

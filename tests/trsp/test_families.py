@@ -16,8 +16,9 @@ from tests.tiny import LAYERS, VOCABULARY, save_tiny, tiny_config, tiny_model, t
 from trsp.checkpoint import load_model, load_tokenizer, save_checkpoint
 from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
 from trsp.errors import InvalidInputError, UnknownFamilyError
-from trsp.families import FAMILIES, check_supported, kv_values_per_token, layer_count, layer_types, pruned_config
+from trsp.families import FAMILIES, check_supported, layer_count, layer_types, pruned_config
 from trsp.gates import Placement, gated
+from trsp.shape import model_shape
 from trsp.surgery import bypassed, remove_layers
 
 REMOVED = (0, 2, 5)  # the first, one in the middle, the last; shifts every later layer and mixes up layer types
@@ -215,7 +216,7 @@ def test_kv_values_are_what_the_cache_holds(family: str) -> None:
     with torch.no_grad():
         cache = model(input_ids(4)[:1], use_cache=True).past_key_values
     held = sum(layer.keys[..., :4, :].numel() + layer.values[..., :4, :].numel() for layer in cache.layers)
-    assert kv_values_per_token(model.config.to_dict()) * 4 == held
+    assert model_shape(model.config.to_dict()).kv_values_per_token * 4 == held
 
 
 @pytest.mark.parametrize(
