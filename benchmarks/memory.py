@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.estimate import USABLE
-from orchestrator.layout import Layout, Trains
-from orchestrator.memory import Work, peak
-from orchestrator.stages import Kind
+from orchestrator.layouts.estimate import USABLE
+from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.memory import peak
+from orchestrator.layouts.workload import Trains, Work
+from orchestrator.stages.stage_specs import StageKind
+from trsp.architecture.shape import ModelShape, model_shape
 from trsp.config import EngineSettings, LoraSettings
-from trsp.shape import ModelShape, model_shape
 
 WIDE = {"model_type": "llama", "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 6}
 WIDE |= {"num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 8192, "tie_word_embeddings": False}
@@ -54,8 +55,8 @@ class Run:
     @property
     def work(self) -> Work:
         lora = LoraSettings() if self.stage == "lora" else None
-        kind = Kind.RANK if self.stage == "gates" else Kind.TRANSFER
-        return Work(kind, Trains.WEIGHTS if self.stage == "transfer" else Trains.BESIDE, self.tokens, self.blocks, lora=lora)
+        kind = StageKind.RANKING if self.stage == "gates" else StageKind.TRANSFER
+        return Work(kind, Trains.WEIGHTS if self.stage == "transfer" else Trains.ADAPTERS, self.tokens, self.blocks, lora=lora)
 
     @property
     def layout(self) -> Layout:
@@ -147,11 +148,11 @@ def _rank(asked: dict[str, Any]) -> None:
     """One rank: as a stage's process does it, without its store."""
     import torch
 
-    from trsp.checkpoint import load_model
+    from trsp.checkpoints.checkpoint import load_model
     from trsp.config import DriftSettings, GatesSettings
-    from trsp.device import peak_memory_bytes
-    from trsp.selection import rank
-    from trsp.sharded import load_sharded
+    from trsp.distributed.device import peak_memory_bytes
+    from trsp.engine.load_sharded import load_sharded
+    from trsp.selection import rank_layers
     from trsp.transfer import transfer
 
     engine, stage = EngineSettings(**asked["engine"]), asked["stage"]
@@ -161,7 +162,7 @@ def _rank(asked: dict[str, Any]) -> None:
     blocks = torch.randint(model.config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     if stage == "gates":
         gates = GatesSettings(steps_per_round=3, blocks_per_step=asked["blocks"])
-        list(rank(model, blocks, gates, depth=1, engine=engine))
+        list(rank_layers(model, blocks, gates, depth=1, engine=engine))
     else:
         lora = LoraSettings() if stage == "lora" else None
         drift = DriftSettings(steps=3, blocks_per_step=asked["blocks"], lora=lora)
@@ -201,8 +202,8 @@ def _section(name: str, shape: ModelShape) -> Iterator[str]:
     yield f"|---|---|{'---:|' * len(ranks)}"
     for stage, settings, engine in _rows():
         lora = LoraSettings() if stage == "lora" else None
-        trains = Trains.WEIGHTS if stage == "transfer" else Trains.BESIDE
-        work = Work(Kind.TRANSFER, trains, 2048, 16, lora=lora)
+        trains = Trains.WEIGHTS if stage == "transfer" else Trains.ADAPTERS
+        work = Work(StageKind.TRANSFER, trains, 2048, 16, lora=lora)
         layouts = [Layout(number, gpus=1, engine=engine) for number in ranks]
         yield f"| {stage} | {settings} | {' | '.join(_cell(shape, work, layout) for layout in layouts)} |"
 

@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
+from trsp.architecture.decoders import decoder_layers
 from trsp.config import DriftSettings, EngineSettings
-from trsp.decoders import decoder_layers
-from trsp.device import default_device, synchronize
-from trsp.engine import Engine
-from trsp.gate_optimizer import GateOptimizer
+from trsp.distributed.device import default_device, synchronize
+from trsp.engine.engine import Engine
+from trsp.engine.gate_optimizer import GateOptimizer
+from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.gates import Branches, Drift, gated
-from trsp.optimization import Optimization
-from trsp.penalties import drift_function, gate_l1, lm_loss
+from trsp.losses import drift_function, gate_l1, lm_loss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Step = Callable[[Tensor], object]
@@ -50,7 +50,7 @@ def llama(dtype: torch.dtype) -> PreTrainedModel:
 
 
 def tuning(model: PreTrainedModel) -> Engine:
-    return Engine(model, EngineSettings(), 1, Optimization(1e-5, steps=1, constant=True))
+    return Engine(model, EngineSettings(), 1, OptimizerConfig(1e-5, steps=1, constant=True))
 
 
 def plain_step(model: PreTrainedModel) -> Step:

@@ -98,7 +98,7 @@ def convert_model(folder: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    from trsp.checkpoint import save_checkpoint
+    from trsp.checkpoints.checkpoint import save_checkpoint
 
     logging.disable_progress_bar()
     gguf = folder / "packages" / GGUF

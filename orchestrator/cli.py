@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from orchestrator.budget import Choice, choose, pareto_front
-from orchestrator.grid import Budget, Grid, json_schema, load_grid
-from orchestrator.gridfile import explain
-from orchestrator.tables import console, load_snippet, print_choice, print_plan, print_status
-from orchestrator.views import CellView, GridView
+from orchestrator.grid.budgets import Budget
+from orchestrator.grid.schema import Grid, json_schema, load_grid
+from orchestrator.grid.yaml_file import explain
+from orchestrator.report.tables import console, load_snippet, print_choice, print_plan, print_status
+from orchestrator.views.budget import Choice, choose, pareto_front
+from orchestrator.views.grid_view import CellView, GridView
 from trsp.errors import InvalidInputError, TrspError
 
 BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
@@ -45,8 +46,8 @@ def run(
 @app.command()
 def plan(file: GridFile, as_json: AsJson = False) -> None:
     """Show what a grid would run: cells, stages after sharing, refusals. Needs no cluster and no network."""
-    from orchestrator.plan import make_plan
-    from orchestrator.resolve import resolve_offline
+    from orchestrator.report.plan import make_plan
+    from orchestrator.stages.resolve import resolve_offline
 
     made = make_plan(resolve_offline(load_grid(file)))
     if as_json:
@@ -100,9 +101,9 @@ def schema() -> None:
 
 
 def _look(grid: Grid) -> GridView:
-    from orchestrator.run import look_at
+    from orchestrator.run import view_offline
 
-    return look_at(grid)
+    return view_offline(grid)
 
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:

@@ -1,4 +1,4 @@
-"""``run_grid``: a grid file from the first check to the last line printed. ``look_at``: the same grid without running it."""
+"""``run_grid``: a grid file from the first check to the last line printed. ``view_offline``: the same grid without running it."""
 
 import json
 import os
@@ -12,27 +12,29 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator.budget import choose
-from orchestrator.cards import cell_card
-from orchestrator.controller import Controller
-from orchestrator.grid import Grid, load_grid
-from orchestrator.launcher import Launcher
-from orchestrator.layout import Layout
-from orchestrator.look import Activity, StoreResults, look, next_stages
-from orchestrator.placement import fits
-from orchestrator.report import Report, make_report
-from orchestrator.resolve import Resolved, preflight, resolve
-from orchestrator.stages import Kind
-from orchestrator.store import Store
-from orchestrator.tables import console, print_choice, print_status
-from orchestrator.views import CellView, GridView, Status
+from orchestrator.execution.launcher import Launcher
+from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.layouts.capacity import fits
+from orchestrator.layouts.layout import Layout
+from orchestrator.report.live import Report, make_report
+from orchestrator.report.model_cards import cell_card
+from orchestrator.report.tables import console, print_choice, print_status
+from orchestrator.scheduler.controller import Controller
+from orchestrator.stages.next_stages import next_stages
+from orchestrator.stages.resolve import Resolved, resolve
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.results import StoreResults
+from orchestrator.store.store import Store
+from orchestrator.views.budget import choose
+from orchestrator.views.build import Activity, build_view
+from orchestrator.views.grid_view import CellView, GridView, Status
 from trsp.errors import InvalidInputError
 
 STEP_WAIT_S = 0.5
 EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
 
 
-def look_at(grid: Grid) -> GridView:
+def view_offline(grid: Grid) -> GridView:
     """A grid as its store knows it, without a cluster: on the hardware it last ran on. What a living driver claims, runs."""
     resolved = resolve(grid)
     store = Store(grid.storage.store)
@@ -41,7 +43,7 @@ def look_at(grid: Grid) -> GridView:
     now = time.time()
     claims = {spec.key: (spec.kind, store.claim_of(spec.key)) for spec in next_stages(resolved, results)}
     running = {key: kind for key, (kind, claim) in claims.items() if claim and claim.alive(now)}
-    return look(resolved, results, Activity(running, live=bool(running)))
+    return build_view(resolved, results, Activity(running, live=bool(running)))
 
 
 def on_hardware(resolved: Resolved, hardware: str) -> Resolved:
@@ -61,7 +63,7 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
     for note in resolved.expansion.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
     if launcher is None:
-        from orchestrator.ray_launcher import RayLauncher
+        from orchestrator.ray_backend.ray_launcher import RayLauncher
 
         launcher = RayLauncher(grid.resources, address)
     smallest = Layout(cpus=grid.resources.cpus_per_rank, gpus=int(grid.resources.use_gpus is True))
@@ -79,11 +81,19 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
     return _Run(on_hardware(resolved, hardware), store, launcher, out).to_its_end()
 
 
+def preflight(grid: Grid) -> None:
+    """StoreError or TrackingError unless the store can be written and the tracking server answers."""
+    from orchestrator.tracking.tracker import check
+
+    Store(grid.storage.store).check_writable()
+    check(grid.tracking.uri)
+
+
 class _Run:
     """One driver's pass over a grid: the controller, and those who are told of its views."""
 
     def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
-        from orchestrator.mlflow_tracker import MlflowTracker
+        from orchestrator.tracking.tracker import MlflowTracker
 
         self._grid = resolved.grid
         self._store = store
@@ -145,7 +155,7 @@ class _Run:
         ready = [cell for cell in done if cell.cell.key in open_cells]
         for cell in ready:
             card = cell_card(cell, over[cell.cell.model.name])
-            self._store.write_file(cell.stage_keys[Kind.PRUNE], "README.md", card.encode())
+            self._store.write_file(cell.stage_keys[StageKind.PRUNE], "README.md", card.encode())
         return open_cells - {cell.cell.key for cell in ready}
 
     def _conclude(self, view: GridView) -> None:

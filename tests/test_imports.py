@@ -1,145 +1,82 @@
-"""Import directions, as a table (ARCHITECTURE: trsp <- stage functions <- launcher <- controller <- run <- cli).
+"""Import directions: between folders by the table of tests/rooms.py, to foreign libraries and to torch by the tables here.
 
-Read by ast, so nothing is imported: *eager* imports are those that run when the module is loaded, *all* adds those within
-functions. A last test starts a real interpreter.
+A last test starts a real interpreter.
 """
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("trsp", "orchestrator")
+from tests.rooms import MAY_IMPORT, MODULES, PATHS, ROOT, Imports, imports_of, ours, parents, room_imports, room_of
 
 # One foreign library, one place: where it may be imported at all. A name stands for itself and all that is below it.
 PLACES = {
-    "deepspeed": {"trsp.engine"},
-    "lm_eval": {"trsp.evaluate"},
-    "peft": {"trsp.lora"},
-    "ray": {"orchestrator.ray_launcher", "orchestrator.gang", "orchestrator.preemption"},
-    "mlflow": {"orchestrator.mlflow_tracker", "orchestrator.tracking"},
-    "matplotlib": {"orchestrator.figures"},
+    "deepspeed": {"trsp.engine.deepspeed_runtime"},
+    "lm_eval": {"trsp.evaluation.evaluate"},
+    "peft": {"trsp.training.lora"},
+    "ray": {"orchestrator.ray_backend"},
+    "mlflow": {"orchestrator.tracking"},
+    "matplotlib": {"orchestrator.tracking.content.figures"},
     "pyarrow.fs": {"orchestrator.store"},
     "typer": {"orchestrator.cli"},
 }
 
-# What a module may never reach, however indirectly, when it is loaded.
+# What a module, or any of a folder, may never reach, however indirectly, when it is loaded.
 HEAVY = {"torch", "transformers", "deepspeed", "datasets", "lm_eval"}
 CLUSTER = {"ray", "mlflow", "pyarrow"}
 FORBIDDEN = {
-    **{f"trsp.{name}": HEAVY for name in ("config", "records", "errors", "families", "shape", "snapshots", "texts")},
+    **dict.fromkeys(("trsp.config", "trsp.records", "trsp.errors", "trsp.data.texts"), HEAVY),
+    **dict.fromkeys(("trsp.architecture.families", "trsp.architecture.shape"), HEAVY),
+    **dict.fromkeys(("trsp.training.snapshots", "trsp.training.watchdog", "trsp.engine.deepspeed_config"), HEAVY),
+    **dict.fromkeys(("orchestrator.grid", "orchestrator.stages", "orchestrator.tracking.content.leaderboard"), HEAVY | CLUSTER),
+    **dict.fromkeys(("orchestrator.views.grid_view", "orchestrator.views.budget", "orchestrator.report.plan"), HEAVY | CLUSTER),
+    **dict.fromkeys(("orchestrator.scheduler.policy", "orchestrator.scheduler.retries"), HEAVY | CLUSTER),
     **{
-        f"orchestrator.{name}": HEAVY | CLUSTER
-        for name in (
-            "shorthand",
-            "gridfile",
-            "grid",
-            "cells",
-            "expand",
-            "stages",
-            "views",
-            "memory",
-            "estimate",
-            "plan",
-            "policy",
-            "budget",
-            "leaderboard",
-        )
+        f"orchestrator.layouts.{name}": HEAVY | CLUSTER
+        for name in ("layout", "ladder", "capacity", "workload", "memory", "estimate")
     },
-    **{f"orchestrator.{name}": HEAVY | {"ray", "mlflow"} for name in ("store", "look", "report", "tables", "cli")},
-    **{f"orchestrator.{name}": HEAVY for name in ("controller", "run")},
-    "orchestrator.run_stage": {"torch", "ray", "mlflow"},
-    "orchestrator.lost": HEAVY | CLUSTER,
-    "trsp.watchdog": HEAVY,
-    "orchestrator.snapshots": HEAVY | {"ray", "mlflow"},
+    "orchestrator.ray_backend.lost_ranks": HEAVY | CLUSTER,
+    **dict.fromkeys(
+        ("orchestrator.store", "orchestrator.views", "orchestrator.report", "orchestrator.cli"), HEAVY | {"ray", "mlflow"}
+    ),
+    **dict.fromkeys(("orchestrator.scheduler", "orchestrator.run"), HEAVY),
+    "orchestrator.execution.run_stage": {"torch", "ray", "mlflow"},
 }
 
 # Who alone may import a module of ours, at load or later.
 IMPORTERS = {
     "orchestrator.cli": {"orchestrator.__main__"},
     "orchestrator.run": {"orchestrator.cli"},
-    "orchestrator.controller": {"orchestrator.run"},
-    "orchestrator.ray_launcher": {"orchestrator.run"},
+    "orchestrator.scheduler.controller": {"orchestrator.run"},
+    "orchestrator.ray_backend.ray_launcher": {"orchestrator.run"},
 }
 
 # The driver's side of a run, from the command line down to Ray and MLflow.
-DRIVER = ("cli", "run", "controller", "ray_launcher", "mlflow_tracker", "store", "plan", "report", "tables")
+DRIVER = (
+    "cli",
+    "run",
+    "scheduler.controller",
+    "ray_backend.ray_launcher",
+    "tracking.tracker",
+    "store.store",
+    "report.plan",
+    "report.live",
+    "report.tables",
+)
 
-
-@dataclass(frozen=True)
-class Imports:
-    """Dotted names; ``from a.b import c`` counts as ``a.b.c`` (c may be a module)."""
-
-    eager: frozenset[str]
-    lazy: frozenset[str]
-
-    @property
-    def all(self) -> frozenset[str]:
-        return self.eager | self.lazy
-
-
-def names(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        assert node.level == 0, "imports are absolute here"
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def imports_of(source: str) -> Imports:
-    eager: set[str] = set()
-    lazy: set[str] = set()
-
-    def visit(node: ast.AST, into: set[str] | None) -> None:
-        if into is not None:
-            into.update(names(node))
-        for child in ast.iter_child_nodes(node):
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and child in node.body:
-                continue
-            visit(child, lazy if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) else into)
-
-    visit(ast.parse(source), eager)
-    return Imports(frozenset(eager), frozenset(lazy))
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES: Mapping[str, Imports] = {
-    module_name(path): imports_of(path.read_text()) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
-}
+MOST_MODULES = 12  # of a folder, its __init__ not counted
 
 
 def within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
-def parents(name: str) -> Iterator[str]:
-    """``a.b.c`` -> ``a``, ``a.b``: packages whose ``__init__`` runs first."""
-    parts = name.split(".")
-    yield from (".".join(parts[:i]) for i in range(1, len(parts)))
-
-
-def ours(imported: Iterable[str]) -> set[str]:
-    """Modules of ours named by these imports: the longest name that is one."""
-    found = set()
-    for name in imported:
-        candidates = [candidate for candidate in (*parents(name), name) if candidate in MODULES]
-        found |= set(candidates[-1:])
-    return found
-
-
 def loaded_by(module: str) -> dict[str, str]:
-    """Every module of ours that loading this one loads, and who imports it."""
-    found = {module: "the table"}
-    queue = [module]
+    """Every module of ours that loading this one, or this folder, loads, and who imports it."""
+    found = {each: "the table" for each in MODULES if within(each, module)}
+    queue = list(found)
     while queue:
         current = queue.pop()
         needed = ours(MODULES[current].eager)
@@ -194,12 +131,38 @@ def test_who_may_import_it(module: str) -> None:
     assert importers <= IMPORTERS[module]
 
 
+def test_the_table_of_rooms_is_what_is_there() -> None:
+    assert MAY_IMPORT.keys() == room_imports().keys()
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_what_it_may(room: str) -> None:
+    imported = room_imports()[room]
+    assert imported <= MAY_IMPORT[room], f"{room} may not import {sorted(imported - MAY_IMPORT[room])}"
+    assert imported == MAY_IMPORT[room], (
+        f"{room} imports {sorted(MAY_IMPORT[room] - imported)} no more: take it out of the table"
+    )
+
+
 def test_no_cycles() -> None:
-    """Not even through imports within functions: those are for speed, not for knots."""
-    left = {module: ours(imports.all) - {module} for module, imports in MODULES.items()}
-    while free := {module for module, needed in left.items() if not needed & left.keys()}:
-        left = {module: needed for module, needed in left.items() if module not in free}
-    assert not left, f"modules in or behind a cycle: {sorted(left)}"
+    """Neither of rooms nor of modules, not even through imports within functions: those are for speed, not for knots."""
+    modules = {module: ours(imports.all) - {module} for module, imports in MODULES.items()}
+    for left in (dict(MAY_IMPORT), modules):
+        while free := {name for name, needed in left.items() if not needed & left.keys()}:
+            left = {name: needed for name, needed in left.items() if name not in free}
+        assert not left, f"in or behind a cycle: {sorted(left)}"
+
+
+def test_a_room_is_small() -> None:
+    sizes: dict[str, int] = {}
+    for module, path in PATHS.items():
+        sizes[room_of(module)] = sizes.get(room_of(module), 0) + (path.name != "__init__.py")
+    assert not {room: size for room, size in sizes.items() if size > MOST_MODULES}
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    folders = [path for path in PATHS.values() if path.name == "__init__.py"]
+    assert not [path for path in folders if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
 
 
 def test_torch_stays_out_of_the_driver() -> None:

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from trsp.families import FAMILIES
+from trsp.architecture.families import FAMILIES
 
 LAYERS = 6
 HIDDEN = 32

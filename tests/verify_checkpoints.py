@@ -11,17 +11,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.grid import Grid, load_grid
-from orchestrator.run import look_at
-from orchestrator.stages import Kind
-from orchestrator.store import Store
-from orchestrator.views import CellView, Status
+from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.run import view_offline
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.store import Store
+from orchestrator.views.grid_view import CellView, Status
 
 
 def main(file: str, *options: str) -> int:
     grid = load_grid(file)
     store = Store(grid.storage.store)
-    for cell in look_at(grid).cells:
+    for cell in view_offline(grid).cells:
         assert cell.status is Status.DONE, f"{cell.cell.name} is {cell.status}"
         print(cell.cell.name, flush=True)
         print("  " + _fresh_process(cell, store), flush=True)
@@ -32,7 +32,7 @@ def main(file: str, *options: str) -> int:
 
 def _fresh_process(cell: CellView, store: Store) -> str:
     """The origin of the weights: stage two's where they are still there, the model's own where nothing was trained."""
-    transfer = cell.stage_keys.get(Kind.TRANSFER)
+    transfer = cell.stage_keys.get(StageKind.TRANSFER)
     origin = store.files_uri(transfer) if transfer else cell.cell.model.source
     command = [sys.executable, __file__, "--one", str(cell.checkpoint_uri), origin or "", json.dumps(cell.layers)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -63,7 +63,7 @@ def verify_one(checkpoint: str, origin: str, layers: list[int]) -> str:
 
 def _lm_eval(cell: CellView, grid: Grid) -> str:
     """Every acc and acc_norm of lm_eval's own command line, against ours."""
-    from trsp.benchmarks import write_task_overrides
+    from trsp.evaluation.lm_eval_tasks import write_task_overrides
 
     asked = grid.evaluation.benchmarks
     assert asked is not None

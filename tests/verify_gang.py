@@ -14,9 +14,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from orchestrator.grid import load_grid
-from orchestrator.run import look_at
-from orchestrator.views import CellView, RankView, Status
+from orchestrator.grid.schema import load_grid
+from orchestrator.run import view_offline
+from orchestrator.views.grid_view import CellView, RankingView, Status
 
 TOLERANCE = 1e-5  # of a tensor's norm
 WAYS = {
@@ -41,7 +41,7 @@ tracking: {{uri: "sqlite:///{home}/mlflow.db"}}
 """
 
 
-def run(assets: Path, home: Path, way: str) -> tuple[RankView, CellView]:
+def run(assets: Path, home: Path, way: str) -> tuple[RankingView, CellView]:
     home.mkdir(parents=True)
     file = home / "gang.yaml"
     file.write_text(GRID.format(assets=assets, home=home) + "\n".join(WAYS[way]) + "\n", encoding="utf-8")
@@ -49,13 +49,13 @@ def run(assets: Path, home: Path, way: str) -> tuple[RankView, CellView]:
     subprocess.run(
         [sys.executable, "-m", "orchestrator", "run", str(file)], check=True, env=os.environ | {"TRSP_HOME": str(home)}
     )
-    view = look_at(load_grid(file))
+    view = view_offline(load_grid(file))
     assert view.status is Status.DONE, view.reason
     print(f"{way}: {time.monotonic() - started:.0f} s", flush=True)
-    return view.ranks[0], view.cells[0]
+    return view.rankings[0], view.cells[0]
 
 
-def compare(one: tuple[RankView, CellView], two: tuple[RankView, CellView]) -> None:
+def compare(one: tuple[RankingView, CellView], two: tuple[RankingView, CellView]) -> None:
     gates = max(
         abs(mine.scores[layer] - other.scores[layer])
         for mine, other in zip(one[0].rounds, two[0].rounds, strict=True)

@@ -1,6 +1,6 @@
 """TRSP, two-stage regularization-based structured pruning of language models, as a library.
 
-``LanguageModel`` prunes one model in ten lines (docs/library.md); ``trsp.selection``, ``trsp.transfer`` and ``trsp.surgery``
+``LanguageModel`` prunes one model in ten lines (docs/library.md); ``trsp.selection.ranking``, ``trsp.transfer`` and ``trsp.surgery``
 are what it is made of. Names are loaded at first use: importing ``trsp``, ``trsp.config`` or ``trsp.records`` costs no torch.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         SlebSettings,
         TextSource,
     )
-    from trsp.library import LanguageModel
+    from trsp.language_model import LanguageModel
 
 __all__ = [
     "BlockInfluenceSettings",
@@ -42,7 +42,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'trsp' has no attribute {name!r}; it has {', '.join(__all__)}")
-    home = "trsp.library" if name == "LanguageModel" else "trsp.config"
+    home = "trsp.language_model" if name == "LanguageModel" else "trsp.config"
     return getattr(import_module(home), name)
 
 

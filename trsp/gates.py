@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
+from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
 
 Placement = Literal["output", "residual"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trsp.decoders import decoder_layers, layer_input, set_decoder_layers
-from trsp.families import check_layers, pruned_config
+from trsp.architecture.decoders import decoder_layers, layer_input, set_decoder_layers
+from trsp.architecture.families import check_layers, pruned_config
 
 _PROOF_STEPS = 8  # rounding steps of the largest logit that two orders of the same sums may differ by
 

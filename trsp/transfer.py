@@ -11,18 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
+from trsp.architecture.decoders import decoder_layers
+from trsp.architecture.families import check_layers
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
-from trsp.decoders import decoder_layers
-from trsp.engine import Engine
-from trsp.families import check_layers
+from trsp.engine.engine import Engine
+from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.gates import Branches
-from trsp.lora import adapted
-from trsp.optimization import Optimization
-from trsp.penalties import branch_scale, drift_function
-from trsp.progress import Progress, digest
+from trsp.losses import branch_scale, drift_function
 from trsp.records import TransferRecord
-from trsp.shares import batch
 from trsp.surgery import bypassed
+from trsp.training.lora import adapted
+from trsp.training.micro_batches import batch
+from trsp.training.progress import Progress, digest
 
 
 def transfer(
@@ -33,12 +33,12 @@ def transfer(
     drift: float | None = 1e-3,
     engine: EngineSettings | None = None,
     progress: Progress | None = None,
-    rate_scale: float = 1.0,
+    lr_scale: float = 1.0,
 ) -> TransferRecord:
     """Train ``model`` in place on blocks [N, T] of token ids. ``drift`` is lambda_2 and belongs to ``DriftSettings``.
 
     ``progress``: where it keeps snapshots, goes on from the last one and hears that it must leave (PreemptedError).
-    ``rate_scale``: a factor on the learning rate.
+    ``lr_scale``: a factor on the learning rate.
 
     InvalidInputError, before anything is trained, for layers that cannot be removed; TrainingDivergedError when a loss
     becomes NaN or infinite.
@@ -47,8 +47,8 @@ def transfer(
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
     steps = settings.steps or max(1, len(blocks_NT) // settings.blocks_per_step)
-    optimization = Optimization(
-        settings.learning_rate * rate_scale,
+    optimization = OptimizerConfig(
+        settings.learning_rate * lr_scale,
         steps,
         round(settings.warmup_ratio * steps),
         settings.weight_decay,
@@ -60,7 +60,7 @@ def transfer(
         adapted(model, settings.lora) as adapters,
         Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization, adapters) as trainer,
     ):
-        trained = _resume(trainer, training, progress, rate_scale)
+        trained = _resume(trainer, training, progress, lr_scale)
         _train(trainer, training, trained, progress)
     return TransferRecord(
         layers=training.layers,
@@ -68,7 +68,7 @@ def transfer(
         drift=tuple(trained.drift),
         branch_scale=tuple(training.scale(step) for step in range(steps)),
         tokens=steps * settings.blocks_per_step * blocks_NT.shape[1],
-        rate_scale=rate_scale,
+        rate_scale=lr_scale,
         seconds=trained.seconds,
     )
 
@@ -109,8 +109,8 @@ class Trained:
         return {"lm_loss": self.lm_loss, "drift": self.drift, "seconds": self.seconds}
 
 
-def _resume(trainer: Engine, training: Training, progress: Progress, rate_scale: float) -> Trained:
-    snapshot = progress.begin(training.subject, rate_scale)
+def _resume(trainer: Engine, training: Training, progress: Progress, lr_scale: float) -> Trained:
+    snapshot = progress.begin(training.subject, lr_scale)
     if snapshot is None:
         return Trained()
     progress.restore(snapshot, trainer.load_state)

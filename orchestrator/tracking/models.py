@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.utils import get_external_mlflow_model_spec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
-from orchestrator.tracking import notes
-from orchestrator.tracking.states import ModelState, RunState
+from orchestrator.tracking.content import notes
+from orchestrator.tracking.content.states import ModelState, RunState
 
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 

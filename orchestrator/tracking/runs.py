@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from orchestrator.tracking.describe import CLOSED
+from orchestrator.tracking.content.describe import CLOSED
+from orchestrator.tracking.content.states import Artifact, RunState
 from orchestrator.tracking.models import ModelWriter
-from orchestrator.tracking.states import Artifact, RunState
-from orchestrator.views import Status
+from orchestrator.views.grid_view import Status
 
 Item = TypeVar("Item")
 BATCH = 500  # metrics a request; MLflow takes 1000, with 100 params and 100 tags

@@ -19,7 +19,7 @@ from selenium import webdriver
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from orchestrator.leaderboard import leaderboard_url
+from orchestrator.tracking.content.leaderboard import leaderboard_url
 from orchestrator.tracking.models import logged_name, registered_name
 from tests.browser.chromium import browser, close_assistant, mlflow_server, wait_for_text
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.budget import choose
-from orchestrator.grid import load_grid
-from orchestrator.mlflow_tracker import MlflowTracker
-from orchestrator.run import look_at
+from orchestrator.grid.schema import load_grid
+from orchestrator.run import view_offline
 from orchestrator.tracking.models import registered_name
+from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.budget import choose
 from tests.browser.chromium import browser, close_assistant, mlflow_server, wait_for_text
 
 DEMO_HOME = os.environ.get("TRSP_DEMO_HOME", "")
@@ -26,7 +26,7 @@ pytestmark = [
 def test_the_demos_leaderboard_and_aliases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRSP_HOME", DEMO_HOME)
     grid = load_grid(GRID)
-    view = look_at(grid)
+    view = view_offline(grid)
     metric = grid.default_metric
     value = {cell.cell.name: cell.metrics()[metric] for cell in view.cells}
     tracker = MlflowTracker(grid.tracking.uri, grid.tracking.experiment)

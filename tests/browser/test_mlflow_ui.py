@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 from selenium import webdriver
 
-from orchestrator.mlflow_tracker import MlflowTracker
-from orchestrator.views import GridView
+from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.grid_view import GridView
 from tests.browser.chromium import browser, close_assistant, mlflow_server, page_text, wait_for_text
 from tests.browser.screens import Screen, screens, shoot
 from tests.orchestrator import sample_views as sample

@@ -14,14 +14,15 @@ from unittest import mock
 import pytest
 from pydantic import BaseModel
 
-from orchestrator.cells import Cell, ModelInfo, Study, text_id
-from orchestrator.expand import Expansion, expand
-from orchestrator.grid import Combination, Grid, ModelEntry, load_grid
-from orchestrator.layout import Layout
-from orchestrator.learned import Layouts
-from orchestrator.resolve import Resolved
-from orchestrator.stages import StageSpec, cell_stages, dense_spec, measure_spec, rank_spec
-from orchestrator.store import Store
+from orchestrator.grid.axes import Combination, ModelEntry
+from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
+from orchestrator.grid.expand import Expansion, expand
+from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.layouts.chooser import LayoutChooser
+from orchestrator.layouts.layout import Layout
+from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.stage_specs import StageSpec, cell_stages, dense_spec, measure_spec, ranking_spec
+from orchestrator.store.store import Store
 from trsp.config import (
     BlockInfluenceSettings,
     NoTransfer,
@@ -62,7 +63,7 @@ def model_info(entry: ModelEntry) -> ModelInfo:
 
 
 def stages(cell: Cell, study: Study) -> Iterator[StageSpec]:
-    yield rank_spec(cell, study)
+    yield ranking_spec(cell, study)
     yield from cell_stages(cell, study, range(2, 2 + cell.removed))
 
 
@@ -72,7 +73,7 @@ def lines(path: Path) -> list[str]:
     specs = [spec for cell in wanted.cells for spec in stages(cell, wanted.study)]
     for model in wanted.models.values():
         specs += [dense_spec(model, wanted.study), *filter(None, [measure_spec(model, wanted.study, ())])]
-    layouts = Layouts(wanted, Store("/nowhere"))
+    layouts = LayoutChooser(wanted, Store("/nowhere"))
     found = {("grid", wanted.key)}
     found |= {("cell", cell.key) for cell in wanted.cells}
     found |= {(str(spec.kind), spec.key) for spec in specs}

@@ -17,17 +17,18 @@ from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from safetensors.torch import load_file
 
-from orchestrator.failures import Failure, FailureKind
-from orchestrator.grid import Resources, load_grid
-from orchestrator.launcher import Finished
-from orchestrator.layout import Layout
-from orchestrator.ray_launcher import RayLauncher
-from orchestrator.resolve import Resolved, resolve
-from orchestrator.run_stage import StageTask, run_task
-from orchestrator.snapshots import StoreSnapshots
-from orchestrator.stages import rank_spec, transfer_spec
-from orchestrator.store import Store
-from tests.grids import tiny_grid
+from orchestrator.execution.launcher import Finished
+from orchestrator.execution.run_stage import StageTask, run_task
+from orchestrator.grid.run_settings import Resources
+from orchestrator.grid.schema import load_grid
+from orchestrator.layouts.layout import Layout
+from orchestrator.ray_backend.ray_launcher import RayLauncher
+from orchestrator.stages.resolve import Resolved, resolve
+from orchestrator.stages.stage_specs import ranking_spec, transfer_spec
+from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.snapshots import StoreSnapshots
+from orchestrator.store.store import Store
+from tests.tiny_grid import tiny_grid
 from trsp.config import EngineSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -80,7 +81,7 @@ class Tasks:
         """Two rounds."""
         selector = {"name": "gates", "steps_per_round": steps // 2, "blocks_per_step": 2, "learning_rate": 0.03}
         resolved = self._resolved(selectors=selector)
-        return replace(StageTask(rank_spec(resolved.cells[0], resolved.study, 2), resolved.grid.storage.store), **changes)
+        return replace(StageTask(ranking_spec(resolved.cells[0], resolved.study, 2), resolved.grid.storage.store), **changes)
 
     def _resolved(self, **changes: Any) -> Resolved:
         return resolve(load_grid(tiny_grid(self.folder, self.model, self.text, **changes)), hardware="cpu")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.grid import load_grid
-from orchestrator.run import look_at
-from orchestrator.views import Status
-from tests.grids import tiny_grid
+from orchestrator.grid.schema import load_grid
+from orchestrator.run import view_offline
+from orchestrator.views.grid_view import Status
 from tests.integration import drivers
+from tests.tiny_grid import tiny_grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -60,7 +60,7 @@ def test_an_executable_grid_is_a_job(head: Any, tmp_path: Path, tiny_llama: Path
     job = head.job("good")
     assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), printed
     assert "1 of 1 cells done" in printed
-    (cell,) = look_at(load_grid(grid)).cells
+    (cell,) = view_offline(load_grid(grid)).cells
     assert cell.status is Status.DONE
     assert cell.layers == (4,)  # the deepest but the last, of 6
     assert (Path(str(cell.checkpoint_uri)) / "model.safetensors").is_file()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.grid import load_grid
-from orchestrator.run import look_at
-from orchestrator.views import GridView, Status
-from tests.grids import tiny_grid
+from orchestrator.grid.schema import load_grid
+from orchestrator.run import view_offline
+from orchestrator.views.grid_view import GridView, Status
 from tests.integration import drivers
+from tests.tiny_grid import tiny_grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,7 +22,7 @@ QUICK = TWO_CELLS | {"selectors": "block_influence", "transfer": "none", "measur
 
 
 def look(grid: Path) -> GridView:
-    return look_at(load_grid(grid))
+    return view_offline(load_grid(grid))
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, text_fi
 def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) -> None:
     grid, printed = finished
     view = look(grid)
-    assert {part.status for part in (*view.parts, *view.ranks)} == {Status.DONE}
+    assert {part.status for part in (*view.parts, *view.rankings)} == {Status.DONE}
     assert "grid tiny" in printed
     assert "2 of 2 cells done" in printed
     assert "best-params-60k: best perplexity/tiny" in printed
@@ -116,7 +116,7 @@ def test_a_second_store_and_a_killed_worker_give_the_same_result(
     (failure,) = (tmp_path / "store").glob("stages/rank/*/failures/*.json")
     assert "WorkerCrashedError" in failure.read_text()
     one, other = look(finished[0]), look(grid)
-    assert [rank.order for rank in one.ranks] == [rank.order for rank in other.ranks]
+    assert [rank.order for rank in one.rankings] == [rank.order for rank in other.rankings]
     for cell, twin in zip(one.cells, other.cells, strict=True):
         assert cell.layers == twin.layers
         assert cell.stage_keys == twin.stage_keys

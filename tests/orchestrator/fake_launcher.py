@@ -3,20 +3,20 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.cells import Study, text_id
-from orchestrator.controller import Controller
-from orchestrator.expand import expand
-from orchestrator.failures import Failure, FailureKind
-from orchestrator.launcher import Finished, Launcher
-from orchestrator.layout import Capacity
-from orchestrator.look import StoreResults
-from orchestrator.resolve import Resolved
-from orchestrator.run_stage import StageTask
-from orchestrator.snapshots import StoreSnapshots
-from orchestrator.stages import Kind
-from orchestrator.store import Store
-from orchestrator.views import GridView, Status
-from tests.orchestrator.grids import grid, model
+from orchestrator.execution.launcher import Finished, Launcher
+from orchestrator.execution.run_stage import StageTask
+from orchestrator.grid.cells import Study, text_id
+from orchestrator.grid.expand import expand
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.scheduler.controller import Controller
+from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.results import StoreResults
+from orchestrator.store.snapshots import StoreSnapshots
+from orchestrator.store.store import Store
+from orchestrator.views.grid_view import GridView, Status
+from tests.orchestrator.sample_grids import grid, model
 from trsp.config import MeasurementSettings
 from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, Score, TransferRecord
 
@@ -47,14 +47,14 @@ class FakeLauncher:
 
     measures_alone = True
 
-    def __init__(self, slots: int = 4, fail: Iterable[tuple[Kind, Failure]] = (), holds: bool = False) -> None:
+    def __init__(self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False) -> None:
         self.holds = holds
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
         self.stopped = False
-        self.loses: set[Kind] = set()  # kinds that end without an error and without a result
+        self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
-        self.gains: set[Kind] = set()  # kinds that leave a newer snapshot before they fail
+        self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
         self._running: dict[str, StageTask] = {}
         self._ending: list[str] = []
@@ -84,7 +84,7 @@ class FakeLauncher:
         self._running = {}
         self.stopped = True
 
-    def started_kinds(self) -> list[Kind]:
+    def started_kinds(self) -> list[StageKind]:
         return [task.spec.kind for task in self.started]
 
     def started_keys(self) -> list[str]:
@@ -106,7 +106,7 @@ class FakeLauncher:
 def finish(task: StageTask) -> None:
     """Leaves in the store what the stage would."""
     spec, store = task.spec, Store(task.store)
-    if spec.kind is Kind.RANK:
+    if spec.kind is StageKind.RANKING:
         for number in range(len(store.rounds(spec.key)), spec.depth):
             store.publish_round(spec.key, RoundRecord(round=number, layer=_order(spec.inputs["gate_l1"])[number]))
         return
@@ -117,15 +117,19 @@ def finish(task: StageTask) -> None:
     evaluation = EvaluationRecord(scores={"perplexity/wiki": Score(value=20.0)}, seconds=1)
     numbers = dict.fromkeys(MeasurementRecord.model_fields, 1)
     record = {
-        Kind.TRANSFER: TransferRecord(layers=layers, seconds=1).model_dump(mode="json"),
-        Kind.PRUNE: checkpoint.model_dump(mode="json"),
-        Kind.EVALUATE: evaluation.model_dump(mode="json"),
-        Kind.DENSE: {"checkpoint": checkpoint.model_dump(), "evaluation": evaluation.model_dump(mode="json"), "seconds": 1},
-        Kind.MEASURE: MeasurementRecord.model_validate(numbers | {"hardware": "cpu"}).model_dump(mode="json"),
+        StageKind.TRANSFER: TransferRecord(layers=layers, seconds=1).model_dump(mode="json"),
+        StageKind.PRUNE: checkpoint.model_dump(mode="json"),
+        StageKind.EVALUATE: evaluation.model_dump(mode="json"),
+        StageKind.DENSE: {
+            "checkpoint": checkpoint.model_dump(),
+            "evaluation": evaluation.model_dump(mode="json"),
+            "seconds": 1,
+        },
+        StageKind.MEASURE: MeasurementRecord.model_validate(numbers | {"hardware": "cpu"}).model_dump(mode="json"),
     }[spec.kind]
     with store.staging(spec.key) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.commit(spec, record, folder if spec.kind in (Kind.TRANSFER, Kind.PRUNE) else None)
+        store.commit(spec, record, folder if spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) else None)
 
 
 def take_snapshot(task: StageTask) -> None:

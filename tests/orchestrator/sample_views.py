@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.cells import Cell, ModelInfo
-from orchestrator.views import CellView, DenseView, GridView, RankView, Status
+from orchestrator.grid.cells import Cell, ModelInfo
+from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 from trsp.config import BlockInfluenceSettings, DriftSettings, GatesSettings, NoTransfer, Selector
 from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, Score, TransferRecord
 
@@ -40,11 +40,11 @@ def influence_round(number: int) -> RoundRecord:
     return RoundRecord(round=number, layer=ORDER[number], scores=scores, seconds=1.0 if number == 0 else 0.0)
 
 
-def rank_view(selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]) -> RankView:
+def rank_view(selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]) -> RankingView:
     make = gate_round if selector == "gates" else influence_round
     name = f"{MODEL.name} {selector}" + (f" l1={gate_l1:g}" if gate_l1 else "")
     found = tuple(make(number) for number in range(rounds))
-    return RankView(f"rank-{selector}-{gate_l1 or 0}", name, MODEL.name, selector, gate_l1, 0, ROUNDS, found, cells, status)
+    return RankingView(f"rank-{selector}-{gate_l1 or 0}", name, MODEL.name, selector, gate_l1, 0, ROUNDS, found, cells, status)
 
 
 def dense_view(status: Status = Status.DONE) -> DenseView:
@@ -82,12 +82,12 @@ def cells() -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def rank_key(cell: Cell) -> str:
+def ranking_key(cell: Cell) -> str:
     return f"rank-{cell.selector.name}-{cell.gate_l1 or 0}"
 
 
 def waiting(cell: Cell) -> CellView:
-    return CellView(cell, rank_key(cell), Status.WAITING, stage="rank", reason="its ranking runs")
+    return CellView(cell, ranking_key(cell), Status.WAITING, stage="rank", reason="its ranking runs")
 
 
 def perplexity(cell: Cell) -> float:
@@ -104,11 +104,11 @@ def done(cell: Cell, store: Path) -> CellView:
     (folder / "config.json").write_text("{}", encoding="utf-8")
     return CellView(
         cell,
-        rank_key(cell),
+        ranking_key(cell),
         Status.DONE,
         stage="evaluate",
         layers=layers,
-        stage_keys={"rank": rank_key(cell), "prune": f"prune-{cell.key[-8:]}", "evaluate": f"evaluate-{cell.key[-8:]}"},
+        stage_keys={"rank": ranking_key(cell), "prune": f"prune-{cell.key[-8:]}", "evaluate": f"evaluate-{cell.key[-8:]}"},
         transfer=transfer_record(layers) if trained else None,
         checkpoint=CheckpointRecord(
             removed_layers=tuple(sorted(layers)),

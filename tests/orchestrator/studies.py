@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.cells import Cell, ModelInfo, Study, text_id
-from orchestrator.stages import Done, Kind, StageSpec, cell_stages, next_stage, rank_spec, selection
+from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
+from orchestrator.stages.next_stages import Done, next_stage, selection
+from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
 from trsp.config import (
     BenchmarkSettings,
     CalibrationSettings,
@@ -58,15 +59,15 @@ class DictResults:
     orders: dict[str, Sequence[int]] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
 
-    def order(self, rank_key: str) -> Sequence[int]:
-        return self.orders.get(rank_key, ())
+    def order(self, ranking_key: str) -> Sequence[int]:
+        return self.orders.get(ranking_key, ())
 
     def done(self, key: str) -> bool:
         return key in self.finished
 
     def finish(self, spec: StageSpec, order: Sequence[int] = ()) -> None:
         """What running the stage would leave: an ``order`` as deep as was asked for, or a result."""
-        if spec.kind is Kind.RANK:
+        if spec.kind is StageKind.RANKING:
             self.orders[spec.key] = order[: spec.depth]
         else:
             self.finished.add(spec.key)
@@ -82,10 +83,10 @@ def walk(asked: Cell, given: Study, results: DictResults, order: Sequence[int]) 
     return stages
 
 
-def stage_of(kind: Kind, asked: Cell, given: Study, results: DictResults) -> StageSpec:
+def stage_of(kind: StageKind, asked: Cell, given: Study, results: DictResults) -> StageSpec:
     """The cell's stage of that kind; its ranking must be there."""
-    if kind is Kind.RANK:
-        return rank_spec(asked, given)
+    if kind is StageKind.RANKING:
+        return ranking_spec(asked, given)
     layers = selection(asked, given, results)
     assert layers is not None
     return next(stage for stage in cell_stages(asked, given, layers) if stage.kind is kind)

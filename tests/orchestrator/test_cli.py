@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator import run as driver
 from orchestrator.cli import main
-from orchestrator.grid import Grid, json_schema
-from orchestrator.views import GridView, Status
-from tests.orchestrator.grids import CALIBRATION, EVALUATION, grid_file, scored
+from orchestrator.grid.schema import Grid, json_schema
+from orchestrator.views.grid_view import GridView, Status
+from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored
 
 CELLS = (scored(1, 90, 40.0, (3.6, 3.9)), scored(2, 100, 30.0, (3.3, 3.5)), scored(3, 120, 25.0, (3.2, 3.25)))
 
@@ -27,10 +27,10 @@ def call(*arguments: str | Path) -> int:
 def finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in which every cell is done; what is in a store is look's to test."""
 
-    def look_at(grid: Grid) -> GridView:
+    def view_offline(grid: Grid) -> GridView:
         return GridView("grid-0", grid.name, CELLS, (), (), status=Status.DONE)
 
-    monkeypatch.setattr(driver, "look_at", look_at)
+    monkeypatch.setattr(driver, "view_offline", view_offline)
 
 
 # --- plan and schema -----------------------------------------------------------------------------------------------------

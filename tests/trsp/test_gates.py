@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tests.tiny import HIDDEN, LAYERS, tiny_model
+from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
 from trsp.config import GatesSettings
-from trsp.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
 from trsp.gates import Branches, Drift, Placement, apply_gate, gated
-from trsp.penalties import l1_drift, l2_drift, lm_loss
+from trsp.losses import l1_drift, l2_drift, lm_loss
 from trsp.surgery import bypassed
 
 IDS = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trsp import DriftSettings, EngineSettings, GatesSettings, LanguageModel
-from trsp.device import seed_everything
+from trsp.distributed.device import seed_everything
 
 
 def pruned(model: str, text: str, seed: int, zero_stage: int) -> tuple[list[int], float]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.tiny import tiny_model
 from trsp import surgery
-from trsp.decoders import decoder_layers
+from trsp.architecture.decoders import decoder_layers
 from trsp.surgery import bypassed, remove_layers, remove_layers_verified
 
 IDS = torch.arange(16)[None]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.tiny import LAYERS, tiny_model
+from trsp.architecture.decoders import decoder_layers
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
-from trsp.decoders import decoder_layers
-from trsp.engine import Engine, StepLosses
+from trsp.engine.engine import Engine, StepLosses
 from trsp.errors import InvalidInputError
 from trsp.surgery import bypassed, remove_layers
 from trsp.transfer import transfer

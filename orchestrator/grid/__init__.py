@@ -1,0 +1,1 @@
+"""What a grid file asks for: read, checked, and expanded to its cells."""

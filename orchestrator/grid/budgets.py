@@ -1,0 +1,58 @@
+"""A budget of a grid file: limits that a checkpoint must keep, and the metric to choose by."""
+
+from typing import Annotated
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from orchestrator.grid import shorthand
+from trsp.config import (
+    Settings,
+)
+
+Count = Annotated[PositiveInt, BeforeValidator(shorthand.count, json_schema_input_type=int | float | str)]
+Bytes = Annotated[PositiveInt, BeforeValidator(shorthand.size_bytes, json_schema_input_type=int | float | str)]
+
+
+class Budget(Settings):
+    """Limits a checkpoint must keep, and the metric to choose by under them."""
+
+    name: str = Field("", pattern=r"^[A-Za-z0-9_-]*$", description="registry alias; default: made of the limits")
+    max_params: Count | None = None
+    max_bytes: Bytes | None = Field(None, description="size of the checkpoint's weights")
+    max_latency_ms: PositiveFloat | None = Field(None, description="prompt latency on the hardware of the measurement")
+    max_kv_bytes_per_token: Bytes | None = None
+    metric: str | None = Field(None, description="e.g. perplexity/wiki or accuracy; default: the first perplexity")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Limit by the metric that it limits (the names of ``CellView.metrics``)."""
+        limits = {
+            "params": self.max_params,
+            "bytes": self.max_bytes,
+            "latency_ms": self.max_latency_ms,
+            "kv_bytes_per_token": self.max_kv_bytes_per_token,
+        }
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def alias(self) -> str:
+        """``best-params-110m``: its name, or one made of the limits (and of the metric where it is given)."""
+        if self.name:
+            return self.name
+        parts = []
+        if self.max_params is not None:
+            parts.append(f"params-{shorthand.short_count(self.max_params)}")
+        if self.max_bytes is not None:
+            parts.append(f"bytes-{shorthand.short_count(self.max_bytes, ('b', 'kb', 'mb', 'gb'))}")
+        if self.max_latency_ms is not None:
+            parts.append(f"latency-{shorthand.short_count(self.max_latency_ms, ('',))}ms")
+        if self.max_kv_bytes_per_token is not None:
+            parts.append(f"kv-{shorthand.short_count(self.max_kv_bytes_per_token, ('b', 'kb', 'mb', 'gb'))}")
+        if self.metric is not None:
+            parts.append("".join(c if c.isalnum() or c == "_" else "-" for c in self.metric))
+        return "-".join(["best", *parts])

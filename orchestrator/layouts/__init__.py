@@ -1,0 +1,1 @@
+"""How a stage is laid out over processes and devices, by an estimate of its memory."""

@@ -1,0 +1,98 @@
+"""The layout of each stage: the estimate's, or the rung that stages like it have climbed to since. Knows no cluster.
+
+What was learned lies in the store, for the next cells of the model and for other drivers. It belongs to the layout that the
+ladder began at, so that other settings, or a better estimate, begin afresh.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pydantic import TypeAdapter
+
+from orchestrator.grid.keys import content_key
+from orchestrator.layouts.capacity import Capacity, most_ranks
+from orchestrator.layouts.estimate import DoesNotFit, layout_for
+from orchestrator.layouts.ladder import Limits, next_rung
+from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.workload import Work, work_of
+from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.store import Store
+
+_WORK = TypeAdapter(Work)
+RECHECK_S = 15.0  # another driver may have climbed; believed for so long
+
+
+class LayoutChooser:
+    """Layouts of one grid's stages on a cluster. Asked about every stage at every step, so it remembers."""
+
+    def __init__(self, resolved: Resolved, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resolved = resolved
+        self._store = store
+        self._clock = clock
+        self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
+        self._learned: dict[str, tuple[float, Layout | None]] = {}
+
+    def of(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
+        """Where the next attempt runs. What fits only ``most``, the largest that the cluster was, waits for it."""
+        begin = self._begin(spec, capacity, most)
+        return begin if isinstance(begin, DoesNotFit) else self._learned_layout(self._key(spec, begin)) or begin
+
+    def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
+        """After ``ran`` was out of memory: whether there is another layout to try, which ``of`` then gives.
+
+        Where another stage has climbed in the meantime, it is the rung that this one came to.
+        """
+        begin = self._begin(spec, capacity, most)
+        if isinstance(begin, DoesNotFit):
+            return False
+        key = self._key(spec, begin)
+        self._learned.pop(key, None)
+        if (self._learned_layout(key) or begin) != ran:
+            return True
+        rung = next_rung(ran, self._limits(spec, ran, capacity))
+        if rung is not None:
+            with suppress(OSError):  # a full store: others will have to climb themselves
+                self._store.save_layout(key, rung.to_json())
+            self._learned[key] = self._clock(), rung
+        return rung is not None
+
+    def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
+        found = self._estimate(spec, capacity)
+        return self._estimate(spec, most) if isinstance(found, DoesNotFit) else found
+
+    def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
+        if (spec.key, capacity) not in self._estimates:
+            grid, model = self._resolved.grid, self._resolved.models[spec.locations["model"]["name"]]
+            self._estimates[spec.key, capacity] = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
+        return self._estimates[spec.key, capacity]
+
+    def _learned_layout(self, key: str) -> Layout | None:
+        now = self._clock()
+        if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
+            stored = self._store.layout(key)
+            self._learned[key] = now, Layout.from_json(stored) if stored else None
+        return self._learned[key][1]
+
+    def _key(self, spec: StageSpec, begin: Layout) -> str:
+        """One for all stages that need as much memory: of a model, for the same work, on a kind of hardware."""
+        alike = {
+            "model": self._resolved.models[spec.locations["model"]["name"]].fingerprint,
+            "work": _WORK.dump_python(work_of(spec), mode="json"),
+            "hardware": self._resolved.study.hardware,
+            "begin": begin.to_json(),
+        }
+        return content_key(spec.kind, alike)
+
+    def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
+        work, resources, nodes = work_of(spec), self._resolved.grid.resources, capacity.nodes or (capacity,)
+        there = most_ranks(capacity, layout)
+        return Limits(
+            work.trains,
+            blocks_per_step=work.rows,
+            max_ranks=min(there, resources.max_ranks or there) if resources.ranks == "auto" else resources.ranks,
+            max_gpus=max(node.gpus for node in nodes),
+            nodes=len(nodes),
+            node_memory_bytes=max(node.memory_bytes for node in nodes),
+        )

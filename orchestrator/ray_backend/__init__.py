@@ -1,0 +1,1 @@
+"""Stages on a Ray cluster: the only folder that imports ray."""

@@ -1,0 +1,1 @@
+"""What people are told: plans, tables, progress and model cards."""

@@ -1,0 +1,30 @@
+"""The model card of a finished cell: what went, by which settings, with what scores. Pure text from views."""
+
+from orchestrator.grid.labels import method_name
+from orchestrator.views.grid_view import CellView, DenseView
+from orchestrator.views.grid_view import metrics as metric_values
+from trsp.checkpoints.model_card import model_card
+
+
+def cell_card(view: CellView, dense: DenseView | None) -> str:
+    """Markdown with YAML front matter (``trsp.checkpoints.model_card``)."""
+    cell = view.cell
+    settings: dict[str, object] = {
+        "selector": method_name(cell.selector),
+        "ratio": cell.ratio,
+        "lambda_1": cell.gate_l1,
+        "transfer": method_name(cell.transfer),
+        "lambda_2": cell.drift,
+        "seed": cell.seed,
+        **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
+    }
+    return model_card(
+        name=cell.name,
+        source=cell.model.source,
+        revision=cell.model.revision or cell.model.fingerprint,
+        layers=cell.model.layers,
+        removed_layers=view.layers or (),
+        settings={name: value for name, value in settings.items() if value is not None},
+        scores=view.metrics(),
+        dense_scores=metric_values(dense.checkpoint, dense.evaluation, dense.measurement) if dense else None,
+    )

@@ -1,0 +1,1 @@
+"""Which stages make a cell, and the content key of each."""

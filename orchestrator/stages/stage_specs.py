@@ -1,0 +1,195 @@
+"""Stages and their content keys. Pure: ``next_stage(cell, study, results)`` is all there is of a task graph.
+
+A stage's key hashes every input that can change its result, and nothing else: no path, name, date or number of GPUs.
+``locations`` says where that content lies today; it is not hashed. METHOD and ARCHITECTURE hold the reasons.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from orchestrator.grid.cells import Cell, ModelInfo, Study
+from orchestrator.grid.keys import content_key
+from trsp.config import DriftSettings, HealSettings, Settings, TextSource
+
+_LATER = frozenset({"lora"})
+
+
+class StageKind(StrEnum):
+    DENSE = "dense"
+    RANKING = "rank"
+    TRANSFER = "transfer"
+    PRUNE = "prune"
+    EVALUATE = "evaluate"
+    MEASURE = "measure"
+
+
+# Raised by hand whenever the code of a stage changes what it would compute from the same inputs.
+VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {StageKind.RANKING: 2, StageKind.TRANSFER: 2}
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A unit of work. ``reads`` are keys of stages whose artifacts it needs; ``depth`` is how far to rank (RANKING only)."""
+
+    kind: StageKind
+    inputs: Mapping[str, Any]
+    locations: Mapping[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    depth: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.kind, {"version": VERSIONS[self.kind], "inputs": self.inputs, "reads": self.reads_hashed})
+
+    @property
+    def reads_hashed(self) -> tuple[str, ...]:
+        """Speed depends on a checkpoint's shape, not on its weights: ``measure`` reads any checkpoint of that shape."""
+        return () if self.kind is StageKind.MEASURE else self.reads
+
+
+def _hashable(settings: Settings) -> dict[str, Any]:
+    """A preset is a way of writing settings, not a setting: ``paper`` spelled out has the same key.
+
+    A setting that came later counts only where it is used: what was computed before it keeps its key.
+    """
+    dumped = settings.model_dump(mode="json", exclude={"preset"})
+    return {name: value for name, value in dumped.items() if value is not None or name not in _LATER}
+
+
+def _text(study: Study, text: TextSource) -> dict[str, Any]:
+    return {
+        "fingerprint": study.fingerprint(text),
+        "field": text.field,
+        "document_start": text.document_start,
+        "max_documents": text.max_documents,
+    }
+
+
+def _calibration(study: Study, seed: int) -> dict[str, Any]:
+    calibration = study.calibration
+    return {
+        "text": _text(study, calibration.text),
+        "blocks": calibration.blocks,
+        "block_tokens": calibration.block_tokens,
+        "bos": calibration.bos,
+        "seed": seed,
+    }
+
+
+def _locate(study: Study, model: ModelInfo, *texts: TextSource) -> dict[str, Any]:
+    return {
+        "model": {"name": model.name, "source": model.source, "revision": model.revision},
+        "texts": {study.fingerprint(text): text.model_dump(mode="json") for text in texts},
+    }
+
+
+def ranking_spec(cell: Cell, study: Study, depth: int | None = None) -> StageSpec:
+    """The ranking that this cell reads a prefix of; its key does not know the depth."""
+    selector = cell.selector
+    inputs = {
+        "model": cell.model.fingerprint,
+        "selector": _hashable(selector),
+        "gate_l1": cell.gate_l1 if selector.uses_gate_l1 else None,
+        "seed": cell.seed if selector.uses_seed else None,
+        "calibration": _calibration(study, cell.seed) if selector.uses_text else None,
+        "precision": study.precision if selector.uses_text else None,
+    }
+    texts = (study.calibration.text,) if selector.uses_text else ()
+    return StageSpec(StageKind.RANKING, inputs, _locate(study, cell.model, *texts), depth=depth or cell.removed)
+
+
+def transfer_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec | None:
+    """Stage two, keyed by the set of layers chosen, not by how they were chosen. None where nothing is trained."""
+    if not isinstance(cell.transfer, DriftSettings | HealSettings):
+        return None
+    inputs = {
+        "model": cell.model.fingerprint,
+        "layers": sorted(layers),
+        "transfer": _hashable(cell.transfer),
+        "drift": cell.drift if cell.transfer.uses_drift else None,
+        "calibration": _calibration(study, cell.seed),
+        "seed": cell.seed,
+        "precision": study.precision,
+    }
+    return StageSpec(StageKind.TRANSFER, inputs, _locate(study, cell.model, study.calibration.text))
+
+
+def prune_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
+    """Deletion of the layers from the transferred weights, or from the model's own."""
+    layers = sorted(layers)
+    transfer = transfer_spec(cell, study, layers)
+    inputs = {"model": cell.model.fingerprint, "layers": layers, "precision": study.precision}
+    return StageSpec(StageKind.PRUNE, inputs, _locate(study, cell.model), reads=(transfer.key,) if transfer else ())
+
+
+def _evaluation(study: Study) -> dict[str, Any]:
+    benchmarks = study.evaluation.benchmarks
+    return {
+        "perplexity": [
+            {
+                "name": p.text.name,
+                "text": _text(study, p.text),
+                "window_tokens": p.window_tokens,
+                "max_windows": p.max_windows,
+                "bos": p.bos,
+            }
+            for p in study.evaluation.perplexity
+        ],
+        "benchmarks": benchmarks
+        and {
+            "tasks": sorted(benchmarks.tasks),
+            "limit": benchmarks.limit,
+            "num_fewshot": benchmarks.num_fewshot,
+            "data": study.benchmark_fingerprint,
+        },
+    }
+
+
+def _evaluation_locations(study: Study, model: ModelInfo) -> dict[str, Any]:
+    located = _locate(study, model, *(p.text for p in study.evaluation.perplexity))
+    return {**located, "evaluation": study.evaluation.model_dump(mode="json")}
+
+
+def evaluate_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
+    prune = prune_spec(cell, study, layers)
+    inputs = {"evaluation": _evaluation(study), "precision": study.precision}
+    return StageSpec(StageKind.EVALUATE, inputs, _evaluation_locations(study, cell.model), reads=(prune.key,))
+
+
+def dense_spec(model: ModelInfo, study: Study) -> StageSpec:
+    """Reference scores and size of the unpruned model."""
+    inputs = {"model": model.fingerprint, "evaluation": _evaluation(study), "precision": study.precision}
+    return StageSpec(StageKind.DENSE, inputs, _evaluation_locations(study, model))
+
+
+def measure_spec(model: ModelInfo, study: Study, layers: Iterable[int], reads: tuple[str, ...] = ()) -> StageSpec | None:
+    """Speed on one kind of hardware, shared by all checkpoints of one shape. ``reads`` empty: the unpruned model."""
+    if study.measurement.protocol == "none":
+        return None
+    removed = set(layers)
+    kept_types = tuple(kind for i, kind in enumerate(model.layer_types) if i not in removed)
+    inputs = {
+        "model": model.fingerprint,
+        "layers_kept": model.layers - len(removed),
+        "layer_types": kept_types,
+        "measurement": study.measurement.model_dump(mode="json"),
+        "hardware": study.hardware,
+        "precision": study.precision,
+    }
+    return StageSpec(StageKind.MEASURE, inputs, _locate(study, model), reads=reads)
+
+
+def cell_stages(cell: Cell, study: Study, layers: Iterable[int]) -> tuple[StageSpec, ...]:
+    """Every stage of a cell after its ranking, in order."""
+    layers = tuple(layers)
+    prune = prune_spec(cell, study, layers)
+    stages = (
+        transfer_spec(cell, study, layers),
+        prune,
+        evaluate_spec(cell, study, layers),
+        measure_spec(cell.model, study, layers, reads=(prune.key,)),
+    )
+    return tuple(stage for stage in stages if stage is not None)

@@ -1,0 +1,14 @@
+"""Snapshots of a running stage, beside its other results in the store. Knows no tensors and no engine."""
+
+from orchestrator.store.store import Store
+from trsp.training.snapshots import FolderSnapshots
+
+
+class StoreSnapshots(FolderSnapshots):
+    """``trsp.training.snapshots.Snapshots`` of the stage ``key``. ``attempt``: the same on all ranks of a gang, and never used before.
+
+    ``latest()`` says how far a stage has come; ``Store.drop_snapshots`` makes it begin anew.
+    """
+
+    def __init__(self, store: Store, key: str, attempt: str = "") -> None:
+        super().__init__(store.folder(key, "snapshots"), attempt)

@@ -1,0 +1,97 @@
+"""What a cell says in MLflow: settings, scores beside the dense model's, training curves, its checkpoint. Pure."""
+
+from collections.abc import Mapping
+
+from orchestrator.tracking.content import notes
+from orchestrator.tracking.content.redact import redact
+from orchestrator.tracking.content.states import Artifact, Curves, ModelState, Point, RunState, table_artifact
+from orchestrator.tracking.content.tables import evaluation_table
+from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
+from orchestrator.views.grid_view import CellView, DenseView, Status
+from trsp.records import TransferRecord
+
+
+def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]) -> RunState:
+    """``texts``: a digest for each text of the evaluation, by name."""
+    cell, uri = view.cell, redact(view.checkpoint_uri or "")
+    return RunState(
+        kind="cell",
+        key=cell.key,
+        name=cell.name,
+        status=view.status,
+        reason=reason_of(view),
+        params=_cell_params(view),
+        tags={
+            "trsp.rank": view.ranking_key,
+            "trsp.model": cell.model.fingerprint,
+            "trsp.stage": "" if view.status is Status.DONE else view.stage,
+            "trsp.checkpoint": uri,
+            **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
+        },
+        finals=all_rounded(_cell_finals(view, dense)),
+        curves=_transfer_curves(view.transfer) if view.transfer else {},
+        artifacts=_cell_artifacts(view, dense),
+        note=notes.cell_note(view, uri),
+        model=_model(view, uri, texts),
+    )
+
+
+def _cell_params(view: CellView) -> dict[str, str]:
+    cell = view.cell
+    layers = None if view.layers is None else ", ".join(map(str, view.layers))
+    axes = {
+        "model": cell.model.name,
+        "ratio": f"{cell.ratio:.4g}",
+        "removed": cell.removed,
+        "selector": cell.selector_label or cell.selector.name,
+        "gate_l1": cell.gate_l1,
+        "transfer": cell.transfer_label or cell.transfer.name,
+        "drift": cell.drift,
+        "seed": cell.seed,
+        "layers": layers,
+    }
+    return strings({**axes, **nested("selector", cell.selector), **nested("transfer", cell.transfer)})
+
+
+def _cell_finals(view: CellView, dense: DenseView | None) -> dict[str, float]:
+    found = view.metrics() | {f"seconds/{kind}": value for kind, value in view.seconds.items()}
+    if view.seconds:
+        found["seconds/total"] = sum(view.seconds.values())
+    if dense and dense.checkpoint and view.checkpoint:
+        found["kept"] = view.checkpoint.params / dense.checkpoint.params
+    if dense and dense.evaluation and view.evaluation:
+        found |= {f"dense/{name}": score.value for name, score in dense.evaluation.scores.items()}
+    return found
+
+
+def _transfer_curves(record: TransferRecord) -> Curves:
+    series = {"lm_loss": record.lm_loss, "drift": record.drift, "branch_scale": record.branch_scale}
+    return {
+        f"by_step/{name}": tuple(
+            Point(step, value, record.seconds * step / len(values)) for step, value in enumerate(values, start=1)
+        )
+        for name, values in series.items()
+        if values
+    }
+
+
+def _cell_artifacts(view: CellView, dense: DenseView | None) -> tuple[Artifact, ...]:
+    if not view.evaluation:
+        return ()
+    table = evaluation_table(view, dense)
+    return (table_artifact("scores.json", table, digest(table.rows)),)
+
+
+def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | None:
+    if not (view.checkpoint and uri):
+        return None
+    return ModelState(
+        source_model=view.cell.model.name,
+        cell=view.cell.key,
+        name=view.cell.name,
+        uri=uri,
+        content=view.stage_keys.get("prune") or uri,
+        scores=(*view.metrics(), "kept"),
+        texts=texts,
+        note=notes.version_note(view, uri),
+    )

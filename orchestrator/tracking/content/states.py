@@ -1,0 +1,79 @@
+"""What an MLflow run says, as plain data. Pure; knows neither MLflow nor where the data comes from.
+
+Curves only ever grow, so a writer needs to remember no more than how many of their points it has written.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.tracking.content.tables import Table
+from orchestrator.views.grid_view import Status
+
+
+@dataclass(frozen=True)
+class Point:
+    """``at_s``: seconds of work before it, for a chart's time axis."""
+
+    step: int
+    value: float
+    at_s: float = 0.0
+
+
+Curves = dict[str, tuple[Point, ...]]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run. It is written again when ``version`` changes."""
+
+    path: str
+    version: str
+    write: Callable[[Path], None]
+    is_table: bool = False
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The pruned checkpoint of a cell. ``scores``: which of the run's finals are its own; ``texts``: digests by name."""
+
+    source_model: str
+    cell: str
+    name: str
+    uri: str
+    content: str  # key of the stage that made it
+    scores: tuple[str, ...]
+    texts: Mapping[str, str]
+    note: str
+
+
+@dataclass(frozen=True)
+class RunState:
+    """``tags`` with an empty value are not written, but emptied where they were."""
+
+    kind: str
+    key: str
+    name: str
+    status: Status
+    reason: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    finals: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    note: str = ""
+    model: ModelState | None = None
+
+
+def table_artifact(path: str, table: Table, version: str) -> Artifact:
+    return Artifact(path, version, table.write, is_table=True)
+
+
+def json_artifact(path: str, value: Any, version: str) -> Artifact:
+    return Artifact(path, version, lambda target: _write_json(target, value))
+
+
+def _write_json(target: Path, value: Any) -> None:
+    target.write_text(json.dumps(value, indent=2, default=str), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""What follows from each class of failure."""
+
+import pytest
+
+from orchestrator.scheduler.retries import Aftermath, Attempts, after_failure
+from orchestrator.store.failures import Failure, FailureKind
+
+K = FailureKind
+
+
+FIRST = Attempts()
+
+
+def after(kind: FailureKind, before: Attempts = FIRST, progressed: bool = False, climbed: bool = False) -> Aftermath:
+    return after_failure(before, Failure("E", "why", kind), progressed=progressed, climbed=climbed)
+
+
+def test_every_class_has_an_answer_and_says_why() -> None:
+    assert {after(kind).attempts.message for kind in FailureKind} == {"E: why"}
+
+
+def test_out_of_memory_is_not_counted_while_there_is_a_rung() -> None:
+    attempts = Attempts()
+    for _ in range(9):
+        attempts = after(K.OUT_OF_MEMORY, attempts, climbed=True).attempts
+    assert attempts.failed == 0
+    assert after(K.OUT_OF_MEMORY, attempts).attempts.failed == 1
+
+
+def test_divergence_gets_one_more_attempt_from_the_beginning_at_half_the_rate() -> None:
+    first = after(K.DIVERGED)
+    assert first.restarts
+    assert (first.attempts.lr_scale, first.attempts.failed, first.attempts.retryable) == (0.5, 0, True)
+    second = after(K.DIVERGED, first.attempts)
+    assert not second.restarts
+    assert not second.attempts.retryable
+    assert second.attempts.message == "E: why, also at 0.5 of the learning rate"
+
+
+@pytest.mark.parametrize("kind", [K.LOST, K.HUNG, K.PREEMPTED])
+def test_what_is_lost_counts_only_while_nothing_is_gained(kind: FailureKind) -> None:
+    assert after(kind, Attempts(failed=1)).attempts.failed == 2
+    assert after(kind, Attempts(failed=1), progressed=True).attempts.failed == 0
+    assert not after(kind, progressed=True).restarts
+
+
+@pytest.mark.parametrize("kind", [K.UNKNOWN, K.DISK_FULL, K.TIMEOUT])
+def test_others_are_counted_whatever_they_gained(kind: FailureKind) -> None:
+    assert after(kind, Attempts(failed=1), progressed=True).attempts.failed == 2
+
+
+def test_bad_input_is_final() -> None:
+    assert not after(K.BAD_INPUT).attempts.retryable
+
+
+def test_a_lower_rate_stays_low() -> None:
+    slowed = after(K.DIVERGED).attempts
+    assert after(K.LOST, slowed, progressed=True).attempts.lr_scale == 0.5
+    assert after(K.OUT_OF_MEMORY, slowed, climbed=True).attempts.lr_scale == 0.5

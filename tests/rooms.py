@@ -1,0 +1,146 @@
+"""The folders of both packages ("rooms"), which of them each may import, and the imports there really are.
+
+Read by ast, so nothing is imported. A room is a folder of modules, or a single module beside the folders. The table is checked
+by tests/test_imports.py and drawn by ``python -m tests.rooms``, which writes docs/img/rooms.svg.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("trsp", "orchestrator")
+
+# Who may import whom, at load or later. ``trsp.`` is left out of the library's own rows.
+_LIBRARY: Mapping[str, str] = {
+    "errors": "",
+    "chunk_sizes": "",
+    "records": "",
+    "config": "errors",
+    "architecture": "config errors",
+    "data": "config errors",
+    "distributed": "config",
+    "losses": "chunk_sizes config",
+    "checkpoints": "architecture config distributed errors records",
+    "evaluation": "chunk_sizes config data distributed errors records",
+    "gates": "architecture",
+    "surgery": "architecture",
+    "training": "architecture config distributed errors",
+    "engine": "architecture checkpoints config distributed errors losses training",
+    "selection": "architecture config distributed engine errors gates losses records surgery training",
+    "transfer": "architecture config engine gates losses records surgery training",
+    "language_model": "architecture checkpoints config data errors evaluation records selection surgery training transfer",
+}
+_ORCHESTRATOR: Mapping[str, str] = {
+    "grid": "trsp.architecture trsp.config trsp.errors",
+    "stages": "grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors trsp.evaluation",
+    "store": "stages trsp.errors trsp.records trsp.training",
+    "layouts": "grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine",
+    "views": "grid stages store trsp.records",
+    "execution": "layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine"
+    " trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer",
+    "report": "grid layouts stages views trsp.checkpoints trsp.records",
+    "tracking.content": "grid views trsp.config trsp.records",
+    "ray_backend": "execution grid layouts stages store trsp.errors trsp.evaluation",
+    "scheduler": "execution layouts stages store views",
+    "tracking": "tracking.content views trsp.errors",
+    "run": "execution grid layouts ray_backend report scheduler stages store tracking views trsp.errors",
+    "cli": "grid report run stages views trsp.errors",
+    "__main__": "cli",
+}
+
+
+def _full(package: str, table: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    def name(room: str) -> str:
+        return room if room.startswith("trsp.") else f"{package}.{room}"
+
+    return {name(room): frozenset(map(name, allowed.split())) for room, allowed in table.items()}
+
+
+MAY_IMPORT: Mapping[str, frozenset[str]] = {
+    **_full("trsp", _LIBRARY),
+    "trsp": frozenset(),  # its names are loaded at first use
+    **_full("orchestrator", _ORCHESTRATOR),
+    "orchestrator": frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What a module imports when it is loaded (``eager``), and within functions (``lazy``).
+
+    Dotted names; ``from a.b import c`` counts as ``a.b.c`` (c may be a module).
+    """
+
+    eager: frozenset[str]
+    lazy: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.eager | self.lazy
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute here"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(source: str) -> Imports:
+    """The imports of a module's source; those for the type checker alone do not count."""
+    eager: set[str] = set()
+    lazy: set[str] = set()
+
+    def visit(node: ast.AST, into: set[str]) -> None:
+        into.update(_imported(node))
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        typing_only = node.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) else ()
+        for child in ast.iter_child_nodes(node):
+            if child not in typing_only:
+                visit(child, lazy if function else into)
+
+    visit(ast.parse(source), eager)
+    return Imports(frozenset(eager), frozenset(lazy))
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS: Mapping[str, Path] = {
+    _module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+}
+MODULES: Mapping[str, Imports] = {module: imports_of(path.read_text(encoding="utf-8")) for module, path in PATHS.items()}
+
+
+def parents(name: str) -> Iterator[str]:
+    """``a.b.c`` -> ``a``, ``a.b``: packages whose ``__init__`` runs first."""
+    parts = name.split(".")
+    yield from (".".join(parts[:i]) for i in range(1, len(parts)))
+
+
+def ours(imported: Iterable[str]) -> set[str]:
+    """Modules of ours named by these imports: of each, the longest name that is one."""
+    found = set()
+    for name in imported:
+        candidates = [candidate for candidate in (*parents(name), name) if candidate in MODULES]
+        found |= set(candidates[-1:])
+    return found
+
+
+def room_of(module: str) -> str:
+    """The folder that a module lies in; a module beside the folders is a room of its own."""
+    folder = ".".join(PATHS[module].relative_to(ROOT).parent.parts)
+    return module if folder in PACKAGES else folder
+
+
+def room_imports() -> dict[str, set[str]]:
+    """Every room, and the other rooms that its modules import."""
+    found: dict[str, set[str]] = {room_of(module): set() for module in MODULES}
+    for module, imports in MODULES.items():
+        found[room_of(module)] |= {room_of(name) for name in ours(imports.all)} - {room_of(module)}
+    return found

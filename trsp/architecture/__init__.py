@@ -1,0 +1,1 @@
+"""What a model family looks like: its layers, its config and its sizes."""

@@ -1,0 +1,1 @@
+"""Models to and from disk or hub, as safetensors only."""

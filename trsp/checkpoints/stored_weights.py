@@ -1,0 +1,80 @@
+"""The stored weights of a checkpoint, one tensor at a time, from a folder or the hub. Safetensors only; knows no model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from trsp.checkpoints.model_source import local_folder
+from trsp.errors import InvalidInputError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+class StoredWeights:
+    """The tensors of a checkpoint, by the names they have there.
+
+    InvalidInputError where the checkpoint has no safetensors, lacks a file, or one is damaged.
+    """
+
+    def __init__(self, source: str, revision: str | None = None) -> None:
+        """Finds all files, and downloads them from the hub, before any is read."""
+        self._source, self._revision = source, revision
+        self._path_of = self._find()
+
+    @property
+    def names(self) -> Sequence[str]:
+        return tuple(self._path_of)
+
+    def read(self, name: str) -> Tensor:
+        """A view of the mapped file, on the CPU: only what is then copied from it is read from disk. Not to be written to.
+
+        The file is mapped for as long as the view lives, and no longer: what was read stops counting as this process's memory.
+        """
+        with self._open(self._path_of[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def _find(self) -> dict[str, Path]:
+        single = self._fetch(SINGLE)
+        if single is not None:
+            with self._open(single) as file:
+                return dict.fromkeys(file.keys(), single)
+        index = self._fetch(INDEX)
+        if index is None:
+            raise InvalidInputError(
+                f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read shard by shard: load the "
+                "model once with transformers and save it with save_pretrained"
+            )
+        file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        path_of = {file: self._fetch(file) for file in sorted(set(file_of.values()))}
+        if missing := [file for file, path in path_of.items() if path is None]:
+            raise self._unreadable(f"{missing[0]} is missing")
+        return {name: path for name, file in file_of.items() if (path := path_of[file]) is not None}
+
+    def _open(self, path: Path) -> Any:
+        try:
+            return safe_open(path, "pt")
+        except (OSError, SafetensorError) as error:
+            raise self._unreadable(f"{path.name}: {error}") from error
+
+    def _unreadable(self, reason: str) -> InvalidInputError:
+        return InvalidInputError(f"the weights of {self._source!r} cannot be read: {reason}; download or export them again")
+
+    def _fetch(self, file: str) -> Path | None:
+        """The local path of one of the checkpoint's files, downloaded once a machine; None where it has no such file."""
+        folder = local_folder(self._source)
+        if folder is not None:
+            return folder / file if (folder / file).is_file() else None
+        try:
+            return Path(hf_hub_download(self._source, file, revision=self._revision))
+        except EntryNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(str(error).strip().splitlines()[0]) from error

@@ -1,0 +1,65 @@
+"""Settings of scores and of speed measurements."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from trsp.config.settings import NonNegativeInt, Settings
+from trsp.config.texts import BosPolicy, TextSource
+
+# --- evaluation and measurement ---------------------------------------------------------------------------------------
+
+
+class PerplexitySettings(Settings):
+    """Perplexity over fixed, non-overlapping windows: exp of the mean NLL of all predicted tokens."""
+
+    text: TextSource
+    window_tokens: Annotated[int, Field(ge=8)] = 2048
+    max_windows: PositiveInt | None = None
+    bos: BosPolicy = Field("auto", description="BOS at the start of every window; auto: when the tokenizer adds one itself")
+
+
+class BenchmarkSettings(Settings):
+    """lm-eval tasks. ``data``: folder of DATA/TASK/{train,validation,test}.jsonl that stands in for the hub."""
+
+    tasks: tuple[str, ...]
+    limit: PositiveInt | None = Field(None, description="items a task; default: all")
+    num_fewshot: NonNegativeInt | None = None
+    batch_size: PositiveInt = 1
+    data: str | None = None
+
+
+class EvaluationSettings(Settings):
+    perplexity: tuple[PerplexitySettings, ...] = ()
+    benchmarks: BenchmarkSettings | None = None
+    batch_size: PositiveInt = Field(1, description="windows a forward pass, for perplexity")
+
+
+class MeasurementSettings(Settings):
+    """Speed and memory of a checkpoint. ``paper``: METHOD section 3's protocol; ``small``: minutes on a CPU; ``none``."""
+
+    protocol: Literal["paper", "small", "none"] = "small"
+    prompt_batch: PositiveInt = 1
+    prompt_tokens: PositiveInt = 2048
+    prompt_repeats: PositiveInt = 50
+    generate_batch: PositiveInt = 64
+    generate_prompt_tokens: PositiveInt = 64
+    generate_new_tokens: PositiveInt = 128
+    generate_repeats: PositiveInt = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("protocol", "small") == "small":
+            return {**SMALL_MEASUREMENT, **data}
+        return data
+
+
+SMALL_MEASUREMENT: dict[str, Any] = {
+    "prompt_tokens": 128,
+    "prompt_repeats": 20,
+    "generate_batch": 2,
+    "generate_prompt_tokens": 16,
+    "generate_new_tokens": 16,
+    "generate_repeats": 3,
+}

@@ -1,0 +1,40 @@
+"""Settings of texts, and of the calibration blocks cut from one."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from trsp.config.settings import Settings
+
+BosPolicy = Literal["auto", "always", "never"]
+
+
+class TextSource(Settings):
+    """Documents: a local file (``path``: .jsonl, .parquet or .txt with a blank line between documents) or a hub dataset."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="short name, used in metric names: perplexity/NAME")
+    path: str | None = Field(None, description="local file: .jsonl, .parquet, or .txt (documents parted by blank lines)")
+    dataset: str | None = Field(None, description="hub dataset id, e.g. Salesforce/wikitext")
+    config: str | None = Field(None, description="hub dataset configuration, e.g. wikitext-2-raw-v1")
+    split: str = "train"
+    revision: str = "main"
+    field: str = Field("text", description="column that holds the text")
+    document_start: str | None = Field(
+        None, description="pattern of a row that begins a document, where rows are lines of one; wikitext: '^ = [^=]'"
+    )
+    max_documents: PositiveInt | None = Field(None, description="read only the first so many documents (streams a hub dataset)")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError(f"text source {self.name!r}: give exactly one of 'path' and 'dataset'")
+        return self
+
+
+class CalibrationSettings(Settings):
+    """Blocks that both stages and every data-driven selector read. Documents are shuffled by ``seed``, joined and cut."""
+
+    text: TextSource
+    blocks: PositiveInt = 128
+    block_tokens: Annotated[int, Field(ge=8)] = 2048
+    bos: BosPolicy = "auto"

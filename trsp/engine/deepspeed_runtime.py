@@ -1,0 +1,91 @@
+"""DeepSpeed itself: its import, its process group, its engines, and its ZeRO-3 partitioning of parameters.
+
+The only module that imports it: what must be set before, around and after that stands here.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch._C._distributed_c10d import HashStore
+
+from trsp.config import EngineSettings
+from trsp.engine.deepspeed_config import deepspeed_config
+from trsp.errors import InvalidInputError
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+import deepspeed
+from deepspeed.ops.op_builder import AsyncIOBuilder
+
+logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+# DeepSpeed calls collectives by their former names, and torch says so at every call.
+warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+
+
+def initialize(model: nn.Module, learning: Sequence[nn.Parameter], config: Mapping[str, Any]) -> Any:
+    """DeepSpeed's engine around ``model``. ``learning``: the parameters that its optimizer changes; none: no optimizer."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its use of memory
+        engine = deepspeed.initialize(model=model, model_parameters=list(learning) or None, config=dict(config))[0]
+    return engine
+
+
+def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Parameter], None]:
+    """What turns a whole parameter of ``dtype`` into a ZeRO-3 one, in place; ``init_distributed`` comes first.
+
+    Only this rank's share of it is copied, to where ``settings`` keep weights, without communication. (``zero.Init`` as a
+    context or on a module would send every parameter whole to every rank.)
+    """
+    config = deepspeed_config(
+        settings,
+        None,
+        bf16=dtype == torch.bfloat16,
+        parameters=1,
+        micro_batch=1,
+        micro_steps=1,
+        pin_memory=torch.cuda.is_available(),
+    )
+    alone = "LOCAL_RANK" not in os.environ
+    os.environ.setdefault("LOCAL_RANK", "0")
+    zero = deepspeed.zero.Init(config_dict_or_path=config)
+    if alone:
+        os.environ.pop("LOCAL_RANK")
+
+    def partition(parameter: Any) -> None:
+        zero._convert_to_deepspeed_param(parameter)
+        parameter.partition()
+
+    return partition
+
+
+def check_offload(settings: EngineSettings) -> None:
+    """InvalidInputError, before anything is loaded, where this machine cannot offload to NVMe as ``settings`` ask."""
+    if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
+        return
+    if not AsyncIOBuilder().is_compatible(verbose=False):
+        raise InvalidInputError(
+            "offload to nvme needs DeepSpeed's async_io, which cannot be built here: install libaio's headers (package "
+            "libaio-dev) and a C++ compiler, or set offload_optimizer and offload_weights to cpu"
+        )
+    if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
+        raise InvalidInputError(f"nvme_path {settings.nvme_path} is no folder that can be written to; make it on every node")
+
+
+def init_distributed() -> None:
+    """Join the process group described by the environment, or make one of a single rank, without a port."""
+    if not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            distributed.init_process_group(backend)
+        else:
+            distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    # On CPU DeepSpeed would compile a shared-memory op at first use: 20 s, and a compiler killed half-way leaves a lock
+    # that hangs every later run. gloo does without it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)

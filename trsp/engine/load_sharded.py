@@ -1,0 +1,115 @@
+"""Models whose weights are never whole on any rank: every parameter is a ZeRO-3 partition from birth.
+
+Under a launcher, on all ranks; without one, this process is the only rank. Saving is ``checkpoint``'s, training ``engine``'s.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import rename_source_key
+
+from trsp.architecture.families import check_supported
+from trsp.checkpoints.checkpoint import incomplete, source_path
+from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.stored_weights import StoredWeights
+from trsp.config import EngineSettings, Precision
+from trsp.distributed.device import default_device, resolve_dtype
+from trsp.engine.deepspeed_runtime import check_offload, init_distributed, partitioner
+from trsp.errors import InvalidInputError
+
+
+def load_sharded(
+    source: str, revision: str | None = None, precision: Precision = "auto", engine: EngineSettings | None = None
+) -> PreTrainedModel:
+    """A causal LM in eval mode, spread over all ranks, for an ``Engine`` with ``zero_stage: 3``. Call it on every rank.
+
+    Everything but the weights is as ``load_model`` gives it. A rank reads from disk the share of each tensor that it keeps,
+    and there is no communication. Memory a rank: its share, and one tensor where ``precision`` is not the file's own.
+    With ``engine.offload_weights`` the shares lie there (host memory, NVMe).
+    Safetensors only. Errors are those of ``load_model``, and InvalidInputError for an ``engine`` that cannot train it.
+    """
+    engine = engine or EngineSettings(zero_stage=3)
+    if engine.zero_stage != 3:
+        raise InvalidInputError(
+            f"zero_stage {engine.zero_stage} for weights spread over the ranks; they need ZeRO 3: set engine.zero_stage "
+            "to 3, or load the model whole"
+        )
+    check_offload(engine)
+    config = read_config(source, revision)
+    check_supported(config)
+    dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
+    init_distributed()
+    model = _without_weights(source, revision, dtype)
+    files = StoredWeights(source, revision)
+    partition = partitioner(engine, dtype)
+    for names, stored in _stored_names(model, files, source):
+        born = nn.Parameter(_read(files, stored, model.get_parameter(names[0])))
+        partition(born)
+        for name in names:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, born)
+    loaded: PreTrainedModel = model.to(default_device()).eval()
+    return loaded
+
+
+def _without_weights(source: str, revision: str | None, dtype: torch.dtype) -> Any:
+    """The model with its buffers, and parameters that have a shape only."""
+    where = {"revision": revision or "main", "local_files_only": local_folder(source) is not None}
+    config = AutoConfig.from_pretrained(source_path(source), trust_remote_code=False, **where)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    model.tie_weights()  # the context has made a parameter of its own for every name
+    with contextlib.suppress(OSError):  # where it has none of its own, the model has made one from its config
+        model.generation_config = GenerationConfig.from_pretrained(source_path(source), **where)
+    return model
+
+
+def _stored_names(model: Any, files: StoredWeights, source: str) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+    """For each parameter its names in the model (several where weights are tied) and those it has in the checkpoint."""
+    stored = _renamed(model, files)
+    found = [(names, [stored[name] for name in names if name in stored]) for names in _names(model)]
+    if missing := [names[0] for names, tensors in found if not tensors]:
+        raise incomplete(source, missing)
+    return found
+
+
+def _renamed(model: Any, files: StoredWeights) -> Mapping[str, str]:
+    """The model's name of each stored tensor, whose own may be older or lack the base model's prefix (as transformers does)."""
+    wanted = model.state_dict()
+    renamings = get_model_conversion_mapping(model)
+    stored = {}
+    for name in files.names:
+        renamed, _ = rename_source_key(name, renamings, [], model.base_model_prefix, wanted)
+        if renamed not in wanted:
+            renamed, _ = rename_source_key(name, [], [], model.base_model_prefix, wanted)
+        stored[renamed] = name
+    model._weight_conversions = [each for each in renamings if each.was_used()]  # transformers undoes them when it saves
+    return stored
+
+
+def _names(model: nn.Module) -> list[list[str]]:
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    return list(names.values())
+
+
+def _read(files: StoredWeights, stored: Sequence[str], wanted: nn.Parameter) -> Tensor:
+    """The values of a parameter in the model's dtype. Tied weights that were stored twice must agree."""
+    tensor, *others = (files.read(name) for name in stored)
+    if tensor.shape != wanted.shape:
+        raise InvalidInputError(
+            f"tensor {stored[0]} has the shape {list(tensor.shape)}, the config asks for {list(wanted.shape)}; take "
+            "config.json and weights from one checkpoint"
+        )
+    if not all(torch.equal(tensor, other) for other in others):
+        raise InvalidInputError(
+            f"tensors {' and '.join(stored)} differ, but the config ties them; set tie_word_embeddings to false in config.json"
+        )
+    return tensor.to(wanted.dtype)

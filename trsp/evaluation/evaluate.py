@@ -1,0 +1,175 @@
+"""Scores of a model: perplexity over fixed windows, and lm-eval's benchmark tasks. Knows no checkpoint folder or store.
+
+Shapes: N windows, B windows a forward pass, T tokens, V vocabulary. NLL in nats a predicted token.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trsp.chunk_sizes import SCORED_TOKENS
+from trsp.config import BenchmarkSettings, EvaluationSettings
+from trsp.data.blocks import evaluation_windows
+from trsp.errors import TrspError
+from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
+from trsp.records import EvaluationRecord, Score
+
+# METHOD section 3: what the published 5-task mean is made of. Other tasks: acc_norm where there is one, else acc.
+PUBLISHED_METRICS: Mapping[str, str] = {
+    "piqa": "acc_norm",
+    "hellaswag": "acc_norm",
+    "arc_easy": "acc_norm",
+    "arc_challenge": "acc_norm",
+    "winogrande": "acc",
+}
+_TOKENS_AT_ONCE = SCORED_TOKENS  # of fp32 logits
+_LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million tokens has 14
+
+
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings) -> EvaluationRecord:
+    """All scores of ``settings``, on the model's own device and in its own precision; leaves it in eval mode.
+
+    InvalidInputError, before anything is computed, for an unknown task or a text too short for one window.
+    """
+    started = time.monotonic()
+    if settings.benchmarks is not None:
+        check_tasks(settings.benchmarks)
+    windows = {each.text.name: evaluation_windows(tokenizer, each) for each in settings.perplexity}
+    model.eval()
+    window_nll = {name: windows_nll(model, tokens_NT, settings.batch_size) for name, tokens_NT in windows.items()}
+    scores = {f"perplexity/{name}": perplexity(nll) for name, nll in window_nll.items()}
+    if settings.benchmarks is not None:
+        scores |= benchmark_scores(model, tokenizer, settings.benchmarks)
+    return EvaluationRecord(scores=scores, window_nll=window_nll, seconds=time.monotonic() - started)
+
+
+# --- perplexity -------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def windows_nll(model: PreTrainedModel, tokens_NT: Tensor, batch_size: int = 1) -> tuple[float, ...]:
+    """Mean NLL of the T - 1 predicted tokens of every window; log-softmax in fp32 whatever the model's precision."""
+    nll: list[float] = []
+    for tokens_BT in tokens_NT.to(model.device).split(batch_size):
+        logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
+        nll.extend(_window_nll(logits_TV[:-1], tokens_T[1:]) for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True))
+    return tuple(nll)
+
+
+def _window_nll(logits_TV: Tensor, targets_T: Tensor) -> float:
+    parts = zip(logits_TV.split(_TOKENS_AT_ONCE), targets_T.split(_TOKENS_AT_ONCE), strict=True)
+    total = sum(functional.cross_entropy(logits.float(), targets, reduction="sum").item() for logits, targets in parts)
+    return total / len(targets_T)
+
+
+def perplexity(window_nll: tuple[float, ...]) -> Score:
+    """exp of the mean NLL (windows are of one length). Standard error over windows by the delta method, None for one window.
+
+    TrspError when it is no finite number.
+    """
+    mean = statistics.fmean(window_nll)
+    if not mean < math.log(1e300):
+        raise TrspError(
+            f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or look at its training"
+        )
+    value = math.exp(mean)
+    stderr = value * statistics.stdev(window_nll) / math.sqrt(len(window_nll)) if len(window_nll) > 1 else None
+    return Score(value=value, stderr=stderr)
+
+
+# --- benchmarks -------------------------------------------------------------------------------------------------------
+
+
+def benchmark_scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarkSettings
+) -> dict[str, Score]:
+    """``TASK/METRIC`` for every metric of lm-eval, and ``accuracy``. The same numbers as ``lm_eval --model hf`` prints.
+
+    A metric behind one of a task's own filters reads ``TASK/METRIC-FILTER``.
+    """
+    check_tasks(settings)
+    with _quiet(), tempfile.TemporaryDirectory(prefix="trsp-tasks-") as folder:
+        results = _lm_eval(model, tokenizer, settings, folder)
+    scores = {name: score for task, found in results.items() for name, score in _task_scores(task, found)}
+    accuracy = mean_accuracy(settings.tasks, scores)
+    return scores if accuracy is None else scores | {"accuracy": accuracy}
+
+
+def mean_accuracy(tasks: tuple[str, ...], scores: Mapping[str, Score]) -> Score | None:
+    """Mean over tasks of METHOD section 3's metric, tasks without an accuracy left out; None when none has one."""
+    found = [score for task in tasks if (score := _accuracy(task, scores)) is not None]
+    if not found:
+        return None
+    errors = [score.stderr for score in found if score.stderr is not None]
+    stderr = math.hypot(*errors) / len(found) if len(errors) == len(found) else None
+    return Score(value=statistics.fmean(score.value for score in found), stderr=stderr)
+
+
+def _accuracy(task: str, scores: Mapping[str, Score]) -> Score | None:
+    published = PUBLISHED_METRICS.get(task)
+    metrics = (published,) if published else ("acc_norm", "acc")
+    return next((scores[f"{task}/{metric}"] for metric in metrics if f"{task}/{metric}" in scores), None)
+
+
+def _lm_eval(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarkSettings, folder: str
+) -> dict[str, dict[str, Any]]:
+    """lm-eval's ``results``. With a data folder its index holds our task files only: reading all of its own takes seconds."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    if settings.data is None:
+        manager = TaskManager()
+    else:
+        manager = TaskManager(
+            include_path=str(write_task_overrides(settings.data, settings.tasks, folder)), include_defaults=False
+        )
+    found = simple_evaluate(
+        # a copy of the tokenizer, because HFLM gives it a padding token
+        HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=settings.batch_size),
+        tasks=list(settings.tasks),
+        num_fewshot=settings.num_fewshot,
+        batch_size=settings.batch_size,
+        limit=settings.limit,
+        log_samples=False,
+        task_manager=manager,
+    )
+    results: dict[str, dict[str, Any]] = found["results"]
+    return results
+
+
+def _task_scores(task: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Score]]:
+    """lm-eval's keys are ``METRIC,FILTER`` and ``METRIC_stderr,FILTER``; a standard error it cannot know is "N/A"."""
+    for key, value in found.items():
+        metric, comma, chosen = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        stderr = found.get(f"{metric}_stderr,{chosen}")
+        name = f"{task}/{metric}" if chosen == "none" else f"{task}/{metric}-{chosen}"
+        yield name, Score(value=value, stderr=stderr if isinstance(stderr, int | float) else None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps progress bars and notices of lm-eval and datasets out of the log; errors are raised as ever."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
