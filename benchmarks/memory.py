@@ -27,12 +27,43 @@ from orchestrator.stages.stage_specs import StageKind
 from trsp.architecture.shape import ModelShape, model_shape
 from trsp.config import EngineSettings, LoraSettings
 
-WIDE = {"model_type": "llama", "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 6}
-WIDE |= {"num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 8192, "tie_word_embeddings": False}
-DEEP = {"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
-DEEP |= {"num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True}
-OTHER = {"model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 8, "head_dim": 128}
-OTHER |= {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 16384, "tie_word_embeddings": True}
+WIDE = {
+    "model_type": "llama",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 6,
+}
+WIDE |= {
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "vocab_size": 8192,
+    "tie_word_embeddings": False,
+}
+DEEP = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+}
+DEEP |= {
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+OTHER = {
+    "model_type": "qwen3",
+    "hidden_size": 1024,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 8,
+    "head_dim": 128,
+}
+OTHER |= {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 16384,
+    "tie_word_embeddings": True,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +87,13 @@ class Run:
     def work(self) -> Work:
         lora = LoraSettings() if self.stage == "lora" else None
         kind = StageKind.RANKING if self.stage == "gates" else StageKind.TRANSFER
-        return Work(kind, Trains.WEIGHTS if self.stage == "transfer" else Trains.ADAPTERS, self.tokens, self.blocks, lora=lora)
+        return Work(
+            kind,
+            Trains.WEIGHTS if self.stage == "transfer" else Trains.ADAPTERS,
+            self.tokens,
+            self.blocks,
+            lora=lora,
+        )
 
     @property
     def layout(self) -> Layout:
@@ -66,12 +103,31 @@ class Run:
 RUNS = (
     Run("transfer, ZeRO 0", WIDE, "transfer", 256, engine={"zero_stage": 0}),
     Run("transfer, ZeRO 2, long blocks", WIDE, "transfer", 2048, engine={"zero_stage": 2}),
-    Run("transfer, ZeRO 2, checkpointing", WIDE, "transfer", 2048, engine={"zero_stage": 2, "activation_checkpointing": True}),
+    Run(
+        "transfer, ZeRO 2, checkpointing",
+        WIDE,
+        "transfer",
+        2048,
+        engine={"zero_stage": 2, "activation_checkpointing": True},
+    ),
     Run("transfer, ZeRO 1, 2 ranks", WIDE, "transfer", 512, 2, 4, engine={"zero_stage": 1}),
     Run("transfer, ZeRO 3, 2 ranks", WIDE, "transfer", 512, 2, 4, engine={"zero_stage": 3}),
     Run("transfer, ZeRO 3, fp32", WIDE, "transfer", 512, dtype="float32", engine={"zero_stage": 3}),
-    Run("transfer, ZeRO 2, optimizer offloaded", WIDE, "transfer", 512, engine={"zero_stage": 2, "offload_optimizer": "cpu"}),
-    Run("transfer, 135M", DEEP, "transfer", 512, blocks=2, engine={"zero_stage": 2, "micro_batch": 2}),
+    Run(
+        "transfer, ZeRO 2, optimizer offloaded",
+        WIDE,
+        "transfer",
+        512,
+        engine={"zero_stage": 2, "offload_optimizer": "cpu"},
+    ),
+    Run(
+        "transfer, 135M",
+        DEEP,
+        "transfer",
+        512,
+        blocks=2,
+        engine={"zero_stage": 2, "micro_batch": 2},
+    ),
     Run("gates, long blocks", WIDE, "gates", 4096, engine={"zero_stage": 0}),
     Run("gates, ZeRO 3, 2 ranks", WIDE, "gates", 2048, 2, 2, engine={"zero_stage": 3}),
     Run("gates, 135M", DEEP, "gates", 1024, engine={"zero_stage": 0}),
@@ -98,7 +154,9 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--rank", help=argparse.SUPPRESS)
@@ -117,7 +175,12 @@ def measure(run: Run) -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(run.ranks), "OMP_NUM_THREADS": "1"}
+        shared = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(run.ranks),
+            "OMP_NUM_THREADS": "1",
+        }
         ranks = [
             subprocess.Popen(
                 command,
@@ -140,8 +203,12 @@ def _make_model(run: Run, folder: Path) -> None:
 
     logging.disable_progress_bar()
     settings = {key: value for key, value in run.config.items() if key != "model_type"}
-    config = AutoConfig.for_model(run.config["model_type"], **settings, max_position_embeddings=8192)
-    AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype)).save_pretrained(folder)
+    config = AutoConfig.for_model(
+        run.config["model_type"], **settings, max_position_embeddings=8192
+    )
+    AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype)).save_pretrained(
+        folder
+    )
 
 
 def _rank(asked: dict[str, Any]) -> None:
@@ -159,7 +226,9 @@ def _rank(asked: dict[str, Any]) -> None:
     sharded = engine.zero_stage == 3 and asked["ranks"] > 1
     model = load_sharded(asked["folder"], engine=engine) if sharded else load_model(asked["folder"])
     shape = asked["blocks"], asked["tokens"]
-    blocks = torch.randint(model.config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    blocks = torch.randint(
+        model.config.vocab_size, shape, generator=torch.Generator().manual_seed(0)
+    )
     if stage == "gates":
         gates = GatesSettings(steps_per_round=3, blocks_per_step=asked["blocks"])
         list(rank_layers(model, blocks, gates, depth=1, engine=engine))
@@ -175,8 +244,18 @@ def _rank(asked: dict[str, Any]) -> None:
 
 GPU_BYTES = 80e9
 LARGE = {
-    "7B": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
-    "13B": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40},
+    "7B": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
+    "13B": {
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+    },
     "70B": {
         "hidden_size": 8192,
         "intermediate_size": 28672,
@@ -191,7 +270,9 @@ LARGE = {
 def large() -> Iterator[str]:
     """Markdown: GB a GPU, and of the host where something is offloaded; in bold what an 80 GB GPU holds."""
     for name, settings in LARGE.items():
-        shape = model_shape({"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **settings})
+        shape = model_shape(
+            {"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **settings}
+        )
         yield from _section(name, shape)
 
 
@@ -217,7 +298,11 @@ def _rows() -> Iterator[tuple[str, str, EngineSettings]]:
         yield "transfer", f"ZeRO {stage}", EngineSettings(zero_stage=stage, **plain)
     yield "transfer", "ZeRO 3, activations kept", EngineSettings(zero_stage=3)
     yield "transfer", "ZeRO 3, micro-batch 4", EngineSettings(zero_stage=3, micro_batch=4, **plain)
-    yield "transfer", "ZeRO 3, optimizer on host", EngineSettings(zero_stage=3, offload_optimizer="cpu", **plain)
+    yield (
+        "transfer",
+        "ZeRO 3, optimizer on host",
+        EngineSettings(zero_stage=3, offload_optimizer="cpu", **plain),
+    )
     both: dict[str, Any] = {"offload_optimizer": "cpu", "offload_weights": "cpu"}
     yield "transfer", "ZeRO 3, all on host", EngineSettings(zero_stage=3, **both, **plain)
 

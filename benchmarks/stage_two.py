@@ -12,7 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from trsp import BlockInfluenceSettings, DriftSettings, EngineSettings, HealSettings, LanguageModel, NoTransfer
+from trsp import (
+    BlockInfluenceSettings,
+    DriftSettings,
+    EngineSettings,
+    HealSettings,
+    LanguageModel,
+    NoTransfer,
+)
 
 WINDOWS = {"window_tokens": 256, "max_windows": 24}
 Stage = NoTransfer | DriftSettings | HealSettings
@@ -24,7 +31,9 @@ def main() -> None:
     lm = LanguageModel.load(model, precision="bf16")
     blocks = lm.blocks(text / "wiki-train.jsonl", count=96, tokens=256)
     layers = lm.rank(blocks, options.remove, BlockInfluenceSettings())
-    print(f"layers {sorted(layers)} of {lm.model.config.num_hidden_layers}; dense: {_perplexities(lm, text)}")
+    print(
+        f"layers {sorted(layers)} of {lm.model.config.num_hidden_layers}; dense: {_perplexities(lm, text)}"
+    )
     for name, settings, drift in _stages(options.steps, options.learning_rate):
         lm = LanguageModel.load(model, precision="bf16")
         started = time.monotonic()
@@ -35,7 +44,9 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("assets", type=Path)
     parser.add_argument("--remove", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)

@@ -113,12 +113,19 @@ def kept_bytes(model: PreTrainedModel, rows_BT: Tensor, drift: Drift | None) -> 
     kept: list[Tensor] = []  # held, so that no address is used twice
     branches = Branches(model, range(1, len(decoder_layers(model)), 4), drift)
     branches.scale = 0.5
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.detach()) or tensor, lambda tensor: tensor):
-        loss, measured = lm_loss(model(rows_BT, use_cache=False).logits, rows_BT), branches.take_drift()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.detach()) or tensor, lambda tensor: tensor
+    ):
+        loss, measured = (
+            lm_loss(model(rows_BT, use_cache=False).logits, rows_BT),
+            branches.take_drift(),
+        )
         _ = loss if measured is None else loss + measured
     branches.remove()
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    sizes = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
+    }
     return sum(size for address, size in sizes.items() if address not in weights)
 
 
@@ -128,26 +135,47 @@ def print_kept(model: PreTrainedModel, rows_BT: Tensor) -> None:
         if recomputed:
             for layer in decoder_layers(model):
                 layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-        without, with_it = (kept_bytes(model, rows_BT, drift) for drift in (None, drift_function(DriftSettings())))
+        without, with_it = (
+            kept_bytes(model, rows_BT, drift) for drift in (None, drift_function(DriftSettings()))
+        )
         how = "with activation checkpointing" if recomputed else "as they are"
-        print(f"  activations {how}: {without / 1e6:.2f} MB, with the drift {with_it / 1e6:.2f} MB: {with_it / without:.3f}")
+        print(
+            f"  activations {how}: {without / 1e6:.2f} MB, with the drift {with_it / 1e6:.2f} MB: {with_it / without:.3f}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--dtype", action="append", choices=sorted(DTYPES))
     args = parser.parse_args()
-    rows_BT = torch.randint(0, 8000, (1, args.tokens), generator=torch.Generator().manual_seed(0)).to(default_device())
+    rows_BT = torch.randint(
+        0, 8000, (1, args.tokens), generator=torch.Generator().manual_seed(0)
+    ).to(default_device())
     for name in args.dtype or DTYPES:
         model = llama(DTYPES[name])
-        kinds = {"fine-tuning": plain_step, "drift": drift_step, "frozen": frozen_step, "gates": gates_step}
-        seconds = interleaved({kind: make(model) for kind, make in kinds.items()}, rows_BT, args.repeats)
-        medians = ", ".join(f"{kind} {1000 * statistics.median(each):.0f} ms" for kind, each in seconds.items())
+        kinds = {
+            "fine-tuning": plain_step,
+            "drift": drift_step,
+            "frozen": frozen_step,
+            "gates": gates_step,
+        }
+        seconds = interleaved(
+            {kind: make(model) for kind, make in kinds.items()}, rows_BT, args.repeats
+        )
+        medians = ", ".join(
+            f"{kind} {1000 * statistics.median(each):.0f} ms" for kind, each in seconds.items()
+        )
         print(f"{name}, {args.tokens} tokens, {rows_BT.device}: {medians}")
-        print(f"  stage two, drift on a quarter of the layers / fine-tuning: {ratio(seconds, 'drift', 'fine-tuning'):.3f}")
-        print(f"  stage one, gates on all layers / frozen forward + backward: {ratio(seconds, 'gates', 'frozen'):.3f}")
+        print(
+            f"  stage two, drift on a quarter of the layers / fine-tuning: {ratio(seconds, 'drift', 'fine-tuning'):.3f}"
+        )
+        print(
+            f"  stage one, gates on all layers / frozen forward + backward: {ratio(seconds, 'gates', 'frozen'):.3f}"
+        )
         print_kept(model, rows_BT)
 
 

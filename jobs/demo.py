@@ -46,17 +46,30 @@ def main() -> int:
             print(f"{head.address} on {options.num_cpus} CPUs, logs in {head.temp_dir}")
             code = _submit(head, settings)
             if options.keep_ray:
-                print(f"Ray stays up; its dashboard asks for this token: {head.environ['RAY_AUTH_TOKEN']}")
+                print(
+                    f"Ray stays up; its dashboard asks for this token: {head.environ['RAY_AUTH_TOKEN']}"
+                )
     if code in (0, STAGE_FAILED):
         _show_results()
-    _title(f"{'Done' if code == 0 else f'The job failed (exit code {code})'} in {time.monotonic() - started:.0f} s")
+    _title(
+        f"{'Done' if code == 0 else f'The job failed (exit code {code})'} in {time.monotonic() - started:.0f} s"
+    )
     return code
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--keep-ray", action="store_true", help="leave Ray up afterwards (the next demo replaces it)")
-    parser.add_argument("--num-cpus", type=int, default=min(os.cpu_count() or 1, MAX_CPUS), help="stages side by side")
+    parser.add_argument(
+        "--keep-ray",
+        action="store_true",
+        help="leave Ray up afterwards (the next demo replaces it)",
+    )
+    parser.add_argument(
+        "--num-cpus",
+        type=int,
+        default=min(os.cpu_count() or 1, MAX_CPUS),
+        help="stages side by side",
+    )
     return parser.parse_args()
 
 
@@ -64,8 +77,21 @@ def _submit(head: RayHead, settings: dict[str, str]) -> int:
     """The grid as a job of that head, its log on our output. The driver's exit code (the CLI's is 1 whatever happened)."""
     _title(f"ray job submit --working-dir . -- {GRID}")
     job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    runtime_env = {"env_vars": settings | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}}
-    command = ["ray", "job", "submit", "--address", head.address, "--submission-id", job_id, "--working-dir", "."]
+    runtime_env = {
+        "env_vars": settings
+        | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}
+    }
+    command = [
+        "ray",
+        "job",
+        "submit",
+        "--address",
+        head.address,
+        "--submission-id",
+        job_id,
+        "--working-dir",
+        ".",
+    ]
     command += ["--log-color", "auto" if sys.stdout.isatty() else "false"]
     command += ["--runtime-env-json", json.dumps(runtime_env), "--", GRID]
     try:
@@ -108,7 +134,9 @@ def _generate(checkpoint: str) -> str:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     prompt = tokenizer(PROMPT, return_tensors="pt")
-    tokens = model.generate(**prompt, max_new_tokens=30, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+    tokens = model.generate(
+        **prompt, max_new_tokens=30, do_sample=False, pad_token_id=tokenizer.eos_token_id
+    )
     return str(tokenizer.decode(tokens[0], skip_special_tokens=True))
 
 
@@ -123,14 +151,19 @@ def _title(text: str) -> None:
 
 def _temp_dir(home: Path) -> Path:
     """One Ray a user and TRSP_HOME. In /tmp itself, because socket paths must be short."""
-    return Path("/tmp") / f"trsp-demo-{hashlib.sha256(f'{os.getuid()} {home}'.encode()).hexdigest()[:8]}"
+    return (
+        Path("/tmp")
+        / f"trsp-demo-{hashlib.sha256(f'{os.getuid()} {home}'.encode()).hexdigest()[:8]}"
+    )
 
 
 def _git_sha() -> str:
     """The commit, with ``-dirty`` where files differ; empty outside of a git checkout. Ray's upload leaves .git out."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, cwd=ROOT, check=False, capture_output=True, text=True
+        ).stdout.strip()
     except FileNotFoundError:
         return ""
 
@@ -142,7 +175,9 @@ def _only_one(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit(f"another demo is running on {lock.parent}; wait for it, or set another TRSP_HOME") from None
+            raise SystemExit(
+                f"another demo is running on {lock.parent}; wait for it, or set another TRSP_HOME"
+            ) from None
         yield
 
 

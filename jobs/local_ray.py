@@ -84,9 +84,13 @@ def stop(temp_dir: Path) -> None:
             head.terminate()
     _wait(running, STOP_TIMEOUT_S if heads else 0)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while alive := [one for one in {*running, *_processes(temp_dir)} if _lives(one)]:  # a raylet may start one more meanwhile
+    while alive := [
+        one for one in {*running, *_processes(temp_dir)} if _lives(one)
+    ]:  # a raylet may start one more meanwhile
         if time.monotonic() > deadline:
-            raise RuntimeError(f"these processes of Ray in {temp_dir} do not end: {sorted(one.pid for one in alive)}")
+            raise RuntimeError(
+                f"these processes of Ray in {temp_dir} do not end: {sorted(one.pid for one in alive)}"
+            )
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -112,7 +116,10 @@ def _processes(temp_dir: Path) -> list[psutil.Process]:
     named = [
         process
         for process in psutil.process_iter()
-        if any(argument.startswith("--") and f"={temp_dir}" in argument for argument in _arguments(process))
+        if any(
+            argument.startswith("--") and f"={temp_dir}" in argument
+            for argument in _arguments(process)
+        )
     ]
     found = {process.pid: process for process in named}
     for process in named:
@@ -141,12 +148,19 @@ def _start(temp_dir: Path, num_cpus: int) -> RayHead:
         *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
         *(f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
     ]
-    with log.open("wb") as output:  # its own session: Ctrl-C is for us, who then stop the job before the head
-        process = subprocess.Popen(command, env=head.environ, stdout=output, stderr=output, start_new_session=True)
+    with log.open(
+        "wb"
+    ) as output:  # its own session: Ctrl-C is for us, who then stop the job before the head
+        process = subprocess.Popen(
+            command, env=head.environ, stdout=output, stderr=output, start_new_session=True
+        )
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(head):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
+            raise RuntimeError(
+                f"Ray did not start; the end of {log}:\n"
+                + "\n".join(log.read_text().splitlines()[-15:])
+            )
         time.sleep(0.5)
     return head
 
@@ -164,7 +178,11 @@ def _environment(scripts: Path) -> dict[str, str]:
     """A token of this head's own, because Ray listens on every interface; no word of other clusters."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
-    return inherited | {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return inherited | {
+        "PATH": path,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
 
 
 def _answers(head: RayHead) -> bool:

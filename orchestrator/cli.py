@@ -28,14 +28,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Structured pruning of language models by grids: what is wanted in, the best checkpoint under a budget out.",
 )
-GridFile = Annotated[Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)]
+GridFile = Annotated[
+    Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command()
 def run(
     file: GridFile,
-    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
+    ] = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
     from orchestrator.run import run_grid
@@ -61,10 +65,18 @@ def plan(file: GridFile, as_json: AsJson = False) -> None:
 def best(
     file: GridFile,
     max_params: Annotated[str | None, typer.Option(help="For example 110M.")] = None,
-    max_bytes: Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")] = None,
-    max_latency_ms: Annotated[float | None, typer.Option(help="Prompt latency on the measured hardware.")] = None,
-    max_kv_bytes_per_token: Annotated[str | None, typer.Option(help="Keys and values of one token, for example 9kB.")] = None,
-    metric: Annotated[str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(help="Size of the weights, for example 250MB.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Prompt latency on the measured hardware.")
+    ] = None,
+    max_kv_bytes_per_token: Annotated[
+        str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which checkpoint is best under a budget (without limits: under each budget of the file), and how to load it."""
@@ -152,7 +164,9 @@ def _with_command(arguments: list[str]) -> list[str]:
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
     first = arguments[0] if arguments else ""
     names_file = (
-        first not in known and not first.startswith("-") and (Path(first).suffix in (".yaml", ".yml") or Path(first).is_file())
+        first not in known
+        and not first.startswith("-")
+        and (Path(first).suffix in (".yaml", ".yml") or Path(first).is_file())
     )
     return ["run", *arguments] if names_file else arguments
 

@@ -41,7 +41,9 @@ def view_offline(grid: Grid) -> GridView:
     resolved = on_hardware(resolved, store.grid(resolved.key).get("hardware", ""))
     results = StoreResults(store)
     now = time.time()
-    claims = {spec.key: (spec.kind, store.claim_of(spec.key)) for spec in next_stages(resolved, results)}
+    claims = {
+        spec.key: (spec.kind, store.claim_of(spec.key)) for spec in next_stages(resolved, results)
+    }
     running = {key: kind for key, (kind, claim) in claims.items() if claim and claim.alive(now)}
     return build_view(resolved, results, Activity(running, live=bool(running)))
 
@@ -103,7 +105,9 @@ class _Run:
         tracking = self._grid.tracking
         self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
         self._tracker.sweep(alive_grids=(resolved.key,))
-        self._leaderboard = self._tracker.leaderboard_url(tracking.ui_url or "http://127.0.0.1:5000", resolved.key)
+        self._leaderboard = self._tracker.leaderboard_url(
+            tracking.ui_url or "http://127.0.0.1:5000", resolved.key
+        )
 
     def to_its_end(self) -> int:
         self._say(f"leaderboard: {self._leaderboard}")
@@ -150,8 +154,16 @@ class _Run:
 
         Cards of cells that an earlier driver finished are written again: it may have been killed before it came to that.
         """
-        over = {dense.model.name: dense for dense in view.dense if dense.status in (Status.DONE, Status.FAILED)}
-        done = [cell for cell in view.cells if cell.status is Status.DONE and cell.cell.model.name in over]
+        over = {
+            dense.model.name: dense
+            for dense in view.dense
+            if dense.status in (Status.DONE, Status.FAILED)
+        }
+        done = [
+            cell
+            for cell in view.cells
+            if cell.status is Status.DONE and cell.cell.model.name in over
+        ]
         ready = [cell for cell in done if cell.cell.key in open_cells]
         for cell in ready:
             card = cell_card(cell, over[cell.cell.model.name])
@@ -164,21 +176,31 @@ class _Run:
         In this order: a tracking server that is away (TrackingError) must not keep the results from being seen.
         """
         print_status(view, self._grid.headline_metrics, self._out)
-        choices = [choose(view.cells, budget, self._grid.metric(budget)) for budget in self._grid.budgets]
+        choices = [
+            choose(view.cells, budget, self._grid.metric(budget)) for budget in self._grid.budgets
+        ]
         for choice in choices:
             print_choice(choice, view.cells, self._out)
         for cell in view.cells:
             if cell.status is Status.FAILED:
-                self._say(f"failed: {cell.cell.name} in {cell.stage}: {cell.reason}{self._log_of(cell)}")
+                self._say(
+                    f"failed: {cell.cell.name} in {cell.stage}: {cell.reason}{self._log_of(cell)}"
+                )
         self._tracker.finish(view)
         for choice in choices:
             if choice.best is not None:
-                self._tracker.set_alias(choice.best.cell.model.name, choice.budget.alias, choice.best.cell.key)
+                self._tracker.set_alias(
+                    choice.best.cell.model.name, choice.budget.alias, choice.best.cell.key
+                )
         self._say(f"leaderboard: {self._leaderboard}")
 
     def _log_of(self, cell: CellView) -> str:
         key = cell.stage_keys.get(cell.stage, "")
-        return f"; its log is in {self._store.stage_uri(key)}" if key and self._store.failures(key) else ""
+        return (
+            f"; its log is in {self._store.stage_uri(key)}"
+            if key and self._store.failures(key)
+            else ""
+        )
 
     def _say(self, line: str) -> None:
         self._out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -97,7 +97,11 @@ def imports_of(source: str) -> Imports:
     def visit(node: ast.AST, into: set[str]) -> None:
         into.update(_imported(node))
         function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        typing_only = node.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) else ()
+        typing_only = (
+            node.body
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            else ()
+        )
         for child in ast.iter_child_nodes(node):
             if child not in typing_only:
                 visit(child, lazy if function else into)
@@ -112,9 +116,13 @@ def _module_name(path: Path) -> str:
 
 
 PATHS: Mapping[str, Path] = {
-    _module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+    _module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
-MODULES: Mapping[str, Imports] = {module: imports_of(path.read_text(encoding="utf-8")) for module, path in PATHS.items()}
+MODULES: Mapping[str, Imports] = {
+    module: imports_of(path.read_text(encoding="utf-8")) for module, path in PATHS.items()
+}
 
 
 def parents(name: str) -> Iterator[str]:

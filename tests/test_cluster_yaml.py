@@ -20,7 +20,9 @@ def cluster() -> dict[str, Any]:
 
 
 def provider_keys() -> set[str]:
-    schema = json.loads((Path(autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(
+        (Path(autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8")
+    )
     return set(schema["properties"]["provider"]["properties"])
 
 
@@ -50,9 +52,15 @@ def test_nothing_that_ray_overlooks(cluster: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [(("cluster_name",), ""), (("provider", "regoin"), "x"), (("available_node_types", "a100", "min_workers"), 9)],
+    [
+        (("cluster_name",), ""),
+        (("provider", "regoin"), "x"),
+        (("available_node_types", "a100", "min_workers"), 9),
+    ],
 )
-def test_the_overlooked_would_be_seen(cluster: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+def test_the_overlooked_would_be_seen(
+    cluster: dict[str, Any], path: tuple[str, ...], value: object
+) -> None:
     inner = cluster
     for key in path[:-1]:
         inner = inner[key]
@@ -61,6 +69,10 @@ def test_the_overlooked_would_be_seen(cluster: dict[str, Any], path: tuple[str, 
 
 
 def test_the_image_has_the_ray_of_the_constraints(cluster: dict[str, Any]) -> None:
-    pinned = re.search(r"^ray(?:\[[^]]*\])?==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.search(
+        r"^ray(?:\[[^]]*\])?==(\S+)",
+        (ROOT / "constraints.txt").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert pinned
     assert f"ray:{pinned[1]}-" in cluster["docker"]["image"]

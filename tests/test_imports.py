@@ -9,7 +9,18 @@ import sys
 
 import pytest
 
-from tests.rooms import MAY_IMPORT, MODULES, PATHS, ROOT, Imports, imports_of, ours, parents, room_imports, room_of
+from tests.rooms import (
+    MAY_IMPORT,
+    MODULES,
+    PATHS,
+    ROOT,
+    Imports,
+    imports_of,
+    ours,
+    parents,
+    room_imports,
+    room_of,
+)
 
 # One foreign library, one place: where it may be imported at all. A name stands for itself and all that is below it.
 PLACES = {
@@ -29,17 +40,28 @@ CLUSTER = {"ray", "mlflow", "pyarrow"}
 FORBIDDEN = {
     **dict.fromkeys(("trsp.config", "trsp.records", "trsp.errors", "trsp.data.texts"), HEAVY),
     **dict.fromkeys(("trsp.architecture.families", "trsp.architecture.shape"), HEAVY),
-    **dict.fromkeys(("trsp.training.snapshots", "trsp.training.watchdog", "trsp.engine.deepspeed_config"), HEAVY),
-    **dict.fromkeys(("orchestrator.grid", "orchestrator.stages", "orchestrator.tracking.content.leaderboard"), HEAVY | CLUSTER),
-    **dict.fromkeys(("orchestrator.views.grid_view", "orchestrator.views.budget", "orchestrator.report.plan"), HEAVY | CLUSTER),
-    **dict.fromkeys(("orchestrator.scheduler.policy", "orchestrator.scheduler.retries"), HEAVY | CLUSTER),
+    **dict.fromkeys(
+        ("trsp.training.snapshots", "trsp.training.watchdog", "trsp.engine.deepspeed_config"), HEAVY
+    ),
+    **dict.fromkeys(
+        ("orchestrator.grid", "orchestrator.stages", "orchestrator.tracking.content.leaderboard"),
+        HEAVY | CLUSTER,
+    ),
+    **dict.fromkeys(
+        ("orchestrator.views.grid_view", "orchestrator.views.budget", "orchestrator.report.plan"),
+        HEAVY | CLUSTER,
+    ),
+    **dict.fromkeys(
+        ("orchestrator.scheduler.policy", "orchestrator.scheduler.retries"), HEAVY | CLUSTER
+    ),
     **{
         f"orchestrator.layouts.{name}": HEAVY | CLUSTER
         for name in ("layout", "ladder", "capacity", "workload", "memory", "estimate")
     },
     "orchestrator.ray_backend.lost_ranks": HEAVY | CLUSTER,
     **dict.fromkeys(
-        ("orchestrator.store", "orchestrator.views", "orchestrator.report", "orchestrator.cli"), HEAVY | {"ray", "mlflow"}
+        ("orchestrator.store", "orchestrator.views", "orchestrator.report", "orchestrator.cli"),
+        HEAVY | {"ray", "mlflow"},
     ),
     **dict.fromkeys(("orchestrator.scheduler", "orchestrator.run"), HEAVY),
     "orchestrator.execution.run_stage": {"torch", "ray", "mlflow"},
@@ -88,9 +110,7 @@ def loaded_by(module: str) -> dict[str, str]:
 
 
 def test_the_reader_tells_eager_from_lazy() -> None:
-    source = (
-        "import a\nfrom b import c\nif TYPE_CHECKING:\n    import t\nelse:\n    import e\ndef f():\n    from d.e import g\n"
-    )
+    source = "import a\nfrom b import c\nif TYPE_CHECKING:\n    import t\nelse:\n    import e\ndef f():\n    from d.e import g\n"
     assert imports_of(source) == Imports(frozenset({"a", "b.c", "e"}), frozenset({"d.e.g"}))
 
 
@@ -101,9 +121,15 @@ def test_the_table_names_modules_that_exist() -> None:
 
 @pytest.mark.parametrize("library", PLACES)
 def test_a_foreign_library_has_one_place(library: str) -> None:
-    users = {module for module, imports in MODULES.items() if any(within(name, library) for name in imports.all)}
+    users = {
+        module
+        for module, imports in MODULES.items()
+        if any(within(name, library) for name in imports.all)
+    }
     assert users, f"nobody imports {library}: take it out of the table"
-    strangers = {user for user in users if not any(within(user, place) for place in PLACES[library])}
+    strangers = {
+        user for user in users if not any(within(user, place) for place in PLACES[library])
+    }
     assert not strangers, f"{library} belongs in {PLACES[library]}, and is imported by {strangers}"
 
 
@@ -121,8 +147,14 @@ def test_trsp_is_a_library_of_its_own() -> None:
 @pytest.mark.parametrize("module", FORBIDDEN)
 def test_what_loading_a_module_never_loads(module: str) -> None:
     for loaded, importer in loaded_by(module).items():
-        wrong = {name for name in MODULES[loaded].eager if any(within(name, library) for library in FORBIDDEN[module])}
-        assert not wrong, f"loading {module} loads {loaded} (through {importer}), which imports {wrong}"
+        wrong = {
+            name
+            for name in MODULES[loaded].eager
+            if any(within(name, library) for library in FORBIDDEN[module])
+        }
+        assert not wrong, (
+            f"loading {module} loads {loaded} (through {importer}), which imports {wrong}"
+        )
 
 
 @pytest.mark.parametrize("module", IMPORTERS)
@@ -138,7 +170,9 @@ def test_the_table_of_rooms_is_what_is_there() -> None:
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_a_room_imports_what_it_may(room: str) -> None:
     imported = room_imports()[room]
-    assert imported <= MAY_IMPORT[room], f"{room} may not import {sorted(imported - MAY_IMPORT[room])}"
+    assert imported <= MAY_IMPORT[room], (
+        f"{room} may not import {sorted(imported - MAY_IMPORT[room])}"
+    )
     assert imported == MAY_IMPORT[room], (
         f"{room} imports {sorted(MAY_IMPORT[room] - imported)} no more: take it out of the table"
     )
@@ -162,11 +196,17 @@ def test_a_room_is_small() -> None:
 
 def test_every_folder_says_what_it_is_for() -> None:
     folders = [path for path in PATHS.values() if path.name == "__init__.py"]
-    assert not [path for path in folders if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not [
+        path
+        for path in folders
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
 
 
 def test_torch_stays_out_of_the_driver() -> None:
     imports = "; ".join(f"import orchestrator.{name}" for name in DRIVER)
     program = f"import sys; {imports}; sys.exit(', '.join({{'torch', 'deepspeed', 'transformers'}} & sys.modules.keys()) or 0)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, f"loaded by the driver: {done.stderr}"

@@ -46,12 +46,18 @@ def tiny_config(family: str, layers: int = LAYERS) -> Any:
     settings = FAMILY_SETTINGS[family] | {FAMILIES[family].count: layers, "vocab_size": VOCABULARY}
     if family == "gemma3_text":
         full = {1, 3, layers - 1}
-        settings |= {"layer_types": ["full_attention" if i in full else "sliding_attention" for i in range(layers)]}
+        settings |= {
+            "layer_types": [
+                "full_attention" if i in full else "sliding_attention" for i in range(layers)
+            ]
+        }
     ids = {"pad_token_id": 256, "bos_token_id": 257, "eos_token_id": 258}
     return AutoConfig.for_model(family, **settings, **ids)
 
 
-def tiny_model(family: str, layers: int = LAYERS, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def tiny_model(
+    family: str, layers: int = LAYERS, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
     """A random model in eval mode. Its weights are larger than freshly initialised ones: every layer moves the logits."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -76,7 +82,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=256, **SPECIAL)
 
 
-def save_tiny(family: str, folder: Path, layers: int = LAYERS, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
+def save_tiny(
+    family: str,
+    folder: Path,
+    layers: int = LAYERS,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """Writes a tiny model and its tokenizer to ``folder``, as a hub checkpoint lies there."""
     tiny_model(family, layers, seed, dtype).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)

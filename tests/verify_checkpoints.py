@@ -34,7 +34,14 @@ def _fresh_process(cell: CellView, store: Store) -> str:
     """The origin of the weights: stage two's where they are still there, the model's own where nothing was trained."""
     transfer = cell.stage_keys.get(StageKind.TRANSFER)
     origin = store.files_uri(transfer) if transfer else cell.cell.model.source
-    command = [sys.executable, __file__, "--one", str(cell.checkpoint_uri), origin or "", json.dumps(cell.layers)]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        str(cell.checkpoint_uri),
+        origin or "",
+        json.dumps(cell.layers),
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -43,7 +50,9 @@ def verify_one(checkpoint: str, origin: str, layers: list[int]) -> str:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    ids_BT = torch.randint(5, model.config.vocab_size, (1, 24), generator=torch.Generator().manual_seed(0))
+    ids_BT = torch.randint(
+        5, model.config.vocab_size, (1, 24), generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         logits_BTV = model(input_ids=ids_BT).logits
         said = f"loads as {type(model).__name__} with {model.config.num_hidden_layers} layers"
@@ -55,9 +64,16 @@ def verify_one(checkpoint: str, origin: str, layers: list[int]) -> str:
                 expected_BTV = whole(input_ids=ids_BT, use_cache=False).logits
             torch.testing.assert_close(logits_BTV, expected_BTV)
             said += f", logits equal the bypassed model's (largest difference {(logits_BTV - expected_BTV).abs().max():.1e})"
-        settings = {"max_new_tokens": 16, "min_new_tokens": 16, "do_sample": False, "pad_token_id": 0}
+        settings = {
+            "max_new_tokens": 16,
+            "min_new_tokens": 16,
+            "do_sample": False,
+            "pad_token_id": 0,
+        }
         cached = model.float().generate(ids_BT, use_cache=True, **settings)
-        assert torch.equal(cached, model.generate(ids_BT, use_cache=False, **settings)), "generation differs with the cache"
+        assert torch.equal(cached, model.generate(ids_BT, use_cache=False, **settings)), (
+            "generation differs with the cache"
+        )
     return f"{said}, greedy generation agrees with and without the cache"
 
 
@@ -69,7 +85,15 @@ def _lm_eval(cell: CellView, grid: Grid) -> str:
     assert asked is not None
     assert cell.evaluation is not None
     with tempfile.TemporaryDirectory() as folder:
-        command = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={cell.checkpoint_uri}", "--output_path", folder]
+        command = [
+            "lm_eval",
+            "--model",
+            "hf",
+            "--model_args",
+            f"pretrained={cell.checkpoint_uri}",
+            "--output_path",
+            folder,
+        ]
         command += ["--tasks", ",".join(asked.tasks), "--batch_size", str(asked.batch_size)]
         if asked.limit:
             command += ["--limit", str(asked.limit)]
@@ -82,7 +106,9 @@ def _lm_eval(cell: CellView, grid: Grid) -> str:
     for name, score in cell.evaluation.scores.items():
         task, _, metric = name.partition("/")
         if task in printed:
-            assert printed[task][f"{metric},none"] == score.value, f"{name}: {printed[task]} is not our {score.value}"
+            assert printed[task][f"{metric},none"] == score.value, (
+                f"{name}: {printed[task]} is not our {score.value}"
+            )
             compared += 1
     assert compared >= len(asked.tasks)
     return f"lm_eval prints our {compared} scores"

@@ -44,10 +44,14 @@ tracking: {{uri: "sqlite:///{home}/mlflow.db"}}
 def run(assets: Path, home: Path, way: str) -> tuple[RankingView, CellView]:
     home.mkdir(parents=True)
     file = home / "gang.yaml"
-    file.write_text(GRID.format(assets=assets, home=home) + "\n".join(WAYS[way]) + "\n", encoding="utf-8")
+    file.write_text(
+        GRID.format(assets=assets, home=home) + "\n".join(WAYS[way]) + "\n", encoding="utf-8"
+    )
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "orchestrator", "run", str(file)], check=True, env=os.environ | {"TRSP_HOME": str(home)}
+        [sys.executable, "-m", "orchestrator", "run", str(file)],
+        check=True,
+        env=os.environ | {"TRSP_HOME": str(home)},
     )
     view = view_offline(load_grid(file))
     assert view.status is Status.DONE, view.reason
@@ -62,10 +66,16 @@ def compare(one: tuple[RankingView, CellView], two: tuple[RankingView, CellView]
         for layer in mine.scores
     )
     assert one[1].layers == two[1].layers, f"layers {one[1].layers} and {two[1].layers}"
-    first, second = (load_file(Path(str(cell.checkpoint_uri)) / "model.safetensors") for _, cell in (one, two))
+    first, second = (
+        load_file(Path(str(cell.checkpoint_uri)) / "model.safetensors") for _, cell in (one, two)
+    )
     assert first.keys() == second.keys()
-    worst = max((float((first[name] - second[name]).norm() / first[name].norm()), name) for name in first)
-    scores = [cell.evaluation.scores["perplexity/c4"].value for _, cell in (one, two) if cell.evaluation]
+    worst = max(
+        (float((first[name] - second[name]).norm() / first[name].norm()), name) for name in first
+    )
+    scores = [
+        cell.evaluation.scores["perplexity/c4"].value for _, cell in (one, two) if cell.evaluation
+    ]
     print(
         f"layers {one[1].layers} in both; gates differ by at most {gates:.1e}; perplexity {scores[0]:.6f} and {scores[1]:.6f}"
     )
@@ -75,7 +85,10 @@ def compare(one: tuple[RankingView, CellView], two: tuple[RankingView, CellView]
 
 def main(assets: str, folder: str | None = None) -> None:
     base = Path(folder or tempfile.mkdtemp(prefix="trsp-gang-"))
-    found = [run(Path(assets).absolute(), base / f"ranks-{number}", way) for number, way in enumerate(WAYS, start=1)]
+    found = [
+        run(Path(assets).absolute(), base / f"ranks-{number}", way)
+        for number, way in enumerate(WAYS, start=1)
+    ]
     compare(found[0], found[1])
 
 

@@ -41,7 +41,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'trsp' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'trsp' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     home = "trsp.language_model" if name == "LanguageModel" else "trsp.config"
     return getattr(import_module(home), name)
 

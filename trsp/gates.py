@@ -27,15 +27,21 @@ def apply_gate(x_BTD: Tensor, y_BTD: Tensor, gate: Tensor, placement: Placement)
 
 
 @contextmanager
-def gated(model: nn.Module, gates: Tensor, layers: Sequence[int], placement: Placement) -> Iterator[None]:
+def gated(
+    model: nn.Module, gates: Tensor, layers: Sequence[int], placement: Placement
+) -> Iterator[None]:
     """Within the block, layer ``layers[i]`` of the model is multiplied by ``gates[i]`` (fp32, shape [len(layers)])."""
     decoder = decoder_layers(model)
     with ExitStack() as stack:
         for position, layer in enumerate(layers):
 
-            def hook(_: nn.Module, args: Any, kwargs: Any, output: Any, position: int = position) -> Any:
+            def hook(
+                _: nn.Module, args: Any, kwargs: Any, output: Any, position: int = position
+            ) -> Any:
                 y = layer_hidden(output)
-                return with_hidden(output, apply_gate(layer_input(args, kwargs), y, gates[position], placement))
+                return with_hidden(
+                    output, apply_gate(layer_input(args, kwargs), y, gates[position], placement)
+                )
 
             handle = decoder[layer].register_forward_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)
@@ -57,14 +63,18 @@ class Branches:
         self._drift = drift
         self._measured: list[Tensor] = []
         decoder = decoder_layers(model)
-        self._handles = [decoder[layer].register_forward_hook(self._hook, with_kwargs=True) for layer in layers]
+        self._handles = [
+            decoder[layer].register_forward_hook(self._hook, with_kwargs=True) for layer in layers
+        ]
 
     def _hook(self, _: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         x, y = layer_input(args, kwargs), layer_hidden(output)
         if self.scale == 0.0:  # the layer is bypassed: y is x
             return output
         if self._drift is None:
-            return output if self.scale == 1.0 else with_hidden(output, torch.lerp(x, y, self.scale))
+            return (
+                output if self.scale == 1.0 else with_hidden(output, torch.lerp(x, y, self.scale))
+            )
         scaled_BTD, drift = _ScaledAndMeasured.apply(x, y, self.scale, self._drift)  # type: ignore[no-untyped-call]
         self._measured.append(drift)
         return with_hidden(output, scaled_BTD)
@@ -89,7 +99,9 @@ class _ScaledAndMeasured(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_BTD: Tensor, y_BTD: Tensor, scale: float, drift: Drift) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x_BTD: Tensor, y_BTD: Tensor, scale: float, drift: Drift
+    ) -> tuple[Tensor, Tensor]:
         scaled_BTD = y_BTD.view_as(y_BTD) if scale == 1.0 else torch.lerp(x_BTD, y_BTD, scale)
         ctx.save_for_backward(x_BTD, scaled_BTD)
         ctx.scale, ctx.drift = scale, drift

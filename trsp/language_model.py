@@ -44,7 +44,11 @@ class LanguageModel:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str, revision: str | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        source: str,
+        revision: str | None = None,
     ) -> None:
         self.model, self.tokenizer, self.source, self.revision = model, tokenizer, source, revision
         self.removed: tuple[int, ...] = ()
@@ -52,7 +56,12 @@ class LanguageModel:
     @classmethod
     def load(cls, source: str, revision: str | None = None, precision: Precision = "auto") -> Self:
         """``source``: a folder, or a hub id. On the accelerator where there is one. InvalidInputError: see ``load_model``."""
-        return cls(load_model(source, revision, precision), load_tokenizer(source, revision), source, revision)
+        return cls(
+            load_model(source, revision, precision),
+            load_tokenizer(source, revision),
+            source,
+            revision,
+        )
 
     def blocks(self, text: Text, count: int = 128, tokens: int = 2048, seed: int = 0) -> Tensor:
         """Calibration blocks [count, tokens] of the text's documents, shuffled by ``seed``; the published size by default."""
@@ -76,7 +85,14 @@ class LanguageModel:
         """
         selector = selector or GatesSettings()
         rounds = rank_layers(
-            self.model, blocks_NT, selector, depth=count, gate_l1=gate_l1, seed=seed, engine=engine, progress=progress
+            self.model,
+            blocks_NT,
+            selector,
+            depth=count,
+            gate_l1=gate_l1,
+            seed=seed,
+            engine=engine,
+            progress=progress,
         )
         return [record.layer for record in rounds]
 
@@ -91,21 +107,31 @@ class LanguageModel:
         progress: Progress | None = None,
     ) -> TransferRecord:
         """Stage two, in place: train so that ``layers`` can go. Default: TRSP's drift, at ``drift`` = lambda_2."""
-        return transfer(self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress)
+        return transfer(
+            self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress
+        )
 
     def remove(self, layers: Sequence[int]) -> None:
         """Delete ``layers`` for good, and prove on random tokens that this equals bypassing them. Once a model."""
         if self.removed:
-            raise InvalidInputError(f"layers {list(self.removed)} are gone already; remove all in one call, or load again")
+            raise InvalidInputError(
+                f"layers {list(self.removed)} are gone already; remove all in one call, or load again"
+            )
         remove_layers_verified(self.model, layers)
         self.removed = tuple(sorted(layers))
 
-    def perplexity(self, text: Text, window_tokens: int = 2048, max_windows: int | None = None) -> Score:
+    def perplexity(
+        self, text: Text, window_tokens: int = 2048, max_windows: int | None = None
+    ) -> Score:
         """Over fixed, non-overlapping windows; with its standard error."""
-        settings = PerplexitySettings(text=_source(text), window_tokens=window_tokens, max_windows=max_windows)
+        settings = PerplexitySettings(
+            text=_source(text), window_tokens=window_tokens, max_windows=max_windows
+        )
         return perplexity(windows_nll(self.model, evaluation_windows(self.tokenizer, settings)))
 
-    def save(self, folder: str | Path, settings: dict[str, object] | None = None) -> CheckpointRecord:
+    def save(
+        self, folder: str | Path, settings: dict[str, object] | None = None
+    ) -> CheckpointRecord:
         """Safetensors, config, tokenizer and a model card that names the removed layers and ``settings``."""
         folder = Path(folder)
         card = model_card(
@@ -116,7 +142,9 @@ class LanguageModel:
             removed_layers=self.removed,
             settings=settings or {},
         )
-        return save_checkpoint(self.model, self.tokenizer, folder, card=card, removed_layers=self.removed)
+        return save_checkpoint(
+            self.model, self.tokenizer, folder, card=card, removed_layers=self.removed
+        )
 
 
 def _source(text: Text) -> TextSource:

@@ -25,7 +25,9 @@ def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
     targets_N = tokens_BT[:, 1:].flatten()
     at_once = max(1, LOGITS_AT_ONCE // logits_NV.shape[-1])
     pieces = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
-    sums = [checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in pieces]
+    sums = [
+        checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in pieces
+    ]
     return torch.stack(sums).sum() / len(targets_N)
 
 
@@ -54,7 +56,9 @@ def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
 def l1_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
     """Mean absolute difference; relative: each token's by that of its input, mean over B * T."""
     drift_BT = (y_BTD - x_BTD).abs().mean(dim=-1, dtype=torch.float32)
-    return (drift_BT / x_BTD.detach().abs().mean(dim=-1, dtype=torch.float32) if relative else drift_BT).mean()
+    return (
+        drift_BT / x_BTD.detach().abs().mean(dim=-1, dtype=torch.float32) if relative else drift_BT
+    ).mean()
 
 
 def drift_function(settings: DriftSettings) -> Callable[[Tensor, Tensor], Tensor]:

@@ -88,4 +88,6 @@ class MeasurementRecord(Record):
 
 def lower_is_better(metric: str) -> bool:
     """Perplexities, latencies and sizes are minimised; accuracies and throughputs are maximised."""
-    return metric.startswith(("perplexity", "params", "bytes", "kv_bytes")) or metric.endswith(("latency_ms", "_bytes"))
+    return metric.startswith(("perplexity", "params", "bytes", "kv_bytes")) or metric.endswith(
+        ("latency_ms", "_bytes")
+    )

@@ -11,7 +11,9 @@ from transformers import PreTrainedModel
 from trsp.architecture.decoders import decoder_layers, layer_input, set_decoder_layers
 from trsp.architecture.families import check_layers, pruned_config
 
-_PROOF_STEPS = 8  # rounding steps of the largest logit that two orders of the same sums may differ by
+_PROOF_STEPS = (
+    8  # rounding steps of the largest logit that two orders of the same sums may differ by
+)
 
 
 def _identity(*args: Any, **kwargs: Any) -> Tensor:
@@ -57,7 +59,9 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
     _apply_config(model, config)
 
 
-def remove_layers_verified(model: PreTrainedModel, layers: Collection[int], tokens: int = 32) -> None:
+def remove_layers_verified(
+    model: PreTrainedModel, layers: Collection[int], tokens: int = 32
+) -> None:
     """``remove_layers`` on a model in eval mode, and the proof: on random tokens the logits are those with ``layers`` bypassed.
 
     Costs two forward passes over ``tokens`` tokens. A difference beyond rounding raises AssertionError: the family's entry in
@@ -65,7 +69,9 @@ def remove_layers_verified(model: PreTrainedModel, layers: Collection[int], toke
     """
     assert not model.training, "dropout would make any two passes differ"
     vocabulary = model.get_input_embeddings().num_embeddings
-    tokens_BT = torch.randint(vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0)).to(model.device)
+    tokens_BT = torch.randint(
+        vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0)
+    ).to(model.device)
     with torch.no_grad():
         with bypassed(model, layers):
             wanted_BTV = model(tokens_BT, use_cache=False).logits

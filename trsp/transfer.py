@@ -58,7 +58,9 @@ def transfer(
     progress = progress or Progress()
     with (
         adapted(model, settings.lora) as adapters,
-        Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization, adapters) as trainer,
+        Engine(
+            model, engine or EngineSettings(), settings.blocks_per_step, optimization, adapters
+        ) as trainer,
     ):
         trained = _resume(trainer, training, progress, lr_scale)
         _train(trainer, training, trained, progress)
@@ -85,19 +87,30 @@ class Training:
 
     def scale(self, step: int) -> float:
         """Of the chosen branches."""
-        return branch_scale(step, self.steps, self.settings) if isinstance(self.settings, DriftSettings) else 0.0
+        return (
+            branch_scale(step, self.steps, self.settings)
+            if isinstance(self.settings, DriftSettings)
+            else 0.0
+        )
 
     @property
     def subject(self) -> dict[str, Any]:
         """What tells it from another training of the same model."""
         settings = self.settings.model_dump(mode="json", exclude={"preset"})
-        return {"layers": self.layers, "blocks": digest(self.blocks_NT), "drift": self.drift, **settings}
+        return {
+            "layers": self.layers,
+            "blocks": digest(self.blocks_NT),
+            "drift": self.drift,
+            **settings,
+        }
 
 
 class Trained:
     """How far a training has come: one loss and drift a step, and the seconds of the attempts before this one."""
 
-    def __init__(self, lm_loss: Sequence[float] = (), drift: Sequence[float] = (), seconds: float = 0.0) -> None:
+    def __init__(
+        self, lm_loss: Sequence[float] = (), drift: Sequence[float] = (), seconds: float = 0.0
+    ) -> None:
         self.lm_loss, self.drift = list(lm_loss), list(drift)
         self._begun = time.monotonic() - seconds
 
@@ -120,12 +133,18 @@ def _resume(trainer: Engine, training: Training, progress: Progress, lr_scale: f
 def _train(trainer: Engine, training: Training, trained: Trained, progress: Progress) -> None:
     """The steps that are left."""
     settings, layers = training.settings, training.layers
-    branches = Branches(trainer.model, layers, drift_function(settings) if isinstance(settings, DriftSettings) else None)
+    branches = Branches(
+        trainer.model,
+        layers,
+        drift_function(settings) if isinstance(settings, DriftSettings) else None,
+    )
     try:
         for step in range(len(trained.lm_loss), training.steps):
             branches.scale = training.scale(step)
             rows = batch(training.blocks_NT, step, settings.blocks_per_step)
-            if branches.scale == 0.0:  # the branch is gone: neither compute nor gradient is spent on it
+            if (
+                branches.scale == 0.0
+            ):  # the branch is gone: neither compute nor gradient is spent on it
                 with bypassed(trainer.model, layers):
                     losses = trainer.step(rows)
             else:

@@ -47,7 +47,15 @@ def run_rank(task: StageTask, rank: int, leaving: Callable[[], bool] = never_pre
     ended = _end_of(RankContext(task, Store(task.store), rank, leaving))
     if ended is not None:
         failure = failure_of(ended.error)
-        raise RankError(RankFailure((rank,), failure.error, failure.message, ended.output or ended.traceback, failure.kind))
+        raise RankError(
+            RankFailure(
+                (rank,),
+                failure.error,
+                failure.message,
+                ended.output or ended.traceback,
+                failure.kind,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,10 @@ def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
     """Everything written to file descriptors 1 and 2, by any library in any language; the end of it, in the StringIO."""
     end = io.StringIO()
     with ExitStack() as stack:
-        path = report.output() or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "output.txt"
+        path = (
+            report.output()
+            or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "output.txt"
+        )
         log = stack.enter_context(path.open("wb"))
         _flush()
         saved = [os.dup(1), os.dup(2)]

@@ -41,7 +41,9 @@ def _precision(spec: StageSpec) -> Any:
 def _load_for_training(rank: RankContext) -> tuple[Any, Any]:
     """The original model and its tokenizer: as ZeRO-3 partitions where no rank is to hold all of it."""
     layout = rank.task.layout
-    whole = layout.engine.zero_stage < 3 or (layout.ranks == 1 and layout.engine.offload_weights == "none")
+    whole = layout.engine.zero_stage < 3 or (
+        layout.ranks == 1 and layout.engine.offload_weights == "none"
+    )
     return _load_source(rank.task.spec, None if whole else layout.engine)
 
 
@@ -54,7 +56,9 @@ def _load_source(spec: StageSpec, sharded: EngineSettings | None = None) -> tupl
         return load_model(source, revision, _precision(spec)), load_tokenizer(source, revision)
     from trsp.engine.load_sharded import load_sharded  # and DeepSpeed with it
 
-    return load_sharded(source, revision, _precision(spec), sharded), load_tokenizer(source, revision)
+    return load_sharded(source, revision, _precision(spec), sharded), load_tokenizer(
+        source, revision
+    )
 
 
 def _load(spec: StageSpec, store: Store) -> tuple[Any, Any]:
@@ -75,7 +79,9 @@ def _calibration(spec: StageSpec, tokenizer: Any) -> Any:
     if asked is None:
         return None
     source = TextSource.model_validate(spec.locations["texts"][asked["text"]["fingerprint"]])
-    settings = CalibrationSettings(text=source, blocks=asked["blocks"], block_tokens=asked["block_tokens"], bos=asked["bos"])
+    settings = CalibrationSettings(
+        text=source, blocks=asked["blocks"], block_tokens=asked["block_tokens"], bos=asked["bos"]
+    )
     return calibration_blocks(tokenizer, settings, asked["seed"])
 
 
@@ -207,7 +213,9 @@ def _dense(rank: RankContext) -> None:
 def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
     from trsp.evaluation.evaluate import evaluate
 
-    return evaluate(model, tokenizer, EvaluationSettings.model_validate(spec.locations["evaluation"]))
+    return evaluate(
+        model, tokenizer, EvaluationSettings.model_validate(spec.locations["evaluation"])
+    )
 
 
 def _measure(rank: RankContext) -> None:

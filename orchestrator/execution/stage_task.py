@@ -22,7 +22,9 @@ class StageTask:
     spec: StageSpec
     store: str
     layout: Layout = field(default_factory=Layout)
-    attempt: str = "0"  # unique among the attempts of this stage: names what it leaves behind until it commits
+    attempt: str = (
+        "0"  # unique among the attempts of this stage: names what it leaves behind until it commits
+    )
     lr_scale: float = 1.0  # below 1 after a run that diverged: a factor on every learning rate
     snapshot_every_s: float = 600.0
     snapshot_every_steps: int | None = None
@@ -37,7 +39,9 @@ def never_preempted() -> bool:
 def rank_reports(task: StageTask) -> list[RankReport]:
     """Of all the ranks of this attempt."""
     store = Store(task.store)
-    return [RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)]
+    return [
+        RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)
+    ]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ class RankContext:
         watchdog = Watchdog(task.hang_timeout_s, partial(_record_hang, self))
         snapshots = StoreSnapshots(self.store, task.spec.key, task.attempt)
         try:
-            yield Progress(snapshots, task.snapshot_every_s, task.snapshot_every_steps, watchdog.beat, self.leaving)
+            yield Progress(
+                snapshots,
+                task.snapshot_every_s,
+                task.snapshot_every_steps,
+                watchdog.beat,
+                self.leaving,
+            )
         finally:
             watchdog.stop()
 

@@ -20,7 +20,15 @@ from trsp.config import (
 )
 
 AxisName = Literal["models", "selectors", "ratios", "gate_l1", "drift", "transfer", "seeds"]
-AXES: tuple[AxisName, ...] = ("models", "selectors", "ratios", "gate_l1", "drift", "transfer", "seeds")
+AXES: tuple[AxisName, ...] = (
+    "models",
+    "selectors",
+    "ratios",
+    "gate_l1",
+    "drift",
+    "transfer",
+    "seeds",
+)
 
 
 def _named(value: Any) -> Any:
@@ -35,10 +43,14 @@ def _sourced(value: Any) -> Any:
 class ModelEntry(Settings):
     """A model: a hub id or a local folder, written bare or with more to say about it."""
 
-    source: str = Field(min_length=1, description="hub id (meta-llama/Llama-2-7b-hf) or local folder")
+    source: str = Field(
+        min_length=1, description="hub id (meta-llama/Llama-2-7b-hf) or local folder"
+    )
     name: str = Field("", description="short name for people; default: the last part of the source")
     revision: str | None = Field(None, description="hub branch, tag or commit; default: main")
-    layers: PositiveInt | None = Field(None, description="number of layers, for planning without the hub")
+    layers: PositiveInt | None = Field(
+        None, description="number of layers, for planning without the hub"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -48,18 +60,32 @@ class ModelEntry(Settings):
         return data
 
 
-Ratio = Annotated[float, AfterValidator(shorthand.ratio), BeforeValidator(shorthand.number, json_schema_input_type=float | str)]
-Strength = Annotated[NonNegativeFloat, BeforeValidator(shorthand.number, json_schema_input_type=float | str)]
-ModelItem = Annotated[ModelEntry, BeforeValidator(_sourced, json_schema_input_type=ModelEntry | str)]
+Ratio = Annotated[
+    float,
+    AfterValidator(shorthand.ratio),
+    BeforeValidator(shorthand.number, json_schema_input_type=float | str),
+]
+Strength = Annotated[
+    NonNegativeFloat, BeforeValidator(shorthand.number, json_schema_input_type=float | str)
+]
+ModelItem = Annotated[
+    ModelEntry, BeforeValidator(_sourced, json_schema_input_type=ModelEntry | str)
+]
 SelectorName = Literal["gates", "block_influence", "sleb", "random", "reverse"]
 TransferName = Literal["none", "drift", "heal"]
-SelectorItem = Annotated[Selector, BeforeValidator(_named, json_schema_input_type=Selector | SelectorName)]
-TransferItem = Annotated[Transfer, BeforeValidator(_named, json_schema_input_type=Transfer | TransferName)]
+SelectorItem = Annotated[
+    Selector, BeforeValidator(_named, json_schema_input_type=Selector | SelectorName)
+]
+TransferItem = Annotated[
+    Transfer, BeforeValidator(_named, json_schema_input_type=Transfer | TransferName)
+]
 _filled = AfterValidator(shorthand.not_empty)
 
 
 Models = Annotated[
-    tuple[ModelItem, ...], _filled, BeforeValidator(shorthand.listed, json_schema_input_type=list[ModelItem] | ModelItem)
+    tuple[ModelItem, ...],
+    _filled,
+    BeforeValidator(shorthand.listed, json_schema_input_type=list[ModelItem] | ModelItem),
 ]
 
 
@@ -70,11 +96,17 @@ Selectors = Annotated[
 ]
 
 
-Ratios = Annotated[tuple[Ratio, ...], _filled, BeforeValidator(shorthand.listed, json_schema_input_type=list[Ratio] | Ratio)]
+Ratios = Annotated[
+    tuple[Ratio, ...],
+    _filled,
+    BeforeValidator(shorthand.listed, json_schema_input_type=list[Ratio] | Ratio),
+]
 
 
 Strengths = Annotated[
-    tuple[Strength, ...], _filled, BeforeValidator(shorthand.listed, json_schema_input_type=list[Strength] | Strength)
+    tuple[Strength, ...],
+    _filled,
+    BeforeValidator(shorthand.listed, json_schema_input_type=list[Strength] | Strength),
 ]
 
 
@@ -92,7 +124,11 @@ Seeds = Annotated[
 ]
 
 
-Names = Annotated[tuple[str, ...], _filled, BeforeValidator(shorthand.listed, json_schema_input_type=list[str] | str)]
+Names = Annotated[
+    tuple[str, ...],
+    _filled,
+    BeforeValidator(shorthand.listed, json_schema_input_type=list[str] | str),
+]
 
 
 class Combination(Settings):

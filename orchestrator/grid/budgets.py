@@ -14,19 +14,29 @@ from trsp.config import (
     Settings,
 )
 
-Count = Annotated[PositiveInt, BeforeValidator(shorthand.count, json_schema_input_type=int | float | str)]
-Bytes = Annotated[PositiveInt, BeforeValidator(shorthand.size_bytes, json_schema_input_type=int | float | str)]
+Count = Annotated[
+    PositiveInt, BeforeValidator(shorthand.count, json_schema_input_type=int | float | str)
+]
+Bytes = Annotated[
+    PositiveInt, BeforeValidator(shorthand.size_bytes, json_schema_input_type=int | float | str)
+]
 
 
 class Budget(Settings):
     """Limits a checkpoint must keep, and the metric to choose by under them."""
 
-    name: str = Field("", pattern=r"^[A-Za-z0-9_-]*$", description="registry alias; default: made of the limits")
+    name: str = Field(
+        "", pattern=r"^[A-Za-z0-9_-]*$", description="registry alias; default: made of the limits"
+    )
     max_params: Count | None = None
     max_bytes: Bytes | None = Field(None, description="size of the checkpoint's weights")
-    max_latency_ms: PositiveFloat | None = Field(None, description="prompt latency on the hardware of the measurement")
+    max_latency_ms: PositiveFloat | None = Field(
+        None, description="prompt latency on the hardware of the measurement"
+    )
     max_kv_bytes_per_token: Bytes | None = None
-    metric: str | None = Field(None, description="e.g. perplexity/wiki or accuracy; default: the first perplexity")
+    metric: str | None = Field(
+        None, description="e.g. perplexity/wiki or accuracy; default: the first perplexity"
+    )
 
     @property
     def limits(self) -> dict[str, float]:
@@ -52,7 +62,9 @@ class Budget(Settings):
         if self.max_latency_ms is not None:
             parts.append(f"latency-{shorthand.short_count(self.max_latency_ms, ('',))}ms")
         if self.max_kv_bytes_per_token is not None:
-            parts.append(f"kv-{shorthand.short_count(self.max_kv_bytes_per_token, ('b', 'kb', 'mb', 'gb'))}")
+            parts.append(
+                f"kv-{shorthand.short_count(self.max_kv_bytes_per_token, ('b', 'kb', 'mb', 'gb'))}"
+            )
         if self.metric is not None:
             parts.append("".join(c if c.isalnum() or c == "_" else "-" for c in self.metric))
         return "-".join(["best", *parts])

@@ -30,7 +30,9 @@ class ModelInfo:
     fingerprint: str
     layers: int
     layer_types: tuple[str, ...] = ()  # config.layer_types where the family has one
-    shape: ModelShape | None = None  # None: its config.json is not at hand, so that its memory cannot be estimated
+    shape: ModelShape | None = (
+        None  # None: its config.json is not at hand, so that its memory cannot be estimated
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Study:
     measurement: MeasurementSettings
     precision: Precision
     hardware: str
-    text_fingerprints: Mapping[str, str] = field(default_factory=dict)  # text_id(source) -> fingerprint
+    text_fingerprints: Mapping[str, str] = field(
+        default_factory=dict
+    )  # text_id(source) -> fingerprint
     benchmark_fingerprint: str = "hub"
 
     def fingerprint(self, text: TextSource) -> str:

@@ -50,7 +50,9 @@ class Expansion:
     def require(self, file: str) -> tuple[Cell, ...]:
         """The cells, or InvalidInputError with every refusal: a grid runs as it is written or not at all."""
         if self.refusals:
-            raise InvalidInputError("\n".join(f"{file}: {refusal.reason}" for refusal in self.refusals))
+            raise InvalidInputError(
+                "\n".join(f"{file}: {refusal.reason}" for refusal in self.refusals)
+            )
         return self.cells
 
 
@@ -72,12 +74,18 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
             refusals[Refusal(info.name, reason)] = None
         elif (twin := cells.setdefault(cell.key, cell)) is not cell:
             notes.append(_merged(twin, cell))
-    return Expansion(tuple(cells.values()), tuple(refusals), tuple(dict.fromkeys(notes)), unresolved)
+    return Expansion(
+        tuple(cells.values()), tuple(refusals), tuple(dict.fromkeys(notes)), unresolved
+    )
 
 
 def points(grid: Grid) -> tuple[Point, ...]:
     """All combinations asked for, with the axes collapsed that a method has no use for, each once."""
-    asked = [point for point in _product(grid, {}) if not any(_matches(grid, point, out) for out in grid.exclude)]
+    asked = [
+        point
+        for point in _product(grid, {})
+        if not any(_matches(grid, point, out) for out in grid.exclude)
+    ]
     for combination in grid.include:
         asked.extend(_product(grid, _given(grid, combination)))
     return _distinct(_collapsed(point) for point in asked)
@@ -89,7 +97,9 @@ def _distinct(asked: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def _given(grid: Grid, combination: Combination) -> dict[str, Sequence[Any]]:
-    given: dict[str, Sequence[Any]] = {a: values for a in AXES if (values := getattr(combination, a)) is not None}
+    given: dict[str, Sequence[Any]] = {
+        a: values for a in AXES if (values := getattr(combination, a)) is not None
+    }
     if combination.models is not None:
         given["models"] = [grid.model(name).name for name in combination.models]
     return given
@@ -105,7 +115,11 @@ def _product(grid: Grid, given: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
     groups += [(axis,) for axis in AXES if axis not in grouped]
     groups.sort(key=lambda group: min(AXES.index(axis) for axis in group))
     moves = [
-        [dict(zip(group, values, strict=True)) for values in zip(*(axes[a] for a in group), strict=True)] for group in groups
+        [
+            dict(zip(group, values, strict=True))
+            for values in zip(*(axes[a] for a in group), strict=True)
+        ]
+        for group in groups
     ]
     for chosen in product(*moves):
         yield Point(**{axis: value for part in chosen for axis, value in part.items()})
@@ -124,14 +138,19 @@ def _collapsed(point: Point) -> Point:
 
 def _matches(grid: Grid, point: Point, pattern: Combination) -> bool:
     """Whether the point has, on every axis the pattern names, one of the pattern's values."""
-    return all(any(_same(getattr(point, axis), wanted) for wanted in values) for axis, values in _given(grid, pattern).items())
+    return all(
+        any(_same(getattr(point, axis), wanted) for wanted in values)
+        for axis, values in _given(grid, pattern).items()
+    )
 
 
 def _same(value: Any, wanted: Any) -> bool:
     """Numbers to rounding; methods by the settings that the pattern spells out."""
     if isinstance(wanted, Settings):
         spelled = wanted.model_fields_set | {"name"}
-        return type(value) is type(wanted) and all(getattr(value, key) == getattr(wanted, key) for key in spelled)
+        return type(value) is type(wanted) and all(
+            getattr(value, key) == getattr(wanted, key) for key in spelled
+        )
     if isinstance(wanted, float):
         return isclose(value, wanted, rel_tol=1e-9)
     return bool(value == wanted)
@@ -148,7 +167,9 @@ def _labels(asked: Iterable[Point]) -> dict[str, str]:
     """A short label for every selector and transfer, by its representation."""
     labels: dict[str, str] = {}
     for axis in ("selectors", "transfer"):
-        methods = list({repr(getattr(point, axis)): getattr(point, axis) for point in asked}.values())
+        methods = list(
+            {repr(getattr(point, axis)): getattr(point, axis) for point in asked}.values()
+        )
         labels |= dict(zip(map(repr, methods), method_labels(methods), strict=True))
     return labels
 

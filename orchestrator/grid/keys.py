@@ -4,7 +4,9 @@ import hashlib
 import json
 from typing import Any
 
-KEY_DIGITS = 24  # of 64 hex digits: 96 bits, no collision among any number of stages that fit on a disk
+KEY_DIGITS = (
+    24  # of 64 hex digits: 96 bits, no collision among any number of stages that fit on a disk
+)
 
 
 def canonical_json(value: Any) -> str:

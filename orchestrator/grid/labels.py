@@ -22,7 +22,15 @@ def method_labels(methods: Sequence[Any]) -> list[str]:
         namesakes = [other.model_dump() for other in methods if other.name == method.name]
         presets = ["preset"] if len({other.get("preset") for other in namesakes}) > 1 else []
         alike = [other for other in namesakes if other.get("preset") == given.get("preset")]
-        labels.append(_label(method, [*presets, *(key for key in given if any(other[key] != given[key] for other in alike))]))
+        labels.append(
+            _label(
+                method,
+                [
+                    *presets,
+                    *(key for key in given if any(other[key] != given[key] for other in alike)),
+                ],
+            )
+        )
     return labels
 
 
@@ -42,6 +50,8 @@ def _setting(name: str, value: Any) -> str:
     if value is None or (name, value) == ("preset", "default"):
         return ""
     if isinstance(value, Settings):
-        inside = ",".join(f"{key}={each}" for key, each in value.model_dump(exclude_defaults=True).items())
+        inside = ",".join(
+            f"{key}={each}" for key, each in value.model_dump(exclude_defaults=True).items()
+        )
         return f"{name}({inside})" if inside else name
     return str(value) if name == "preset" else f"{name}={value}"

@@ -25,22 +25,38 @@ class Resources(Settings):
     """
 
     cpus_per_rank: PositiveInt = 1
-    use_gpus: Literal["auto"] | bool = Field("auto", description="one a rank; auto: where the cluster has any now")
+    use_gpus: Literal["auto"] | bool = Field(
+        "auto", description="one a rank; auto: where the cluster has any now"
+    )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"
     )
-    max_ranks: PositiveInt | None = Field(None, description="most that a stage may be given; default: all that the cluster has")
-    gpu_memory: Bytes | None = Field(None, description="of one GPU; default: that of the cluster's type of accelerator")
+    max_ranks: PositiveInt | None = Field(
+        None, description="most that a stage may be given; default: all that the cluster has"
+    )
+    gpu_memory: Bytes | None = Field(
+        None, description="of one GPU; default: that of the cluster's type of accelerator"
+    )
     memory: Bytes | None = Field(
-        None, description="host memory that all stages together may take where there are no GPUs; default: the cluster's"
+        None,
+        description="host memory that all stages together may take where there are no GPUs; default: the cluster's",
     )
     max_parallel: PositiveInt | None = Field(
-        None, description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them"
+        None,
+        description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them",
     )
-    max_attempts: PositiveInt = Field(2, description="of a stage that makes no progress; one that does may be lost more often")
-    timeout_s: PositiveFloat | None = Field(None, description="wall time of one attempt of one stage")
-    hang_timeout_s: PositiveFloat = Field(1800, description="a training stage without a step for so long hangs, and is ended")
-    snapshot_every_s: PositiveFloat = Field(600, description="how much training a lost rank or node may cost")
+    max_attempts: PositiveInt = Field(
+        2, description="of a stage that makes no progress; one that does may be lost more often"
+    )
+    timeout_s: PositiveFloat | None = Field(
+        None, description="wall time of one attempt of one stage"
+    )
+    hang_timeout_s: PositiveFloat = Field(
+        1800, description="a training stage without a step for so long hangs, and is ended"
+    )
+    snapshot_every_s: PositiveFloat = Field(
+        600, description="how much training a lost rank or node may cost"
+    )
     snapshot_every_steps: PositiveInt | None = None
 
 
@@ -48,7 +64,9 @@ def _auto_resources(value: Any) -> Any:
     return {} if value == "auto" else value
 
 
-ResourcesItem = Annotated[Resources, BeforeValidator(_auto_resources, json_schema_input_type=Resources | Literal["auto"])]
+ResourcesItem = Annotated[
+    Resources, BeforeValidator(_auto_resources, json_schema_input_type=Resources | Literal["auto"])
+]
 
 
 def _absolute(location: str) -> str:
@@ -58,14 +76,22 @@ def _absolute(location: str) -> str:
 
 class Storage(Settings):
     store: Annotated[str, BeforeValidator(expand_text), AfterValidator(_absolute)] = Field(
-        "${TRSP_HOME:-~/.trsp}/store", validate_default=True, description="folder or URI (s3://bucket/prefix) of stage results"
+        "${TRSP_HOME:-~/.trsp}/store",
+        validate_default=True,
+        description="folder or URI (s3://bucket/prefix) of stage results",
     )
-    keep_transfer_weights: bool = Field(False, description="keep stage two's weights after the checkpoint is written")
+    keep_transfer_weights: bool = Field(
+        False, description="keep stage two's weights after the checkpoint is written"
+    )
 
 
 class Tracking(Settings):
     uri: Annotated[str, BeforeValidator(expand_text)] = Field(
-        "sqlite:///${TRSP_HOME:-~/.trsp}/mlflow.db", validate_default=True, description="MLflow tracking URI"
+        "sqlite:///${TRSP_HOME:-~/.trsp}/mlflow.db",
+        validate_default=True,
+        description="MLflow tracking URI",
     )
     experiment: str = Field("trsp", min_length=1)
-    ui_url: str | None = Field(None, description="where people reach the MLflow UI; for the printed links")
+    ui_url: str | None = Field(
+        None, description="where people reach the MLflow UI; for the printed links"
+    )

@@ -9,7 +9,17 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.grid.axes import AxisName, Combination, ModelEntry, Models, Ratios, Seeds, Selectors, Strengths, Transfers
+from orchestrator.grid.axes import (
+    AxisName,
+    Combination,
+    ModelEntry,
+    Models,
+    Ratios,
+    Seeds,
+    Selectors,
+    Strengths,
+    Transfers,
+)
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.run_settings import Resources, ResourcesItem, Storage, Tracking
 from orchestrator.grid.yaml_file import expand, explain, read_yaml
@@ -34,19 +44,31 @@ class Grid(Settings):
     models: Models
     selectors: Selectors = (GatesSettings(),)
     ratios: Ratios = (0.25,)
-    gate_l1: Strengths = Field((5e-3,), description="lambda_1, the strength of the l1 penalty on the gates")
-    drift: Strengths = Field((1e-3,), description="lambda_2, the strength of stage two's drift penalty")
+    gate_l1: Strengths = Field(
+        (5e-3,), description="lambda_1, the strength of the l1 penalty on the gates"
+    )
+    drift: Strengths = Field(
+        (1e-3,), description="lambda_2, the strength of stage two's drift penalty"
+    )
     transfer: Transfers = (DriftSettings(),)
     seeds: Seeds = (0,)
-    include: tuple[Combination, ...] = Field((), description="combinations added; axes left open take all the grid's values")
+    include: tuple[Combination, ...] = Field(
+        (), description="combinations added; axes left open take all the grid's values"
+    )
     exclude: tuple[Combination, ...] = Field((), description="combinations of the product left out")
-    zip: tuple[tuple[AxisName, ...], ...] = Field((), description="axes of equal length that move together")
+    zip: tuple[tuple[AxisName, ...], ...] = Field(
+        (), description="axes of equal length that move together"
+    )
 
     calibration: CalibrationSettings
     evaluation: EvaluationSettings = EvaluationSettings()
-    measurement: MeasurementSettings = Field(default_factory=lambda: MeasurementSettings.model_validate({}))
+    measurement: MeasurementSettings = Field(
+        default_factory=lambda: MeasurementSettings.model_validate({})
+    )
     precision: Precision = "auto"
-    engine: Literal["auto"] | EngineSettings = Field("auto", description="auto: chosen by the estimate of its memory")
+    engine: Literal["auto"] | EngineSettings = Field(
+        "auto", description="auto: chosen by the estimate of its memory"
+    )
     budgets: tuple[Budget, ...] = ()
     resources: ResourcesItem = Resources()
     storage: Storage = Field(default_factory=Storage)
@@ -55,7 +77,9 @@ class Grid(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_names("models: model name", [model.name for model in self.models])
-        _check_names("evaluation.perplexity: text name", [p.text.name for p in self.evaluation.perplexity])
+        _check_names(
+            "evaluation.perplexity: text name", [p.text.name for p in self.evaluation.perplexity]
+        )
         _check_names("budgets: name", [budget.alias for budget in self.budgets])
         _check_zip(self)
         for key in ("include", "exclude"):
@@ -112,11 +136,17 @@ def _check_zip(grid: Grid) -> None:
 def _check_budget(grid: Grid, budget: Budget) -> None:
     metric = grid.metric(budget)
     tasks = grid.evaluation.benchmarks.tasks if grid.evaluation.benchmarks else ()
-    known = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity] + ["accuracy"] * bool(tasks)
+    known = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity] + ["accuracy"] * bool(
+        tasks
+    )
     if metric not in known and metric.partition("/")[0] not in tasks:
-        raise ValueError(f"budget {budget.alias}: {unknown_name('metric', metric, [*known, *(f'{t}/acc' for t in tasks)])}")
+        raise ValueError(
+            f"budget {budget.alias}: {unknown_name('metric', metric, [*known, *(f'{t}/acc' for t in tasks)])}"
+        )
     if budget.max_latency_ms is not None and grid.measurement.protocol == "none":
-        raise ValueError(f"budget {budget.alias} limits latency, but measurement.protocol is none; set it to small or paper")
+        raise ValueError(
+            f"budget {budget.alias} limits latency, but measurement.protocol is none; set it to small or paper"
+        )
 
 
 def load_grid(path: Path | str) -> Grid:

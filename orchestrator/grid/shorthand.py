@@ -52,7 +52,9 @@ def number(value: Any) -> Any:
 def ratio(value: float) -> float:
     """A share of the layers: more than nothing and less than all."""
     if not 0 < value < 1:
-        raise ValueError(f"ratio {value:g} is outside (0, 1); it is the share of layers to remove, such as 0.25 or 25%")
+        raise ValueError(
+            f"ratio {value:g} is outside (0, 1); it is the share of layers to remove, such as 0.25 or 25%"
+        )
     return value
 
 

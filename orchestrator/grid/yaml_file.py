@@ -26,7 +26,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             continue
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+            )
         seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -50,7 +52,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         came = "nothing" if data is None else f"a {type(data).__name__}"
-        raise InvalidInputError(f"{path}: not a grid: a mapping with the key 'models' is wanted, {came} came")
+        raise InvalidInputError(
+            f"{path}: not a grid: a mapping with the key 'models' is wanted, {came} came"
+        )
     return data
 
 
@@ -61,7 +65,9 @@ def expand_text(text: str, environment: Mapping[str, str] | None = None) -> str:
     def replace(match: re.Match[str]) -> str:
         value = known.get(match[1]) or match[2]
         if value is None:
-            raise ValueError(f"${{{match[1]}}} is not set; export it, or write ${{{match[1]}:-default}}")
+            raise ValueError(
+                f"${{{match[1]}}} is not set; export it, or write ${{{match[1]}:-default}}"
+            )
         return os.path.expanduser(value)
 
     return os.path.expanduser(_VARIABLE.sub(replace, text))
@@ -70,7 +76,10 @@ def expand_text(text: str, environment: Mapping[str, str] | None = None) -> str:
 def expand(data: Any, path: Path, at: str = "") -> Any:
     """The same data with every string expanded; InvalidInputError names the place."""
     if isinstance(data, dict):
-        return {key: expand(value, path, f"{at}.{key}" if at else str(key)) for key, value in data.items()}
+        return {
+            key: expand(value, path, f"{at}.{key}" if at else str(key))
+            for key, value in data.items()
+        }
     if isinstance(data, list):
         return [expand(value, path, f"{at}[{i}]") for i, value in enumerate(data)]
     if not isinstance(data, str):
@@ -107,7 +116,9 @@ def _sentence(mistake: Any) -> str:
             return "is missing; give it a value"
         case "union_tag_invalid":
             known = re.findall(r"'([^']*)'", context["expected_tags"])
-            return unknown_name(_TAG_NAMES.get(str(mistake["loc"][0]), "name"), context["tag"], known)
+            return unknown_name(
+                _TAG_NAMES.get(str(mistake["loc"][0]), "name"), context["tag"], known
+            )
         case "union_tag_not_found":
             return "is missing its 'name'"
         case "literal_error":

@@ -31,20 +31,30 @@ class Capacity:
             cpus=sum(node.cpus for node in parts),
             gpus=sum(node.gpus for node in parts),
             memory_bytes=sum(node.memory_bytes for node in parts),
-            gpu_memory_bytes=min((node.gpu_memory_bytes for node in parts if node.gpu_memory_bytes), default=0),
+            gpu_memory_bytes=min(
+                (node.gpu_memory_bytes for node in parts if node.gpu_memory_bytes), default=0
+            ),
             nodes=parts,
         )
 
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
         """With no more host memory than this in all, shared out by the nodes' CPUs, and this much on every GPU."""
         nodes = tuple(
-            node.limited(memory_bytes and memory_bytes * node.cpus // max(1, self.cpus), gpu_memory_bytes)
+            node.limited(
+                memory_bytes and memory_bytes * node.cpus // max(1, self.cpus), gpu_memory_bytes
+            )
             for node in self.nodes
         )
         if nodes:
             return Capacity.of(nodes)
-        memory = min(self.memory_bytes or memory_bytes, memory_bytes) if memory_bytes else self.memory_bytes
-        return replace(self, memory_bytes=memory, gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes)
+        memory = (
+            min(self.memory_bytes or memory_bytes, memory_bytes)
+            if memory_bytes
+            else self.memory_bytes
+        )
+        return replace(
+            self, memory_bytes=memory, gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes
+        )
 
 
 _GB = 10**9
@@ -60,7 +70,9 @@ class FreeCapacity:
     def of(cls, capacity: Capacity, taken: Iterable[Layout] = ()) -> Self:
         room = cls(capacity.nodes or (capacity,))
         for layout in taken:
-            room = room.without(layout) or room  # where more runs than fits a node was lost, and its stages will end
+            room = (
+                room.without(layout) or room
+            )  # where more runs than fits a node was lost, and its stages will end
         return room
 
     def without(self, layout: Layout) -> Self | None:
@@ -113,4 +125,9 @@ def _fitting(node: Capacity, layout: Layout) -> int:
 def _less(node: Capacity, layout: Layout, ranks: int) -> Capacity:
     # A memory of 0 would mean that it is not known: what is used up whole keeps one byte.
     memory = max(1, node.memory_bytes - ranks * layout.memory_bytes) if node.memory_bytes else 0
-    return replace(node, cpus=node.cpus - ranks * layout.cpus, gpus=node.gpus - ranks * layout.gpus, memory_bytes=memory)
+    return replace(
+        node,
+        cpus=node.cpus - ranks * layout.cpus,
+        gpus=node.gpus - ranks * layout.gpus,
+        memory_bytes=memory,
+    )

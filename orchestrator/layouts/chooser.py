@@ -27,7 +27,9 @@ RECHECK_S = 15.0  # another driver may have climbed; believed for so long
 class LayoutChooser:
     """Layouts of one grid's stages on a cluster. Asked about every stage at every step, so it remembers."""
 
-    def __init__(self, resolved: Resolved, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, resolved: Resolved, store: Store, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._resolved = resolved
         self._store = store
         self._clock = clock
@@ -37,7 +39,11 @@ class LayoutChooser:
     def of(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Where the next attempt runs. What fits only ``most``, the largest that the cluster was, waits for it."""
         begin = self._begin(spec, capacity, most)
-        return begin if isinstance(begin, DoesNotFit) else self._learned_layout(self._key(spec, begin)) or begin
+        return (
+            begin
+            if isinstance(begin, DoesNotFit)
+            else self._learned_layout(self._key(spec, begin)) or begin
+        )
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """After ``ran`` was out of memory: whether there is another layout to try, which ``of`` then gives.
@@ -64,8 +70,13 @@ class LayoutChooser:
 
     def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
         if (spec.key, capacity) not in self._estimates:
-            grid, model = self._resolved.grid, self._resolved.models[spec.locations["model"]["name"]]
-            self._estimates[spec.key, capacity] = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
+            grid, model = (
+                self._resolved.grid,
+                self._resolved.models[spec.locations["model"]["name"]],
+            )
+            self._estimates[spec.key, capacity] = layout_for(
+                spec, model.shape, capacity, grid.resources, grid.engine
+            )
         return self._estimates[spec.key, capacity]
 
     def _learned_layout(self, key: str) -> Layout | None:
@@ -86,12 +97,18 @@ class LayoutChooser:
         return content_key(spec.kind, alike)
 
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
-        work, resources, nodes = work_of(spec), self._resolved.grid.resources, capacity.nodes or (capacity,)
+        work, resources, nodes = (
+            work_of(spec),
+            self._resolved.grid.resources,
+            capacity.nodes or (capacity,),
+        )
         there = most_ranks(capacity, layout)
         return Limits(
             work.trains,
             blocks_per_step=work.rows,
-            max_ranks=min(there, resources.max_ranks or there) if resources.ranks == "auto" else resources.ranks,
+            max_ranks=min(there, resources.max_ranks or there)
+            if resources.ranks == "auto"
+            else resources.ranks,
             max_gpus=max(node.gpus for node in nodes),
             nodes=len(nodes),
             node_memory_bytes=max(node.memory_bytes for node in nodes),

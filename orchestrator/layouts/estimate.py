@@ -18,11 +18,17 @@ from trsp.architecture.shape import ModelShape
 from trsp.config import EngineSettings, Offload
 
 USABLE = 0.92  # of a GPU's memory: the estimate may err, and the allocator leaves gaps
-FULL_PASS_TOKENS = 8192  # that keep a GPU busy: more at once save no time. A CPU is busy with any block
+FULL_PASS_TOKENS = (
+    8192  # that keep a GPU busy: more at once save no time. A CPU is busy with any block
+)
 MOST_RANKS = 4096  # that a refusal looks through for what would be enough
 _GB = 10**9
 
-_OFFLOADS: tuple[tuple[Offload, Offload], ...] = (("none", "none"), ("cpu", "none"), ("cpu", "cpu"))  # optimizer, weights
+_OFFLOADS: tuple[tuple[Offload, Offload], ...] = (
+    ("none", "none"),
+    ("cpu", "none"),
+    ("cpu", "cpu"),
+)  # optimizer, weights
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ def layout_for(
     """
     gpus = int(capacity.gpus > 0 if resources.use_gpus == "auto" else resources.use_gpus)
     given = EngineSettings() if engine == "auto" else engine
-    first = Layout(1 if resources.ranks == "auto" else resources.ranks, resources.cpus_per_rank, gpus, 0, given)
+    first = Layout(
+        1 if resources.ranks == "auto" else resources.ranks, resources.cpus_per_rank, gpus, 0, given
+    )
     work = work_of(spec)
     if shape is None:
         return first if work.trains is not Trains.NOTHING else replace(first, ranks=1)
@@ -78,7 +86,9 @@ class _Search:
     def cheapest(self) -> Layout | None:
         """The first that fits, in order of cost."""
         ranks = self._ranks()
-        candidates = self._candidates(ranks) if self.work.trains is not Trains.NOTHING else self._processes()
+        candidates = (
+            self._candidates(ranks) if self.work.trains is not Trains.NOTHING else self._processes()
+        )
         return next((self.sized(each) for each in candidates if self._fits(each)), None)
 
     def sized(self, layout: Layout) -> Layout:
@@ -105,7 +115,9 @@ class _Search:
                 for engine in self._engines(number, *offload):
                     yield replace(self.first, ranks=number, engine=engine)
 
-    def _engines(self, ranks: int, optimizer: Offload, weights: Offload) -> Iterator[EngineSettings]:
+    def _engines(
+        self, ranks: int, optimizer: Offload, weights: Offload
+    ) -> Iterator[EngineSettings]:
         if self.engine != "auto":
             if optimizer == "none":  # what is offloaded is given, too: once is enough
                 yield self.engine
@@ -151,7 +163,9 @@ class _Search:
     def refusal(self) -> str:
         """What the least demanding layout would take, what there is, and what would be enough."""
         training = self.work.trains is not Trains.NOTHING
-        found = list(self._candidates(self._ranks() or (1,)) if training else self._processes()) or [self.first]
+        found = list(
+            self._candidates(self._ranks() or (1,)) if training else self._processes()
+        ) or [self.first]
         what = f"{self.work.kind} of a model of {self.shape.params / _GB:.2f}B parameters needs"
         on_gpus = [layout for layout in found if self._fits_gpu(layout)]
         if self.first.gpus and not on_gpus:
@@ -160,8 +174,9 @@ class _Search:
             return f"{what} {on_gpu} ({runs_on(least, self.work)}); {self._enough_gpus()}"
         least = min(on_gpus, key=lambda layout: layout.ranks * self.sized(layout).memory_bytes)
         how = f" ({least.text})" if training else ""
-        return f"{what} {needed(self.sized(least))} at the least{how}, and there are {offered(self.capacity)}" + (
-            f"; {self._enough_gpus()}" if self.first.gpus else ""
+        return (
+            f"{what} {needed(self.sized(least))} at the least{how}, and there are {offered(self.capacity)}"
+            + (f"; {self._enough_gpus()}" if self.first.gpus else "")
         )
 
     def _on_gpu(self, layout: Layout) -> int:
@@ -175,7 +190,10 @@ class _Search:
             return f"{there}: it needs larger ones, or more of them in one node"
         plenty = replace(self, resources=self.resources.model_copy(update={"ranks": "auto"}))
         for layout in plenty._candidates(_doubling(MOST_RANKS)):
-            if layout.engine.offload_weights == layout.engine.offload_optimizer == "none" and self._fits_gpu(layout):
+            if (
+                layout.engine.offload_weights == layout.engine.offload_optimizer == "none"
+                and self._fits_gpu(layout)
+            ):
                 return f"{there}: {layout.ranks} would do ({layout.text})"
         return f"{there}, and no number of them would do: it needs larger ones, or a smaller calibration.block_tokens"
 

@@ -47,14 +47,20 @@ def _smaller_micro_batch(layout: Layout, limits: Limits) -> Layout | None:
 
 
 def _checkpoint_activations(layout: Layout, limits: Limits) -> Layout | None:
-    return None if layout.engine.activation_checkpointing else _with(layout, activation_checkpointing=True)
+    return (
+        None
+        if layout.engine.activation_checkpointing
+        else _with(layout, activation_checkpointing=True)
+    )
 
 
 def _higher_zero(layout: Layout, limits: Limits) -> Layout | None:
     """The next stage that shares out more. One rank has nobody to share with; frozen weights are shared by stage 3 only."""
     if layout.ranks == 1 or layout.engine.zero_stage == 3:
         return None
-    return _with(layout, zero_stage=layout.engine.zero_stage + 1 if limits.trains is Trains.WEIGHTS else 3)
+    return _with(
+        layout, zero_stage=layout.engine.zero_stage + 1 if limits.trains is Trains.WEIGHTS else 3
+    )
 
 
 def _optimizer_to_host(layout: Layout, limits: Limits) -> Layout | None:
@@ -74,7 +80,11 @@ def _weights_to_host(layout: Layout, limits: Limits) -> Layout | None:
 def _to_disk(layout: Layout, limits: Limits) -> Layout | None:
     """From the host to its local disk, where the user has named one."""
     engine = layout.engine
-    moved = {name: "nvme" for name in ("offload_optimizer", "offload_weights") if getattr(engine, name) == "cpu"}
+    moved = {
+        name: "nvme"
+        for name in ("offload_optimizer", "offload_weights")
+        if getattr(engine, name) == "cpu"
+    }
     return _with(layout, zero_stage=3, **moved) if moved and engine.nvme_path else None
 
 
@@ -82,7 +92,9 @@ def _fewer_neighbours(layout: Layout, limits: Limits) -> Layout | None:
     """Keeps twice as much of the host's memory free for each rank."""
     if layout.gpus or not 0 < layout.memory_bytes < limits.node_memory_bytes // layout.ranks:
         return None
-    return replace(layout, memory_bytes=min(2 * layout.memory_bytes, limits.node_memory_bytes // layout.ranks))
+    return replace(
+        layout, memory_bytes=min(2 * layout.memory_bytes, limits.node_memory_bytes // layout.ranks)
+    )
 
 
 def _more_ranks(layout: Layout, limits: Limits) -> Layout | None:
@@ -90,12 +102,16 @@ def _more_ranks(layout: Layout, limits: Limits) -> Layout | None:
 
     Without GPUs the ranks of one node share its memory, so each gets a node of its own.
     """
-    ranks = min(2 * layout.ranks, limits.max_ranks if layout.gpus else min(limits.nodes, limits.max_ranks))
+    ranks = min(
+        2 * layout.ranks, limits.max_ranks if layout.gpus else min(limits.nodes, limits.max_ranks)
+    )
     if ranks <= layout.ranks:
         return None
     alone = limits.node_memory_bytes // 2 + 1 if limits.node_memory_bytes and not layout.gpus else 0
     stage = max(layout.engine.zero_stage, 1 if limits.trains is Trains.WEIGHTS else 3)
-    return replace(_with(layout, zero_stage=stage), ranks=ranks, memory_bytes=max(layout.memory_bytes, alone))
+    return replace(
+        _with(layout, zero_stage=stage), ranks=ranks, memory_bytes=max(layout.memory_bytes, alone)
+    )
 
 
 def _more_gpus(layout: Layout, limits: Limits) -> Layout | None:

@@ -42,7 +42,9 @@ class Layout:
             f"ZeRO {engine.zero_stage}",
             f"micro-batch {engine.micro_batch}",
             "activation checkpointing" if engine.activation_checkpointing else "",
-            f"optimizer on {engine.offload_optimizer}" if engine.offload_optimizer != "none" else "",
+            f"optimizer on {engine.offload_optimizer}"
+            if engine.offload_optimizer != "none"
+            else "",
             f"weights on {engine.offload_weights}" if engine.offload_weights != "none" else "",
         ]
         return ", ".join(word for word in words if word)

@@ -84,7 +84,10 @@ def _on_host(phases: Sequence[Memory]) -> Memory:
     """
     large = max(phases, key=lambda phase: phase.total - phase.small)
     small = max(phases, key=lambda phase: phase.small)
-    kept = {name: round(KEPT_BY_LIBC * getattr(small, name)) for name in ("live", "activations", "logits")}
+    kept = {
+        name: round(KEPT_BY_LIBC * getattr(small, name))
+        for name in ("live", "activations", "logits")
+    }
     return replace(large, **kept, runtime=RUNTIME_BYTES)
 
 
@@ -102,7 +105,9 @@ def _forward_only(shape: ModelShape, work: Work, gpus: int) -> Memory:
 
 def _passing(shape: ModelShape, size: int) -> int:
     """Of one token: what a layer makes and gives up again."""
-    return size * (4 * shape.hidden + 4 * shape.intermediate + 2 * shape.query + 2 * shape.key_value)
+    return size * (
+        4 * shape.hidden + 4 * shape.intermediate + 2 * shape.query + 2 * shape.key_value
+    )
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,10 @@ class _Training:
 
     def phases(self) -> tuple[Memory, Memory, Memory]:
         """At the end of the forward pass, at the end of the backward pass, and in the optimizer's step."""
-        static, gathered = self._static(), min(self.all, LIVE_PARAMETERS) * self.size if self.stage == 3 else 0
+        static, gathered = (
+            self._static(),
+            min(self.all, LIVE_PARAMETERS) * self.size if self.stage == 3 else 0,
+        )
         forward = _sum(static, self._activations())
         backward = _sum(static, self._backward())
         return (
@@ -155,9 +163,17 @@ class _Training:
     def _static(self) -> Memory:
         """What is there from the first step's end to the last's."""
         engine = self.layout.engine
-        weights = self.all if self.stage < 3 else 0 if engine.offload_weights != "none" else self.part(self.all)
+        weights = (
+            self.all
+            if self.stage < 3
+            else 0
+            if engine.offload_weights != "none"
+            else self.part(self.all)
+        )
         if engine.offload_optimizer != "none":
-            return Memory(weights=weights * self.size, buffers=self._bucket() if self.stage == 3 else 0)
+            return Memory(
+                weights=weights * self.size, buffers=self._bucket() if self.stage == 3 else 0
+            )
         if self.stage == 0:
             master = 4 if self.size < 4 else 0  # fp32 weights are their own
             return Memory(weights=weights * self.size, optimizer=self.trained * (master + 8))
@@ -178,14 +194,20 @@ class _Training:
         """Of the last micro-batch's rows, with what the loss takes."""
         shape, rows = self.shape, self.rows_at_once
         tokens = rows * self.work.tokens
-        kept = shape.frozen if self.work.trains is Trains.ADAPTERS and not self.work.lora else shape.trained
+        kept = (
+            shape.frozen
+            if self.work.trains is Trains.ADAPTERS and not self.work.lora
+            else shape.trained
+        )
         layer = tokens * (kept.bytes(self.size) + self.work.tokens * shape.square_bytes)
         activations = shape.layers * layer
         if self.layout.engine.activation_checkpointing:
             borders = 1 if kept is shape.trained else 2  # a gate keeps what its layer adds
             activations = shape.layers * tokens * shape.hidden * self.size * borders + layer
         logits = shape.vocabulary * tokens
-        copies = LOGITS_COPIES + (rows > 1)  # cutting off the last token copies, unless there is one row
+        copies = LOGITS_COPIES + (
+            rows > 1
+        )  # cutting off the last token copies, unless there is one row
         return Memory(
             activations=activations + tokens * _passing(shape, self.size),
             logits=logits * self.size * copies + min(logits, LOGITS_AT_ONCE) * 4 * 4,
@@ -193,7 +215,11 @@ class _Training:
 
     def _accumulated(self) -> int:
         """Gradients of the micro-batches before; stage 3 has them among the static."""
-        if not self.accumulates or self.stage == 3 or self.layout.engine.offload_optimizer != "none":
+        if (
+            not self.accumulates
+            or self.stage == 3
+            or self.layout.engine.offload_optimizer != "none"
+        ):
             return 0
         return (self.part(self.trained) if self.stage == 2 else self.trained) * self.size
 
@@ -203,7 +229,9 @@ class _Training:
         whole = self.stage == 2 and (self.accumulates or waiting < self.trained)
         return Memory(
             live=waiting * self.size,
-            gradients=self.part(self.trained) * self.size if whole and self.layout.engine.offload_optimizer == "none" else 0,
+            gradients=self.part(self.trained) * self.size
+            if whole and self.layout.engine.offload_optimizer == "none"
+            else 0,
             buffers=self._bucket() if self.stage < 3 else 0,
         )
 

@@ -42,7 +42,9 @@ def work_of(spec: StageSpec) -> Work:
             transfer = spec.inputs["transfer"]
             lora = LoraSettings.model_validate(transfer["lora"]) if transfer.get("lora") else None
             trains = Trains.ADAPTERS if lora else Trains.WEIGHTS
-            return Work(spec.kind, trains, _block_tokens(spec), transfer["blocks_per_step"], precision, lora)
+            return Work(
+                spec.kind, trains, _block_tokens(spec), transfer["blocks_per_step"], precision, lora
+            )
         case StageKind.PRUNE:
             return Work(spec.kind, Trains.NOTHING, 32, precision=precision)
         case StageKind.MEASURE:
@@ -66,7 +68,9 @@ def _block_tokens(spec: StageSpec) -> int:
 
 def _measurement(spec: StageSpec, precision: Precision) -> Work:
     asked = spec.inputs["measurement"]
-    cached = asked["generate_batch"] * (asked["generate_prompt_tokens"] + asked["generate_new_tokens"])
+    cached = asked["generate_batch"] * (
+        asked["generate_prompt_tokens"] + asked["generate_new_tokens"]
+    )
     tokens, rows = asked["prompt_tokens"], asked["prompt_batch"]
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision, cached_tokens=cached)
 

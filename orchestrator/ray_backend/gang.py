@@ -20,11 +20,19 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
-from orchestrator.store.failures import Failure, FailureKind, RankFailure, failure_of, failure_of_ranks
+from orchestrator.store.failures import (
+    Failure,
+    FailureKind,
+    RankFailure,
+    failure_of,
+    failure_of_ranks,
+)
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
 
-WATCHDOG_HEAD_START_S = 30.0  # before collectives and the trainer give up: it can say where a rank hangs
+WATCHDOG_HEAD_START_S = (
+    30.0  # before collectives and the trainer give up: it can say where a rank hangs
+)
 START_TIMEOUT_S = 15.0  # a gang that does not fit yet is asked for again so often, and can be cancelled in between
 START_ATTEMPTS = 240
 SETTINGS: Mapping[str, str] = {
@@ -43,13 +51,18 @@ def run_gang(task: StageTask) -> Failure | None:
     Blocks for as long as they run. Cancelling the task that this runs in ends them all.
     """
     os.environ.update(SETTINGS)
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(
+        task.hang_timeout_s + WATCHDOG_HEAD_START_S
+    )
     reports = rank_reports(task)
     try:
         with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
             _trainer(task, folder).fit()
         return None
-    except (KeyboardInterrupt, SystemExit):  # ray.cancel, before and after the trainer has put its handler in place
+    except (
+        KeyboardInterrupt,
+        SystemExit,
+    ):  # ray.cancel, before and after the trainer has put its handler in place
         return Failure("TaskCancelledError", "cancelled", FailureKind.LOST, when=time.time())
     except (TrainingFailedError, RayError) as error:
         failure = _failure(task, reports, error)
@@ -75,7 +88,9 @@ def _trainer(task: StageTask, folder: str) -> TorchTrainer:
         run_config=RunConfig(
             name="gang",
             storage_path=folder,
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=START_ATTEMPTS, max_preemption_failures=0),
+            failure_config=FailureConfig(
+                max_failures=0, controller_failure_limit=START_ATTEMPTS, max_preemption_failures=0
+            ),
         ),
     )
 
@@ -127,7 +142,11 @@ def _failure(task: StageTask, reports: Sequence[RankReport], error: Exception) -
     """Of what the ranks said or, where the gang never came to be, of why."""
     layout = task.layout.to_json()
     errors = getattr(error, "worker_failures", {})
-    said = [failed for rank, report in enumerate(reports) if (failed := _said(rank, errors.get(rank), report))]
+    said = [
+        failed
+        for rank, report in enumerate(reports)
+        if (failed := _said(rank, errors.get(rank), report))
+    ]
     if said:
         return failure_of_ranks(said, layout=layout)
     return failure_of(getattr(error, "controller_failure", error), str(error), layout)

@@ -7,7 +7,10 @@ from orchestrator.store.failures import FailureKind, RankFailure, kind_from
 # What Ray says of an end: its memory monitor's, which comes before the kernel's; that of a process which had not begun to
 # train when it was told to go; Ray Train's of one that does not answer.
 _SAID = (
-    (re.compile(r"NODE_OUT_OF_MEMORY|running low on memory", re.IGNORECASE), FailureKind.OUT_OF_MEMORY),
+    (
+        re.compile(r"NODE_OUT_OF_MEMORY|running low on memory", re.IGNORECASE),
+        FailureKind.OUT_OF_MEMORY,
+    ),
     (re.compile(r"receives a SIGTERM"), FailureKind.PREEMPTED),
     (re.compile(r"HEALTH_CHECK_TIMEOUT"), FailureKind.HUNG),
 )
@@ -19,7 +22,9 @@ def lost_rank_failure(rank: int, error: BaseException, tail: str) -> RankFailure
     """``error``: what Ray raised in its place. ``tail``: the end of its output, empty where that is not known."""
     cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what Ray says
     name, text = type(cause).__name__, str(cause).strip()
-    kind = next((kind for pattern, kind in _SAID if pattern.search(text)), None) or kind_from(name, text)
+    kind = next((kind for pattern, kind in _SAID if pattern.search(text)), None) or kind_from(
+        name, text
+    )
     if kind is FailureKind.LOST:  # an abort, say of NCCL, has printed its reason
         kind = kind_from(name, tail[-_LAST_WORDS:])
     return RankFailure((rank,), name, _message(text) or name, tail, kind)

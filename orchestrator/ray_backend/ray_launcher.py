@@ -26,7 +26,11 @@ from orchestrator.store.failures import Failure, failure_of
 from trsp.errors import InvalidInputError
 from trsp.evaluation.hardware import hardware_name
 
-FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")  # what a stage must see of our environment on whatever node it runs
+FORWARDED = (
+    "HF_HUB_OFFLINE",
+    "HF_HOME",
+    "TRSP_HOME",
+)  # what a stage must see of our environment on whatever node it runs
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
 GANG_GRACE_S = 60.0  # for a cancelled gang to end its ranks, before it is ended by force and its place may be lost to us
 STOP_LIMIT_S = 10.0  # for the same when we go: with the job, Ray takes back everything
@@ -71,7 +75,9 @@ class RayLauncher:
         self._cancelled: dict[str, float] = {}  # gangs, and when they are ended by force
         self._alone = ray.remote(max_calls=1, max_retries=0)(_run_alone)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._gang = ray.remote(num_cpus=0, max_calls=1, max_retries=0, scheduling_strategy=here)(_run_gang)
+        self._gang = ray.remote(num_cpus=0, max_calls=1, max_retries=0, scheduling_strategy=here)(
+            _run_gang
+        )
 
     def hardware(self) -> str:
         """What speed is measured on, as part of its key: the accelerator of the cluster, or the CPU of this machine."""
@@ -135,10 +141,15 @@ class RayLauncher:
         with contextlib.suppress(RayError):
             for key in self._running:
                 self.cancel(key)
-            gangs = [reference for reference, task in self._running.values() if task.layout.ranks > 1]
+            gangs = [
+                reference for reference, task in self._running.values() if task.layout.ranks > 1
+            ]
             if gangs and not self._owns_cluster:  # one of ours goes as a whole
                 ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
-        self._running, self._cancelled = {}, {}  # ray.cancel on a cluster that is gone would start another one
+        self._running, self._cancelled = (
+            {},
+            {},
+        )  # ray.cancel on a cluster that is gone would start another one
         if self._owns_cluster:
             ray.shutdown()
 
@@ -170,7 +181,9 @@ def _connect(address: str | None) -> None:
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         ray.init(**options)
         return
-    options["runtime_env"] = {"env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}}
+    options["runtime_env"] = {
+        "env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    }
     if address is None:  # one that belongs to this process alone and ends with it
         if " " in sys.executable:
             raise InvalidInputError(
@@ -187,7 +200,9 @@ def _node_cpus() -> int:
 
 def _accelerator(node: Mapping[str, Any]) -> str:
     """Ray's name for the type of a node's accelerators; empty where it has none."""
-    named = (name.partition(":")[2] for name in node["Resources"] if name.startswith("accelerator_type:"))
+    named = (
+        name.partition(":")[2] for name in node["Resources"] if name.startswith("accelerator_type:")
+    )
     return next(iter(sorted(named, reverse=True)), "")  # A100-80G before A100
 
 
@@ -223,4 +238,6 @@ def _lost(task: StageTask, error: RayError) -> Failure:
     for report in reports:
         report.remove()
     details = said.tail or str(error)
-    return Failure(said.error, said.message, said.kind, details, time.time(), layout=task.layout.to_json())
+    return Failure(
+        said.error, said.message, said.kind, details, time.time(), layout=task.layout.to_json()
+    )

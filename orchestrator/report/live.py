@@ -53,13 +53,17 @@ class LineReport:
             if len(rank.rounds) > self._rounds[rank.key]:
                 self._rounds[rank.key] = len(rank.rounds)
                 layers = ", ".join(str(layer) for layer in rank.order)
-                self._say(f"{rank.name}: {len(rank.rounds)} of {rank.depth} layers ranked: {layers}")
+                self._say(
+                    f"{rank.name}: {len(rank.rounds)} of {rank.depth} layers ranked: {layers}"
+                )
             self._remark(rank.name, rank.status, rank.reason)
         left = self._left.text(view)
         for part in view.parts:
             name, now = part_name(part), (part.status, part_stage(part))
             if part_stage(part) != StageKind.RANKING:  # its ranking has said so
-                self._remark(f"{name}: {part_stage(part) or 'reference scores'}", part.status, part.reason)
+                self._remark(
+                    f"{name}: {part_stage(part) or 'reference scores'}", part.status, part.reason
+                )
             before = self._known.get(name)
             self._known[name] = now
             if now != before and (before is not None or part.status is not Status.WAITING):
@@ -78,10 +82,17 @@ class LineReport:
         elif part.status is Status.RUNNING:
             self._say(f"{name}: {part_stage(part) or 'reference scores'}")
         elif part.status in (Status.FAILED, Status.KILLED):
-            self._say(f"{name}: {part.status} in {part_stage(part) or 'reference scores'}: {part.reason}")
+            self._say(
+                f"{name}: {part.status} in {part_stage(part) or 'reference scores'}: {part.reason}"
+            )
 
     def _say(self, line: str) -> None:
-        self._console.print(f"[{self._clock() - self._begun:6.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            f"[{self._clock() - self._begun:6.0f} s] {line}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 class LiveReport:
@@ -100,7 +111,12 @@ class LiveReport:
         self._live.__exit__(None, None, None)
 
     def show(self, view: GridView) -> None:
-        self._live.update(Group(status_table(view, self._metrics, limit=MAX_ROWS), Text(summary(view) + self._left.text(view))))
+        self._live.update(
+            Group(
+                status_table(view, self._metrics, limit=MAX_ROWS),
+                Text(summary(view) + self._left.text(view)),
+            )
+        )
 
 
 class TimeLeft:
@@ -116,17 +132,32 @@ class TimeLeft:
         self._before: set[str] = set()
 
     def text(self, view: GridView) -> str:
-        done = {cell.stage_keys[kind]: (kind, seconds) for cell in view.cells for kind, seconds in cell.seconds.items()}
-        done |= {f"{rank.key} {record.round}": (rank.key, record.seconds) for rank in view.rankings for record in rank.rounds}
+        done = {
+            cell.stage_keys[kind]: (kind, seconds)
+            for cell in view.cells
+            for kind, seconds in cell.seconds.items()
+        }
+        done |= {
+            f"{rank.key} {record.round}": (rank.key, record.seconds)
+            for rank in view.rankings
+            for record in rank.rounds
+        }
         if self._begun is None:
             self._begun, self._before = self._clock(), set(done)
         worked = sum(seconds for key, (_, seconds) in done.items() if key not in self._before)
-        means = {kind: _mean(seconds for other, seconds in done.values() if other == kind) for kind, _ in done.values()}
+        means = {
+            kind: _mean(seconds for other, seconds in done.values() if other == kind)
+            for kind, _ in done.values()
+        }
         left = list(_left(view))
         if not worked or not left or not means.keys() >= set(left):
             return ""
         left_s = sum(means[kind] for kind in left) * (self._clock() - self._begun) / worked
-        return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
+        return (
+            f", about {left_s / 60:.0f} min left"
+            if left_s >= 90
+            else f", about {left_s:.0f} s left"
+        )
 
 
 def _left(view: GridView) -> Iterator[str]:
@@ -135,7 +166,12 @@ def _left(view: GridView) -> Iterator[str]:
         if rank.status in (Status.WAITING, Status.RUNNING):
             yield from [rank.key] * (rank.depth - len(rank.rounds))
     cells = [cell for cell in view.cells if cell.status in (Status.WAITING, Status.RUNNING)]
-    known = {key: kind for cell in cells for kind, key in cell.stage_keys.items() if kind not in cell.seconds and cell.layers}
+    known = {
+        key: kind
+        for cell in cells
+        for kind, key in cell.stage_keys.items()
+        if kind not in cell.seconds and cell.layers
+    }
     yield from (kind for kind in known.values() if kind != StageKind.RANKING)
     for cell in cells:
         if cell.layers is None:  # what it will share is not known yet
@@ -162,8 +198,12 @@ def headline(part: CellView | DenseView) -> str:
     if part.evaluation is None:
         return ""
     scores = part.evaluation.scores
-    names = [name for name in scores if name.startswith("perplexity/")] + [n for n in ("accuracy",) if n in scores]
-    return ", ".join(f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names)
+    names = [name for name in scores if name.startswith("perplexity/")] + [
+        n for n in ("accuracy",) if n in scores
+    ]
+    return ", ".join(
+        f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names
+    )
 
 
 def summary(view: GridView) -> str:

@@ -26,5 +26,7 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         removed_layers=view.layers or (),
         settings={name: value for name, value in settings.items() if value is not None},
         scores=view.metrics(),
-        dense_scores=metric_values(dense.checkpoint, dense.evaluation, dense.measurement) if dense else None,
+        dense_scores=metric_values(dense.checkpoint, dense.evaluation, dense.measurement)
+        if dense
+        else None,
     )

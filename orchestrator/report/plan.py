@@ -15,9 +15,18 @@ from orchestrator.layouts.estimate import DoesNotFit, layout_for, runs_on
 from orchestrator.layouts.memory import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, dense_spec, measure_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    dense_spec,
+    measure_spec,
+    ranking_spec,
+)
 
-UNLIMITED = 1024  # GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit
+UNLIMITED = (
+    1024  # GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,12 @@ def _models(resolved: Resolved) -> Iterator[ModelCount]:
         info = resolved.models.get(entry.name)
         cells = [cell for cell in resolved.cells if cell.model.name == entry.name]
         removed = tuple(sorted({cell.removed for cell in cells}))
-        yield ModelCount(entry.name, info.layers if info else None, len(cells) or unresolved.get(entry.name, 0), removed)
+        yield ModelCount(
+            entry.name,
+            info.layers if info else None,
+            len(cells) or unresolved.get(entry.name, 0),
+            removed,
+        )
 
 
 def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
@@ -101,7 +115,10 @@ def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
             naive[stage.kind] += 1
             shared[stage.kind].add(_sharing_key(cell, stage))
     for model in resolved.models.values():
-        for reference in (dense_spec(model, resolved.study), measure_spec(model, resolved.study, ())):
+        for reference in (
+            dense_spec(model, resolved.study),
+            measure_spec(model, resolved.study, ()),
+        ):
             if reference is not None:
                 naive[reference.kind] += 1
                 shared[reference.kind].add(reference.key)
@@ -128,7 +145,9 @@ def _rounds(resolved: Resolved) -> StageCount:
     for cell in resolved.cells:
         key = ranking_spec(cell, resolved.study).key
         deepest[key] = max(deepest.get(key, 0), cell.removed)
-    return StageCount("rank rounds", sum(cell.removed for cell in resolved.cells), sum(deepest.values()))
+    return StageCount(
+        "rank rounds", sum(cell.removed for cell in resolved.cells), sum(deepest.values())
+    )
 
 
 def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
@@ -140,7 +159,9 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
         seen.add((model.name, work))
         grid = resolved.grid
         stage = f"{spec.kind} {label}".strip()
-        layout = layout_for(spec, model.shape, planned_capacity(grid.resources), grid.resources, grid.engine)
+        layout = layout_for(
+            spec, model.shape, planned_capacity(grid.resources), grid.resources, grid.engine
+        )
         if isinstance(layout, DoesNotFit):
             yield StageLayout(model.name, stage, refusal=layout.reason)
             continue
@@ -150,7 +171,10 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
 
 
 def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
-    labels = {StageKind.RANKING: lambda cell: cell.selector_label, StageKind.TRANSFER: lambda cell: cell.transfer_label}
+    labels = {
+        StageKind.RANKING: lambda cell: cell.selector_label,
+        StageKind.TRANSFER: lambda cell: cell.transfer_label,
+    }
     for cell in resolved.cells:
         for spec in _stages_of(cell, resolved.study):
             yield cell.model, labels[spec.kind](cell) if spec.kind in labels else "", spec
@@ -161,8 +185,15 @@ def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
 def planned_capacity(resources: Resources) -> Capacity:
     """The cluster that the grid speaks of: one machine with GPUs where it says so, and as many of them as it allows."""
     most = resources.max_ranks or (UNLIMITED if resources.ranks == "auto" else resources.ranks)
-    with_gpus = resources.use_gpus is True or (resources.use_gpus == "auto" and resources.gpu_memory is not None)
-    return Capacity(most * resources.cpus_per_rank, most if with_gpus else 0, resources.memory or 0, resources.gpu_memory or 0)
+    with_gpus = resources.use_gpus is True or (
+        resources.use_gpus == "auto" and resources.gpu_memory is not None
+    )
+    return Capacity(
+        most * resources.cpus_per_rank,
+        most if with_gpus else 0,
+        resources.memory or 0,
+        resources.gpu_memory or 0,
+    )
 
 
 def _warnings(resolved: Resolved) -> Iterator[str]:

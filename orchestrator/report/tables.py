@@ -14,15 +14,28 @@ from orchestrator.views.grid_view import metrics as metric_values
 from trsp.records import lower_is_better
 
 _PIPED_WIDTH = 160  # columns where there is no terminal to ask
-_STYLES = {Status.DONE: "green", Status.FAILED: "red", Status.KILLED: "red", Status.RUNNING: "cyan", Status.WAITING: "dim"}
+_STYLES = {
+    Status.DONE: "green",
+    Status.FAILED: "red",
+    Status.KILLED: "red",
+    Status.RUNNING: "cyan",
+    Status.WAITING: "dim",
+}
 _STATUS_ORDER = (Status.FAILED, Status.KILLED, Status.RUNNING, Status.DONE, Status.WAITING)
-_COLUMNS = {"params": "params", "bytes": "size", "kv_bytes_per_token": "kv B/token", "latency_ms": "latency ms"}
+_COLUMNS = {
+    "params": "params",
+    "bytes": "size",
+    "kv_bytes_per_token": "kv B/token",
+    "latency_ms": "latency ms",
+}
 
 
 def console(stderr: bool = False) -> Console:
     """As wide as the terminal; wide enough for every column where the output goes to a file."""
     plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPED_WIDTH)
+    return (
+        plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPED_WIDTH)
+    )
 
 
 def number(value: float | None) -> str:
@@ -34,7 +47,11 @@ def number(value: float | None) -> str:
 
 def _quantity(name: str, value: float | None) -> str:
     unit = {"params": "M", "bytes": "MB"}.get(name)
-    return f"{value / 1e6:,.1f}{unit}" if unit and value is not None and value >= 1e5 else number(value)
+    return (
+        f"{value / 1e6:,.1f}{unit}"
+        if unit and value is not None and value >= 1e5
+        else number(value)
+    )
 
 
 def _line(out: Console, text: str) -> None:
@@ -50,7 +67,9 @@ def print_plan(plan: Plan, file: str, out: Console) -> None:
     models = Table("model", "layers", "removed", "cells")
     for model in plan.models:
         removed = ", ".join(map(str, model.removed)) or "unknown"
-        models.add_row(escape(model.name), str(model.layers or "unknown"), removed, str(model.cells))
+        models.add_row(
+            escape(model.name), str(model.layers or "unknown"), removed, str(model.cells)
+        )
     out.print(models)
     stages = Table("stage", "one a cell", "shared: at most")
     for count in (*plan.stages, plan.rounds):
@@ -72,7 +91,13 @@ def _layouts_table(plan: Plan) -> Table:
     for each in plan.layouts:
         gpu = "-" if each.gpu_bytes is None else f"{each.gpu_bytes / 1e9:,.1f} GB"
         host = f"{each.host_bytes / 1e9:,.1f} GB" if each.host_bytes else "-"
-        table.add_row(escape(each.model), escape(each.stage), escape(each.layout) or "nothing that fits", gpu, host)
+        table.add_row(
+            escape(each.model),
+            escape(each.stage),
+            escape(each.layout) or "nothing that fits",
+            gpu,
+            host,
+        )
     return table
 
 
@@ -80,8 +105,16 @@ def _layouts_table(plan: Plan) -> Table:
 
 
 def print_choice(choice: Choice, cells: Sequence[CellView], out: Console) -> None:
-    limits = ", ".join(f"{name} <= {_quantity(name, limit)}" for name, limit in choice.budget.limits.items()) or "no limit"
-    _line(out, f"{choice.budget.alias}: best {choice.metric} with {limits} ({choice.candidates} of {choice.cells} cells known)")
+    limits = (
+        ", ".join(
+            f"{name} <= {_quantity(name, limit)}" for name, limit in choice.budget.limits.items()
+        )
+        or "no limit"
+    )
+    _line(
+        out,
+        f"{choice.budget.alias}: best {choice.metric} with {limits} ({choice.candidates} of {choice.cells} cells known)",
+    )
     for line in _verdict(choice):
         _line(out, line)
     x = next(iter(choice.budget.limits), "params")
@@ -117,7 +150,11 @@ def _margin(choice: Choice) -> str:
     comparison = choice.comparison
     if comparison is None:
         return "how certain the difference is cannot be known from these scores"
-    over = f"nats a token over the same {comparison.windows} windows" if comparison.paired else f"in {choice.metric}, unpaired"
+    over = (
+        f"nats a token over the same {comparison.windows} windows"
+        if comparison.paired
+        else f"in {choice.metric}, unpaired"
+    )
     by = f"{comparison.difference:+.4g} +- {comparison.stderr:.2g} (standard error) {over}"
     return f"a tie: the difference, {by}, is within noise" if comparison.tie else f"behind by {by}"
 
@@ -144,19 +181,30 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
 
 def print_status(view: GridView, metrics: Sequence[str], out: Console) -> None:
     done = sum(cell.status is Status.DONE for cell in view.cells)
-    _line(out, f"grid {view.name} ({view.key}): {view.status}, {done} of {len(view.cells)} cells done")
+    _line(
+        out, f"grid {view.name} ({view.key}): {view.status}, {done} of {len(view.cells)} cells done"
+    )
     out.print(status_table(view, metrics))
 
 
 def status_table(view: GridView, metrics: Sequence[str], limit: int | None = None) -> Table:
     """The unpruned models, then the cells: what failed, what runs, what is done (best first metric on top), what waits."""
     columns = ("params", *metrics, "latency_ms")
-    table = Table("cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "status")
+    table = Table(
+        "cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "status"
+    )
     for dense in view.dense:
         numbers = metric_values(dense.checkpoint, dense.evaluation, dense.measurement)
         values = [_quantity(name, numbers.get(name)) for name in columns]
-        table.add_row(escape(f"{dense.model.name} dense"), "-", *values, _status_text(dense.status, "", dense.reason))
-    ordered = sorted(view.cells, key=lambda cell: (_STATUS_ORDER.index(cell.status), _first(cell, metrics)))
+        table.add_row(
+            escape(f"{dense.model.name} dense"),
+            "-",
+            *values,
+            _status_text(dense.status, "", dense.reason),
+        )
+    ordered = sorted(
+        view.cells, key=lambda cell: (_STATUS_ORDER.index(cell.status), _first(cell, metrics))
+    )
     for cell in ordered[:limit]:
         table.add_row(*_cell_row(cell, columns), _status_text(cell.status, cell.stage, cell.reason))
     if limit is not None and len(ordered) > limit:
@@ -177,11 +225,17 @@ def _status_text(status: Status, stage: str, reason: str) -> Text:
 def _cell_row(cell: CellView, columns: Sequence[str]) -> list[str]:
     numbers = cell.metrics()
     layers = ", ".join(map(str, sorted(cell.layers))) if cell.layers is not None else "-"
-    return [escape(cell.cell.name), layers, *(_quantity(name, numbers.get(name)) for name in columns)]
+    return [
+        escape(cell.cell.name),
+        layers,
+        *(_quantity(name, numbers.get(name)) for name in columns),
+    ]
 
 
 def _cells(cells: Sequence[CellView], columns: Sequence[str], notes: Mapping[int, str]) -> Table:
     table = Table("cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "")
     for cell in cells:
-        table.add_row(*_cell_row(cell, columns), Text(notes[id(cell)], _STYLES.get(cell.status, "")))
+        table.add_row(
+            *_cell_row(cell, columns), Text(notes[id(cell)], _STYLES.get(cell.status, ""))
+        )
     return table

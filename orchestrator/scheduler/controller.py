@@ -47,7 +47,11 @@ class Controller:
     """Drives one grid to its end on one launcher."""
 
     def __init__(
-        self, resolved: Resolved, store: Store, launcher: Launcher, clock: Callable[[], float] = time.monotonic
+        self,
+        resolved: Resolved,
+        store: Store,
+        launcher: Launcher,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.resolved = resolved
         self._store = store
@@ -79,7 +83,9 @@ class Controller:
         """Decide and act once. False: a stage turned out to be another driver's, so that its room is free for others."""
         self._waits = {}
         ours = True
-        for decision in decide(self._facts(), max_attempts=self.resolved.grid.resources.max_attempts):
+        for decision in decide(
+            self._facts(), max_attempts=self.resolved.grid.resources.max_attempts
+        ):
             match decision:
                 case Start(spec, layout):
                     ours &= self._start(spec, layout)
@@ -95,8 +101,15 @@ class Controller:
         return Facts(
             needs=needs,
             layouts={key: layout for key, layout in layouts.items() if isinstance(layout, Layout)},
-            refused={key: layout.reason for key, layout in layouts.items() if isinstance(layout, DoesNotFit)},
-            running={key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self._running.items()},
+            refused={
+                key: layout.reason
+                for key, layout in layouts.items()
+                if isinstance(layout, DoesNotFit)
+            },
+            running={
+                key: Running(attempt.spec.kind, attempt.layout)
+                for key, attempt in self._running.items()
+            },
             attempts=self._attempts,
             claimed_elsewhere=self._claimed_elsewhere_now(),
             capacity=capacity,
@@ -144,14 +157,18 @@ class Controller:
             if needed.key in self._given_up:
                 continue
             before = needs.get(needed.key)
-            needs[needed.key] = needed if before is None else replace(needed, depth=max(needed.depth, before.depth))
+            needs[needed.key] = (
+                needed if before is None else replace(needed, depth=max(needed.depth, before.depth))
+            )
         return tuple(needs.values())
 
     def _claimed_elsewhere_now(self) -> dict[str, str]:
         """Stages that another living driver was found to work on; believed for a while, then tried again."""
         now = self._clock()
         self._claimed_elsewhere = {
-            key: seen for key, seen in self._claimed_elsewhere.items() if now - seen[1] < CLAIMED_ELSEWHERE_RECHECK_S
+            key: seen
+            for key, seen in self._claimed_elsewhere.items()
+            if now - seen[1] < CLAIMED_ELSEWHERE_RECHECK_S
         }
         return {key: name for key, (name, _) in self._claimed_elsewhere.items()}
 
@@ -162,7 +179,9 @@ class Controller:
                 name = f"another driver (process {other.pid} on {other.host})"
                 self._claimed_elsewhere[spec.key] = name, self._clock()
                 return False
-            self.results.forget(spec.key)  # the other driver may have finished between our look and our claim
+            self.results.forget(
+                spec.key
+            )  # the other driver may have finished between our look and our claim
             if self._is_satisfied(spec):
                 self._store.release(spec.key)
                 return True
@@ -196,9 +215,15 @@ class Controller:
     def _note(self, attempt: Attempt) -> str:
         """What is out of the ordinary about it, for people."""
         before = self._attempts.get(attempt.spec.key)
-        gang = attempt.layout.ranks > 1 or (before is not None and work_of(attempt.spec).trains is not Trains.NOTHING)
+        gang = attempt.layout.ranks > 1 or (
+            before is not None and work_of(attempt.spec).trains is not Trains.NOTHING
+        )
         parts = [f"again after {before.message}"] if before else []
-        parts += [f"{before.lr_scale:g} of the learning rate"] if before and before.lr_scale != 1.0 else []
+        parts += (
+            [f"{before.lr_scale:g} of the learning rate"]
+            if before and before.lr_scale != 1.0
+            else []
+        )
         return "; ".join((*parts, *([attempt.layout.text] if gang else [])))
 
     def _is_satisfied(self, spec: StageSpec) -> bool:
@@ -223,7 +248,12 @@ class Controller:
         if attempt.spec.key in self._timed_out:
             self._timed_out.discard(attempt.spec.key)
             if said is not None:
-                said = replace(said, error="Timeout", message=f"ran longer than {self._limit_s:g} s", kind=FailureKind.TIMEOUT)
+                said = replace(
+                    said,
+                    error="Timeout",
+                    message=f"ran longer than {self._limit_s:g} s",
+                    kind=FailureKind.TIMEOUT,
+                )
                 return replace(said, when=time.time())
         if said is None and not self._is_satisfied(attempt.spec):
             message = "the stage ended without an error, but its result is not in the store"
@@ -233,16 +263,22 @@ class Controller:
     def _handle_failure(self, attempt: Attempt, failure: Failure) -> None:
         """Record the failure, unless the stage's process lived to do so, and make ready for what follows from it."""
         key = attempt.spec.key
-        if (failure.when, failure.message) not in [(known.when, known.message) for known in self._store.failures(key)]:
+        if (failure.when, failure.message) not in [
+            (known.when, known.message) for known in self._store.failures(key)
+        ]:
             layout = failure.layout or attempt.layout.to_json()
             with suppress(OSError):  # a full store: at least the cells will say it
                 self._store.record_failure(key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._layouts.climb(
             attempt.spec, attempt.layout, self._capacity(), self._most
         )
-        self._count(attempt.spec, failure, progressed=self._progress(key) > attempt.came_to, climbed=climbed)
+        self._count(
+            attempt.spec, failure, progressed=self._progress(key) > attempt.came_to, climbed=climbed
+        )
 
-    def _count(self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False) -> None:
+    def _count(
+        self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False
+    ) -> None:
         before = self._attempts.get(spec.key, Attempts())
         after = after_failure(before, failure, progressed=progressed, climbed=climbed)
         self._attempts[spec.key] = after.attempts
@@ -251,7 +287,11 @@ class Controller:
 
     def _drop_transfer_weights(self, spec: StageSpec) -> None:
         """Stage two's weights have served once the checkpoint made of them is whole."""
-        if spec.kind is StageKind.PRUNE and spec.reads and not self.resolved.grid.storage.keep_transfer_weights:
+        if (
+            spec.kind is StageKind.PRUNE
+            and spec.reads
+            and not self.resolved.grid.storage.keep_transfer_weights
+        ):
             self._store.drop_files(spec.reads[0])
             self.results.forget(spec.reads[0])
 

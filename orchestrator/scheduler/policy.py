@@ -71,7 +71,9 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """One decision a needed stage that is not running, in order of priority."""
     space: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
     decisions: list[Decision] = []
-    alone = facts.measure_alone and any(stage.kind is StageKind.MEASURE for stage in facts.running.values())
+    alone = facts.measure_alone and any(
+        stage.kind is StageKind.MEASURE for stage in facts.running.values()
+    )
     started = False
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
         if spec.key in facts.running:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
-RESUMES = frozenset({FailureKind.LOST, FailureKind.HUNG, FailureKind.PREEMPTED})  # none of these is the stage's own fault
+RESUMES = frozenset(
+    {FailureKind.LOST, FailureKind.HUNG, FailureKind.PREEMPTED}
+)  # none of these is the stage's own fault
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Aftermath:
     restarts: bool = False
 
 
-def after_failure(before: Attempts, failure: Failure, *, progressed: bool, climbed: bool) -> Aftermath:
+def after_failure(
+    before: Attempts, failure: Failure, *, progressed: bool, climbed: bool
+) -> Aftermath:
     """``progressed``: the attempt left a newer snapshot or round. ``climbed``: there is a rung of the ladder left.
 
     - out of memory: again on the next rung, as often as there is one; without one it counts

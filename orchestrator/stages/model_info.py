@@ -43,7 +43,9 @@ def model_info(entry: ModelEntry) -> ModelInfo:
         config = read_config(str(folder))
         return _info(entry, config, str(folder), None, _folder_fingerprint(entry, folder))
     commit = _hub_commit(entry)
-    return _info(entry, read_config(entry.source, commit), entry.source, commit, f"{entry.source}@{commit}")
+    return _info(
+        entry, read_config(entry.source, commit), entry.source, commit, f"{entry.source}@{commit}"
+    )
 
 
 def planned_info(entry: ModelEntry) -> ModelInfo | None:
@@ -60,7 +62,13 @@ def planned_info(entry: ModelEntry) -> ModelInfo | None:
     return None
 
 
-def _info(entry: ModelEntry, config: Mapping[str, Any], source: str, revision: str | None, fingerprint: str) -> ModelInfo:
+def _info(
+    entry: ModelEntry,
+    config: Mapping[str, Any],
+    source: str,
+    revision: str | None,
+    fingerprint: str,
+) -> ModelInfo:
     try:
         families.check_supported(config)
     except InvalidInputError as error:
@@ -88,16 +96,26 @@ def _hub_commit(entry: ModelEntry) -> str:
     if entry.revision and _COMMIT.fullmatch(entry.revision):
         return entry.revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
     from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]  # of its HTTP library
 
     about = f"model {entry.source!r} (revision {entry.revision or 'main'})"
     try:
-        commit = HfApi().model_info(entry.source, revision=entry.revision, timeout=_HUB_TIMEOUT_S).sha
+        commit = (
+            HfApi().model_info(entry.source, revision=entry.revision, timeout=_HUB_TIMEOUT_S).sha
+        )
     except GatedRepoError:
-        raise InvalidInputError(f"{about} is gated; accept its terms on the hub and set HF_TOKEN") from None
+        raise InvalidInputError(
+            f"{about} is gated; accept its terms on the hub and set HF_TOKEN"
+        ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise InvalidInputError(f"{about} is neither a local folder nor on the hub; check the name and HF_TOKEN") from None
+        raise InvalidInputError(
+            f"{about} is neither a local folder nor on the hub; check the name and HF_TOKEN"
+        ) from None
     except (OSError, HttpError) as error:
         commit = _cached_commit(entry)
         if commit is None:

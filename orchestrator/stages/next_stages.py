@@ -6,7 +6,14 @@ from typing import Protocol
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, dense_spec, measure_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    dense_spec,
+    measure_spec,
+    ranking_spec,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,9 @@ def _wanted(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> 
     readers = [reader for reader in stages if stage.key in reader.reads]
     if stage.kind is StageKind.PRUNE or not readers:
         return True
-    return any(not results.done(reader.key) and _wanted(reader, stages, results) for reader in readers)
+    return any(
+        not results.done(reader.key) and _wanted(reader, stages, results) for reader in readers
+    )
 
 
 def next_stages(resolved: Resolved, results: Results) -> Iterator[StageSpec]:

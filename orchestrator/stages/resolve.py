@@ -43,7 +43,9 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
     texts = [(grid.calibration.text, grid.calibration.block_tokens, "calibration block")]
     texts += [(p.text, p.window_tokens, "evaluation window") for p in grid.evaluation.perplexity]
     models = {entry.name: model_info(entry) for entry in grid.models}
-    fingerprints = {text_id(text): _text_fingerprint(text, tokens, unit) for text, tokens, unit in texts}
+    fingerprints = {
+        text_id(text): _text_fingerprint(text, tokens, unit) for text, tokens, unit in texts
+    }
     study = _study(grid, hardware, fingerprints, _benchmark_fingerprint(grid.evaluation.benchmarks))
     return Resolved(grid, models, study, expand(grid, models))
 
@@ -64,12 +66,19 @@ def resolve_offline(grid: Grid) -> Resolved:
             problems.append(Refusal(entry.name, str(error)))
     texts = [grid.calibration.text, *(p.text for p in grid.evaluation.perplexity)]
     problems += [
-        Refusal("", f"text {t.name!r}: there is no file {t.path}") for t in texts if t.path and not Path(t.path).is_file()
+        Refusal("", f"text {t.name!r}: there is no file {t.path}")
+        for t in texts
+        if t.path and not Path(t.path).is_file()
     ]
     study = _study(grid, "", {text_id(text): f"unread:{text_id(text)}" for text in texts}, "unread")
     expansion = expand(grid, models)
     refusals = (*problems, *expansion.refusals)
-    return Resolved(grid, models, study, Expansion(expansion.cells, refusals, expansion.notes, expansion.unresolved))
+    return Resolved(
+        grid,
+        models,
+        study,
+        Expansion(expansion.cells, refusals, expansion.notes, expansion.unresolved),
+    )
 
 
 def grid_key(resolved: Resolved) -> str:
@@ -92,9 +101,13 @@ def absolute_paths(grid: Grid) -> Grid:
     benchmarks = evaluation.benchmarks
     if benchmarks and benchmarks.data:
         benchmarks = benchmarks.model_copy(update={"data": _absolute(benchmarks.data)})
-    perplexity = tuple(p.model_copy(update={"text": _absolute_text(p.text)}) for p in evaluation.perplexity)
+    perplexity = tuple(
+        p.model_copy(update={"text": _absolute_text(p.text)}) for p in evaluation.perplexity
+    )
     evaluation = evaluation.model_copy(update={"perplexity": perplexity, "benchmarks": benchmarks})
-    calibration = grid.calibration.model_copy(update={"text": _absolute_text(grid.calibration.text)})
+    calibration = grid.calibration.model_copy(
+        update={"text": _absolute_text(grid.calibration.text)}
+    )
     return grid.model_copy(update={"calibration": calibration, "evaluation": evaluation})
 
 

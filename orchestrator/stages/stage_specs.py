@@ -27,7 +27,10 @@ class StageKind(StrEnum):
 
 
 # Raised by hand whenever the code of a stage changes what it would compute from the same inputs.
-VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {StageKind.RANKING: 2, StageKind.TRANSFER: 2}
+VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {
+    StageKind.RANKING: 2,
+    StageKind.TRANSFER: 2,
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class StageSpec:
 
     @cached_property
     def key(self) -> str:
-        return content_key(self.kind, {"version": VERSIONS[self.kind], "inputs": self.inputs, "reads": self.reads_hashed})
+        return content_key(
+            self.kind,
+            {"version": VERSIONS[self.kind], "inputs": self.inputs, "reads": self.reads_hashed},
+        )
 
     @property
     def reads_hashed(self) -> tuple[str, ...]:
@@ -56,7 +62,9 @@ def _hashable(settings: Settings) -> dict[str, Any]:
     A setting that came later counts only where it is used: what was computed before it keeps its key.
     """
     dumped = settings.model_dump(mode="json", exclude={"preset"})
-    return {name: value for name, value in dumped.items() if value is not None or name not in _LATER}
+    return {
+        name: value for name, value in dumped.items() if value is not None or name not in _LATER
+    }
 
 
 def _text(study: Study, text: TextSource) -> dict[str, Any]:
@@ -98,7 +106,9 @@ def ranking_spec(cell: Cell, study: Study, depth: int | None = None) -> StageSpe
         "precision": study.precision if selector.uses_text else None,
     }
     texts = (study.calibration.text,) if selector.uses_text else ()
-    return StageSpec(StageKind.RANKING, inputs, _locate(study, cell.model, *texts), depth=depth or cell.removed)
+    return StageSpec(
+        StageKind.RANKING, inputs, _locate(study, cell.model, *texts), depth=depth or cell.removed
+    )
 
 
 def transfer_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec | None:
@@ -122,7 +132,12 @@ def prune_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
     layers = sorted(layers)
     transfer = transfer_spec(cell, study, layers)
     inputs = {"model": cell.model.fingerprint, "layers": layers, "precision": study.precision}
-    return StageSpec(StageKind.PRUNE, inputs, _locate(study, cell.model), reads=(transfer.key,) if transfer else ())
+    return StageSpec(
+        StageKind.PRUNE,
+        inputs,
+        _locate(study, cell.model),
+        reads=(transfer.key,) if transfer else (),
+    )
 
 
 def _evaluation(study: Study) -> dict[str, Any]:
@@ -156,16 +171,24 @@ def _evaluation_locations(study: Study, model: ModelInfo) -> dict[str, Any]:
 def evaluate_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
     prune = prune_spec(cell, study, layers)
     inputs = {"evaluation": _evaluation(study), "precision": study.precision}
-    return StageSpec(StageKind.EVALUATE, inputs, _evaluation_locations(study, cell.model), reads=(prune.key,))
+    return StageSpec(
+        StageKind.EVALUATE, inputs, _evaluation_locations(study, cell.model), reads=(prune.key,)
+    )
 
 
 def dense_spec(model: ModelInfo, study: Study) -> StageSpec:
     """Reference scores and size of the unpruned model."""
-    inputs = {"model": model.fingerprint, "evaluation": _evaluation(study), "precision": study.precision}
+    inputs = {
+        "model": model.fingerprint,
+        "evaluation": _evaluation(study),
+        "precision": study.precision,
+    }
     return StageSpec(StageKind.DENSE, inputs, _evaluation_locations(study, model))
 
 
-def measure_spec(model: ModelInfo, study: Study, layers: Iterable[int], reads: tuple[str, ...] = ()) -> StageSpec | None:
+def measure_spec(
+    model: ModelInfo, study: Study, layers: Iterable[int], reads: tuple[str, ...] = ()
+) -> StageSpec | None:
     """Speed on one kind of hardware, shared by all checkpoints of one shape. ``reads`` empty: the unpruned model."""
     if study.measurement.protocol == "none":
         return None

@@ -88,7 +88,10 @@ class Failure:
         """For people, without ``details``: class, layout, then each group of ranks with the end of its output."""
         layout = ", ".join(f"{name}={value}" for name, value in self.layout.items())
         parts = [f"{self.kind.words}: {self.line}", *([f"layout: {layout}"] if layout else [])]
-        parts += [f"--- {said.who}: {said.error}: {said.message}\n{said.tail}".rstrip() for said in self.ranks]
+        parts += [
+            f"--- {said.who}: {said.error}: {said.message}\n{said.tail}".rstrip()
+            for said in self.ranks
+        ]
         return "\n".join(parts) + "\n"
 
 
@@ -107,7 +110,14 @@ _BY_NAME: Mapping[str, FailureKind] = {
     "TypeError": FailureKind.BAD_INPUT,
 } | dict.fromkeys(
     (
-        *("WorkerCrashedError", "NodeDiedError", "ActorDiedError", "RayActorError", "ActorUnavailableError", "ObjectLostError"),
+        *(
+            "WorkerCrashedError",
+            "NodeDiedError",
+            "ActorDiedError",
+            "RayActorError",
+            "ActorUnavailableError",
+            "ObjectLostError",
+        ),
         *("OwnerDiedError", "LocalRayletDiedError", "RaySystemError", "TaskCancelledError"),
     ),
     FailureKind.LOST,
@@ -124,8 +134,13 @@ _MEMORY = re.compile(
     r"|CUBLAS_STATUS_ALLOC_FAILED|Failed to CUDA calloc",
     re.IGNORECASE,
 )
-_DISK = re.compile(r"no space left on device|disk quota exceeded|file too large|os error (28|122|27)\b", re.IGNORECASE)
-_HUNG = re.compile(r"timed out waiting|collective operation timeout|wait timeout|socket timeout", re.IGNORECASE)
+_DISK = re.compile(
+    r"no space left on device|disk quota exceeded|file too large|os error (28|122|27)\b",
+    re.IGNORECASE,
+)
+_HUNG = re.compile(
+    r"timed out waiting|collective operation timeout|wait timeout|socket timeout", re.IGNORECASE
+)
 _BROKEN = re.compile(
     r"connection (closed|reset|refused|was likely closed)|broken pipe|peer (closed|is dead)|remote process exited|NCCL.*aborted"
     r"|unhandled system error|gloo/transport",
@@ -159,7 +174,11 @@ def kind_from(names: str | Sequence[str], message: str) -> FailureKind:
 
     Words outweigh the general names only: a RuntimeError may be anything, and so may a TypeError that a library made of it.
     """
-    named = [_BY_NAME[name] for name in ([names] if isinstance(names, str) else names) if name in _BY_NAME]
+    named = [
+        _BY_NAME[name]
+        for name in ([names] if isinstance(names, str) else names)
+        if name in _BY_NAME
+    ]
     if named and named[0] not in (FailureKind.BAD_INPUT, FailureKind.LOST):
         return named[0]
     spoken = next((kind for pattern, kind in _WORDS if pattern.search(message)), None)
@@ -177,17 +196,24 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)  # type: ignore[assignment]
 
 
-def failure_of(error: BaseException, details: str = "", layout: Mapping[str, Any] | None = None) -> Failure:
+def failure_of(
+    error: BaseException, details: str = "", layout: Mapping[str, Any] | None = None
+) -> Failure:
     """The record of an error, now."""
     name = type(error).__name__
-    return Failure(name, str(error).strip() or name, classify(error), details, time.time(), layout=layout or {})
+    return Failure(
+        name, str(error).strip() or name, classify(error), details, time.time(), layout=layout or {}
+    )
 
 
 # --- from the ranks of a gang to one failure -----------------------------------------------------------------------------
 
 
 def failure_of_ranks(
-    said: Iterable[RankFailure], details: str = "", layout: Mapping[str, Any] | None = None, when: float | None = None
+    said: Iterable[RankFailure],
+    details: str = "",
+    layout: Mapping[str, Any] | None = None,
+    when: float | None = None,
 ) -> Failure:
     """One failure of what several ranks said: the primary cause first, those who said the same together.
 
@@ -201,7 +227,9 @@ def failure_of_ranks(
     ordered = tuple(sorted(groups.values(), key=_as_cause))
     first = ordered[0]
     now = time.time() if when is None else when
-    return Failure(first.error, first.message, first.kind, details or first.tail, now, ordered, layout or {})
+    return Failure(
+        first.error, first.message, first.kind, details or first.tail, now, ordered, layout or {}
+    )
 
 
 def _as_cause(said: RankFailure) -> tuple[int, bool, tuple[int, ...]]:

@@ -14,7 +14,12 @@ class StoreResults:
     ``recheck_s``: how long an absence is believed; our own stages' ends are told to ``forget``.
     """
 
-    def __init__(self, store: Store, recheck_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recheck_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._recheck_s = (0.2 if store.is_local else 15.0) if recheck_s is None else recheck_s
         self._clock = clock

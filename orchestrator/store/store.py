@@ -37,7 +37,9 @@ from trsp.errors import StoreError
 from trsp.records import RoundRecord
 
 _FAILURE = TypeAdapter(Failure)
-CLAIM_LIFETIME_S = 60.0  # a claim not renewed for so long belongs to a dead driver on another machine
+CLAIM_LIFETIME_S = (
+    60.0  # a claim not renewed for so long belongs to a dead driver on another machine
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Claim:
 
     @classmethod
     def mine(cls, owner: str) -> "Claim":
-        return cls(owner, socket.gethostname(), os.getpid(), time.time(), _process_start(os.getpid()))
+        return cls(
+            owner, socket.gethostname(), os.getpid(), time.time(), _process_start(os.getpid())
+        )
 
     def alive(self, now: float) -> bool:
         if self.host == socket.gethostname() and self.process_start:
@@ -66,7 +70,12 @@ class Claim:
 def _process_start(pid: int) -> str:
     """When a process of this machine began, in clock ticks since boot (proc(5), field 22); empty when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
     except OSError:
         return ""
 
@@ -92,7 +101,9 @@ class Store:
             if not self._root:
                 raise ValueError("it names no folder or bucket")
         except (OSError, ValueError) as error:
-            raise StoreError(f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix") from error
+            raise StoreError(
+                f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix"
+            ) from error
         self.is_local = isinstance(self._fs, pafs.LocalFileSystem)
 
     def _address(self, path: str) -> str:
@@ -149,7 +160,11 @@ class Store:
 
     def _names(self, path: str) -> list[str]:
         selector = pafs.FileSelector(path, allow_not_found=True)
-        return sorted(info.base_name for info in self._fs.get_file_info(selector) if not info.base_name.startswith("."))
+        return sorted(
+            info.base_name
+            for info in self._fs.get_file_info(selector)
+            if not info.base_name.startswith(".")
+        )
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
@@ -240,7 +255,9 @@ class Store:
         """Forget a stage's artifacts but keep its record; it counts as not done for whoever still needs the files."""
         stored = self._read_json(f"{self._stage(key)}/result.json")
         if stored and stored.get("files"):
-            self._write_json(f"{self._stage(key)}/result.json", {**stored, "files": None, "dropped": True})
+            self._write_json(
+                f"{self._stage(key)}/result.json", {**stored, "files": None, "dropped": True}
+            )
             self._fs.delete_dir(f"{self._stage(key)}/{stored['files']}")
         self.drop_snapshots(key)
 
@@ -275,7 +292,9 @@ class Store:
     # --- rankings, round by round -----------------------------------------------------------------------------------
 
     def publish_round(self, key: str, record: RoundRecord) -> None:
-        self._write(f"{self._stage(key)}/rounds/{record.round:03d}.json", record.model_dump_json().encode())
+        self._write(
+            f"{self._stage(key)}/rounds/{record.round:03d}.json", record.model_dump_json().encode()
+        )
 
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
         """Published rounds from ``start`` on, up to the first that is missing or unreadable."""
@@ -300,7 +319,10 @@ class Store:
     def record_failure(self, key: str, failure: Failure, log: str = "") -> None:
         """The record for machines, and for people a text that ends with ``log``, the last lines of what was printed."""
         attempt = f"{time.time_ns()}"
-        self._write(f"{self._stage(key)}/log-{attempt}.txt", f"{failure.text}\n{log or failure.details}".encode())
+        self._write(
+            f"{self._stage(key)}/log-{attempt}.txt",
+            f"{failure.text}\n{log or failure.details}".encode(),
+        )
         self._write_json(f"{self._stage(key)}/failures/{attempt}.json", asdict(failure))
 
     def failures(self, key: str) -> tuple[Failure, ...]:
@@ -373,7 +395,11 @@ class StoreFolder:
 
     def names(self) -> list[str]:
         selector = pafs.FileSelector(self._root, allow_not_found=True)
-        return [info.base_name for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.Directory]
+        return [
+            info.base_name
+            for info in self._fs.get_file_info(selector)
+            if info.type == pafs.FileType.Directory
+        ]
 
     def size(self, path: str) -> int | None:
         info = self._fs.get_file_info(f"{self._root}/{path}")

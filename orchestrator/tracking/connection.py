@@ -52,7 +52,10 @@ def connect(uri: str) -> MlflowClient:
 @contextlib.contextmanager
 def patience(timeout_s: int, retries: int) -> Iterator[None]:
     """How long MLflow's HTTP client waits for an answer, which it reads from the environment at every call."""
-    chosen = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
+    chosen = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+    }
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
     try:
@@ -92,13 +95,17 @@ def _probe(uri: str) -> None:
     parts = urlsplit(uri)
     port = PORTS.get(parts.scheme.partition("+")[0])
     if port and parts.hostname:
-        socket.create_connection((parts.hostname, parts.port or port), timeout=CHECK_TIMEOUT_S).close()
+        socket.create_connection(
+            (parts.hostname, parts.port or port), timeout=CHECK_TIMEOUT_S
+        ).close()
 
 
 def _probe_sqlite(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(path, timeout=CHECK_TIMEOUT_S, isolation_level=None)) as database:
+        with contextlib.closing(
+            sqlite3.connect(path, timeout=CHECK_TIMEOUT_S, isolation_level=None)
+        ) as database:
             database.execute("BEGIN IMMEDIATE")  # takes the write lock: proves that we may write
             database.execute("ROLLBACK")
     except sqlite3.Error as error:

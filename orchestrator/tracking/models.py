@@ -59,14 +59,18 @@ class ModelWriter:
         return self._known[run_id, model.content]
 
     def _logged_model(self, run_id: str, model: ModelState, state: RunState) -> LoggedModel:
-        found = self._client.search_logged_models([self._experiment_id], f"source_run_id = '{run_id}'")
+        found = self._client.search_logged_models(
+            [self._experiment_id], f"source_run_id = '{run_id}'"
+        )
         for logged in found:
             if logged.tags.get("trsp.content") == model.content and logged.status == "READY":
                 break
         else:
             logged = self._create(run_id, model, state)
         outputs = self._client.get_run(run_id).outputs
-        if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        if logged.model_id not in {
+            output.model_id for output in (outputs.model_outputs if outputs else ())
+        }:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return logged
 
@@ -79,7 +83,12 @@ class ModelWriter:
             MLFLOW_MODEL_IS_EXTERNAL: "true",
         }
         logged = self._client.create_logged_model(
-            self._experiment_id, logged_name(model.name), run_id, tags, dict(state.params), "pruned checkpoint"
+            self._experiment_id,
+            logged_name(model.name),
+            run_id,
+            tags,
+            dict(state.params),
+            "pruned checkpoint",
         )
         with tempfile.TemporaryDirectory(prefix="trsp-mlflow-") as folder:
             get_external_mlflow_model_spec(logged).save(str(Path(folder) / "MLmodel"))
@@ -98,7 +107,12 @@ class ModelWriter:
             "trsp.logged_model": logged.model_id,  # MLflow's SQL registry forgets the model_id that it is given below
         }
         return self._client.create_model_version(
-            name, self._source(model.uri, logged), run_id, tags, description=model.note, model_id=logged.model_id
+            name,
+            self._source(model.uri, logged),
+            run_id,
+            tags,
+            description=model.note,
+            model_id=logged.model_id,
         )
 
     def _source(self, uri: str, logged: LoggedModel) -> str:
@@ -109,7 +123,9 @@ class ModelWriter:
 
     def _registered_model(self, source_model: str) -> str:
         name = registered_name(source_model)
-        note = f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
+        note = (
+            f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
+        )
         try:
             self._client.create_registered_model(name, {"trsp.model": source_model}, note)
         except MlflowException as error:
@@ -120,5 +136,7 @@ class ModelWriter:
 
 def versions(client: MlflowClient, name: str, cell_key: str) -> list[ModelVersion]:
     """Versions of a registered model made for a cell, newest first."""
-    found = client.search_model_versions(f"name = '{name}' AND tags.`trsp.cell` = '{cell_key}'", max_results=1000)
+    found = client.search_model_versions(
+        f"name = '{name}' AND tags.`trsp.cell` = '{cell_key}'", max_results=1000
+    )
     return sorted(found, key=lambda version: int(version.version), reverse=True)

@@ -54,20 +54,36 @@ class Written:
     def of(cls, run: Run) -> "Written":
         """Of a run that another process wrote. Finals are trusted only if it lived to say that they are all there."""
         said = json.loads(run.data.tags.get(WRITTEN) or "{}")
-        found = cls(run.info.run_id, run.info.start_time, run.info.status, dict(run.data.params), dict(run.data.tags))
+        found = cls(
+            run.info.run_id,
+            run.info.start_time,
+            run.info.status,
+            dict(run.data.params),
+            dict(run.data.tags),
+        )
         found.points, found.artifacts = said.get("points", {}), said.get("artifacts", {})
-        finals = {name: value for name, value in run.data.metrics.items() if name not in found.points}
+        finals = {
+            name: value for name, value in run.data.metrics.items() if name not in found.points
+        }
         found.finals = finals if said.get("finals") == _names_digest(finals) else {}
         return found
 
     def said(self) -> str:
-        return json.dumps({"points": self.points, "artifacts": self.artifacts, "finals": _names_digest(self.finals)})
+        return json.dumps(
+            {
+                "points": self.points,
+                "artifacts": self.artifacts,
+                "finals": _names_digest(self.finals),
+            }
+        )
 
 
 class RunWriter:
     """The runs of one grid in one experiment."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, grid: str, facts: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: MlflowClient, experiment_id: str, grid: str, facts: Mapping[str, str]
+    ) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._grid = grid
@@ -96,7 +112,10 @@ class RunWriter:
     def _matching_run(self, state: RunState) -> Written:
         """The run of this state; one whose params say otherwise belongs to another past, and is replaced."""
         run = self._runs.get((state.kind, state.key))
-        if run and any(run.params.get(name, value) != value for name, value in _cut(state.params, MAX_PARAM).items()):
+        if run and any(
+            run.params.get(name, value) != value
+            for name, value in _cut(state.params, MAX_PARAM).items()
+        ):
             self._client.delete_run(run.run_id)
             run = None
         if run is None:
@@ -105,15 +124,26 @@ class RunWriter:
         return run
 
     def _create(self, state: RunState) -> Written:
-        tags = {"trsp.kind": state.kind, "trsp.grid": self._grid, f"trsp.{state.kind}": state.key, **self._facts}
+        tags = {
+            "trsp.kind": state.kind,
+            "trsp.grid": self._grid,
+            f"trsp.{state.kind}": state.key,
+            **self._facts,
+        }
         if parent := self._runs.get(("grid", self._grid)):
             tags["mlflow.parentRunId"] = parent.run_id
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=state.name)
         return Written(run.info.run_id, run.info.start_time, "RUNNING", tags=dict(run.data.tags))
 
     def _write_values(self, run: Written, state: RunState, model_id: str | None) -> None:
-        params = {name: value for name, value in _cut(state.params, MAX_PARAM).items() if name not in run.params}
-        fresh = {name: value for name, value in state.finals.items() if run.finals.get(name) != value}
+        params = {
+            name: value
+            for name, value in _cut(state.params, MAX_PARAM).items()
+            if name not in run.params
+        }
+        fresh = {
+            name: value for name, value in state.finals.items() if run.finals.get(name) != value
+        }
         for chunk in _chunks([Param(name, value) for name, value in params.items()], 100):
             self._client.log_batch(run.run_id, params=chunk)
         for metrics in _chunks(_finals(fresh, state, model_id) + _points(run, state), BATCH):
@@ -134,7 +164,11 @@ class RunWriter:
             run.artifacts[artifact.path] = artifact.version
 
     def _write_tags(self, run: Written, state: RunState) -> None:
-        tables = [{"path": artifact.path, "type": "table"} for artifact in state.artifacts if artifact.is_table]
+        tables = [
+            {"path": artifact.path, "type": "table"}
+            for artifact in state.artifacts
+            if artifact.is_table
+        ]
         wanted = {
             **state.tags,
             "mlflow.runName": state.name,
@@ -144,7 +178,9 @@ class RunWriter:
             WRITTEN: run.said(),
         }
         wanted = _cut(wanted, MAX_TAG)
-        fresh = {name: value for name, value in wanted.items() if value and run.tags.get(name) != value}
+        fresh = {
+            name: value for name, value in wanted.items() if value and run.tags.get(name) != value
+        }
         for chunk in _chunks([RunTag(name, value) for name, value in fresh.items()], 100):
             self._client.log_batch(run.run_id, tags=chunk)
         run.tags |= fresh
@@ -174,7 +210,9 @@ def search_runs(client: MlflowClient, experiment_id: str, query: str) -> Iterato
     """All pages, oldest first."""
     token: str | None = None
     while True:
-        page = client.search_runs([experiment_id], query, max_results=PAGE, order_by=["start_time ASC"], page_token=token)
+        page = client.search_runs(
+            [experiment_id], query, max_results=PAGE, order_by=["start_time ASC"], page_token=token
+        )
         yield from page
         token = page.token
         if not token:
@@ -191,7 +229,9 @@ def _finals(values: Mapping[str, float], state: RunState, model_id: str | None) 
     now = int(time.time() * 1000)
     metrics = []
     for name, value in values.items():
-        linked: dict[str, Any] = {"model_id": model_id} if state.model and name in state.model.scores else {}
+        linked: dict[str, Any] = (
+            {"model_id": model_id} if state.model and name in state.model.scores else {}
+        )
         if state.model and linked and name.startswith("perplexity/"):
             text = name.partition("/")[2]
             linked |= {"dataset_name": text, "dataset_digest": state.model.texts.get(text, text)}
@@ -212,7 +252,10 @@ def _names_digest(names: Iterable[str]) -> str:
 
 
 def _cut(values: Mapping[str, str], limit: int) -> dict[str, str]:
-    return {name: value if len(value) <= limit else value[: limit - 4] + " ..." for name, value in values.items()}
+    return {
+        name: value if len(value) <= limit else value[: limit - 4] + " ..."
+        for name, value in values.items()
+    }
 
 
 def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:

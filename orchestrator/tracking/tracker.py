@@ -102,7 +102,10 @@ class MlflowTracker:
         """
         with self._errors("cannot close the runs of killed jobs"):
             left = [
-                run for status in OPEN for run in self._runs(f"attributes.status = '{status}'") if "trsp.grid" in run.data.tags
+                run
+                for status in OPEN
+                for run in self._runs(f"attributes.status = '{status}'")
+                if "trsp.grid" in run.data.tags
             ]
             grids = {run.data.tags["trsp.grid"] for run in left} - set(alive_grids)
             dead = {grid for grid in grids if time.time() - self._heard_of(grid) > silent_s}
@@ -117,7 +120,9 @@ class MlflowTracker:
         with self._errors(f"cannot set the alias {alias!r}"):
             found = versions(self._client, name, cell_key)
             if not found:
-                raise TrackingError(f"registered model {name!r} has no version of cell {cell_key}: its checkpoint is not there")
+                raise TrackingError(
+                    f"registered model {name!r} has no version of cell {cell_key}: its checkpoint is not there"
+                )
             self._client.set_registered_model_alias(name, alias, found[0].version)
 
     def leaderboard_url(self, ui_base: str, grid_key: str) -> str:
@@ -134,7 +139,11 @@ class MlflowTracker:
         except FAILURES as error:
             self.behind = True
             self._retry_at = time.monotonic() + self._retry_s
-            log.warning("MLflow at %s is behind, results are safe in the store: %s", redact(self._uri), one_line(error))
+            log.warning(
+                "MLflow at %s is behind, results are safe in the store: %s",
+                redact(self._uri),
+                one_line(error),
+            )
         return not self.behind
 
     def _write(self, view: GridView, deadline: float) -> bool:
@@ -172,15 +181,23 @@ class MlflowTracker:
     def _share(self, view: GridView, seen: _Seen) -> None:
         state = leaderboard.shared_view(view)
         if state != seen.shared_view:
-            self._client.set_experiment_tag(self.experiment_id, leaderboard.share_tag(view.key), state)
+            self._client.set_experiment_tag(
+                self.experiment_id, leaderboard.share_tag(view.key), state
+            )
             seen.shared_view = state
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            return str(self._client.create_experiment(name, artifact_root(self._uri), {"mlflow.note.content": EXPERIMENT_NOTE}))
+            return str(
+                self._client.create_experiment(
+                    name, artifact_root(self._uri), {"mlflow.note.content": EXPERIMENT_NOTE}
+                )
+            )
         if found.lifecycle_stage != "active":
-            raise TrackingError(f"experiment {name!r} was deleted: restore it, or give tracking.experiment another name")
+            raise TrackingError(
+                f"experiment {name!r} was deleted: restore it, or give tracking.experiment another name"
+            )
         return str(found.experiment_id)
 
     @contextlib.contextmanager
@@ -196,7 +213,9 @@ class MlflowTracker:
 
 def _begun(part: Wanted, runs: RunWriter) -> bool:
     """A run is made when its work begins; what never began is recorded when the grid ends."""
-    return part.kind == "grid" or part.status is not Status.WAITING or runs.exists(part.kind, part.key)
+    return (
+        part.kind == "grid" or part.status is not Status.WAITING or runs.exists(part.kind, part.key)
+    )
 
 
 def _fact_tags(facts: Mapping[str, str]) -> dict[str, str]:

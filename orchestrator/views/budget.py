@@ -63,12 +63,25 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
     if not within:
         nearest = min(known, key=lambda cell: excess[id(cell)], default=None)
         overshoot = excess[id(nearest)] if nearest else None
-        return Choice(budget, metric, nearest=nearest, overshoot=overshoot, candidates=len(known), cells=len(cells))
+        return Choice(
+            budget,
+            metric,
+            nearest=nearest,
+            overshoot=overshoot,
+            candidates=len(known),
+            cells=len(cells),
+        )
     best = within[0]
-    others = (cell for cell in within if cell.checkpoint_uri is None or cell.checkpoint_uri != best.checkpoint_uri)
+    others = (
+        cell
+        for cell in within
+        if cell.checkpoint_uri is None or cell.checkpoint_uri != best.checkpoint_uri
+    )
     runner_up = next((cell for cell in others if cell is not best), None)
     comparison = compare(best.evaluation, runner_up.evaluation, metric) if runner_up else None
-    return Choice(budget, metric, best, runner_up, comparison, candidates=len(known), cells=len(cells))
+    return Choice(
+        budget, metric, best, runner_up, comparison, candidates=len(known), cells=len(cells)
+    )
 
 
 def _first_perplexity(cells: Sequence[CellView]) -> str:
@@ -89,7 +102,9 @@ def _overshoot(numbers: Mapping[str, float], limits: Mapping[str, float]) -> flo
     return max((numbers[name] / limit for name, limit in limits.items()), default=0.0)
 
 
-def compare(best: EvaluationRecord | None, other: EvaluationRecord | None, metric: str) -> Comparison | None:
+def compare(
+    best: EvaluationRecord | None, other: EvaluationRecord | None, metric: str
+) -> Comparison | None:
     """How far apart two checkpoints are, and how well that is known; None where it cannot be known.
 
     Perplexities are compared window by window: texts differ far more among themselves than two checkpoints do.
@@ -100,11 +115,20 @@ def compare(best: EvaluationRecord | None, other: EvaluationRecord | None, metri
     pairs = (best.window_nll.get(text, ()), other.window_nll.get(text, ()))
     if metric.startswith("perplexity/") and len(pairs[0]) == len(pairs[1]) > 1:
         differences = [b - a for a, b in zip(*pairs, strict=True)]
-        return Comparison(fmean(differences), stdev(differences) / sqrt(len(differences)), True, len(differences))
+        return Comparison(
+            fmean(differences), stdev(differences) / sqrt(len(differences)), True, len(differences)
+        )
     scores = (best.scores.get(metric), other.scores.get(metric))
-    if scores[0] is None or scores[1] is None or scores[0].stderr is None or scores[1].stderr is None:
+    if (
+        scores[0] is None
+        or scores[1] is None
+        or scores[0].stderr is None
+        or scores[1].stderr is None
+    ):
         return None
-    return Comparison(scores[1].value - scores[0].value, hypot(scores[0].stderr, scores[1].stderr), False)
+    return Comparison(
+        scores[1].value - scores[0].value, hypot(scores[0].stderr, scores[1].stderr), False
+    )
 
 
 def pareto_front(cells: Sequence[CellView], x: str, metric: str) -> tuple[CellView, ...]:

@@ -7,10 +7,23 @@ from typing import TypeVar
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.stages.next_stages import Done, next_dense_stage, next_stage, selection
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, dense_spec, measure_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    dense_spec,
+    measure_spec,
+    ranking_spec,
+)
 from orchestrator.store.results import StoreResults
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
-from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, Record, TransferRecord
+from trsp.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    Record,
+    TransferRecord,
+)
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -29,12 +42,16 @@ class Activity:
     live: bool = False  # False: nobody is at work, and what has failed before counts as failed
 
 
-def build_view(resolved: Resolved, results: StoreResults, activity: Activity = Activity()) -> GridView:
+def build_view(
+    resolved: Resolved, results: StoreResults, activity: Activity = Activity()
+) -> GridView:
     """The grid as it stands."""
     study = resolved.study
     cells = tuple(_cell_view(cell, study, results, activity) for cell in resolved.cells)
     rankings = _ranking_views(resolved.cells, study, results, activity)
-    dense = tuple(_dense_view(model, study, results, activity) for model in resolved.models.values())
+    dense = tuple(
+        _dense_view(model, study, results, activity) for model in resolved.models.values()
+    )
     view = GridView(
         key=resolved.key,
         name=resolved.grid.name,
@@ -44,10 +61,14 @@ def build_view(resolved: Resolved, results: StoreResults, activity: Activity = A
         settings=resolved.grid.model_dump(mode="json"),
     )
     done = all(part.status is Status.DONE for part in view.parts)
-    return replace(view, status=Status.DONE if done else Status.RUNNING if activity.live else Status.WAITING)
+    return replace(
+        view, status=Status.DONE if done else Status.RUNNING if activity.live else Status.WAITING
+    )
 
 
-def _status(needed: StageSpec | Done, results: StoreResults, activity: Activity) -> tuple[Status, str, str]:
+def _status(
+    needed: StageSpec | Done, results: StoreResults, activity: Activity
+) -> tuple[Status, str, str]:
     """Status, stage and reason of whoever needs this stage next."""
     if isinstance(needed, Done):
         return Status.DONE, "", ""
@@ -60,7 +81,9 @@ def _status(needed: StageSpec | Done, results: StoreResults, activity: Activity)
     return Status.WAITING, needed.kind, activity.waits.get(needed.key, "")
 
 
-def _record(results: StoreResults, keys: Mapping[str, str], kind: StageKind, type_: type[RecordT]) -> RecordT | None:
+def _record(
+    results: StoreResults, keys: Mapping[str, str], kind: StageKind, type_: type[RecordT]
+) -> RecordT | None:
     found = results.record(keys[kind]) if kind in keys else None
     return type_.model_validate(found) if found else None
 
@@ -83,23 +106,33 @@ def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activi
         stage_keys=keys,
         transfer=_record(results, keys, StageKind.TRANSFER, TransferRecord),
         checkpoint=_record(results, keys, StageKind.PRUNE, CheckpointRecord),
-        checkpoint_uri=results.checkpoint_uri(keys[StageKind.PRUNE]) if StageKind.PRUNE in keys else None,
+        checkpoint_uri=results.checkpoint_uri(keys[StageKind.PRUNE])
+        if StageKind.PRUNE in keys
+        else None,
         evaluation=_record(results, keys, StageKind.EVALUATE, EvaluationRecord),
         measurement=_record(results, keys, StageKind.MEASURE, MeasurementRecord),
-        seconds={kind: found["seconds"] for kind, key in keys.items() if (found := results.record(key))},
+        seconds={
+            kind: found["seconds"] for kind, key in keys.items() if (found := results.record(key))
+        },
     )
     return view
 
 
-def _ranking_views(cells: Sequence[Cell], study: Study, results: StoreResults, activity: Activity) -> tuple[RankingView, ...]:
+def _ranking_views(
+    cells: Sequence[Cell], study: Study, results: StoreResults, activity: Activity
+) -> tuple[RankingView, ...]:
     """One view a ranking, with the cells that share it and the depth that the deepest of them wants."""
     sharing: dict[str, list[Cell]] = {}
     for cell in cells:
         sharing.setdefault(ranking_spec(cell, study).key, []).append(cell)
-    return tuple(_ranking_view(key, users, study, results, activity) for key, users in sharing.items())
+    return tuple(
+        _ranking_view(key, users, study, results, activity) for key, users in sharing.items()
+    )
 
 
-def _ranking_view(key: str, users: Sequence[Cell], study: Study, results: StoreResults, activity: Activity) -> RankingView:
+def _ranking_view(
+    key: str, users: Sequence[Cell], study: Study, results: StoreResults, activity: Activity
+) -> RankingView:
     first, depth = users[0], max(cell.removed for cell in users)
     rounds = results.rounds(key)
     needed = Done() if len(rounds) >= depth else ranking_spec(first, study)
@@ -108,7 +141,9 @@ def _ranking_view(key: str, users: Sequence[Cell], study: Study, results: StoreR
     seed = (f"seed={first.seed}",) if first.seed else ()
     return RankingView(
         key=key,
-        name=" ".join((first.model.name, first.selector_label or first.selector.name, *strength, *seed)),
+        name=" ".join(
+            (first.model.name, first.selector_label or first.selector.name, *strength, *seed)
+        ),
         model=first.model.name,
         selector=first.selector_label or first.selector.name,
         gate_l1=first.gate_l1,
@@ -121,7 +156,9 @@ def _ranking_view(key: str, users: Sequence[Cell], study: Study, results: StoreR
     )
 
 
-def _dense_view(model: ModelInfo, study: Study, results: StoreResults, activity: Activity) -> DenseView:
+def _dense_view(
+    model: ModelInfo, study: Study, results: StoreResults, activity: Activity
+) -> DenseView:
     status, _, reason = _status(next_dense_stage(model, study, results), results, activity)
     dense = results.record(dense_spec(model, study).key)
     measure = measure_spec(model, study, ())

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.grid.cells import Cell, ModelInfo
-from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, TransferRecord
+from trsp.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    RoundRecord,
+    TransferRecord,
+)
 
 
 class Status(StrEnum):
@@ -76,7 +82,9 @@ class CellView:
 
 
 def metrics(
-    checkpoint: CheckpointRecord | None, evaluation: EvaluationRecord | None, measurement: MeasurementRecord | None
+    checkpoint: CheckpointRecord | None,
+    evaluation: EvaluationRecord | None,
+    measurement: MeasurementRecord | None,
 ) -> dict[str, float]:
     """``params, bytes, kv_bytes_per_token, perplexity/wiki, piqa/acc_norm, accuracy, latency_ms, ...``."""
     found: dict[str, float] = {}
@@ -134,9 +142,18 @@ def killed(view: GridView, reason: str) -> GridView:
     over = (Status.DONE, Status.FAILED)
     return replace(
         view,
-        cells=tuple(c if c.status in over else replace(c, status=Status.KILLED, reason=reason) for c in view.cells),
-        rankings=tuple(r if r.status in over else replace(r, status=Status.KILLED, reason=reason) for r in view.rankings),
-        dense=tuple(d if d.status in over else replace(d, status=Status.KILLED, reason=reason) for d in view.dense),
+        cells=tuple(
+            c if c.status in over else replace(c, status=Status.KILLED, reason=reason)
+            for c in view.cells
+        ),
+        rankings=tuple(
+            r if r.status in over else replace(r, status=Status.KILLED, reason=reason)
+            for r in view.rankings
+        ),
+        dense=tuple(
+            d if d.status in over else replace(d, status=Status.KILLED, reason=reason)
+            for d in view.dense
+        ),
         status=Status.KILLED,
         reason=reason,
     )

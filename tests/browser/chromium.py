@@ -34,17 +34,23 @@ PAGE_S = 60
 def missing() -> str:
     """Why there can be no browser here; empty when there can."""
     absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    return f"{' and '.join(absent)} not found: apt install chromium chromium-driver" if absent else ""
+    return (
+        f"{' and '.join(absent)} not found: apt install chromium chromium-driver" if absent else ""
+    )
 
 
 @contextlib.contextmanager
 def browser(width: int = 1900, height: int = 1000) -> Iterator[webdriver.Chrome]:
-    with tempfile.TemporaryDirectory(prefix="trsp-chromium-", ignore_cleanup_errors=True) as profile:
+    with tempfile.TemporaryDirectory(
+        prefix="trsp-chromium-", ignore_cleanup_errors=True
+    ) as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        driver = webdriver.Chrome(
+            options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))
+        )
         try:
             yield driver
         finally:
@@ -80,10 +86,28 @@ def mlflow_server(tracking_uri: str, folder: Path) -> Iterator[str]:
         yield tracking_uri
         return
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--port", str(port)]
-    command += ["--host", "127.0.0.1", "--workers", "1", "--default-artifact-root", (folder / "artifacts").as_uri()]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        tracking_uri,
+        "--port",
+        str(port),
+    ]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--workers",
+        "1",
+        "--default-artifact-root",
+        (folder / "artifacts").as_uri(),
+    ]
     with (folder / "mlflow-server.log").open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder
+        )
         try:
             base = f"http://127.0.0.1:{port}"
             _wait_until_healthy(base, process, folder / "mlflow-server.log")

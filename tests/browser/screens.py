@@ -48,14 +48,18 @@ def screens(client: MlflowClient, experiment: str, base: str) -> Iterator[Screen
     grid = newest("tags.`trsp.kind` = 'grid'")
     mine = f"tags.`trsp.grid` = '{grid.data.tags['trsp.grid']}'"
     rank = newest(f"tags.`trsp.kind` = 'rank' AND {mine} AND tags.`mlflow.runName` LIKE '%gates%'")
-    cell = newest(f"tags.`trsp.kind` = 'cell' AND {mine} AND attributes.status = 'FINISHED' AND params.transfer != 'none'")
+    cell = newest(
+        f"tags.`trsp.kind` = 'cell' AND {mine} AND attributes.status = 'FINISHED' AND params.transfer != 'none'"
+    )
     model = registered_name(cell.data.params["model"])
 
     def run_page(run: Run, tab: str = "") -> str:
         return f"{base}/#/experiments/{where}/runs/{run.info.run_id}{tab}?workflowType=machine_learning"
 
     rank_name, cell_name = rank.data.tags["mlflow.runName"], cell.data.tags["mlflow.runName"]
-    yield Screen("leaderboard", leaderboard_url(base, where, grid.data.tags["trsp.grid"]), (cell_name,))
+    yield Screen(
+        "leaderboard", leaderboard_url(base, where, grid.data.tags["trsp.grid"]), (cell_name,)
+    )
     yield Screen("grid", run_page(grid), (grid.data.tags["mlflow.runName"],))
     yield Screen("ranking", run_page(rank), (rank_name,))
     yield Screen("ranking-charts", run_page(rank, "/model-metrics"), (rank_name,))
@@ -64,13 +68,27 @@ def screens(client: MlflowClient, experiment: str, base: str) -> Iterator[Screen
     yield Screen("cell", run_page(cell), (cell_name,))
     yield Screen("cell-charts", run_page(cell, "/model-metrics"), (cell_name,))
     yield Screen("cell-scores", run_page(cell, "/artifacts/scores.json"), (cell_name,))
-    yield Screen("models", f"{base}/#/experiments/{where}/models?workflowType=machine_learning", (logged_name(cell_name),))
-    yield Screen("registered-model", f"{base}/#/models/{model}?workflowType=machine_learning", (model, "Version 1"))
-    yield Screen("registered-version", f"{base}/#/models/{model}/versions/1?workflowType=machine_learning", ("Version 1",))
+    yield Screen(
+        "models",
+        f"{base}/#/experiments/{where}/models?workflowType=machine_learning",
+        (logged_name(cell_name),),
+    )
+    yield Screen(
+        "registered-model",
+        f"{base}/#/models/{model}?workflowType=machine_learning",
+        (model, "Version 1"),
+    )
+    yield Screen(
+        "registered-version",
+        f"{base}/#/models/{model}/versions/1?workflowType=machine_learning",
+        ("Version 1",),
+    )
 
 
 def shoot(driver: webdriver.Chrome, screen: Screen, out: Path) -> Path:
-    driver.get("about:blank")  # the UI is one page: without this, a new address is only a new fragment
+    driver.get(
+        "about:blank"
+    )  # the UI is one page: without this, a new address is only a new fragment
     driver.get(screen.url)
     wait_for_text(driver, *screen.expects)
     time.sleep(SETTLE_S)
@@ -82,7 +100,11 @@ def shoot(driver: webdriver.Chrome, screen: Screen, out: Path) -> Path:
 def main(tracking_uri: str, experiment: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-    with tempfile.TemporaryDirectory() as folder, mlflow_server(tracking_uri, Path(folder)) as base, browser() as driver:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mlflow_server(tracking_uri, Path(folder)) as base,
+        browser() as driver,
+    ):
         driver.get(base)
         wait_for_text(driver, "Experiments")
         close_assistant(driver)

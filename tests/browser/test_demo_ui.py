@@ -19,7 +19,9 @@ GRID = Path(__file__).resolve().parents[2] / "jobs" / "demo.yaml"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(not DEMO_HOME, reason="TRSP_DEMO_HOME does not say where a finished demo's results are"),
+    pytest.mark.skipif(
+        not DEMO_HOME, reason="TRSP_DEMO_HOME does not say where a finished demo's results are"
+    ),
 ]
 
 
@@ -46,4 +48,7 @@ def test_the_demos_leaderboard_and_aliases(monkeypatch: pytest.MonkeyPatch, tmp_
     for budget in grid.budgets:
         best = choose(view.cells, budget, metric).best
         assert best is not None
-        assert client.get_model_version_by_alias(model, budget.alias).tags["trsp.cell"] == best.cell.key
+        assert (
+            client.get_model_version_by_alias(model, budget.alias).tags["trsp.cell"]
+            == best.cell.key
+        )

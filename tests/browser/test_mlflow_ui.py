@@ -68,8 +68,15 @@ def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
 def test_every_screen_shows_what_it_is_for(site: Site, tmp_path: Path) -> None:
     """The pages that tests/browser/screens.py photographs exist and load."""
     client = MlflowClient(tracking_uri=site.uri, registry_uri=site.uri)
-    expected = {"ranking-charts": "gate_by_layer", "ranking-gates": "gate", "cell-charts": "by_step", "grid": "6 done"}
+    expected = {
+        "ranking-charts": "gate_by_layer",
+        "ranking-gates": "gate",
+        "cell-charts": "by_step",
+        "grid": "6 done",
+    }
     for screen in screens(client, EXPERIMENT, site.base):
-        complete = Screen(screen.name, screen.url, (*screen.expects, *expected.get(screen.name, "").split("\n")))
+        complete = Screen(
+            screen.name, screen.url, (*screen.expects, *expected.get(screen.name, "").split("\n"))
+        )
         assert shoot(site.driver, complete, tmp_path).stat().st_size > 20_000, screen.name
         assert "went wrong" not in page_text(site.driver), screen.name

@@ -21,7 +21,13 @@ from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageSpec, cell_stages, dense_spec, measure_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageSpec,
+    cell_stages,
+    dense_spec,
+    measure_spec,
+    ranking_spec,
+)
 from orchestrator.store.store import Store
 from trsp.config import (
     BlockInfluenceSettings,
@@ -59,7 +65,9 @@ def resolved(path: Path) -> Resolved:
 
 def model_info(entry: ModelEntry) -> ModelInfo:
     types = ("sliding_attention", "full_attention") * 9 if entry.name == "gemma" else ()
-    return ModelInfo(entry.name, entry.source, entry.revision, f"golden:{entry.name}", entry.layers or 30, types)
+    return ModelInfo(
+        entry.name, entry.source, entry.revision, f"golden:{entry.name}", entry.layers or 30, types
+    )
 
 
 def stages(cell: Cell, study: Study) -> Iterator[StageSpec]:
@@ -72,7 +80,10 @@ def lines(path: Path) -> list[str]:
     wanted = resolved(path)
     specs = [spec for cell in wanted.cells for spec in stages(cell, wanted.study)]
     for model in wanted.models.values():
-        specs += [dense_spec(model, wanted.study), *filter(None, [measure_spec(model, wanted.study, ())])]
+        specs += [
+            dense_spec(model, wanted.study),
+            *filter(None, [measure_spec(model, wanted.study, ())]),
+        ]
     layouts = LayoutChooser(wanted, Store("/nowhere"))
     found = {("grid", wanted.key)}
     found |= {("cell", cell.key) for cell in wanted.cells}
@@ -83,7 +94,11 @@ def lines(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_the_keys_are_those_of_the_file(path: Path) -> None:
-    known = [line for line in KEYS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{path.stem} ")]
+    known = [
+        line
+        for line in KEYS.read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"{path.stem} ")
+    ]
     assert lines(path) == known
 
 
@@ -102,11 +117,25 @@ def test_the_grid_uses_every_setting() -> None:
     used: dict[type[BaseModel], set[str]] = {}
     for each in instances(load_grid(HERE / "every-setting.yaml")):
         used.setdefault(type(each), set()).update(each.model_fields_set)
-    assert {Grid, Combination, BlockInfluenceSettings, SlebSettings, RandomSettings, ReverseSettings, NoTransfer} <= used.keys()
-    unused = {kind.__name__: left for kind, names in used.items() if (left := set(kind.model_fields) - names - {"path"})}
+    assert {
+        Grid,
+        Combination,
+        BlockInfluenceSettings,
+        SlebSettings,
+        RandomSettings,
+        ReverseSettings,
+        NoTransfer,
+    } <= used.keys()
+    unused = {
+        kind.__name__: left
+        for kind, names in used.items()
+        if (left := set(kind.model_fields) - names - {"path"})
+    }
     assert not unused
 
 
 if __name__ == "__main__":
-    KEYS.write_text("".join(f"{line}\n" for path in GRIDS for line in lines(path)), encoding="utf-8")
+    KEYS.write_text(
+        "".join(f"{line}\n" for path in GRIDS for line in lines(path)), encoding="utf-8"
+    )
     sys.stdout.write(f"{KEYS}\n")

@@ -36,7 +36,9 @@ def end(driver: subprocess.Popen[str], limit_s: float = RUN_TIMEOUT_S) -> str:
         return driver.communicate(timeout=limit_s)[0]
     except subprocess.TimeoutExpired:
         driver.kill()
-        raise AssertionError(f"still running after {limit_s} s:\n{driver.communicate()[0]}") from None
+        raise AssertionError(
+            f"still running after {limit_s} s:\n{driver.communicate()[0]}"
+        ) from None
 
 
 def run(grid: Path) -> str:
@@ -47,13 +49,17 @@ def run(grid: Path) -> str:
     return printed
 
 
-def wait_until(condition: Callable[[], Any], driver: subprocess.Popen[str], limit_s: float = 120) -> Any:
+def wait_until(
+    condition: Callable[[], Any], driver: subprocess.Popen[str], limit_s: float = 120
+) -> Any:
     """The first true answer; AssertionError when the driver ends or time runs out before it."""
     deadline = time.monotonic() + limit_s
     while not (answer := condition()):
         if driver.poll() is not None or time.monotonic() > deadline:
             driver.kill()
-            raise AssertionError(f"the driver (exit code {driver.poll()}) did not come to it:\n{driver.communicate()[0]}")
+            raise AssertionError(
+                f"the driver (exit code {driver.poll()}) did not come to it:\n{driver.communicate()[0]}"
+            )
         time.sleep(POLL_S)
     return answer
 
@@ -62,8 +68,15 @@ def results(grid: Path, kind: str = "*") -> dict[str, int]:
     """``KEY`` of every finished stage (and ``KEY/ROUND`` of every published round) -> when it was written, in ns."""
     stages = grid.parent / "store" / "stages"
     done = {path.parent.name: path for path in stages.glob(f"{kind}/*/result.json")}
-    done |= {f"{path.parents[1].name}/{path.stem}": path for path in stages.glob(f"{kind}/*/rounds/*.json")}
-    return {name: path.stat().st_mtime_ns for name, path in done.items() if not path.name.startswith(".")}
+    done |= {
+        f"{path.parents[1].name}/{path.stem}": path
+        for path in stages.glob(f"{kind}/*/rounds/*.json")
+    }
+    return {
+        name: path.stat().st_mtime_ns
+        for name, path in done.items()
+        if not path.name.startswith(".")
+    }
 
 
 def stage_process(driver: subprocess.Popen[str], kind: str) -> psutil.Process | None:

@@ -38,7 +38,11 @@ STEPS, ENDLESS = 40, 100_000
 ALONE = Layout(engine=EngineSettings(zero_stage=2))
 TWO_RANKS = Layout(ranks=2, engine=EngineSettings(zero_stage=2))
 SHARDED = Layout(ranks=2, engine=EngineSettings(zero_stage=3))
-HEALTH_CHECK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+HEALTH_CHECK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +76,33 @@ class Tasks:
     text: Path
 
     def transfer(self, steps: int = STEPS, **changes: Any) -> StageTask:
-        resolved = self._resolved(transfer={"name": "drift", "steps": steps, "blocks_per_step": 2, "learning_rate": 1e-3})
+        resolved = self._resolved(
+            transfer={"name": "drift", "steps": steps, "blocks_per_step": 2, "learning_rate": 1e-3}
+        )
         spec = transfer_spec(resolved.cells[0], resolved.study, LAYERS)
         assert spec is not None
         return replace(StageTask(spec, resolved.grid.storage.store), **changes)
 
     def rank(self, steps: int = STEPS, **changes: Any) -> StageTask:
         """Two rounds."""
-        selector = {"name": "gates", "steps_per_round": steps // 2, "blocks_per_step": 2, "learning_rate": 0.03}
+        selector = {
+            "name": "gates",
+            "steps_per_round": steps // 2,
+            "blocks_per_step": 2,
+            "learning_rate": 0.03,
+        }
         resolved = self._resolved(selectors=selector)
-        return replace(StageTask(ranking_spec(resolved.cells[0], resolved.study, 2), resolved.grid.storage.store), **changes)
+        return replace(
+            StageTask(
+                ranking_spec(resolved.cells[0], resolved.study, 2), resolved.grid.storage.store
+            ),
+            **changes,
+        )
 
     def _resolved(self, **changes: Any) -> Resolved:
-        return resolve(load_grid(tiny_grid(self.folder, self.model, self.text, **changes)), hardware="cpu")
+        return resolve(
+            load_grid(tiny_grid(self.folder, self.model, self.text, **changes)), hardware="cpu"
+        )
 
 
 @pytest.fixture
@@ -131,7 +149,9 @@ def wait_until(condition: Callable[[], Any], limit_s: float = 60) -> Any:
 def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
     """Until a snapshot of that step, or a later one, is there."""
     deadline = time.monotonic() + 60
-    while (latest := StoreSnapshots(Store(task.store), task.spec.key).latest()) is None or latest.step < step:
+    while (
+        latest := StoreSnapshots(Store(task.store), task.spec.key).latest()
+    ) is None or latest.step < step:
         assert not (ended := launcher.poll(0.02)), ended
         assert time.monotonic() < deadline
     return latest.step
@@ -139,7 +159,12 @@ def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
 
 def rank_process(task: StageTask, rank: int) -> psutil.Process:
     """The one whose output goes to this rank's file."""
-    output = Path(Store(task.store).stage_uri(task.spec.key), "ranks", f"{task.attempt}-{rank:05d}", "output.txt")
+    output = Path(
+        Store(task.store).stage_uri(task.spec.key),
+        "ranks",
+        f"{task.attempt}-{rank:05d}",
+        "output.txt",
+    )
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{process.pid}/fd/1") == str(output):
@@ -159,7 +184,9 @@ def test_a_gang_gives_what_one_rank_gives_and_goes_on_after_a_rank_is_killed(
     rank_process(gang, 1).kill()
     failed = failure(launcher, gang)
     assert failed.kind is FailureKind.LOST
-    assert 1 in failed.ranks[0].ranks, "the one that was killed comes before those who lost their peer"
+    assert 1 in failed.ranks[0].ranks, (
+        "the one that was killed comes before those who lost their peer"
+    )
     launcher.start(replace(gang, attempt="second", layout=SHARDED))
     assert finish(launcher).failure is None
     some, others = weights(gang), weights(undisturbed)
@@ -182,7 +209,9 @@ def test_a_hung_rank_is_found_by_the_others(launcher: RayLauncher, tasks: Tasks)
     hung.wait(10)  # it was ended, although it slept
 
 
-def test_a_rank_that_is_told_to_go_takes_all_along_and_leaves_a_snapshot(launcher: RayLauncher, tasks: Tasks) -> None:
+def test_a_rank_that_is_told_to_go_takes_all_along_and_leaves_a_snapshot(
+    launcher: RayLauncher, tasks: Tasks
+) -> None:
     gang = tasks.transfer(ENDLESS, layout=TWO_RANKS, snapshot_every_steps=20)
     launcher.start(gang)
     wait_for_step(launcher, gang)
@@ -196,7 +225,10 @@ def test_a_rank_that_is_told_to_go_takes_all_along_and_leaves_a_snapshot(launche
 
 def test_what_all_ranks_say_is_said_once(launcher: RayLauncher, tasks: Tasks) -> None:
     gang = tasks.transfer(1, layout=TWO_RANKS)
-    nowhere = {**gang.spec.locations, "model": {"name": "x", "source": "/no/such/folder", "revision": None}}
+    nowhere = {
+        **gang.spec.locations,
+        "model": {"name": "x", "source": "/no/such/folder", "revision": None},
+    }
     launcher.start(replace(gang, spec=replace(gang.spec, locations=nowhere)))
     failed = failure(launcher, gang)
     assert failed.final
@@ -238,14 +270,20 @@ def test_what_two_nodes_began_the_one_that_is_left_ends(
         assert len(one.gate_steps) == STEPS // 2
 
 
-def test_a_node_that_is_taken_away_with_notice(cluster: Cluster, launcher: RayLauncher, tasks: Tasks) -> None:
+def test_a_node_that_is_taken_away_with_notice(
+    cluster: Cluster, launcher: RayLauncher, tasks: Tasks
+) -> None:
     """The last test: it leaves no node."""
     task = tasks.transfer(ENDLESS, snapshot_every_steps=20, layout=ALONE)
     launcher.start(task)
     wait_for_step(launcher, task)
-    (node,) = (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    (node,) = (
+        node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+    )
     reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    GcsClient(address=cluster.address).drain_node(node, reason, "a test", int((time.time() + 60) * 1000))
+    GcsClient(address=cluster.address).drain_node(
+        node, reason, "a test", int((time.time() + 60) * 1000)
+    )
     assert launcher.capacity().cpus == 0
     assert failure(launcher, task).kind is FailureKind.PREEMPTED
     assert StoreSnapshots(Store(task.store), task.spec.key).latest() is not None

@@ -46,19 +46,35 @@ def temp_dir(local_ray: ModuleType) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-def test_a_grid_file_is_the_entrypoint(local_ray: ModuleType, temp_dir: Path, tmp_path: Path) -> None:
+def test_a_grid_file_is_the_entrypoint(
+    local_ray: ModuleType, temp_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "told.py").write_text(TOLD)
     grid = tmp_path / "a.yaml"
     grid.write_text(GRID)
     grid.chmod(0o755)
     runtime_env = json.dumps({"env_vars": {"TRSP_HOME": "/a home/with blanks"}})
     with local_ray.local_ray(temp_dir, num_cpus=1) as head:
-        command = ["ray", "job", "submit", "--address", head.address, "--submission-id", "one", "--working-dir", "."]
+        command = [
+            "ray",
+            "job",
+            "submit",
+            "--address",
+            head.address,
+            "--submission-id",
+            "one",
+            "--working-dir",
+            ".",
+        ]
         command += ["--runtime-env-json", runtime_env, "--", "./a.yaml"]
-        shown = subprocess.run(command, cwd=tmp_path, env=head.environ, capture_output=True, text=True, timeout=120)
+        shown = subprocess.run(
+            command, cwd=tmp_path, env=head.environ, capture_output=True, text=True, timeout=120
+        )
         job = head.job("one")
     assert job["driver_exit_code"] == 7
-    told = next(json.loads(line) for line in shown.stdout.splitlines() if line.startswith('{"told"'))
+    told = next(
+        json.loads(line) for line in shown.stdout.splitlines() if line.startswith('{"told"')
+    )
     assert told["told"] == ["./a.yaml"]
     assert told["home"] == "/a home/with blanks"
     assert Path(told["python"]).samefile(sys.executable)
@@ -69,7 +85,11 @@ def test_a_left_over_head_is_found_and_stopped(local_ray: ModuleType, temp_dir: 
     starter = "import sys; sys.path.insert(0, 'jobs'); from pathlib import Path; from local_ray import local_ray\n"
     starter += f"with local_ray(Path({str(temp_dir)!r}), 1): print('up', flush=True); input()"
     parent = subprocess.Popen(
-        [sys.executable, "-c", starter], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", starter],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert parent.stdout is not None
     assert parent.stdin is not None

@@ -22,7 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SHEBANG = "#!/usr/bin/env -S python -m orchestrator\n"
-ONE_CELL: dict[str, Any] = {"selectors": "reverse", "ratios": 0.2, "transfer": "none", "measurement": {"protocol": "none"}}
+ONE_CELL: dict[str, Any] = {
+    "selectors": "reverse",
+    "ratios": 0.2,
+    "transfer": "none",
+    "measurement": {"protocol": "none"},
+}
 
 
 @pytest.fixture
@@ -38,16 +43,32 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def submit(head: Any, folder: Path, name: str, job_id: str) -> str:
     """What `ray job submit` prints of a job in ``folder``."""
-    command = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", head.address, "--submission-id", job_id]
+    command = [
+        str(Path(sys.executable).parent / "ray"),
+        "job",
+        "submit",
+        "--address",
+        head.address,
+        "--submission-id",
+        job_id,
+    ]
     environment = {"env_vars": {"TRSP_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}}
     command += ["--runtime-env-json", json.dumps(environment), "--working-dir", ".", "--", name]
     ended = subprocess.run(
-        command, cwd=folder, env=dict(head.environ), capture_output=True, text=True, timeout=400, check=False
+        command,
+        cwd=folder,
+        env=dict(head.environ),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
     return ended.stdout + ended.stderr
 
 
-def test_an_executable_grid_is_a_job(head: Any, tmp_path: Path, tiny_llama: Path, text_file: Path) -> None:
+def test_an_executable_grid_is_a_job(
+    head: Any, tmp_path: Path, tiny_llama: Path, text_file: Path
+) -> None:
     """To its end; the results lie where the file says and not in the upload; bad input is told and ends with code 2."""
     grid = tiny_grid(tmp_path, tiny_llama, text_file, **ONE_CELL)
     grid.write_text(SHEBANG + grid.read_text())

@@ -18,7 +18,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_CELLS: dict[str, Any] = {"ratios": [0.2, 0.5], "gate_l1": 0.1, "name": "tiny"}
-QUICK = TWO_CELLS | {"selectors": "block_influence", "transfer": "none", "measurement": {"protocol": "none"}}
+QUICK = TWO_CELLS | {
+    "selectors": "block_influence",
+    "transfer": "none",
+    "measurement": {"protocol": "none"},
+}
 
 
 def look(grid: Path) -> GridView:
@@ -26,7 +30,9 @@ def look(grid: Path) -> GridView:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, text_file: Path) -> tuple[Path, str]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, text_file: Path
+) -> tuple[Path, str]:
     """A grid of two cells with everything on, run to its end, in a folder with a blank in its name; and what was printed."""
     folder = tmp_path_factory.mktemp("finished") / "a grid"
     storage = {"store": str(folder / "store"), "keep_transfer_weights": True}
@@ -44,10 +50,14 @@ def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) ->
     assert "workflowType=machine_learning" in printed
 
 
-def test_mlflow_has_every_run_finished_and_the_alias_on_the_best(finished: tuple[Path, str]) -> None:
+def test_mlflow_has_every_run_finished_and_the_alias_on_the_best(
+    finished: tuple[Path, str],
+) -> None:
     grid, _ = finished
     runs = drivers.runs(grid)
-    assert {kind: len(found) for kind, found in runs.items() if kind in ("grid", "rank", "cell")} == {
+    assert {
+        kind: len(found) for kind, found in runs.items() if kind in ("grid", "rank", "cell")
+    } == {
         "grid": 1,
         "rank": 1,
         "cell": 2,
@@ -58,10 +68,15 @@ def test_mlflow_has_every_run_finished_and_the_alias_on_the_best(finished: tuple
     assert len(versions) == 2
     (name,) = {version.name for version in versions}
     best = min(look(grid).cells, key=lambda cell: cell.metrics()["perplexity/tiny"])
-    assert client.get_model_version_by_alias(name, "best-params-60k").tags["trsp.cell"] == best.cell.key
+    assert (
+        client.get_model_version_by_alias(name, "best-params-60k").tags["trsp.cell"]
+        == best.cell.key
+    )
 
 
-def test_model_cards_hold_scores_of_the_checkpoint_and_of_the_dense_model(finished: tuple[Path, str]) -> None:
+def test_model_cards_hold_scores_of_the_checkpoint_and_of_the_dense_model(
+    finished: tuple[Path, str],
+) -> None:
     view = look(finished[0])
     dense = view.dense[0].evaluation
     assert dense is not None
@@ -78,7 +93,11 @@ def test_every_checkpoint_is_proven_in_a_fresh_process(finished: tuple[Path, str
     command = [sys.executable, str(ROOT / "tests" / "verify_checkpoints.py"), str(finished[0])]
     proven = subprocess.run(command, check=False, capture_output=True, text=True)
     assert proven.returncode == 0, proven.stderr
-    assert proven.stdout.count("logits equal") == proven.stdout.count("agrees with and without the cache") == 2
+    assert (
+        proven.stdout.count("logits equal")
+        == proven.stdout.count("agrees with and without the cache")
+        == 2
+    )
 
 
 def test_only_what_was_deleted_is_done_again(finished: tuple[Path, str]) -> None:
@@ -98,7 +117,10 @@ def test_only_what_was_deleted_is_done_again(finished: tuple[Path, str]) -> None
 
 def test_a_second_run_starts_no_stage(finished: tuple[Path, str]) -> None:
     grid, _ = finished
-    before, count = drivers.results(grid), {kind: len(found) for kind, found in drivers.runs(grid).items()}
+    before, count = (
+        drivers.results(grid),
+        {kind: len(found) for kind, found in drivers.runs(grid).items()},
+    )
     drivers.run(grid)
     assert drivers.results(grid) == before
     assert {kind: len(found) for kind, found in drivers.runs(grid).items()} == count
@@ -120,7 +142,9 @@ def test_a_second_store_and_a_killed_worker_give_the_same_result(
     for cell, twin in zip(one.cells, other.cells, strict=True):
         assert cell.layers == twin.layers
         assert cell.stage_keys == twin.stage_keys
-        assert cell.metrics()["perplexity/tiny"] == pytest.approx(twin.metrics()["perplexity/tiny"], rel=1e-4)
+        assert cell.metrics()["perplexity/tiny"] == pytest.approx(
+            twin.metrics()["perplexity/tiny"], rel=1e-4
+        )
 
 
 def test_stopped_then_killed_then_run_to_its_end_nothing_is_done_twice(
@@ -135,7 +159,9 @@ def test_stopped_then_killed_then_run_to_its_end_nothing_is_done_twice(
     assert stopped.returncode == 143, printed
     assert "stopped by SIGTERM" in printed
     assert drivers.statuses(grid)["grid"] == {"KILLED"}
-    assert "RUNNING" not in {status for found in drivers.statuses(grid).values() for status in found}
+    assert "RUNNING" not in {
+        status for found in drivers.statuses(grid).values() for status in found
+    }
     assert any("stopped by SIGTERM" in str(run.data.tags) for run in drivers.runs(grid)["grid"])
     assert list((tmp_path / "store").rglob("claim.json")) == []
     first = drivers.results(grid)
@@ -154,13 +180,18 @@ def test_stopped_then_killed_then_run_to_its_end_nothing_is_done_twice(
     assert {kind: len(found) for kind, found in drivers.runs(grid).items()}["grid"] == 1
 
 
-def test_a_failed_cell_is_told_and_the_others_finish(tmp_path: Path, tiny_llama: Path, text_file: Path) -> None:
+def test_a_failed_cell_is_told_and_the_others_finish(
+    tmp_path: Path, tiny_llama: Path, text_file: Path
+) -> None:
     """The text is long enough by its bytes and too short by its tokens, which only the stage that reads it can know."""
     short = tmp_path / "short.jsonl"
     short.write_text('{"text": "' + "\\u00e9" * 8 + '"}\n')
     window = {"text": {"name": "short", "path": str(short)}, "window_tokens": 40}
     grid = tiny_grid(
-        tmp_path / "g", tiny_llama, text_file, **QUICK | {"ratios": 0.2, "evaluation": {"perplexity": [window]}, "budgets": []}
+        tmp_path / "g",
+        tiny_llama,
+        text_file,
+        **QUICK | {"ratios": 0.2, "evaluation": {"perplexity": [window]}, "budgets": []},
     )
     driver = drivers.start(grid)
     printed = drivers.end(driver)
@@ -168,4 +199,7 @@ def test_a_failed_cell_is_told_and_the_others_finish(tmp_path: Path, tiny_llama:
     assert "failed: tiny-llama r=0.2" in printed
     assert "short" in printed
     assert drivers.results(grid, "prune"), "what does not read the text was done"
-    assert {status for found in drivers.statuses(grid).values() for status in found} <= {"FINISHED", "FAILED"}
+    assert {status for found in drivers.statuses(grid).values() for status in found} <= {
+        "FINISHED",
+        "FAILED",
+    }

@@ -41,13 +41,21 @@ def test_git_knows_the_mode(job: Path) -> None:
     """Ray's upload keeps the mode of the working tree, which a clone takes from git: 0644 there is exit code 126."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-s", "--", str(job)], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-s", "--", str(job)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert listed.stdout.startswith("100755 "), f"git update-index --chmod=+x jobs/{job.name}"
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_editors_find_a_schema_that_accepts_it(job: Path) -> None:
-    found = re.match(r"# yaml-language-server: \$schema=(\S+)", job.read_text(encoding="utf-8").splitlines()[1])
+    found = re.match(
+        r"# yaml-language-server: \$schema=(\S+)", job.read_text(encoding="utf-8").splitlines()[1]
+    )
     assert found
     assert (job.parent / found[1]).resolve() == ROOT / "orchestrator" / "grid.schema.json"
     jsonschema.validate(read_yaml(job), json_schema())
@@ -56,7 +64,9 @@ def test_editors_find_a_schema_that_accepts_it(job: Path) -> None:
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_it_loads_and_every_cell_can_be(job: Path) -> None:
     grid = load_grid(job)
-    found = expand(grid, {entry.name: model(entry.name, entry.layers or 30) for entry in grid.models})
+    found = expand(
+        grid, {entry.name: model(entry.name, entry.layers or 30) for entry in grid.models}
+    )
     assert found.cells
     assert not found.refusals
     assert not found.notes
@@ -73,11 +83,28 @@ def test_the_big_ones_can_be_planned_anywhere(name: str) -> None:
 def test_the_papers_table_is_whole() -> None:
     """METHOD section 3: every model and method of the table, and each selector without training and healed."""
     resolved = resolve_offline(load_grid(ROOT / "jobs" / "paper.yaml"))
-    assert {cell.model.name for cell in resolved.cells} == {"Llama-2-7b", "Llama-3-8B", "Llama-2-13b", "phi-2", "opt-2.7b"}
+    assert {cell.model.name for cell in resolved.cells} == {
+        "Llama-2-7b",
+        "Llama-3-8B",
+        "Llama-2-13b",
+        "phi-2",
+        "opt-2.7b",
+    }
     assert {cell.ratio for cell in resolved.cells} == {0.25}
-    kinds = {(cell.selector.name, getattr(cell.selector, "preset", ""), cell.transfer.name) for cell in resolved.cells}
-    baselines = {(name, "", transfer) for name in ("block_influence", "sleb") for transfer in ("none", "heal")}
-    gates = {("gates", preset, transfer) for preset in ("paper", "default") for transfer in ("none", "heal", "drift")}
+    kinds = {
+        (cell.selector.name, getattr(cell.selector, "preset", ""), cell.transfer.name)
+        for cell in resolved.cells
+    }
+    baselines = {
+        (name, "", transfer)
+        for name in ("block_influence", "sleb")
+        for transfer in ("none", "heal")
+    }
+    gates = {
+        ("gates", preset, transfer)
+        for preset in ("paper", "default")
+        for transfer in ("none", "heal", "drift")
+    }
     assert kinds == baselines | gates
 
 
@@ -87,6 +114,13 @@ def test_the_shebang_runs_a_grid(tmp_path: Path) -> None:
     job.write_text(f"{SHEBANG}\nmodelss: x\n", encoding="utf-8")
     job.chmod(0o755)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run([job], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [job],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "unknown key 'modelss'" in done.stderr

@@ -18,7 +18,14 @@ from orchestrator.store.store import Store
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.sample_grids import grid, model
 from trsp.config import MeasurementSettings
-from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, Score, TransferRecord
+from trsp.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    RoundRecord,
+    Score,
+    TransferRecord,
+)
 
 LAYERS = 10
 MAX_STEPS = 200
@@ -27,7 +34,12 @@ CANCELLED = Failure("TaskCancelledError", "cancelled", FailureKind.LOST)
 
 def resolved(folder: Path, **changes: object) -> Resolved:
     """2 ratios x 2 lambda_1 x 1 lambda_2 of a model of 10 layers that need not exist; the store is in ``folder``."""
-    axes = {"ratios": [0.2, 0.5], "gate_l1": [1e-3, 1e-2], "drift": 1e-3, "storage": {"store": str(folder / "store")}}
+    axes = {
+        "ratios": [0.2, 0.5],
+        "gate_l1": [1e-3, 1e-2],
+        "drift": 1e-3,
+        "storage": {"store": str(folder / "store")},
+    }
     asked = grid(**(axes | changes))
     texts = [asked.calibration.text, *(p.text for p in asked.evaluation.perplexity)]
     study = Study(
@@ -47,7 +59,9 @@ class FakeLauncher:
 
     measures_alone = True
 
-    def __init__(self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False) -> None:
+    def __init__(
+        self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False
+    ) -> None:
         self.holds = holds
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
@@ -74,7 +88,14 @@ class FakeLauncher:
         ending = [] if self.holds else list(self._running)
         over = [Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)]
         self._ending = []
-        return (*over, *(Finished(key, self._end(self._running.pop(key))) for key in ending if key in self._running))
+        return (
+            *over,
+            *(
+                Finished(key, self._end(self._running.pop(key)))
+                for key in ending
+                if key in self._running
+            ),
+        )
 
     def cancel(self, key: str) -> None:
         self.cancelled.append(key)
@@ -108,11 +129,18 @@ def finish(task: StageTask) -> None:
     spec, store = task.spec, Store(task.store)
     if spec.kind is StageKind.RANKING:
         for number in range(len(store.rounds(spec.key)), spec.depth):
-            store.publish_round(spec.key, RoundRecord(round=number, layer=_order(spec.inputs["gate_l1"])[number]))
+            store.publish_round(
+                spec.key, RoundRecord(round=number, layer=_order(spec.inputs["gate_l1"])[number])
+            )
         return
     layers = tuple(spec.inputs.get("layers", ()))
     checkpoint = CheckpointRecord(
-        removed_layers=layers, layers=LAYERS - len(layers), params=100, size_bytes=200, kv_bytes_per_token=4, seconds=1
+        removed_layers=layers,
+        layers=LAYERS - len(layers),
+        params=100,
+        size_bytes=200,
+        kv_bytes_per_token=4,
+        seconds=1,
     )
     evaluation = EvaluationRecord(scores={"perplexity/wiki": Score(value=20.0)}, seconds=1)
     numbers = dict.fromkeys(MeasurementRecord.model_fields, 1)
@@ -125,11 +153,15 @@ def finish(task: StageTask) -> None:
             "evaluation": evaluation.model_dump(mode="json"),
             "seconds": 1,
         },
-        StageKind.MEASURE: MeasurementRecord.model_validate(numbers | {"hardware": "cpu"}).model_dump(mode="json"),
+        StageKind.MEASURE: MeasurementRecord.model_validate(
+            numbers | {"hardware": "cpu"}
+        ).model_dump(mode="json"),
     }[spec.kind]
     with store.staging(spec.key) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.commit(spec, record, folder if spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) else None)
+        store.commit(
+            spec, record, folder if spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) else None
+        )
 
 
 def take_snapshot(task: StageTask) -> None:
@@ -166,4 +198,6 @@ def drive(controller: Controller) -> GridView:
         view = controller.step()
         if view.status in (Status.DONE, Status.FAILED):
             return view
-    raise AssertionError(f"still {view.status} after {MAX_STEPS} steps: {[(c.stage, c.reason) for c in view.cells]}")
+    raise AssertionError(
+        f"still {view.status} after {MAX_STEPS} steps: {[(c.stage, c.reason) for c in view.cells]}"
+    )

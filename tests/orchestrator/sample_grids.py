@@ -17,7 +17,9 @@ EVALUATION = {"perplexity": [{"text": {"name": "wiki", "path": "test.jsonl"}, "w
 
 def grid(**changes: Any) -> Grid:
     """A valid grid of one model named ``m``, with the changes."""
-    return Grid.model_validate({"name": "g", "models": "m", "calibration": CALIBRATION, "evaluation": EVALUATION} | changes)
+    return Grid.model_validate(
+        {"name": "g", "models": "m", "calibration": CALIBRATION, "evaluation": EVALUATION} | changes
+    )
 
 
 def grid_file(folder: Path, **changes: Any) -> Path:
@@ -25,7 +27,10 @@ def grid_file(folder: Path, **changes: Any) -> Path:
     data = {"models": "m", "calibration": CALIBRATION, "evaluation": EVALUATION} | changes
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "job.yaml"
-    file.write_text(yaml.safe_dump({key: value for key, value in data.items() if value is not None}), encoding="utf-8")
+    file.write_text(
+        yaml.safe_dump({key: value for key, value in data.items() if value is not None}),
+        encoding="utf-8",
+    )
     return file
 
 
@@ -34,19 +39,31 @@ def model(name: str = "m", layers: int = 10, layer_types: tuple[str, ...] = ()) 
 
 
 def scored(
-    seed: int, params: int, perplexity: float, window_nll: tuple[float, ...] = (), accuracy: Score | None = None
+    seed: int,
+    params: int,
+    perplexity: float,
+    window_nll: tuple[float, ...] = (),
+    accuracy: Score | None = None,
 ) -> CellView:
     """A finished cell of that size and those scores; ``seed`` tells cells apart."""
     cell = Cell(model(), ReverseSettings(), 0.2, None, NoTransfer(), None, seed)
-    scores = {"perplexity/wiki": Score(value=perplexity)} | ({"accuracy": accuracy} if accuracy else {})
+    scores = {"perplexity/wiki": Score(value=perplexity)} | (
+        {"accuracy": accuracy} if accuracy else {}
+    )
     return CellView(
         cell,
         "rank-0",
         Status.DONE,
         layers=(8, 7),
         checkpoint=CheckpointRecord(
-            removed_layers=(7, 8), layers=8, params=params, size_bytes=2 * params, kv_bytes_per_token=64
+            removed_layers=(7, 8),
+            layers=8,
+            params=params,
+            size_bytes=2 * params,
+            kv_bytes_per_token=64,
         ),
         checkpoint_uri=f"/store/prune-{seed}",
-        evaluation=EvaluationRecord(scores=scores, window_nll={"wiki": window_nll} if window_nll else {}),
+        evaluation=EvaluationRecord(
+            scores=scores, window_nll={"wiki": window_nll} if window_nll else {}
+        ),
     )

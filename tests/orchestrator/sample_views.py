@@ -6,7 +6,14 @@ from pathlib import Path
 from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 from trsp.config import BlockInfluenceSettings, DriftSettings, GatesSettings, NoTransfer, Selector
-from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, RoundRecord, Score, TransferRecord
+from trsp.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    RoundRecord,
+    Score,
+    TransferRecord,
+)
 
 LAYERS, ROUNDS, STEPS = 12, 4, 5
 MODEL = ModelInfo("Tiny-1.5M", "/models/tiny", None, "model-fingerprint", LAYERS)
@@ -17,7 +24,8 @@ DENSE_PPL = 27.56341
 def gate_round(number: int) -> RoundRecord:
     layers = tuple(layer for layer in range(LAYERS) if layer not in ORDER[:number])
     steps = tuple(
-        tuple(1 - 0.01 * (number * STEPS + step + 1) * (0.5 + _weakness(layer)) for layer in layers) for step in range(STEPS)
+        tuple(1 - 0.01 * (number * STEPS + step + 1) * (0.5 + _weakness(layer)) for layer in layers)
+        for step in range(STEPS)
     )
     scores = dict(zip(layers, steps[-1], strict=True))
     return RoundRecord(
@@ -36,22 +44,45 @@ def _weakness(layer: int) -> float:
 
 
 def influence_round(number: int) -> RoundRecord:
-    scores = {layer: 0.3 - 0.1 * _weakness(layer) for layer in range(LAYERS) if layer not in ORDER[:number]}
-    return RoundRecord(round=number, layer=ORDER[number], scores=scores, seconds=1.0 if number == 0 else 0.0)
+    scores = {
+        layer: 0.3 - 0.1 * _weakness(layer)
+        for layer in range(LAYERS)
+        if layer not in ORDER[:number]
+    }
+    return RoundRecord(
+        round=number, layer=ORDER[number], scores=scores, seconds=1.0 if number == 0 else 0.0
+    )
 
 
-def rank_view(selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]) -> RankingView:
+def rank_view(
+    selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]
+) -> RankingView:
     make = gate_round if selector == "gates" else influence_round
     name = f"{MODEL.name} {selector}" + (f" l1={gate_l1:g}" if gate_l1 else "")
     found = tuple(make(number) for number in range(rounds))
-    return RankingView(f"rank-{selector}-{gate_l1 or 0}", name, MODEL.name, selector, gate_l1, 0, ROUNDS, found, cells, status)
+    return RankingView(
+        f"rank-{selector}-{gate_l1 or 0}",
+        name,
+        MODEL.name,
+        selector,
+        gate_l1,
+        0,
+        ROUNDS,
+        found,
+        cells,
+        status,
+    )
 
 
 def dense_view(status: Status = Status.DONE) -> DenseView:
     if status is not Status.DONE:
         return DenseView(MODEL, status)
     checkpoint = CheckpointRecord(
-        removed_layers=(), layers=LAYERS, params=1_500_000, size_bytes=3_000_000, kv_bytes_per_token=960
+        removed_layers=(),
+        layers=LAYERS,
+        params=1_500_000,
+        size_bytes=3_000_000,
+        kv_bytes_per_token=960,
     )
     return DenseView(MODEL, status, checkpoint=checkpoint, evaluation=evaluation(DENSE_PPL, 0.451))
 
@@ -78,7 +109,9 @@ def cells() -> tuple[Cell, ...]:
     for ratio in (1 / 6, 1 / 3):
         for selector, gate_l1 in methods:
             transfer = DriftSettings() if gate_l1 else NoTransfer()
-            found.append(Cell(MODEL, selector, ratio, gate_l1, transfer, 1e-3 if gate_l1 else None, 0))
+            found.append(
+                Cell(MODEL, selector, ratio, gate_l1, transfer, 1e-3 if gate_l1 else None, 0)
+            )
     return tuple(found)
 
 
@@ -87,12 +120,18 @@ def ranking_key(cell: Cell) -> str:
 
 
 def waiting(cell: Cell) -> CellView:
-    return CellView(cell, ranking_key(cell), Status.WAITING, stage="rank", reason="its ranking runs")
+    return CellView(
+        cell, ranking_key(cell), Status.WAITING, stage="rank", reason="its ranking runs"
+    )
 
 
 def perplexity(cell: Cell) -> float:
     """Different for every cell of the sample, and not in the cells' own order."""
-    return 30 + 70 * cell.ratio + (9.87654 if cell.selector.name == "block_influence" else 0.002 / (cell.gate_l1 or 1))
+    return (
+        30
+        + 70 * cell.ratio
+        + (9.87654 if cell.selector.name == "block_influence" else 0.002 / (cell.gate_l1 or 1))
+    )
 
 
 def done(cell: Cell, store: Path) -> CellView:
@@ -108,7 +147,11 @@ def done(cell: Cell, store: Path) -> CellView:
         Status.DONE,
         stage="evaluate",
         layers=layers,
-        stage_keys={"rank": ranking_key(cell), "prune": f"prune-{cell.key[-8:]}", "evaluate": f"evaluate-{cell.key[-8:]}"},
+        stage_keys={
+            "rank": ranking_key(cell),
+            "prune": f"prune-{cell.key[-8:]}",
+            "evaluate": f"evaluate-{cell.key[-8:]}",
+        },
         transfer=transfer_record(layers) if trained else None,
         checkpoint=CheckpointRecord(
             removed_layers=tuple(sorted(layers)),
@@ -127,7 +170,9 @@ def done(cell: Cell, store: Path) -> CellView:
             generate_tokens_per_s=94.0 / kept,
             peak_memory_bytes=900_000_000,
         ),
-        seconds={"rank": 50.0, "transfer": 33.3, "prune": 1.2, "evaluate": 20.0} if trained else {"rank": 1.0, "prune": 1.2},
+        seconds={"rank": 50.0, "transfer": 33.3, "prune": 1.2, "evaluate": 20.0}
+        if trained
+        else {"rank": 1.0, "prune": 1.2},
     )
 
 
@@ -142,7 +187,9 @@ def transfer_record(layers: tuple[int, ...], steps: int = 16) -> TransferRecord:
     )
 
 
-def grid_view(cell_views: tuple[CellView, ...], rounds: int, status: Status = Status.RUNNING) -> GridView:
+def grid_view(
+    cell_views: tuple[CellView, ...], rounds: int, status: Status = Status.RUNNING
+) -> GridView:
     """``rounds`` published so far by the gate rankings; block influence is done at once."""
     ranked = Status.DONE if rounds >= ROUNDS else Status.RUNNING
     keys: dict[tuple[str, float | None], list[str]] = {}
@@ -150,12 +197,21 @@ def grid_view(cell_views: tuple[CellView, ...], rounds: int, status: Status = St
         keys.setdefault((view.cell.selector.name, view.cell.gate_l1), []).append(view.cell.key)
     ranks = tuple(
         rank_view(
-            name, gate_l1, rounds if name == "gates" else ROUNDS, ranked if name == "gates" else Status.DONE, tuple(found)
+            name,
+            gate_l1,
+            rounds if name == "gates" else ROUNDS,
+            ranked if name == "gates" else Status.DONE,
+            tuple(found),
         )
         for (name, gate_l1), found in keys.items()
     )
-    settings = {"models": ["/models/tiny"], "tracking": {"uri": "postgresql://me:sesame@db/mlflow", "password": "sesame"}}
-    return GridView("grid-0123456789abcdef", "sample", cell_views, ranks, (dense_view(),), settings, status)
+    settings = {
+        "models": ["/models/tiny"],
+        "tracking": {"uri": "postgresql://me:sesame@db/mlflow", "password": "sesame"},
+    }
+    return GridView(
+        "grid-0123456789abcdef", "sample", cell_views, ranks, (dense_view(),), settings, status
+    )
 
 
 def finished(store: Path) -> GridView:
@@ -165,13 +221,26 @@ def finished(store: Path) -> GridView:
 def story(store: Path) -> tuple[GridView, ...]:
     """Waiting, ranking round by round, cells finishing one by one, one failing: the moments of one grid."""
     every = cells()
-    views = [replace(grid_view(tuple(waiting(c) for c in every), 0), dense=(dense_view(Status.RUNNING),))]
-    views += [grid_view(tuple(waiting(c) for c in every), rounds) for rounds in range(1, ROUNDS + 1)]
+    views = [
+        replace(grid_view(tuple(waiting(c) for c in every), 0), dense=(dense_view(Status.RUNNING),))
+    ]
+    views += [
+        grid_view(tuple(waiting(c) for c in every), rounds) for rounds in range(1, ROUNDS + 1)
+    ]
     finals = [done(c, store) for c in every[:-1]]
-    finals.append(replace(waiting(every[-1]), status=Status.FAILED, stage="evaluate", reason="the text is too short"))
+    finals.append(
+        replace(
+            waiting(every[-1]),
+            status=Status.FAILED,
+            stage="evaluate",
+            reason="the text is too short",
+        )
+    )
     now = [waiting(c) for c in every]
     for i, (cell, final) in enumerate(zip(every, finals, strict=True)):
-        now[i] = replace(waiting(cell), status=Status.RUNNING, stage="transfer", layers=ORDER[: cell.removed])
+        now[i] = replace(
+            waiting(cell), status=Status.RUNNING, stage="transfer", layers=ORDER[: cell.removed]
+        )
         views.append(grid_view(tuple(now), ROUNDS))
         now[i] = final
         views.append(grid_view(tuple(now), ROUNDS))

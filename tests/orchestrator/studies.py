@@ -28,7 +28,8 @@ def study(**changes: Any) -> Study:
     defaults: dict[str, Any] = {
         "calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=32),
         "evaluation": EvaluationSettings(
-            perplexity=(PerplexitySettings(text=TEST, window_tokens=32),), benchmarks=BenchmarkSettings(tasks=("piqa", "copa"))
+            perplexity=(PerplexitySettings(text=TEST, window_tokens=32),),
+            benchmarks=BenchmarkSettings(tasks=("piqa", "copa")),
         ),
         "measurement": MeasurementSettings.model_validate({}),
         "precision": "auto",

@@ -13,7 +13,11 @@ from orchestrator.grid.schema import Grid, json_schema
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored
 
-CELLS = (scored(1, 90, 40.0, (3.6, 3.9)), scored(2, 100, 30.0, (3.3, 3.5)), scored(3, 120, 25.0, (3.2, 3.25)))
+CELLS = (
+    scored(1, 90, 40.0, (3.6, 3.9)),
+    scored(2, 100, 30.0, (3.3, 3.5)),
+    scored(3, 120, 25.0, (3.2, 3.25)),
+)
 
 
 def call(*arguments: str | Path) -> int:
@@ -67,7 +71,9 @@ def test_plan_as_json(plannable: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert plan["models"] == [{"name": "m", "layers": 10, "cells": 4, "removed": [2, 4]}]
 
 
-def test_a_plan_with_refusals_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_with_refusals_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = grid_file(tmp_path, models=[{"source": "org/m", "layers": 10}], ratios=0.01)
     assert call("plan", file) == 2
     assert f"refused: {file}: ratio 0.01 removes none" in capsys.readouterr().out
@@ -87,7 +93,9 @@ def test_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "best: m r=0.2 reverse none seed=2" in printed
     assert "runner-up: m r=0.2 reverse none seed=1" in printed
-    assert "behind by +0.35 +- 0.05 (standard error) nats a token over the same 2 windows" in printed
+    assert (
+        "behind by +0.35 +- 0.05 (standard error) nats a token over the same 2 windows" in printed
+    )
     assert 'model = AutoModelForCausalLM.from_pretrained("/store/prune-2")' in printed
 
 
@@ -101,7 +109,11 @@ def test_the_snippet_is_python(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_best_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("best", grid_file(tmp_path), "--max-bytes", "0.22kB", "--json") == 0
     (choice,) = json.loads(capsys.readouterr().out)
-    assert (choice["budget"], choice["limits"], choice["metric"]) == ("best-bytes-220b", {"bytes": 220}, "perplexity/wiki")
+    assert (choice["budget"], choice["limits"], choice["metric"]) == (
+        "best-bytes-220b",
+        {"bytes": 220},
+        "perplexity/wiki",
+    )
     assert choice["best"]["checkpoint"] == "/store/prune-2"
     assert choice["best"]["removed_layers"] == [7, 8]
     assert choice["best"]["metrics"]["params"] == 100
@@ -112,17 +124,28 @@ def test_best_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("finished")
 def test_a_budget_that_nothing_meets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("best", grid_file(tmp_path), "--max-params", "60") == 3
-    assert "nothing meets this budget; nearest is m r=0.2 reverse none seed=1, 50.0 % above it" in capsys.readouterr().out
+    assert (
+        "nothing meets this budget; nearest is m r=0.2 reverse none seed=1, 50.0 % above it"
+        in capsys.readouterr().out
+    )
     assert call("best", grid_file(tmp_path), "--max-latency-ms", "5") == 3
-    assert "no cell has perplexity/wiki and every number that the budget limits" in capsys.readouterr().out
+    assert (
+        "no cell has perplexity/wiki and every number that the budget limits"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("finished")
-def test_without_limits_the_files_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_limits_the_files_budgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = grid_file(tmp_path, budgets=[{"max_params": 90}, {"max_params": 110, "name": "mine"}])
     assert call("best", file, "--json") == 0
     choices = json.loads(capsys.readouterr().out)
-    assert [(c["budget"], c["best"]["metrics"]["params"]) for c in choices] == [("best-params-90", 90), ("mine", 100)]
+    assert [(c["budget"], c["best"]["metrics"]["params"]) for c in choices] == [
+        ("best-params-90", 90),
+        ("mine", 100),
+    ]
     assert call("best", file, "--max-params", "120", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
 
@@ -132,7 +155,10 @@ def test_without_limits_the_files_budgets(tmp_path: Path, capsys: pytest.Capture
     [
         (["--max-params", "lots"], "error: budget: max_params: 'lots' is not a quantity"),
         (["--metric", "perplexity/wikki"], "did you mean 'perplexity/wiki'?"),
-        (["--max-latency-ms", "-3"], "error: budget: max_latency_ms: Input should be greater than 0"),
+        (
+            ["--max-latency-ms", "-3"],
+            "error: budget: max_latency_ms: Input should be greater than 0",
+        ),
     ],
 )
 @pytest.mark.usefixtures("finished")
@@ -144,7 +170,9 @@ def test_a_budget_that_makes_no_sense(
 
 
 @pytest.mark.usefixtures("finished")
-def test_a_metric_asked_for_holds_for_the_files_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_metric_asked_for_holds_for_the_files_budgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = grid_file(tmp_path, budgets=[{"max_params": 110}])
     assert call("best", file, "--metric", "perplexity/wikki") == 2
     assert "did you mean 'perplexity/wiki'?" in capsys.readouterr().err
@@ -162,7 +190,9 @@ def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["run"], []])
-def test_a_file_alone_means_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_a_file_alone_means_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     asked: list[tuple[Path, str | None]] = []
 
     def run_grid(path: Path, address: str | None = None) -> int:
@@ -190,14 +220,22 @@ def test_a_wrong_command_is_not_taken_for_a_file(capsys: pytest.CaptureFixture[s
         ({"ratios": 0.99}, "removes all 6 layers of tiny-llama and leaves none"),
         ({"ratios": []}, "ratios: is empty"),
         ({"models": "/no such folder/m"}, "does not exist"),
-        ({"calibration": {**CALIBRATION, "block_tokens": 10**9}}, "cannot make one calibration block of 1000000000 tokens"),
+        (
+            {"calibration": {**CALIBRATION, "block_tokens": 10**9}},
+            "cannot make one calibration block of 1000000000 tokens",
+        ),
         ({"storage": {"store": "/proc/no/store"}}, "/proc/no/store"),
         ({"tracking": {"uri": "http://127.0.0.1:1"}}, "no MLflow at http://127.0.0.1:1"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_bad_input_starts_nothing(
-    tmp_path: Path, tiny_llama: Path, text_file: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+    tmp_path: Path,
+    tiny_llama: Path,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    said: str,
 ) -> None:
     text = {"name": "wiki", "path": str(text_file)}
     store = tmp_path / "a store"

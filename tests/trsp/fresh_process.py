@@ -45,6 +45,11 @@ def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     checkpoints, expected = map(Path, sys.argv[1:])
-    seen = {folder.name: look(folder, expected / f"{folder.name}.safetensors") for folder in sorted(checkpoints.iterdir())}
-    assert not any(name.split(".")[0] in {"trsp", "orchestrator"} for name in sys.modules), "must load without our packages"
+    seen = {
+        folder.name: look(folder, expected / f"{folder.name}.safetensors")
+        for folder in sorted(checkpoints.iterdir())
+    }
+    assert not any(name.split(".")[0] in {"trsp", "orchestrator"} for name in sys.modules), (
+        "must load without our packages"
+    )
     print(json.dumps(seen))

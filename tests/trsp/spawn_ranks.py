@@ -18,7 +18,12 @@ from multiprocessing.context import ForkServerProcess
 from types import TracebackType
 from typing import Any, Self
 
-PRELOADED = ["tests.tiny", "trsp.selection.ranking", "trsp.transfer", "transformers.models.llama.modeling_llama"]
+PRELOADED = [
+    "tests.tiny",
+    "trsp.selection.ranking",
+    "trsp.transfer",
+    "transformers.models.llama.modeling_llama",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Outcome:
         return self.error is None and self.exitcode == 0
 
 
-def on_ranks(world_size: int, function: Callable[..., Any], *args: Any, timeout_s: float = 120) -> list[Any]:
+def on_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, timeout_s: float = 120
+) -> list[Any]:
     """``function(*args)`` on every rank, in rank order; AssertionError with all tracebacks where one failed.
 
     ``function`` belongs to a module's top level. It finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, and
@@ -43,7 +50,9 @@ def on_ranks(world_size: int, function: Callable[..., Any], *args: Any, timeout_
     with Gang(world_size, function, *args) as gang:
         outcomes = gang.join(timeout_s)
     failed = [
-        f"rank {rank} (exit code {each.exitcode}):\n{each.error}" for rank, each in enumerate(outcomes) if not each.ended_well
+        f"rank {rank} (exit code {each.exitcode}):\n{each.error}"
+        for rank, each in enumerate(outcomes)
+        if not each.ended_well
     ]
     assert not failed, "\n".join(failed)
     return [outcome.value for outcome in outcomes]
@@ -55,12 +64,18 @@ class Gang:
     def __init__(self, world_size: int, function: Callable[..., Any], *args: Any) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        group = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        group = {
+            "WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+        }
         self._ranks: list[tuple[ForkServerProcess, Connection]] = []
         for rank in range(world_size):
             here, there = context.Pipe(duplex=False)
             environment = group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            process = context.Process(target=_rank, args=(there, environment, function, args), daemon=True)
+            process = context.Process(
+                target=_rank, args=(there, environment, function, args), daemon=True
+            )
             process.start()
             there.close()
             self._ranks.append((process, here))
@@ -68,7 +83,12 @@ class Gang:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for process, pipe in self._ranks:
             if process.is_alive():
                 process.kill()
@@ -101,7 +121,12 @@ def _outcome(process: ForkServerProcess, pipe: Connection, deadline: float) -> O
     return Outcome(value, error, process.exitcode)
 
 
-def _rank(pipe: Connection, environment: dict[str, str], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _rank(
+    pipe: Connection,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+) -> None:
     import torch
     from torch import distributed
 
@@ -111,7 +136,9 @@ def _rank(pipe: Connection, environment: dict[str, str], function: Callable[...,
         answer = (function(*args), None)
     except BaseException:
         answer = (None, traceback.format_exc())
-    pipe.send_bytes(pickle.dumps(answer))  # tensors by value: otherwise they would be fetched from a process that is gone
+    pipe.send_bytes(
+        pickle.dumps(answer)
+    )  # tensors by value: otherwise they would be fetched from a process that is gone
     pipe.close()
     if answer[1] is None and distributed.is_initialized():
         distributed.destroy_process_group()

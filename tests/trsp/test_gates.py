@@ -28,7 +28,9 @@ def logits(model: Any) -> Tensor:
 
 
 def hook_count(model: nn.Module) -> int:
-    return sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in model.modules())
+    return sum(
+        len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in model.modules()
+    )
 
 
 def naive(x: Tensor, y: Tensor, gate: Tensor, placement: Placement) -> Tensor:
@@ -44,9 +46,14 @@ def test_a_gate_is_its_formula_in_value_and_gradients(placement: Placement, valu
     weights = torch.randn(2, 3, 4, dtype=torch.float64)
     found, wanted = (function(*inputs, gate, placement) for function in (apply_gate, naive))
     torch.testing.assert_close(found, wanted)
-    gradients = [torch.autograd.grad((weights * each).sum(), [*inputs, gate], allow_unused=True) for each in (found, wanted)]
+    gradients = [
+        torch.autograd.grad((weights * each).sum(), [*inputs, gate], allow_unused=True)
+        for each in (found, wanted)
+    ]
     for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(torch.zeros(()) if ours is None else ours, torch.zeros(()) if theirs is None else theirs)
+        torch.testing.assert_close(
+            torch.zeros(()) if ours is None else ours, torch.zeros(()) if theirs is None else theirs
+        )
 
 
 @placements
@@ -59,7 +66,10 @@ def test_gates_at_one_leave_a_bf16_model_bit_equal(placement: Placement) -> None
 
 def test_a_gate_below_bf16s_step_still_changes_a_bf16_model() -> None:
     """1 - 2^-10 rounds to 1 in bf16; written as an offset it does not. Gradients come back in fp32."""
-    model, gates = tiny_model("llama", dtype=torch.bfloat16), torch.full((LAYERS,), 1 - 2**-10, requires_grad=True)
+    model, gates = (
+        tiny_model("llama", dtype=torch.bfloat16),
+        torch.full((LAYERS,), 1 - 2**-10, requires_grad=True),
+    )
     assert torch.equal(gates.bfloat16().float(), torch.ones(LAYERS))
     before = logits(model)
     with gated(model, gates, range(LAYERS), "residual"):
@@ -118,7 +128,11 @@ def branch_gradient(model: Any) -> Tensor:
         for j, branch in enumerate((layer.self_attn, layer.mlp)):
 
             def scale(_: nn.Module, args: Any, output: Any, i: int = i, j: int = j) -> Any:
-                return (scales[i, j] * output[0], *output[1:]) if isinstance(output, tuple) else scales[i, j] * output
+                return (
+                    (scales[i, j] * output[0], *output[1:])
+                    if isinstance(output, tuple)
+                    else scales[i, j] * output
+                )
 
             handles.append(branch.register_forward_hook(scale))
     (gradient,) = torch.autograd.grad(lm_loss(model(IDS, use_cache=False).logits, IDS), scales)
@@ -136,7 +150,9 @@ def test_an_output_gates_gradient_is_minus_the_sum_of_the_later_branches_gradien
     model = without_epsilon("llama", "LlamaRMSNorm")
     branches = branch_gradient(model).sum(dim=1)
     assert branches.abs().min() > 1e-3, "every branch must matter, or the test says nothing"
-    torch.testing.assert_close(gate_gradient(model, "output"), -later_sums(branches), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        gate_gradient(model, "output"), -later_sums(branches), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_where_a_layer_is_one_branch_its_residual_gate_is_that_branchs_scale() -> None:
@@ -144,7 +160,9 @@ def test_where_a_layer_is_one_branch_its_residual_gate_is_that_branchs_scale() -
     model = without_epsilon("gpt_neox", "LayerNorm")
     residual = gate_gradient(model, "residual")
     assert residual.abs().min() > 1e-4
-    torch.testing.assert_close(gate_gradient(model, "output"), -later_sums(residual), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        gate_gradient(model, "output"), -later_sums(residual), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_last_output_gate_gets_no_gradient_from_the_loss() -> None:
@@ -179,7 +197,10 @@ def inputs_and_outputs(model: Any, layers: list[int]) -> list[tuple[Tensor, Tens
     seen: list[tuple[Tensor, Tensor]] = []
     handles = [
         decoder_layers(model)[layer].register_forward_hook(
-            lambda _, args, kwargs, output: seen.append((layer_input(args, kwargs), layer_hidden(output))), with_kwargs=True
+            lambda _, args, kwargs, output: seen.append(
+                (layer_input(args, kwargs), layer_hidden(output))
+            ),
+            with_kwargs=True,
         )
         for layer in layers
     ]
@@ -207,7 +228,9 @@ def test_drift_is_summed_over_the_chosen_layers_and_measured_before_scaling() ->
     first_x, first_y = inputs_and_outputs(tiny_model("llama"), [1])[0]
     scaled = branches.take_drift()
     assert scaled is not None
-    assert scaled > drift(first_x, first_y), "layer 1 reads the same stream: its own drift counts whole"
+    assert scaled > drift(first_x, first_y), (
+        "layer 1 reads the same stream: its own drift counts whole"
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.1])
@@ -239,16 +262,24 @@ def kept_bytes(model: Any, penalty: Callable[[], Tensor | None]) -> int:
         extra = penalty()
         _ = loss if extra is None else loss + extra
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
+    }
     return sum(size for address, size in storages.items() if address not in weights)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize(
     ("family", "dtype", "recomputed"),
-    [("llama", torch.float32, False), ("gpt2", torch.bfloat16, False), ("llama", torch.bfloat16, True)],
+    [
+        ("llama", torch.float32, False),
+        ("gpt2", torch.bfloat16, False),
+        ("llama", torch.bfloat16, True),
+    ],
 )
-def test_the_drift_keeps_no_activation_alive(family: str, dtype: torch.dtype, recomputed: bool, scale: float) -> None:
+def test_the_drift_keeps_no_activation_alive(
+    family: str, dtype: torch.dtype, recomputed: bool, scale: float
+) -> None:
     """Where layers keep their inputs as they are, or to be computed again: beyond what they keep, numbers, not activations."""
     model = tiny_model(family, dtype=dtype)
     if recomputed:
@@ -270,7 +301,9 @@ def test_the_drift_keeps_no_activation_alive(family: str, dtype: torch.dtype, re
     seen: list[Tensor] = []
     handles = [  # what autograd makes of the formula itself
         decoder_layers(model)[layer].register_forward_hook(
-            lambda _, args, kwargs, output: seen.append(drift(layer_input(args, kwargs), layer_hidden(output))),
+            lambda _, args, kwargs, output: seen.append(
+                drift(layer_input(args, kwargs), layer_hidden(output))
+            ),
             with_kwargs=True,
         )
         for layer in (1, 3)
@@ -279,13 +312,17 @@ def test_the_drift_keeps_no_activation_alive(family: str, dtype: torch.dtype, re
     for handle in handles:
         handle.remove()
     plain = kept_bytes(model, lambda: None)
-    assert naively >= plain + 2 * activation, "the control: the account sees activations that are kept"
+    assert naively >= plain + 2 * activation, (
+        "the control: the account sees activations that are kept"
+    )
 
 
 @pytest.mark.parametrize("measured", [l2_drift, l1_drift])
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_gradients_through_a_measured_branch_are_those_of_the_formula(measured: Any, relative: bool, scale: float) -> None:
+def test_gradients_through_a_measured_branch_are_those_of_the_formula(
+    measured: Any, relative: bool, scale: float
+) -> None:
     penalty = partial(measured, relative=relative)
     ours, theirs = tiny_model("llama"), tiny_model("llama")
     branches = Branches(ours, [1, 3], penalty)
@@ -302,5 +339,13 @@ def test_gradients_through_a_measured_branch_are_those_of_the_formula(measured: 
     for model, total in ((ours, branches.take_drift), (theirs, lambda: sum(seen))):
         lm = lm_loss(model(IDS, use_cache=False).logits, IDS)
         (lm + 3.0 * total()).backward()  # type: ignore[operator]
-    for (name, found), (_, wanted) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
-        torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    for (name, found), (_, wanted) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            found.grad,
+            wanted.grad,
+            rtol=1e-3,
+            atol=1e-5,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )

@@ -40,7 +40,9 @@ def on_tiny(snippet: str, model: Path, text: Path, out: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def ran(tiny_llama: Path, text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def ran(
+    tiny_llama: Path, text_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """Names after the page's first snippet has run, and ``folder``, where its checkpoint lies."""
     folder = tmp_path_factory.mktemp("library") / "pruned"
     names: dict[str, Any] = {"folder": folder}
@@ -59,7 +61,9 @@ def test_ten_lines_prune_a_model(ran: dict[str, Any], text_file: Path) -> None:
         torch.testing.assert_close(saved(tokens).logits, ran["lm"].model(tokens).logits)
     again = LanguageModel.load(str(ran["folder"]))
     wanted = ran["lm"].perplexity(text_file, window_tokens=32, max_windows=8).value
-    assert again.perplexity(text_file, window_tokens=32, max_windows=8).value == pytest.approx(wanted, rel=1e-5)
+    assert again.perplexity(text_file, window_tokens=32, max_windows=8).value == pytest.approx(
+        wanted, rel=1e-5
+    )
 
 
 def test_the_card_names_the_layers(ran: dict[str, Any]) -> None:
@@ -68,7 +72,9 @@ def test_the_card_names_the_layers(ran: dict[str, Any]) -> None:
     assert f"of its {LAYERS} transformer layers" in (ran["folder"] / "README.md").read_text()
 
 
-def test_the_second_snippet_runs_and_gives_the_same_order(ran: dict[str, Any], tiny_llama: Path) -> None:
+def test_the_second_snippet_runs_and_gives_the_same_order(
+    ran: dict[str, Any], tiny_llama: Path
+) -> None:
     names: dict[str, Any] = {"lm": LanguageModel.load(str(tiny_llama)), "blocks": ran["blocks"]}
     exec(compile(snippets()[1].replace("depth=6", "depth=2"), str(PAGE), "exec"), names)
     assert [record.layer for record in names["rounds"]] == ran["layers"]
@@ -76,7 +82,9 @@ def test_the_second_snippet_runs_and_gives_the_same_order(ran: dict[str, Any], t
 
 def test_other_selectors_and_texts(tiny_llama: Path, text_file: Path) -> None:
     lm = LanguageModel.load(str(tiny_llama))
-    blocks = lm.blocks(TextSource(name="calibration", path=str(text_file), max_documents=4), count=2, tokens=16)
+    blocks = lm.blocks(
+        TextSource(name="calibration", path=str(text_file), max_documents=4), count=2, tokens=16
+    )
     assert blocks.shape == (2, 16)
     assert len(set(lm.rank(blocks, LAYERS - 1, BlockInfluenceSettings()))) == LAYERS - 1
 
@@ -103,9 +111,14 @@ def test_every_public_name_is_there_and_no_other() -> None:
         _ = trsp.Pruner  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("statement", ["import trsp", "import trsp.config", "from trsp import GatesSettings; GatesSettings()"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import trsp", "import trsp.config", "from trsp import GatesSettings; GatesSettings()"],
+)
 def test_importing_costs_no_torch(statement: str) -> None:
     heavy = "{'torch', 'transformers', 'deepspeed'}"
     program = f"{statement}\nimport sys; sys.exit(', '.join({heavy} & sys.modules.keys()) or 0)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,10 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_lm_loss_is_that_of_transformers_over_all_tokens() -> None:
-    model, tokens_BT = tiny_model("llama"), torch.randint(0, VOCABULARY, (2, 24), generator=torch.Generator().manual_seed(1))
+    model, tokens_BT = (
+        tiny_model("llama"),
+        torch.randint(0, VOCABULARY, (2, 24), generator=torch.Generator().manual_seed(1)),
+    )
     with torch.no_grad():
         output = model(tokens_BT, labels=tokens_BT)
     torch.testing.assert_close(lm_loss(output.logits, tokens_BT), output.loss)
@@ -36,7 +39,9 @@ def test_the_lm_loss_is_computed_in_fp32() -> None:
     logits_BTV, tokens_BT = random(2, 64, 1000).bfloat16(), torch.randint(0, 1000, (2, 64))
     loss = lm_loss(logits_BTV, tokens_BT)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, lm_loss(logits_BTV.double().float(), tokens_BT), rtol=0, atol=0)
+    torch.testing.assert_close(
+        loss, lm_loss(logits_BTV.double().float(), tokens_BT), rtol=0, atol=0
+    )
 
 
 def test_gate_l1_is_the_weighted_sum_of_absolute_gates() -> None:
@@ -105,7 +110,9 @@ def test_a_layer_that_adds_nothing_has_no_drift_and_a_finite_gradient(drift: obj
 def test_drift_is_summed_in_fp32_whatever_the_models_precision() -> None:
     """In bf16 a sum of many equal squares stops growing."""
     x_BTD = torch.ones(1, 1000, 100, dtype=torch.bfloat16)
-    assert l2_drift(x_BTD, 2 * x_BTD, relative=False).item() == pytest.approx(math.sqrt(1e5), rel=1e-5)
+    assert l2_drift(x_BTD, 2 * x_BTD, relative=False).item() == pytest.approx(
+        math.sqrt(1e5), rel=1e-5
+    )
     assert l1_drift(x_BTD, 2 * x_BTD, relative=True).item() == pytest.approx(1.0, rel=1e-5)
 
 
@@ -124,7 +131,9 @@ def test_the_papers_drift_is_literal() -> None:
     assert (paper.learning_rate, paper.warmup_ratio, paper.weight_decay) == (2e-5, 0.03, 0.0)
     assert [branch_scale(step, 10, paper) for step in range(10)] == [1.0] * 10
     x_BTD, y_BTD = random(1, 5, 8), random(1, 5, 8, seed=1)
-    assert drift_function(paper)(x_BTD, y_BTD).item() == pytest.approx((y_BTD - x_BTD).norm().item())
+    assert drift_function(paper)(x_BTD, y_BTD).item() == pytest.approx(
+        (y_BTD - x_BTD).norm().item()
+    )
 
 
 def test_a_preset_is_a_start_that_settings_may_leave() -> None:

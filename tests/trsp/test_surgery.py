@@ -98,8 +98,14 @@ def test_verified_removal_passes_when_deletion_equals_bypass(dtype: torch.dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_verified_removal_notices_another_layer_gone(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verified_removal_notices_another_layer_gone(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What an entry of the table with a wrong path or list would do."""
-    monkeypatch.setattr(surgery, "remove_layers", lambda model, layers: remove_layers(model, [i + 1 for i in layers]))
+    monkeypatch.setattr(
+        surgery,
+        "remove_layers",
+        lambda model, layers: remove_layers(model, [i + 1 for i in layers]),
+    )
     with pytest.raises(AssertionError, match=r"deletion differs from bypassing \[0, 3\]"):
         remove_layers_verified(tiny_model("gemma3_text", dtype=dtype), (0, 3))

@@ -36,7 +36,13 @@ def same_weights(found: Any, wanted: Any, tolerance: float = 2e-5) -> None:
     ours, theirs = weights(found), weights(wanted)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours[name],
+            tensor,
+            rtol=0,
+            atol=tolerance,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 def plain_training(
@@ -47,7 +53,9 @@ def plain_training(
     rates = [1e-3 * factor for factor in (1 / 3, 2 / 3, 1.0, 0.75, 0.5, 0.25)]
     seen: list[tuple[Tensor, Tensor]] = []
     handles = [
-        decoder_layers(model)[layer].register_forward_hook(lambda _, args, y: seen.append((args[0], y)))
+        decoder_layers(model)[layer].register_forward_hook(
+            lambda _, args, y: seen.append((args[0], y))
+        )
         for layer in layers or []
     ]
     losses = []
@@ -55,7 +63,10 @@ def plain_training(
         rows_BT = BLOCKS[[(2 * step) % 8, (2 * step + 1) % 8]]
         seen.clear()
         lm = model(rows_BT, labels=rows_BT, use_cache=False).loss
-        size = {"l2": lambda d: d.pow(2).sum(dim=(1, 2)).sqrt().mean(), "l1": lambda d: d.abs().mean()}[norm]
+        size = {
+            "l2": lambda d: d.pow(2).sum(dim=(1, 2)).sqrt().mean(),
+            "l1": lambda d: d.abs().mean(),
+        }[norm]
         loss = lm + drift * sum(size(y - x) for x, y in seen)
         adam.zero_grad()
         loss.backward()
@@ -84,7 +95,9 @@ def test_heal_is_training_after_real_deletion() -> None:
 
 def test_drift_of_no_strength_is_plain_training_of_the_whole_model() -> None:
     trained, plain = tiny_model("llama"), tiny_model("llama")
-    record = transfer(trained, LAYERS_OUT, BLOCKS, DriftSettings.model_validate(LITERAL), drift=0.0, engine=PLAIN)
+    record = transfer(
+        trained, LAYERS_OUT, BLOCKS, DriftSettings.model_validate(LITERAL), drift=0.0, engine=PLAIN
+    )
     _, losses = plain_training(plain)
     same_weights(trained, plain)
     assert record.lm_loss == pytest.approx(losses, abs=1e-4)
@@ -92,7 +105,9 @@ def test_drift_of_no_strength_is_plain_training_of_the_whole_model() -> None:
 
 
 @pytest.mark.parametrize(("norm", "strength"), [("l2", 0.02), ("l1", 2.0)])
-def test_the_papers_stage_two_is_the_lm_loss_plus_the_weighted_norms(norm: str, strength: float) -> None:
+def test_the_papers_stage_two_is_the_lm_loss_plus_the_weighted_norms(
+    norm: str, strength: float
+) -> None:
     settings = DriftSettings.model_validate(LITERAL | {"norm": norm})
     trained, plain, free = tiny_model("llama"), tiny_model("llama"), tiny_model("llama")
     record = transfer(trained, LAYERS_OUT, BLOCKS, settings, drift=strength, engine=PLAIN)
@@ -113,14 +128,21 @@ def test_the_penalty_lowers_the_drift(scale: str) -> None:
     settings = DriftSettings.model_validate(
         BUDGET | {"anneal": False, "drift_scale": scale, "steps": 20, "learning_rate": 3e-3}
     )
-    with_it, without = (transfer(tiny_model("llama"), LAYERS_OUT, BLOCKS, settings, strength) for strength in (1.0, 0.0))
+    with_it, without = (
+        transfer(tiny_model("llama"), LAYERS_OUT, BLOCKS, settings, strength)
+        for strength in (1.0, 0.0)
+    )
     assert with_it.drift[0] == pytest.approx(without.drift[0])
     assert with_it.drift[-1] < 0.7 * with_it.drift[0]
     assert with_it.drift[-1] < 0.7 * without.drift[-1]
 
 
-@pytest.mark.parametrize("settings", [DriftSettings.model_validate(BUDGET), HealSettings.model_validate(BUDGET)])
-def test_deletion_changes_nothing_at_the_end_of_annealing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings", [DriftSettings.model_validate(BUDGET), HealSettings.model_validate(BUDGET)]
+)
+def test_deletion_changes_nothing_at_the_end_of_annealing(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The model that the last step saw is, weight by weight, the model that is left when the layers are deleted."""
     model = tiny_model("llama")
     seen: list[tuple[dict[str, Tensor], Tensor]] = []
@@ -129,7 +151,9 @@ def test_deletion_changes_nothing_at_the_end_of_annealing(settings: Any, monkeyp
     def watched(engine: Engine, rows_BT: Tensor, *more: Any) -> StepLosses:
         before = weights(model)
         with torch.no_grad():
-            logits_BTV = model(rows_BT, use_cache=False).logits  # under whatever hooks and overrides the step runs
+            logits_BTV = model(
+                rows_BT, use_cache=False
+            ).logits  # under whatever hooks and overrides the step runs
         seen.append((before, logits_BTV))
         return step(engine, rows_BT, *more)
 
@@ -160,7 +184,11 @@ def test_without_annealing_deletion_does_change_something() -> None:
 
 def test_the_record_tells_the_schedule_and_the_cost() -> None:
     record = transfer(
-        tiny_model("llama"), LAYERS_OUT, BLOCKS, DriftSettings.model_validate(BUDGET | {"anneal_ratio": 0.6}), 0.1
+        tiny_model("llama"),
+        LAYERS_OUT,
+        BLOCKS,
+        DriftSettings.model_validate(BUDGET | {"anneal_ratio": 0.6}),
+        0.1,
     )
     assert record.layers == tuple(LAYERS_OUT)
     assert record.branch_scale == pytest.approx((0.75, 0.5, 0.25, 0.0, 0.0, 0.0))
@@ -195,7 +223,9 @@ def test_none_trains_nothing() -> None:
 
 @pytest.mark.parametrize("settings", [NoTransfer(), DriftSettings(), HealSettings()])
 @pytest.mark.parametrize("layers", [[6], [-1], [1, 1], list(range(6))], ids=str)
-def test_layers_that_cannot_go_are_refused_before_training(settings: Any, layers: list[int]) -> None:
+def test_layers_that_cannot_go_are_refused_before_training(
+    settings: Any, layers: list[int]
+) -> None:
     model = tiny_model("llama")
     with pytest.raises(InvalidInputError):
         transfer(model, layers, BLOCKS, settings, 1e-3)
@@ -205,7 +235,9 @@ def test_layers_that_cannot_go_are_refused_before_training(settings: Any, layers
 @pytest.mark.parametrize("family", ["gpt2", "gemma3_text", "opt"])
 def test_other_families_go_through_stage_two(family: str) -> None:
     model = tiny_model(family)
-    record = transfer(model, LAYERS_OUT, BLOCKS, DriftSettings.model_validate(BUDGET | {"steps": 12}), drift=0.1)
+    record = transfer(
+        model, LAYERS_OUT, BLOCKS, DriftSettings.model_validate(BUDGET | {"steps": 12}), drift=0.1
+    )
     assert record.lm_loss[-1] < record.lm_loss[0] + 1.0
     remove_layers(model, LAYERS_OUT)
     with torch.no_grad():

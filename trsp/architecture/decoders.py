@@ -21,7 +21,9 @@ def _layers_path(model: PreTrainedModel) -> str:
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The model's own list of layers, by the table of families; UnknownFamilyError for any other model."""
     layers = model.get_submodule(_layers_path(model))
-    assert isinstance(layers, nn.ModuleList), f"{model.config.model_type}: layers are a {type(layers).__name__}"
+    assert isinstance(layers, nn.ModuleList), (
+        f"{model.config.model_type}: layers are a {type(layers).__name__}"
+    )
     return layers
 
 

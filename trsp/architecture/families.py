@@ -74,7 +74,9 @@ FAMILIES: Mapping[str, Family] = {
         count="n_layer",
         heads="n_head",
         width="n_embd",
-        forbidden={"scale_attn_by_inverse_layer_idx": "attention is divided by the layer's index, which pruning changes"},
+        forbidden={
+            "scale_attn_by_inverse_layer_idx": "attention is divided by the layer's index, which pruning changes"
+        },
     ),
     "gpt_neox": Family(layers="gpt_neox.layers"),
     "olmo2": Family(),
@@ -85,7 +87,9 @@ def family_of(config: Config) -> Family:
     """The family of ``config.model_type``. UnknownFamilyError, with the known ones, for any other."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        raise UnknownFamilyError(f"config.json has no model_type; known families are {', '.join(sorted(FAMILIES))}")
+        raise UnknownFamilyError(
+            f"config.json has no model_type; known families are {', '.join(sorted(FAMILIES))}"
+        )
     if model_type not in FAMILIES:
         raise UnknownFamilyError(unknown_name("model family", model_type, FAMILIES))
     return FAMILIES[model_type]
@@ -107,9 +111,13 @@ def check_supported(config: Config) -> None:
         )
     for switch, reason in (family.forbidden or {}).items():
         if config.get(switch):
-            raise InvalidInputError(f"{model_type!r} with {switch}=true cannot be pruned: {reason}; choose another model")
+            raise InvalidInputError(
+                f"{model_type!r} with {switch}=true cannot be pruned: {reason}; choose another model"
+            )
     if layer_count(config) < 2:
-        raise InvalidInputError(f"the model has {layer_count(config)} layer; at least 2 are needed, so that one can stay")
+        raise InvalidInputError(
+            f"the model has {layer_count(config)} layer; at least 2 are needed, so that one can stay"
+        )
     for key in family.per_layer:
         _check_length(config, key)
 
@@ -145,7 +153,11 @@ def pruned_config(config: Config, removed: Collection[int]) -> dict[str, Any]:
 
     Lists the family derives when absent are written out, since a pruned model no longer follows the rule they come from.
     """
-    family, count, removed = family_of(config), layer_count(config), check_layers(removed, layer_count(config))
+    family, count, removed = (
+        family_of(config),
+        layer_count(config),
+        check_layers(removed, layer_count(config)),
+    )
     kept = [i for i in range(count) if i not in removed]
     pruned = {key: value for key, value in config.items() if key not in family.superseded}
     pruned[family.count] = len(kept)
@@ -164,7 +176,11 @@ def check_layers(layers: Collection[int], count: int) -> frozenset[int]:
     if len(unique) != len(layers):
         raise InvalidInputError(f"layers {sorted(layers)} name one twice; each may be given once")
     if outside := sorted(i for i in unique if not 0 <= i < count):
-        raise InvalidInputError(f"layers {outside} do not exist; the model has layers 0 to {count - 1}")
+        raise InvalidInputError(
+            f"layers {outside} do not exist; the model has layers 0 to {count - 1}"
+        )
     if len(unique) == count:
-        raise InvalidInputError(f"all {count} layers would be removed; at least one must stay: remove fewer")
+        raise InvalidInputError(
+            f"all {count} layers would be removed; at least one must stay: remove fewer"
+        )
     return unique

@@ -13,23 +13,43 @@ _NEVER, _ALWAYS = ("", False), ("", True)
 class FamilyWeights:
     """What a family's weights are made of, beyond the widths that its config gives."""
 
-    names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    names: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
     intermediate: str = "intermediate_size"
     head_size: int | None = None  # where the config gives none; None: width / heads
     norms: int = 2  # of a layer
     norm: Norm = "rms"
-    kept: tuple[int, int] = (4, 3)  # copies of the MLP's width that training keeps, with weights trained and frozen
-    attention: tuple[int, int] = (2, 2)  # of the queries' width: the queries and the output, where they are not views
-    fused: bool = False  # the values are views of one tensor with queries and keys, which is kept whole
+    kept: tuple[int, int] = (
+        4,
+        3,
+    )  # copies of the MLP's width that training keeps, with weights trained and frozen
+    attention: tuple[int, int] = (
+        2,
+        2,
+    )  # of the queries' width: the queries and the output, where they are not views
+    fused: bool = (
+        False  # the values are views of one tensor with queries and keys, which is kept whole
+    )
     eager: bool = False  # scores of all pairs of tokens are kept
     final_norm: Switch = _ALWAYS
-    qk_norm: Literal["no", "head", "width"] = "no"  # of queries and keys: one for all heads, or as wide as they all
+    qk_norm: Literal["no", "head", "width"] = (
+        "no"  # of queries and keys: one for all heads, or as wide as they all
+    )
     qkv_bias: Switch = ("attention_bias", False)
     output_bias: Switch = ("attention_bias", False)
     mlp_bias: Switch = _NEVER
     head_bias: bool = False
     tied: bool = False  # where the config does not say
-    positions: tuple[str, int] | None = None  # learned ones: key of their number, and how many more there are
+    positions: tuple[str, int] | None = (
+        None  # learned ones: key of their number, and how many more there are
+    )
 
     @property
     def gated(self) -> bool:

@@ -43,13 +43,20 @@ class ModelShape:
     dtype_bytes: int
     trained: "Kept"
     frozen: "Kept"
-    square_bytes: int  # kept for each pair of tokens of a block, where attention is not computed in tiles
+    square_bytes: (
+        int  # kept for each pair of tokens of a block, where attention is not computed in tiles
+    )
     linears: tuple[tuple[str, int, int], ...]  # linear modules of one layer: name, inputs, outputs
 
     @property
     def params(self) -> int:
         """A tied tensor counts once."""
-        return self.layers * self.layer_params + self.embedding_params + self.head_params + self.other_params
+        return (
+            self.layers * self.layer_params
+            + self.embedding_params
+            + self.head_params
+            + self.other_params
+        )
 
     @property
     def kv_values_per_token(self) -> int:
@@ -58,7 +65,11 @@ class ModelShape:
 
     def lora_params(self, rank: int, targets: Literal["all-linear"] | tuple[str, ...]) -> int:
         """Numbers in the adapters of all layers: two matrices of ``rank`` for each linear module named."""
-        wanted = [linear for linear in self.linears if targets == "all-linear" or linear[0].rpartition(".")[2] in targets]
+        wanted = [
+            linear
+            for linear in self.linears
+            if targets == "all-linear" or linear[0].rpartition(".")[2] in targets
+        ]
         return self.layers * rank * sum(inputs + outputs for _, inputs, outputs in wanted)
 
     def weight_bytes(self, precision: Precision) -> int:
@@ -102,14 +113,24 @@ def _linears(
     """Attention's projections apart or fused, then the MLP's, in the order of ``names``."""
     names = weights.names
     separate = len(names) >= 6
-    sizes = [(hidden, query), (hidden, key_value), (hidden, key_value)] if separate else [(hidden, query + 2 * key_value)]
+    sizes = (
+        [(hidden, query), (hidden, key_value), (hidden, key_value)]
+        if separate
+        else [(hidden, query + 2 * key_value)]
+    )
     sizes.append((query, hidden))
-    into = [(hidden, intermediate)] * (1 + weights.gated) if separate else [(hidden, intermediate * (1 + weights.gated))]
+    into = (
+        [(hidden, intermediate)] * (1 + weights.gated)
+        if separate
+        else [(hidden, intermediate * (1 + weights.gated))]
+    )
     sizes += [*into, (intermediate, hidden)]
     return tuple((name, *size) for name, size in zip(names, sizes, strict=True))
 
 
-def _biases(config: Config, weights: FamilyWeights, hidden: int, qkv: int, intermediate: int) -> int:
+def _biases(
+    config: Config, weights: FamilyWeights, hidden: int, qkv: int, intermediate: int
+) -> int:
     into = intermediate * (1 + weights.gated)
     return (
         _on(config, weights.qkv_bias) * qkv
@@ -137,15 +158,27 @@ def _outside_layers(config: Config, weights: FamilyWeights, hidden: int) -> tupl
     return embedding, head + weights.head_bias * vocabulary, norm + projections
 
 
-def _kept(weights: FamilyWeights, hidden: int, query: int, key_value: int, intermediate: int, *, trained: bool) -> Kept:
+def _kept(
+    weights: FamilyWeights,
+    hidden: int,
+    query: int,
+    key_value: int,
+    intermediate: int,
+    *,
+    trained: bool,
+) -> Kept:
     """What autograd saves of one token. Trained weights need their linear module's input, norms of frozen ones keep less.
 
     A gate keeps what its layer adds, which is counted where weights are frozen.
     """
-    kept_norm = {"layer": (1, 0), "rms": (int(trained), 1), "rms_fp32": (0, 1 + trained)}[weights.norm]
+    kept_norm = {"layer": (1, 0), "rms": (int(trained), 1), "rms_fp32": (0, 1 + trained)}[
+        weights.norm
+    ]
     qk = 0 if weights.qk_norm == "no" else query + key_value
     inputs = min(2, weights.norms)  # of attention and the MLP; a lone norm feeds both
-    norms = 1 if weights.fused and weights.norm == "layer" else weights.norms  # GPT-NeoX: both of the same tensor
+    norms = (
+        1 if weights.fused and weights.norm == "layer" else weights.norms
+    )  # GPT-NeoX: both of the same tensor
     own = (norms * kept_norm[0] + (inputs if trained else 1)) * hidden + kept_norm[0] * qk
     own += weights.kept[not trained] * intermediate + weights.attention[not trained] * query
     own += 0 if weights.eager else 2 * key_value  # eager attention repeats them for all queries

@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
@@ -29,7 +34,11 @@ SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activation
 
 
 def load_model(
-    source: str, revision: str | None = None, precision: Precision = "auto", *, device: torch.device | str | None = None
+    source: str,
+    revision: str | None = None,
+    precision: Precision = "auto",
+    *,
+    device: torch.device | str | None = None,
 ) -> PreTrainedModel:
     """A causal LM in eval mode on ``device`` (None: this process's default). ``precision``: see ``device.resolve_dtype``.
 
@@ -52,7 +61,9 @@ def load_model(
             output_loading_info=True,
         )
     except (OSError, SafetensorError, ValueError) as error:
-        raise InvalidInputError(f"the weights of {source!r} cannot be read: {error}; download or export them again") from error
+        raise InvalidInputError(
+            f"the weights of {source!r} cannot be read: {error}; download or export them again"
+        ) from error
     if missing := sorted(report["missing_keys"]):
         raise incomplete(source, missing)
     loaded: PreTrainedModel = (model if spread else model.to(device or default_device())).eval()
@@ -80,7 +91,10 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
     folder = local_folder(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source_path(source), revision=revision or "main", trust_remote_code=False, local_files_only=folder is not None
+            source_path(source),
+            revision=revision or "main",
+            trust_remote_code=False,
+            local_files_only=folder is not None,
         )
     except (OSError, ValueError) as error:
         raise InvalidInputError(
@@ -120,12 +134,16 @@ def save_checkpoint(
         tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
         mode = (folder / "README.md").stat().st_mode
-        for shard in folder.glob("*.safetensors"):  # safetensors lets only the owner read them: useless in a shared store
+        for shard in folder.glob(
+            "*.safetensors"
+        ):  # safetensors lets only the owner read them: useless in a shared store
             shard.chmod(mode)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
 
 
-def checkpoint_record(model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]) -> CheckpointRecord:
+def checkpoint_record(
+    model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]
+) -> CheckpointRecord:
     """The record of a checkpoint that lies in ``folder`` and is loaded as ``model``."""
     return _record(model, removed_layers, _weights_bytes(folder))
 
@@ -139,12 +157,15 @@ def _weights_bytes(folder: Path) -> int:
     return sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))
 
 
-def _record(model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: int) -> CheckpointRecord:
+def _record(
+    model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: int
+) -> CheckpointRecord:
     """``parameters()`` yields a tied tensor once, so it is counted once."""
     return CheckpointRecord(
         removed_layers=tuple(removed_layers),
         layers=len(decoder_layers(model)),
         params=whole_numel(model.parameters()),
         size_bytes=size_bytes,
-        kv_bytes_per_token=model_shape(model.config.to_dict()).kv_values_per_token * model.dtype.itemsize,
+        kv_bytes_per_token=model_shape(model.config.to_dict()).kv_values_per_token
+        * model.dtype.itemsize,
     )

@@ -40,8 +40,16 @@ def model_card(
         f"# {name}\n",
         f"`{original}`{at} with {len(removed_layers)} of its {layers} transformer layers removed by TRSP's toolchain.\n",
         f"Removed layers (0-based, in the original model): **{listed}**.\n",
-        _table("How it was made", ("setting", "value"), [(key, str(value)) for key, value in settings.items()]),
-        _table("Scores", ("metric", "this model", "original"), _score_rows(scores or {}, dense_scores or {})),
+        _table(
+            "How it was made",
+            ("setting", "value"),
+            [(key, str(value)) for key, value in settings.items()],
+        ),
+        _table(
+            "Scores",
+            ("metric", "this model", "original"),
+            _score_rows(scores or {}, dense_scores or {}),
+        ),
         f"## Use\n\n{_USE}",
     ]
     return "\n".join(part for part in parts if part)
@@ -49,7 +57,11 @@ def model_card(
 
 def _is_hub_id(source: str) -> bool:
     """A folder's path must not go out with a checkpoint: it means nothing elsewhere."""
-    return source.count("/") <= 1 and not source.startswith((".", "/", "~")) and not Path(source).is_dir()
+    return (
+        source.count("/") <= 1
+        and not source.startswith((".", "/", "~"))
+        and not Path(source).is_dir()
+    )
 
 
 def _front_matter(source: str, license_id: str | None) -> str:
@@ -74,5 +86,7 @@ def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
     if not rows:
         return ""
     lines = [header, ("---",) * len(header), *rows]
-    body = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+    body = "\n".join(
+        "| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines
+    )
     return f"## {title}\n\n{body}\n"

@@ -18,7 +18,12 @@ def local_folder(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source or path.exists()
+    looks_like_path = (
+        source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or "\\" in source
+        or path.exists()
+    )
     if looks_like_path or not source.strip():
         raise InvalidInputError(
             f"model folder {source!r} does not exist; give a folder with config.json and safetensors, or a hub id (owner/name)"
@@ -31,13 +36,19 @@ def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
     folder = local_folder(source)
     path = _hub_config(source, revision) if folder is None else folder / "config.json"
     if not path.is_file():
-        raise InvalidInputError(f"model folder {source!r} has no config.json; give the folder that save_pretrained wrote")
+        raise InvalidInputError(
+            f"model folder {source!r} has no config.json; give the folder that save_pretrained wrote"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidInputError(f"{path} is not valid JSON ({error}); download or export the model again") from error
+        raise InvalidInputError(
+            f"{path} is not valid JSON ({error}); download or export the model again"
+        ) from error
     if not isinstance(config, dict):
-        raise InvalidInputError(f"{path} holds a {type(config).__name__}, not an object; download or export the model again")
+        raise InvalidInputError(
+            f"{path} holds a {type(config).__name__}, not an object; download or export the model again"
+        )
     return config
 
 

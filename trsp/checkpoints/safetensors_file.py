@@ -13,7 +13,13 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-_CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
+_CODES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
 _ALIGNED = 8  # the data begins at a multiple of so many bytes
 _METADATA = "__metadata__"
 
@@ -31,20 +37,31 @@ class Shape:
 
 
 def write_tensors(
-    stream: BinaryIO, shapes: Mapping[str, Shape], tensor: Callable[[str], Tensor], metadata: Mapping[str, str] | None = None
+    stream: BinaryIO,
+    shapes: Mapping[str, Shape],
+    tensor: Callable[[str], Tensor],
+    metadata: Mapping[str, str] | None = None,
 ) -> int:
     """Write ``tensor(name)`` for every name, one after the other, in order; each may be on any device. Returns the bytes."""
     header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     end = 0
     for name, shape in shapes.items():
         begin, end = end, end + shape.size_bytes
-        header[name] = {"dtype": _CODES[shape.dtype], "shape": list(shape.sizes), "data_offsets": [begin, end]}
-    encoded = json.dumps(header, separators=(",", ":")).encode()  # as safetensors writes it, to the byte
+        header[name] = {
+            "dtype": _CODES[shape.dtype],
+            "shape": list(shape.sizes),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(
+        header, separators=(",", ":")
+    ).encode()  # as safetensors writes it, to the byte
     encoded += b" " * (-len(encoded) % _ALIGNED)
     stream.write(len(encoded).to_bytes(8, "little") + encoded)
     for name, shape in shapes.items():
         found = tensor(name)
-        assert (found.dtype, tuple(found.shape)) == (shape.dtype, shape.sizes), f"{name}: {found.dtype} {found.shape}"
+        assert (found.dtype, tuple(found.shape)) == (shape.dtype, shape.sizes), (
+            f"{name}: {found.dtype} {found.shape}"
+        )
         stream.write(_bytes_of(found.detach().cpu().contiguous()))
     return 8 + len(encoded) + end
 

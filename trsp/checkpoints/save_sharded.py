@@ -41,12 +41,16 @@ def save_streamed(model: Any, folder: Path, max_shard_size: str) -> None:
     for file, shapes in plan.files.items():
         if rank() == 0:
             with (folder / file).open("wb") as stream:
-                write_tensors(stream, shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"})
+                write_tensors(
+                    stream, shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"}
+                )
         else:
             for name in shapes:  # takes part in gathering, and keeps nothing
                 whole_tensor(plan.tensors[name])
     if rank() == 0 and plan.index is not None:
-        (folder / INDEX).write_text(json.dumps(plan.index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(
+            json.dumps(plan.index, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
 
 
 def _plan(model: Any, max_shard_size: str) -> _Plan:
@@ -54,7 +58,10 @@ def _plan(model: Any, max_shard_size: str) -> _Plan:
     first_names: dict[Tensor, str] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         first_names.setdefault(tensor, name)
-    empty = {name: torch.empty(whole_shape(each), dtype=each.dtype, device="meta") for each, name in first_names.items()}
+    empty = {
+        name: torch.empty(whole_shape(each), dtype=each.dtype, device="meta")
+        for each, name in first_names.items()
+    }
     tensor_of = {empty[name]: tensor for tensor, name in first_names.items()}
     saved = revert_weight_conversion(model, empty)
     split = split_torch_state_dict_into_shards(saved, max_shard_size=max_shard_size)
@@ -65,7 +72,9 @@ def _plan(model: Any, max_shard_size: str) -> _Plan:
             file: {name: _shape(saved[name]) for name in _order(names, saved)}
             for file, names in split.filename_to_tensors.items()
         },
-        index={"metadata": total, "weight_map": split.tensor_to_filename} if split.is_sharded else None,
+        index={"metadata": total, "weight_map": split.tensor_to_filename}
+        if split.is_sharded
+        else None,
     )
 
 

@@ -65,7 +65,9 @@ class StoredWeights:
             raise self._unreadable(f"{path.name}: {error}") from error
 
     def _unreadable(self, reason: str) -> InvalidInputError:
-        return InvalidInputError(f"the weights of {self._source!r} cannot be read: {reason}; download or export them again")
+        return InvalidInputError(
+            f"the weights of {self._source!r} cannot be read: {reason}; download or export them again"
+        )
 
     def _fetch(self, file: str) -> Path | None:
         """The local path of one of the checkpoint's files, downloaded once a machine; None where it has no such file."""

@@ -13,21 +13,33 @@ class EngineSettings(Settings):
     """How a stage is computed, never what: none of this is part of a content key."""
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
-    micro_batch: PositiveInt = Field(1, description="blocks a forward pass on one rank; the rest is accumulated")
+    micro_batch: PositiveInt = Field(
+        1, description="blocks a forward pass on one rank; the rest is accumulated"
+    )
     activation_checkpointing: bool = False
-    offload_optimizer: Offload = Field("none", description="where optimizer states live (cpu: ZeRO 1 to 3; nvme: ZeRO 3)")
-    offload_weights: Offload = Field("none", description="where weights wait for their layer's turn (ZeRO 3)")
-    nvme_path: str | None = Field(None, description="folder on each node's local disk, for offload to nvme")
+    offload_optimizer: Offload = Field(
+        "none", description="where optimizer states live (cpu: ZeRO 1 to 3; nvme: ZeRO 3)"
+    )
+    offload_weights: Offload = Field(
+        "none", description="where weights wait for their layer's turn (ZeRO 3)"
+    )
+    nvme_path: str | None = Field(
+        None, description="folder on each node's local disk, for offload to nvme"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.offload_optimizer != "none" and self.zero_stage < (3 if self.offload_optimizer == "nvme" else 1):
+        if self.offload_optimizer != "none" and self.zero_stage < (
+            3 if self.offload_optimizer == "nvme" else 1
+        ):
             raise ValueError(
                 f"offload_optimizer: {self.offload_optimizer} with zero_stage {self.zero_stage}; "
                 "cpu needs ZeRO 1 to 3, nvme ZeRO 3"
             )
         if self.offload_weights != "none" and self.zero_stage < 3:
-            raise ValueError(f"offload_weights: {self.offload_weights} with zero_stage {self.zero_stage}; it needs ZeRO 3")
+            raise ValueError(
+                f"offload_weights: {self.offload_weights} with zero_stage {self.zero_stage}; it needs ZeRO 3"
+            )
         if "nvme" in (self.offload_optimizer, self.offload_weights) and not self.nvme_path:
             raise ValueError("offload to nvme needs nvme_path, a folder on each node's local disk")
         return self

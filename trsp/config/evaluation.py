@@ -16,7 +16,10 @@ class PerplexitySettings(Settings):
     text: TextSource
     window_tokens: Annotated[int, Field(ge=8)] = 2048
     max_windows: PositiveInt | None = None
-    bos: BosPolicy = Field("auto", description="BOS at the start of every window; auto: when the tokenizer adds one itself")
+    bos: BosPolicy = Field(
+        "auto",
+        description="BOS at the start of every window; auto: when the tokenizer adds one itself",
+    )
 
 
 class BenchmarkSettings(Settings):

@@ -26,17 +26,32 @@ class GatesSettings(SelectorSettings):
     uses_gate_l1: ClassVar[bool] = True
 
     name: Literal["gates"] = "gates"
-    preset: Literal["default", "paper"] = Field("default", description="'paper': the literal published settings")
-    placement: Literal["output", "residual"] = Field(
-        "residual", description="output: s * layer(x), as published; residual: x + s * (layer(x) - x)"
+    preset: Literal["default", "paper"] = Field(
+        "default", description="'paper': the literal published settings"
     )
-    train_weights: bool = Field(False, description="also train the model's weights, as the authors' code does")
-    weights_learning_rate: PositiveFloat = Field(2e-5, description="rate of the weights when train_weights is on")
+    placement: Literal["output", "residual"] = Field(
+        "residual",
+        description="output: s * layer(x), as published; residual: x + s * (layer(x) - x)",
+    )
+    train_weights: bool = Field(
+        False, description="also train the model's weights, as the authors' code does"
+    )
+    weights_learning_rate: PositiveFloat = Field(
+        2e-5, description="rate of the weights when train_weights is on"
+    )
     reset_each_round: bool = Field(False, description="start every round from gates at 1.0")
-    learning_rate: PositiveFloat = Field(1e-2, description="AdamW rate of the gates, constant; times steps_per_round about 1")
-    steps_per_round: PositiveInt | None = Field(None, description="default: one pass over the calibration blocks")
-    blocks_per_step: PositiveInt = Field(1, description="effective batch, in blocks; independent of the number of GPUs")
-    average_steps: bool = Field(True, description="compare the gates' mean over the round's steps, not their last value")
+    learning_rate: PositiveFloat = Field(
+        1e-2, description="AdamW rate of the gates, constant; times steps_per_round about 1"
+    )
+    steps_per_round: PositiveInt | None = Field(
+        None, description="default: one pass over the calibration blocks"
+    )
+    blocks_per_step: PositiveInt = Field(
+        1, description="effective batch, in blocks; independent of the number of GPUs"
+    )
+    average_steps: bool = Field(
+        True, description="compare the gates' mean over the round's steps, not their last value"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -90,5 +105,6 @@ class ReverseSettings(SelectorSettings):
 
 
 Selector = Annotated[
-    GatesSettings | BlockInfluenceSettings | SlebSettings | RandomSettings | ReverseSettings, Field(discriminator="name")
+    GatesSettings | BlockInfluenceSettings | SlebSettings | RandomSettings | ReverseSettings,
+    Field(discriminator="name"),
 ]

@@ -19,7 +19,13 @@ class Settings(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         """Pydantic's own refusal names neither the known keys nor the nearest one."""
-        unknown = [str(key) for key in data if key not in cls.model_fields] if isinstance(data, dict) else []
+        unknown = (
+            [str(key) for key in data if key not in cls.model_fields]
+            if isinstance(data, dict)
+            else []
+        )
         if unknown:
-            raise ValueError("; ".join(unknown_name("key", key, cls.model_fields) for key in unknown))
+            raise ValueError(
+                "; ".join(unknown_name("key", key, cls.model_fields) for key in unknown)
+            )
         return data

@@ -12,17 +12,26 @@ BosPolicy = Literal["auto", "always", "never"]
 class TextSource(Settings):
     """Documents: a local file (``path``: .jsonl, .parquet or .txt with a blank line between documents) or a hub dataset."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="short name, used in metric names: perplexity/NAME")
-    path: str | None = Field(None, description="local file: .jsonl, .parquet, or .txt (documents parted by blank lines)")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]+$", description="short name, used in metric names: perplexity/NAME"
+    )
+    path: str | None = Field(
+        None, description="local file: .jsonl, .parquet, or .txt (documents parted by blank lines)"
+    )
     dataset: str | None = Field(None, description="hub dataset id, e.g. Salesforce/wikitext")
-    config: str | None = Field(None, description="hub dataset configuration, e.g. wikitext-2-raw-v1")
+    config: str | None = Field(
+        None, description="hub dataset configuration, e.g. wikitext-2-raw-v1"
+    )
     split: str = "train"
     revision: str = "main"
     field: str = Field("text", description="column that holds the text")
     document_start: str | None = Field(
-        None, description="pattern of a row that begins a document, where rows are lines of one; wikitext: '^ = [^=]'"
+        None,
+        description="pattern of a row that begins a document, where rows are lines of one; wikitext: '^ = [^=]'",
     )
-    max_documents: PositiveInt | None = Field(None, description="read only the first so many documents (streams a hub dataset)")
+    max_documents: PositiveInt | None = Field(
+        None, description="read only the first so many documents (streams a hub dataset)"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

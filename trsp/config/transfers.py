@@ -22,20 +22,25 @@ class LoraSettings(Settings):
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
     target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
-        "all-linear", description="names of linear modules; all-linear: every one but the output head"
+        "all-linear",
+        description="names of linear modules; all-linear: every one but the output head",
     )
 
 
 class TrainingSettings(Settings):
     """The training budget. Effective batch = blocks_per_step blocks, whatever the number of GPUs."""
 
-    steps: PositiveInt | None = Field(None, description="default: one pass over the calibration blocks")
+    steps: PositiveInt | None = Field(
+        None, description="default: one pass over the calibration blocks"
+    )
     blocks_per_step: PositiveInt = 1
     learning_rate: PositiveFloat = 2e-5
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    lora: LoraSettings | None = Field(None, description="train low-rank adapters instead of all weights; merged at the end")
+    lora: LoraSettings | None = Field(
+        None, description="train low-rank adapters instead of all weights; merged at the end"
+    )
 
 
 class DriftSettings(TrainingSettings):
@@ -44,12 +49,19 @@ class DriftSettings(TrainingSettings):
     uses_drift: ClassVar[bool] = True
 
     name: Literal["drift"] = "drift"
-    preset: Literal["default", "paper"] = Field("default", description="'paper': the literal published settings")
-    norm: Literal["l2", "l1"] = Field("l2", description="l2: Frobenius norm of a sequence's [T, D]; l1: mean absolute value")
+    preset: Literal["default", "paper"] = Field(
+        "default", description="'paper': the literal published settings"
+    )
+    norm: Literal["l2", "l1"] = Field(
+        "l2", description="l2: Frobenius norm of a sequence's [T, D]; l1: mean absolute value"
+    )
     drift_scale: Literal["relative", "absolute"] = Field(
         "relative", description="relative: each token's, by the norm of its input"
     )
-    anneal: bool = Field(True, description="also scale the chosen branches from 1 to 0, so that deletion changes nothing")
+    anneal: bool = Field(
+        True,
+        description="also scale the chosen branches from 1 to 0, so that deletion changes nothing",
+    )
     anneal_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.75, description="share of the steps over which the branches go down; held at 0 after that"
     )

@@ -17,11 +17,17 @@ from trsp.config import BosPolicy, CalibrationSettings, PerplexitySettings
 from trsp.data.texts import PARAGRAPH, read_documents
 from trsp.errors import CalibrationTooShortError, InvalidInputError
 
-BOS_REQUIRED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})  # without <bos> Gemma's perplexity explodes
-_CHARACTERS_PER_TOKEN = 8  # about twice a usual text's: the first guess at how many characters hold enough tokens
+BOS_REQUIRED = frozenset(
+    {"GemmaTokenizer", "GemmaTokenizerFast"}
+)  # without <bos> Gemma's perplexity explodes
+_CHARACTERS_PER_TOKEN = (
+    8  # about twice a usual text's: the first guess at how many characters hold enough tokens
+)
 
 
-def calibration_blocks(tokenizer: PreTrainedTokenizerBase, settings: CalibrationSettings, seed: int) -> Tensor:
+def calibration_blocks(
+    tokenizer: PreTrainedTokenizerBase, settings: CalibrationSettings, seed: int
+) -> Tensor:
     """``settings.blocks`` blocks of ``block_tokens`` token ids, [N, T] int64, the same for the same seed.
 
     Documents are shuffled by ``seed``, each opened by BOS under the policy, parted by a blank line, joined and cut;
@@ -53,26 +59,38 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexityS
             "give more text or lower window_tokens"
         )
     starts = range(0, len(tokens) - content + 1, content)
-    return torch.tensor([bos + tokens[start : start + content] for start in starts], dtype=torch.int64)
+    return torch.tensor(
+        [bos + tokens[start : start + content] for start in starts], dtype=torch.int64
+    )
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
     """What opens a text: ``[bos]`` or nothing. InvalidInputError: ``always`` for a tokenizer that has no BOS."""
     bos = tokenizer.bos_token_id
     if policy == "always" and bos is None:
-        raise InvalidInputError("bos: always, but this tokenizer has no BOS token; set bos: auto or never")
+        raise InvalidInputError(
+            "bos: always, but this tokenizer has no BOS token; set bos: auto or never"
+        )
     if policy == "never" or bos is None:
         return []
-    wanted = policy == "always" or type(tokenizer).__name__ in BOS_REQUIRED or tokenizer("a")["input_ids"][:1] == [bos]
+    wanted = (
+        policy == "always"
+        or type(tokenizer).__name__ in BOS_REQUIRED
+        or tokenizer("a")["input_ids"][:1] == [bos]
+    )
     return [bos] if wanted else []
 
 
-def _opened(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int]) -> Iterator[list[int]]:
+def _opened(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int]
+) -> Iterator[list[int]]:
     for document in documents:
         yield bos + _token_ids(tokenizer, document + PARAGRAPH)
 
 
-def _leading_tokens(tokenizer: PreTrainedTokenizerBase, documents: Iterator[str], wanted: int | None) -> list[int]:
+def _leading_tokens(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterator[str], wanted: int | None
+) -> list[int]:
     """The first ``wanted`` tokens of the joined documents (all: None), reading little more text than that takes."""
     taken: list[str] = []
     characters = 0

@@ -23,7 +23,9 @@ def read_documents(text: TextSource) -> Iterator[str]:
     Raises InvalidInputError when the file, dataset or column is not there.
     """
     rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
-    documents = rows if text.document_start is None else _grouped(rows, re.compile(text.document_start))
+    documents = (
+        rows if text.document_start is None else _grouped(rows, re.compile(text.document_start))
+    )
     return islice(documents, text.max_documents)
 
 
@@ -44,13 +46,17 @@ def text_fingerprint(text: TextSource) -> str:
 def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
     readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".txt": _txt_rows}
     if path.suffix not in readers:
-        raise InvalidInputError(f"text {text.name!r}: {unknown_name('kind of text file', path.suffix or path.name, readers)}")
+        raise InvalidInputError(
+            f"text {text.name!r}: {unknown_name('kind of text file', path.suffix or path.name, readers)}"
+        )
     return readers[path.suffix](text, _existing_file(text, path))
 
 
 def _existing_file(text: TextSource, path: Path) -> Path:
     if not path.is_file():
-        raise InvalidInputError(f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file")
+        raise InvalidInputError(
+            f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file"
+        )
     return path
 
 
@@ -65,9 +71,13 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InvalidInputError(f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line") from None
+        raise InvalidInputError(
+            f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line"
+        ) from None
     if not isinstance(row, dict):
-        raise InvalidInputError(f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line")
+        raise InvalidInputError(
+            f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line"
+        )
     return row
 
 
@@ -76,7 +86,9 @@ def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
 
     file = pyarrow.parquet.ParquetFile(path)
     if text.field not in file.schema_arrow.names:
-        raise InvalidInputError(f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'")
+        raise InvalidInputError(
+            f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'"
+        )
     for batch in file.iter_batches(columns=[text.field]):
         yield from (value or "" for value in batch.column(0).to_pylist())
 
@@ -99,7 +111,9 @@ def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
         raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
     value = row[text.field] or ""
     if not isinstance(value, str):
-        raise InvalidInputError(f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'")
+        raise InvalidInputError(
+            f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'"
+        )
     return value
 
 
@@ -121,7 +135,11 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
 
     try:
         rows = datasets.load_dataset(
-            text.dataset, text.config, split=text.split, revision=text.revision, streaming=text.max_documents is not None
+            text.dataset,
+            text.config,
+            split=text.split,
+            revision=text.revision,
+            streaming=text.max_documents is not None,
         )
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise InvalidInputError(
@@ -138,12 +156,16 @@ def _dataset_commit(dataset: str, revision: str) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    http_error: type[Exception] = HfHubHTTPError.__bases__[0]  # of the HTTP library in use: the hub is away
+    http_error: type[Exception] = HfHubHTTPError.__bases__[
+        0
+    ]  # of the HTTP library in use: the hub is away
     try:
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
     except (OSError, http_error):
         commit = None
-    cached = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / revision
+    cached = (
+        Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / revision
+    )
     if commit is None and cached.is_file():
         commit = cached.read_text().strip()
     return commit or revision

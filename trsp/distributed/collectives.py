@@ -65,4 +65,6 @@ def all_reduce_mean(*values: float) -> Sequence[float]:
 
 def _told(values: Sequence[float], dtype: torch.dtype = torch.int64) -> Tensor:
     """Where the group's back end wants it."""
-    return torch.tensor(values, dtype=dtype, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    return torch.tensor(
+        values, dtype=dtype, device="cuda" if distributed.get_backend() == "nccl" else "cpu"
+    )

@@ -35,7 +35,11 @@ def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) 
         return _NAMED[precision]
     if config_dtype is None:
         return torch.float32
-    named = getattr(torch, config_dtype.removeprefix("torch.")) if isinstance(config_dtype, str) else config_dtype
+    named = (
+        getattr(torch, config_dtype.removeprefix("torch."))
+        if isinstance(config_dtype, str)
+        else config_dtype
+    )
     assert isinstance(named, torch.dtype), f"not a dtype: {config_dtype!r}"
     return torch.bfloat16 if named is torch.float16 else named
 
@@ -69,6 +73,10 @@ def peak_memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if _STATUS.exists() and (peak := re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)):
+    if _STATUS.exists() and (
+        peak := re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    ):
         return int(peak[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )  # bytes on macOS

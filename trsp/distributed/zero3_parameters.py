@@ -47,7 +47,9 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     flat = torch.empty(mine.numel() * ranks, dtype=mine.dtype, device=parameter.device)
     pieces = flat.chunk(ranks)
     pieces[distributed.get_rank()].copy_(mine)
-    for rank, piece in enumerate(pieces):  # in place; gloo's all_gather would hold a second copy of the whole
+    for rank, piece in enumerate(
+        pieces
+    ):  # in place; gloo's all_gather would hold a second copy of the whole
         distributed.broadcast(piece, src=rank)
     return flat[: parameter.ds_numel].view(parameter.ds_shape)
 

@@ -26,7 +26,11 @@ def deepspeed_config(
     """
     bucket = min(LARGEST_BUCKET, parameters)
     stage = effective_stage(settings, trains=optimization is not None)
-    zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": bucket,
+    }
     if stage == 3 and settings.offload_weights != "none":
         zero["offload_param"] = _offload(settings.offload_weights, settings.nvme_path, pin_memory)
     config: dict[str, Any] = {
@@ -38,7 +42,9 @@ def deepspeed_config(
     }
     if optimization:
         if settings.offload_optimizer != "none":
-            zero["offload_optimizer"] = _offload(settings.offload_optimizer, settings.nvme_path, pin_memory)
+            zero["offload_optimizer"] = _offload(
+                settings.offload_optimizer, settings.nvme_path, pin_memory
+            )
         config["gradient_clipping"] = optimization.max_grad_norm
         config["optimizer"] = {"type": "AdamW", "params": _adamw(optimization)}
     return config

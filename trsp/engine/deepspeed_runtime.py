@@ -29,10 +29,14 @@ logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
 
-def initialize(model: nn.Module, learning: Sequence[nn.Parameter], config: Mapping[str, Any]) -> Any:
+def initialize(
+    model: nn.Module, learning: Sequence[nn.Parameter], config: Mapping[str, Any]
+) -> Any:
     """DeepSpeed's engine around ``model``. ``learning``: the parameters that its optimizer changes; none: no optimizer."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its use of memory
-        engine = deepspeed.initialize(model=model, model_parameters=list(learning) or None, config=dict(config))[0]
+        engine = deepspeed.initialize(
+            model=model, model_parameters=list(learning) or None, config=dict(config)
+        )[0]
     return engine
 
 
@@ -74,7 +78,9 @@ def check_offload(settings: EngineSettings) -> None:
             "libaio-dev) and a C++ compiler, or set offload_optimizer and offload_weights to cpu"
         )
     if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
-        raise InvalidInputError(f"nvme_path {settings.nvme_path} is no folder that can be written to; make it on every node")
+        raise InvalidInputError(
+            f"nvme_path {settings.nvme_path} is no folder that can be written to; make it on every node"
+        )
 
 
 def init_distributed() -> None:

@@ -19,16 +19,22 @@ from torch.utils.checkpoint import checkpoint
 from trsp.architecture.decoders import decoder_layers
 from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
-from trsp.distributed.zero3_parameters import drop_gathered, is_partitioned, is_sharded, whole_numel, whole_tensor
+from trsp.distributed.zero3_parameters import (
+    drop_gathered,
+    is_partitioned,
+    is_sharded,
+    whole_numel,
+    whole_tensor,
+)
 from trsp.engine.deepspeed_config import deepspeed_config
 from trsp.engine.deepspeed_runtime import check_offload, init_distributed, initialize
 from trsp.engine.engine_state import load_state, save_state
 from trsp.engine.gate_optimizer import GateOptimizer
-from trsp.training.model_restore import ModelRestorer
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
 from trsp.training.micro_batches import BatchShard
+from trsp.training.model_restore import ModelRestorer
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class Engine:
                 f"zero_stage {settings.zero_stage} for a model whose weights are spread over the ranks; it needs ZeRO 3: set "
                 "engine.zero_stage to 3, or load the model whole"
             )
-        if settings.offload_weights == "nvme" and not is_sharded(model):  # DeepSpeed would take fp32 weights there as bf16
+        if settings.offload_weights == "nvme" and not is_sharded(
+            model
+        ):  # DeepSpeed would take fp32 weights there as bf16
             raise InvalidInputError(
                 "offload_weights: nvme for a model that was loaded whole; it must be there from the start: load it with "
                 "trsp.engine.load_sharded.load_sharded, or set offload_weights to cpu"
@@ -68,10 +76,17 @@ class Engine:
         init_distributed()
         self.model = model
         self._optimization = optimization
-        self._share = BatchShard(blocks_per_step, settings.micro_batch, distributed.get_world_size(), distributed.get_rank())
+        self._share = BatchShard(
+            blocks_per_step,
+            settings.micro_batch,
+            distributed.get_world_size(),
+            distributed.get_rank(),
+        )
         self._step = 0
         self._plain, self._linear = ModelRestorer(model), nn.functional.linear
-        self._born_sharded = frozenset(parameter for parameter in model.parameters() if is_partitioned(parameter))
+        self._born_sharded = frozenset(
+            parameter for parameter in model.parameters() if is_partitioned(parameter)
+        )
         learning = set(trained or model.parameters()) if optimization else set()
         for parameter in model.parameters():
             parameter.requires_grad_(parameter in learning)
@@ -80,7 +95,9 @@ class Engine:
         # DeepSpeed insists on this variable; left behind, other libraries take it for a launcher's.
         self._alone = "LOCAL_RANK" not in os.environ
         os.environ.setdefault("LOCAL_RANK", "0")
-        self._engine = initialize(model, [each for each in model.parameters() if each in learning], self._config(settings))
+        self._engine = initialize(
+            model, [each for each in model.parameters() if each in learning], self._config(settings)
+        )
         if optimization and self._engine.zero_optimization_stage() == 0:
             # In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count.
             self._engine.basic_optimizer.state.clear()
@@ -101,9 +118,18 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Our own errors are raised on all ranks together; after any other, one rank must not wait for the rest."""
-        if kind is None or issubclass(kind, TrspError | GeneratorExit) or distributed.get_world_size() == 1:
+        if (
+            kind is None
+            or issubclass(kind, TrspError | GeneratorExit)
+            or distributed.get_world_size() == 1
+        ):
             self.finish()
 
     def step(
@@ -159,7 +185,11 @@ class Engine:
             optimizer.grad_partitions_flat_buffer.zero_()
         if engine.zero_use_cpu_optimizer():
             optimizer.norm_for_param_grads.clear()
-            masters = optimizer.fp32_partitioned_groups_flat if partitioned else optimizer.single_partition_of_fp32_groups
+            masters = (
+                optimizer.fp32_partitioned_groups_flat
+                if partitioned
+                else optimizer.single_partition_of_fp32_groups
+            )
             for master in masters:
                 if master.grad is not None:  # on NVMe it is not in memory
                     master.grad.zero_()
@@ -185,7 +215,11 @@ class Engine:
 
         A parameter that came whole is whole again, on every rank; one that came as a partition is one still.
         """
-        cut = [each for each in self.model.parameters() if is_partitioned(each) and each not in self._born_sharded]
+        cut = [
+            each
+            for each in self.model.parameters()
+            if is_partitioned(each) and each not in self._born_sharded
+        ]
         whole = {parameter: whole_tensor(parameter) for parameter in cut}
         self._engine.destroy()
         if self._alone:

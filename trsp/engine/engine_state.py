@@ -54,7 +54,10 @@ def save_state(engine: Any | None, stream: BinaryIO, metadata: Mapping[str, str]
         for piece in group
         for kind in (_MASTER, *_MOMENTS)
     }
-    shapes |= {f"{_GENERATOR}/{name}": Shape(state.dtype, tuple(state.shape)) for name, state in generators.items()}
+    shapes |= {
+        f"{_GENERATOR}/{name}": Shape(state.dtype, tuple(state.shape))
+        for name, state in generators.items()
+    }
 
     def tensors() -> Iterator[Tensor]:
         for group in _resident(engine, groups, changed=False):
@@ -65,7 +68,12 @@ def save_state(engine: Any | None, stream: BinaryIO, metadata: Mapping[str, str]
         yield from generators.values()
 
     in_order = tensors()
-    return write_tensors(stream, shapes, lambda _: next(in_order), {**metadata, _ADAM_STEPS: str(_adam_steps(engine))})
+    return write_tensors(
+        stream,
+        shapes,
+        lambda _: next(in_order),
+        {**metadata, _ADAM_STEPS: str(_adam_steps(engine))},
+    )
 
 
 def load_state(engine: Any | None, streams: Sequence[BinaryIO]) -> Mapping[str, str]:
@@ -120,7 +128,9 @@ class StoredState:
         found = {}
         for key in file.names():
             if key.startswith(_GENERATOR):
-                found[key.partition("/")[2]] = state = torch.empty(file.numel(key), dtype=torch.uint8)
+                found[key.partition("/")[2]] = state = torch.empty(
+                    file.numel(key), dtype=torch.uint8
+                )
                 file.read_into(key, 0, state)
         return found
 
@@ -139,16 +149,29 @@ def _read(file: TensorFile, key: str, start: int, out: Tensor) -> None:
 
 def _pieces(engine: Any) -> list[list[Piece]]:
     """What this rank keeps of the trainable parameters, in groups that are in memory at one time (see ``_resident``)."""
-    named = {name: parameter for name, parameter in engine.module.named_parameters() if parameter.requires_grad}
+    named = {
+        name: parameter
+        for name, parameter in engine.module.named_parameters()
+        if parameter.requires_grad
+    }
     match engine.zero_optimization_stage():
         case 0:
             masters = _masters(engine)
             return [[Piece(name, 0, p.numel(), masters.get(p, p)) for name, p in named.items()]]
         case 1 | 2:
-            return [[_partitioned(engine, name, p) for name, p in named.items() if p._hp_mapping is not None]]
+            return [
+                [
+                    _partitioned(engine, name, p)
+                    for name, p in named.items()
+                    if p._hp_mapping is not None
+                ]
+            ]
         case _:
             names = {parameter: name for name, parameter in named.items()}
-            return [_sub_group(engine.optimizer, i, names) for i in range(len(engine.optimizer.fp16_groups))]
+            return [
+                _sub_group(engine.optimizer, i, names)
+                for i in range(len(engine.optimizer.fp16_groups))
+            ]
 
 
 def _masters(engine: Any) -> Mapping[Tensor, Tensor]:
@@ -175,7 +198,15 @@ def _sub_group(optimizer: Any, index: int, names: Mapping[Tensor, str]) -> list[
         offset = partition.ds_numel * distributed.get_rank()
         numel = min(partition.ds_numel, parameter.ds_numel - offset)
         if numel > 0:
-            pieces.append(Piece(names[parameter], offset, numel, optimizer.fp32_partitioned_groups_flat[index], start))
+            pieces.append(
+                Piece(
+                    names[parameter],
+                    offset,
+                    numel,
+                    optimizer.fp32_partitioned_groups_flat[index],
+                    start,
+                )
+            )
         start += partition.ds_numel
     return pieces
 
@@ -203,7 +234,9 @@ def _resident(engine: Any, groups: list[list[Piece]], *, changed: bool) -> Itera
             parameter.detach().copy_(master.detach())
 
 
-def _resident_sub_groups(optimizer: Any, groups: list[list[Piece]], changed: bool) -> Iterator[list[Piece]]:
+def _resident_sub_groups(
+    optimizer: Any, groups: list[list[Piece]], changed: bool
+) -> Iterator[list[Piece]]:
     """Optimizer states that are offloaded to NVMe are swapped in for their turn."""
     if changed:
         optimizer.checkpoint_event_prologue()
@@ -235,7 +268,9 @@ def _adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[s
 
     ``steps``: how many it has made. torch counts them in a tensor, which lies beside a fused optimizer's.
     """
-    state: dict[str, Any] = _adam(engine).state.get(holder) or {kind: torch.zeros_like(holder) for kind in _MOMENTS}
+    state: dict[str, Any] = _adam(engine).state.get(holder) or {
+        kind: torch.zeros_like(holder) for kind in _MOMENTS
+    }
     if steps is not None:
         device = holder.device if _adam(engine).defaults.get("fused") else "cpu"
         state["step"] = torch.tensor(float(steps), device=device)
@@ -244,7 +279,11 @@ def _adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[s
 
 
 def _adam_steps(engine: Any | None) -> int:
-    return max((int(state["step"]) for state in _adam(engine).state.values()), default=0) if engine else 0
+    return (
+        max((int(state["step"]) for state in _adam(engine).state.values()), default=0)
+        if engine
+        else 0
+    )
 
 
 # --- random generators --------------------------------------------------------------------------------------------------

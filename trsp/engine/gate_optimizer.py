@@ -25,7 +25,9 @@ class GateOptimizer:
         self._adam.step()
         self._adam.zero_grad()
         if not bool(self.gates.isfinite().all()):
-            raise TrainingDivergedError(f"gates became {self.gates.tolist()}; lower the gates' learning_rate")
+            raise TrainingDivergedError(
+                f"gates became {self.gates.tolist()}; lower the gates' learning_rate"
+            )
 
     def state(self) -> dict[str, list[float]]:
         """Gates and their moments, as JSON; exact."""
@@ -36,5 +38,7 @@ class GateOptimizer:
         """Go on from what ``state`` returned."""
         with torch.no_grad():
             self.gates.copy_(torch.tensor(state["gates"]))
-        moments = {name: torch.tensor(state[name]).to(self.gates) for name in ("exp_avg", "exp_avg_sq")}
+        moments = {
+            name: torch.tensor(state[name]).to(self.gates) for name in ("exp_avg", "exp_avg_sq")
+        }
         self._adam.state[self.gates] = {"step": torch.tensor(state["step"][0]), **moments}

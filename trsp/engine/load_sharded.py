@@ -25,7 +25,10 @@ from trsp.errors import InvalidInputError
 
 
 def load_sharded(
-    source: str, revision: str | None = None, precision: Precision = "auto", engine: EngineSettings | None = None
+    source: str,
+    revision: str | None = None,
+    precision: Precision = "auto",
+    engine: EngineSettings | None = None,
 ) -> PreTrainedModel:
     """A causal LM in eval mode, spread over all ranks, for an ``Engine`` with ``zero_stage: 3``. Call it on every rank.
 
@@ -65,12 +68,16 @@ def _without_weights(source: str, revision: str | None, dtype: torch.dtype) -> A
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()  # the context has made a parameter of its own for every name
-    with contextlib.suppress(OSError):  # where it has none of its own, the model has made one from its config
+    with contextlib.suppress(
+        OSError
+    ):  # where it has none of its own, the model has made one from its config
         model.generation_config = GenerationConfig.from_pretrained(source_path(source), **where)
     return model
 
 
-def _stored_names(model: Any, files: StoredWeights, source: str) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+def _stored_names(
+    model: Any, files: StoredWeights, source: str
+) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
     """For each parameter its names in the model (several where weights are tied) and those it has in the checkpoint."""
     stored = _renamed(model, files)
     found = [(names, [stored[name] for name in names if name in stored]) for names in _names(model)]
@@ -89,7 +96,9 @@ def _renamed(model: Any, files: StoredWeights) -> Mapping[str, str]:
         if renamed not in wanted:
             renamed, _ = rename_source_key(name, [], [], model.base_model_prefix, wanted)
         stored[renamed] = name
-    model._weight_conversions = [each for each in renamings if each.was_used()]  # transformers undoes them when it saves
+    model._weight_conversions = [
+        each for each in renamings if each.was_used()
+    ]  # transformers undoes them when it saves
     return stored
 
 

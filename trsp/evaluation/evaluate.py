@@ -38,7 +38,9 @@ _TOKENS_AT_ONCE = SCORED_TOKENS  # of fp32 logits
 _LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million tokens has 14
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings) -> EvaluationRecord:
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings
+) -> EvaluationRecord:
     """All scores of ``settings``, on the model's own device and in its own precision; leaves it in eval mode.
 
     InvalidInputError, before anything is computed, for an unknown task or a text too short for one window.
@@ -48,29 +50,42 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting
         check_tasks(settings.benchmarks)
     windows = {each.text.name: evaluation_windows(tokenizer, each) for each in settings.perplexity}
     model.eval()
-    window_nll = {name: windows_nll(model, tokens_NT, settings.batch_size) for name, tokens_NT in windows.items()}
+    window_nll = {
+        name: windows_nll(model, tokens_NT, settings.batch_size)
+        for name, tokens_NT in windows.items()
+    }
     scores = {f"perplexity/{name}": perplexity(nll) for name, nll in window_nll.items()}
     if settings.benchmarks is not None:
         scores |= benchmark_scores(model, tokenizer, settings.benchmarks)
-    return EvaluationRecord(scores=scores, window_nll=window_nll, seconds=time.monotonic() - started)
+    return EvaluationRecord(
+        scores=scores, window_nll=window_nll, seconds=time.monotonic() - started
+    )
 
 
 # --- perplexity -------------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
-def windows_nll(model: PreTrainedModel, tokens_NT: Tensor, batch_size: int = 1) -> tuple[float, ...]:
+def windows_nll(
+    model: PreTrainedModel, tokens_NT: Tensor, batch_size: int = 1
+) -> tuple[float, ...]:
     """Mean NLL of the T - 1 predicted tokens of every window; log-softmax in fp32 whatever the model's precision."""
     nll: list[float] = []
     for tokens_BT in tokens_NT.to(model.device).split(batch_size):
         logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
-        nll.extend(_window_nll(logits_TV[:-1], tokens_T[1:]) for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True))
+        nll.extend(
+            _window_nll(logits_TV[:-1], tokens_T[1:])
+            for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True)
+        )
     return tuple(nll)
 
 
 def _window_nll(logits_TV: Tensor, targets_T: Tensor) -> float:
     parts = zip(logits_TV.split(_TOKENS_AT_ONCE), targets_T.split(_TOKENS_AT_ONCE), strict=True)
-    total = sum(functional.cross_entropy(logits.float(), targets, reduction="sum").item() for logits, targets in parts)
+    total = sum(
+        functional.cross_entropy(logits.float(), targets, reduction="sum").item()
+        for logits, targets in parts
+    )
     return total / len(targets_T)
 
 
@@ -85,7 +100,11 @@ def perplexity(window_nll: tuple[float, ...]) -> Score:
             f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or look at its training"
         )
     value = math.exp(mean)
-    stderr = value * statistics.stdev(window_nll) / math.sqrt(len(window_nll)) if len(window_nll) > 1 else None
+    stderr = (
+        value * statistics.stdev(window_nll) / math.sqrt(len(window_nll))
+        if len(window_nll) > 1
+        else None
+    )
     return Score(value=value, stderr=stderr)
 
 
@@ -102,7 +121,9 @@ def benchmark_scores(
     check_tasks(settings)
     with _quiet(), tempfile.TemporaryDirectory(prefix="trsp-tasks-") as folder:
         results = _lm_eval(model, tokenizer, settings, folder)
-    scores = {name: score for task, found in results.items() for name, score in _task_scores(task, found)}
+    scores = {
+        name: score for task, found in results.items() for name, score in _task_scores(task, found)
+    }
     accuracy = mean_accuracy(settings.tasks, scores)
     return scores if accuracy is None else scores | {"accuracy": accuracy}
 
@@ -120,11 +141,16 @@ def mean_accuracy(tasks: tuple[str, ...], scores: Mapping[str, Score]) -> Score 
 def _accuracy(task: str, scores: Mapping[str, Score]) -> Score | None:
     published = PUBLISHED_METRICS.get(task)
     metrics = (published,) if published else ("acc_norm", "acc")
-    return next((scores[f"{task}/{metric}"] for metric in metrics if f"{task}/{metric}" in scores), None)
+    return next(
+        (scores[f"{task}/{metric}"] for metric in metrics if f"{task}/{metric}" in scores), None
+    )
 
 
 def _lm_eval(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarkSettings, folder: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: BenchmarkSettings,
+    folder: str,
 ) -> dict[str, dict[str, Any]]:
     """lm-eval's ``results``. With a data folder its index holds our task files only: reading all of its own takes seconds."""
     from lm_eval import simple_evaluate
@@ -135,7 +161,8 @@ def _lm_eval(
         manager = TaskManager()
     else:
         manager = TaskManager(
-            include_path=str(write_task_overrides(settings.data, settings.tasks, folder)), include_defaults=False
+            include_path=str(write_task_overrides(settings.data, settings.tasks, folder)),
+            include_defaults=False,
         )
     found = simple_evaluate(
         # a copy of the tokenizer, because HFLM gives it a padding token

@@ -15,7 +15,9 @@ def hardware_name(threads: int | None = None) -> str:
 
     ``threads``: how many the work is given; default: what this process may use.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (gpu := _first(_GPUS.glob("*/information"), "Model")):
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (
+        gpu := _first(_GPUS.glob("*/information"), "Model")
+    ):
         return gpu
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     cpu = _first([_CPU], "model name") or platform.machine()
@@ -25,6 +27,8 @@ def hardware_name(threads: int | None = None) -> str:
 def _first(paths: Iterable[Path], key: str) -> str | None:
     """The value of the first ``key: value`` line of the first file that has one."""
     for path in sorted(paths):
-        if path.is_file() and (found := re.search(rf"^{key}\s*:\s*(.+?)\s*$", path.read_text(), re.MULTILINE)):
+        if path.is_file() and (
+            found := re.search(rf"^{key}\s*:\s*(.+?)\s*$", path.read_text(), re.MULTILINE)
+        ):
             return found[1]
     return None

@@ -39,7 +39,9 @@ def benchmark_fingerprint(settings: BenchmarkSettings) -> str:
     digest = hashlib.sha256()
     for task in sorted(settings.tasks):
         for split, path in _splits(Path(settings.data), task).items():
-            digest.update(f"{task}/{split}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+            digest.update(
+                f"{task}/{split}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+            )
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -54,7 +56,9 @@ def write_task_overrides(data: str | Path, tasks: Iterable[str], folder: str | P
             "task": task,
             "dataset_path": "json",
             "dataset_name": None,
-            "dataset_kwargs": {"data_files": {split: str(path.resolve()) for split, path in splits.items()}},
+            "dataset_kwargs": {
+                "data_files": {split: str(path.resolve()) for split, path in splits.items()}
+            },
             **{setting: split if split in splits else None for setting, split in _SPLITS.items()},
         }
         (folder / f"{task}.yaml").write_text(yaml.safe_dump(override, sort_keys=False))
@@ -104,12 +108,16 @@ def _splits(data: Path, task: str) -> dict[str, Path]:
     """Split name -> its file, for every .jsonl of DATA/TASK."""
     folder = data / task
     if not folder.is_dir():
-        there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+        there = (
+            sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+        )
         raise InvalidInputError(
             f"benchmark {task!r}: there is no folder {folder}; the data folder holds {', '.join(there) or 'no tasks'}; "
             "add TASK/validation.jsonl or leave out benchmarks.data to read the hub"
         )
     splits = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
     if not splits.keys() & {"validation", "test"}:
-        raise InvalidInputError(f"benchmark {task!r}: {folder} holds neither validation.jsonl nor test.jsonl to score")
+        raise InvalidInputError(
+            f"benchmark {task!r}: {folder} holds neither validation.jsonl nor test.jsonl to score"
+        )
     return splits

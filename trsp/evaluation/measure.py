@@ -20,7 +20,9 @@ _TOKEN_SEED = 0  # the tokens are random, but the same for every model of one vo
 
 
 @torch.inference_mode()
-def measure(model: PreTrainedModel, settings: MeasurementSettings, hardware: str) -> MeasurementRecord:
+def measure(
+    model: PreTrainedModel, settings: MeasurementSettings, hardware: str
+) -> MeasurementRecord:
     """On the model's own device. ``hardware`` is a label for the record, see ``hardware_name``.
 
     InvalidInputError when the model has fewer positions than the protocol needs.
@@ -30,7 +32,9 @@ def measure(model: PreTrainedModel, settings: MeasurementSettings, hardware: str
     model.eval()
     reset_peak_memory(model.device)
     prompt_s = _mean_seconds(_prompt_pass(model, settings), settings.prompt_repeats, model.device)
-    generate_s = _mean_seconds(_generation(model, settings), settings.generate_repeats, model.device)
+    generate_s = _mean_seconds(
+        _generation(model, settings), settings.generate_repeats, model.device
+    )
     return MeasurementRecord(
         hardware=hardware,
         prompt_latency_ms=1000 * prompt_s,
@@ -43,7 +47,9 @@ def measure(model: PreTrainedModel, settings: MeasurementSettings, hardware: str
 
 
 def _check_positions(model: PreTrainedModel, settings: MeasurementSettings) -> None:
-    needed = max(settings.prompt_tokens, settings.generate_prompt_tokens + settings.generate_new_tokens)
+    needed = max(
+        settings.prompt_tokens, settings.generate_prompt_tokens + settings.generate_new_tokens
+    )
     positions = model.config.max_position_embeddings
     if needed > positions:
         raise InvalidInputError(
@@ -62,9 +68,15 @@ def _generation(model: PreTrainedModel, settings: MeasurementSettings) -> Callab
     mask_BT = torch.ones_like(tokens_BT)
     new_tokens = settings.generate_new_tokens
     greedy = GenerationConfig(
-        do_sample=False, use_cache=True, min_new_tokens=new_tokens, max_new_tokens=new_tokens, pad_token_id=0
+        do_sample=False,
+        use_cache=True,
+        min_new_tokens=new_tokens,
+        max_new_tokens=new_tokens,
+        pad_token_id=0,
     )
-    return lambda: model.generate(input_ids=tokens_BT, attention_mask=mask_BT, generation_config=greedy)
+    return lambda: model.generate(
+        input_ids=tokens_BT, attention_mask=mask_BT, generation_config=greedy
+    )
 
 
 def _random_tokens(model: PreTrainedModel, batch: int, tokens: int) -> Tensor:

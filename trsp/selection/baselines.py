@@ -7,7 +7,9 @@ from trsp.records import RoundRecord
 from trsp.selection.order import candidates, one_shot
 
 
-def rank_at_random(layers: int, settings: RandomSettings, *, seed: int, depth: int) -> list[RoundRecord]:
+def rank_at_random(
+    layers: int, settings: RandomSettings, *, seed: int, depth: int
+) -> list[RoundRecord]:
     """A shuffle by ``seed``; the score of a layer is its place in it."""
     allowed = candidates(layers, (), settings.protect_first, settings.protect_last)
     random.Random(seed).shuffle(allowed)

@@ -29,7 +29,9 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
 
         return measure
 
-    handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(layers)]
+    handles = [
+        layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(layers)
+    ]
     try:
         for block_T in blocks_NT.to(model.device):
             model(input_ids=block_T[None], use_cache=False)
@@ -39,9 +41,13 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
     return [float(value) for value in 1.0 - cosine_L / len(blocks_NT)]
 
 
-def rank_by_influence(model: Any, blocks_NT: Tensor, settings: BlockInfluenceSettings, *, depth: int) -> list[RoundRecord]:
+def rank_by_influence(
+    model: Any, blocks_NT: Tensor, settings: BlockInfluenceSettings, *, depth: int
+) -> list[RoundRecord]:
     """ShortGPT's order: lowest block influence first."""
     started = time.monotonic()
     influence = block_influence(model, blocks_NT)
     allowed = candidates(len(influence), (), settings.protect_first, settings.protect_last)
-    return one_shot({layer: influence[layer] for layer in allowed}, depth, time.monotonic() - started)
+    return one_shot(
+        {layer: influence[layer] for layer in allowed}, depth, time.monotonic() - started
+    )

@@ -42,7 +42,9 @@ class GateTraining:
     @property
     def steps(self) -> int:
         """Of a round."""
-        return self.settings.steps_per_round or max(1, len(self.blocks_NT) // self.settings.blocks_per_step)
+        return self.settings.steps_per_round or max(
+            1, len(self.blocks_NT) // self.settings.blocks_per_step
+        )
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -89,17 +91,28 @@ def rank_by_gates(
     """
     optimization = None
     if settings.train_weights:
-        optimization = OptimizerConfig(settings.weights_learning_rate * lr_scale, steps=1, constant=True)
+        optimization = OptimizerConfig(
+            settings.weights_learning_rate * lr_scale, steps=1, constant=True
+        )
     published = list(done)
-    with Engine(model, engine or EngineSettings(), settings.blocks_per_step, optimization) as trainer:
-        training = GateTraining(trainer, blocks_NT, settings, strength, progress or Progress(), lr_scale)
+    with Engine(
+        model, engine or EngineSettings(), settings.blocks_per_step, optimization
+    ) as trainer:
+        training = GateTraining(
+            trainer, blocks_NT, settings, strength, progress or Progress(), lr_scale
+        )
         current = _resume(training, published) or _first(training, published)
         while current.number < depth:
-            record, values_L = _finish(training, current, [record.layer for record in published[: current.number]])
+            record, values_L = _finish(
+                training, current, [record.layer for record in published[: current.number]]
+            )
             if record.round == len(published):
                 published.append(record)
                 yield record
-            current = Round(record.round + 1, torch.ones_like(values_L) if settings.reset_each_round else values_L)
+            current = Round(
+                record.round + 1,
+                torch.ones_like(values_L) if settings.reset_each_round else values_L,
+            )
 
 
 def _resume(training: GateTraining, published: Sequence[RoundRecord]) -> Round | None:
@@ -126,11 +139,15 @@ def _first(training: GateTraining, published: Sequence[RoundRecord]) -> Round:
     return Round(len(published), values_L)
 
 
-def _finish(training: GateTraining, current: Round, removed: Sequence[int]) -> tuple[RoundRecord, Tensor]:
+def _finish(
+    training: GateTraining, current: Round, removed: Sequence[int]
+) -> tuple[RoundRecord, Tensor]:
     """Learn the gates of what is left over one pass; the candidate with the smallest (signed) goes."""
     begun = time.monotonic() - current.seconds
     model, settings = training.trainer.model, training.settings
-    layers = candidates(len(current.values_L), removed, settings.protect_first, settings.protect_last)
+    layers = candidates(
+        len(current.values_L), removed, settings.protect_first, settings.protect_last
+    )
     gates = current.values_L[layers].to(default_device()).requires_grad_()
     optimizer = GateOptimizer(gates, settings.learning_rate * training.lr_scale)
     if current.adam is not None:
@@ -144,7 +161,9 @@ def _finish(training: GateTraining, current: Round, removed: Sequence[int]) -> t
         for step in range(len(current.gate_steps), training.steps):
             total = current.number * training.steps + step
             rows = batch(training.blocks_NT, total, settings.blocks_per_step)
-            loss = training.trainer.step(rows, lambda: gate_l1(gates, 1.0), training.strength, optimizer)
+            loss = training.trainer.step(
+                rows, lambda: gate_l1(gates, 1.0), training.strength, optimizer
+            )
             current.gate_steps.append(gates.detach().cpu().tolist())
             current.lm_loss.append(loss.lm)
             training.progress.step_done(total + 1, training.trainer.save_state, state)
@@ -153,9 +172,13 @@ def _finish(training: GateTraining, current: Round, removed: Sequence[int]) -> t
     return _record(training, current, layers, time.monotonic() - begun), values_L
 
 
-def _record(training: GateTraining, learned: Round, layers: Sequence[int], seconds: float) -> RoundRecord:
+def _record(
+    training: GateTraining, learned: Round, layers: Sequence[int], seconds: float
+) -> RoundRecord:
     average = training.settings.average_steps
-    deciding = torch.tensor(learned.gate_steps).mean(0).tolist() if average else learned.gate_steps[-1]
+    deciding = (
+        torch.tensor(learned.gate_steps).mean(0).tolist() if average else learned.gate_steps[-1]
+    )
     return RoundRecord(
         round=learned.number,
         layer=min(zip(deciding, layers, strict=True))[1],

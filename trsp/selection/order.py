@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from trsp.records import RoundRecord
 
 
-def candidates(layers: int, removed: Sequence[int], protect_first: int, protect_last: int) -> list[int]:
+def candidates(
+    layers: int, removed: Sequence[int], protect_first: int, protect_last: int
+) -> list[int]:
     """Layers that may still be removed, in order of depth."""
     gone = set(removed)
     return [layer for layer in range(protect_first, layers - protect_last) if layer not in gone]

@@ -61,7 +61,14 @@ def rank_layers(
         case BlockInfluenceSettings():
             return rank_by_influence(model, blocks_NT, selector, depth=depth)[len(done) :]
         case SlebSettings():
-            return rank_by_bypass(model, blocks_NT, selector, depth=depth, done=done, beat=(progress or Progress()).beat)
+            return rank_by_bypass(
+                model,
+                blocks_NT,
+                selector,
+                depth=depth,
+                done=done,
+                beat=(progress or Progress()).beat,
+            )
         case GatesSettings():
             return rank_by_gates(
                 model,

@@ -42,10 +42,14 @@ def rank_by_bypass(
     removed = [record.layer for record in done]
     for number in range(len(removed), depth):
         started = time.monotonic()
-        allowed = candidates(len(decoder_layers(model)), removed, settings.protect_first, settings.protect_last)
+        allowed = candidates(
+            len(decoder_layers(model)), removed, settings.protect_first, settings.protect_last
+        )
         nll = {}
         for layer in allowed:
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
-        yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=time.monotonic() - started)
+        yield RoundRecord(
+            round=number, layer=removed[-1], scores=nll, seconds=time.monotonic() - started
+        )

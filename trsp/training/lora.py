@@ -18,8 +18,8 @@ from transformers.pytorch_utils import Conv1D
 from trsp.architecture.decoders import decoder_layers
 from trsp.config import LoraSettings
 from trsp.distributed.zero3_parameters import is_partitioned
-from trsp.training.model_restore import ModelRestorer
 from trsp.errors import InvalidInputError, unknown_name
+from trsp.training.model_restore import ModelRestorer
 
 _NAME = "trsp"
 _SEED = 0  # of the adapters' first weights: adapters are a function of the settings alone
@@ -52,11 +52,15 @@ def adapted(model: Any, settings: LoraSettings | None) -> Iterator[list[nn.Param
 def _targets(model: Any, settings: LoraSettings) -> list[str]:
     """Full names of the modules that get an adapter."""
     stack = decoder_layers(model)
-    inside = {name for name, module in stack.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    inside = {
+        name for name, module in stack.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
     if settings.target_modules != "all-linear":
         known = {name.rpartition(".")[2] for name in inside}
         if unknown := [name for name in settings.target_modules if name not in known]:
-            raise InvalidInputError(f"lora.target_modules: {unknown_name('linear module', unknown[0], known)}")
+            raise InvalidInputError(
+                f"lora.target_modules: {unknown_name('linear module', unknown[0], known)}"
+            )
         inside = {name for name in inside if name.rpartition(".")[2] in settings.target_modules}
     (prefix,) = (name for name, module in model.named_modules() if module is stack)
     return sorted(f"{prefix}.{name}" for name in inside)
@@ -68,7 +72,9 @@ def _inject(model: Any, settings: LoraSettings, names: Sequence[str]) -> None:
         r=settings.rank,
         lora_alpha=settings.alpha,
         target_modules="|".join(re.escape(name) for name in names),
-        fan_in_fan_out=isinstance(model.get_submodule(names[0]), Conv1D),  # which keeps its weight transposed
+        fan_in_fan_out=isinstance(
+            model.get_submodule(names[0]), Conv1D
+        ),  # which keeps its weight transposed
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

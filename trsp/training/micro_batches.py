@@ -28,7 +28,9 @@ class BatchShard:
     @property
     def rows(self) -> range:
         """This rank's rows: contiguous, and at most one more or fewer than any other's. May be none."""
-        return range(self.rank * self.blocks // self.ranks, (self.rank + 1) * self.blocks // self.ranks)
+        return range(
+            self.rank * self.blocks // self.ranks, (self.rank + 1) * self.blocks // self.ranks
+        )
 
     def micro_batches(self, blocks_BT: Tensor) -> Iterator[tuple[Tensor, float]]:
         """``micro_steps`` pairs: rows [b, T] and the factor of their mean loss, where gradients are averaged over the ranks.
@@ -43,5 +45,7 @@ class BatchShard:
 
 def batch(blocks_NT: Tensor, step: int, blocks_per_step: int) -> Tensor:
     """Rows of an effective batch: [blocks_per_step, T], going round the N blocks in order."""
-    rows: Sequence[int] = [(step * blocks_per_step + i) % len(blocks_NT) for i in range(blocks_per_step)]
+    rows: Sequence[int] = [
+        (step * blocks_per_step + i) % len(blocks_NT) for i in range(blocks_per_step)
+    ]
     return blocks_NT[rows]

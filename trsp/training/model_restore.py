@@ -22,7 +22,9 @@ class ModelRestorer:
     def __init__(self, model: nn.Module) -> None:
         self._things: list[Any] = [*model.modules(), *model.parameters()]
         self._carried = [_carried(thing) for thing in self._things]
-        self._required_grad = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        self._required_grad = [
+            (parameter, parameter.requires_grad) for parameter in model.parameters()
+        ]
 
     def restore(self, whole: Mapping[nn.Parameter, Tensor] | None = None) -> None:
         """``whole``: new data of some parameters, for those that were cut up. Gradients are dropped."""
@@ -39,10 +41,15 @@ class ModelRestorer:
 def _carried(thing: Any) -> dict[str, tuple[Any, dict[Any, Any] | None]]:
     """Attributes of a module or parameter, and the contents of those that are dictionaries (hooks, parameters)."""
     attributes = {name: value for name, value in vars(thing).items() if name != _MOVED}
-    return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in attributes.items()}
+    return {
+        name: (value, dict(value) if isinstance(value, dict) else None)
+        for name, value in attributes.items()
+    }
 
 
-def _put_back(attributes: dict[str, Any], carried: Mapping[str, tuple[Any, dict[Any, Any] | None]]) -> None:
+def _put_back(
+    attributes: dict[str, Any], carried: Mapping[str, tuple[Any, dict[Any, Any] | None]]
+) -> None:
     for name in attributes.keys() - carried.keys() - {_MOVED}:
         del attributes[name]
     for name, (value, content) in carried.items():

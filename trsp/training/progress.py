@@ -63,11 +63,18 @@ class Progress:
         assert self._snapshots is not None
         self.beat()
         with ExitStack() as stack:
-            load([stack.enter_context(self._snapshots.open(snapshot, file)) for file in snapshot.files])
+            load(
+                [
+                    stack.enter_context(self._snapshots.open(snapshot, file))
+                    for file in snapshot.files
+                ]
+            )
         self._last_step, self._last_time = snapshot.step, time.monotonic()
         self.beat()
 
-    def step_done(self, step: int, save: Callable[[BinaryIO], int], state: Callable[[], Mapping[str, Any]]) -> None:
+    def step_done(
+        self, step: int, save: Callable[[BinaryIO], int], state: Callable[[], Mapping[str, Any]]
+    ) -> None:
         """Called by all ranks after step number ``step`` (the first is 1). Takes a snapshot where one is due.
 
         ``save`` writes this rank's file and returns its bytes; ``state`` is what the loop needs besides (JSON, equal on
@@ -78,15 +85,25 @@ class Progress:
         if self._snapshots is not None and (due or leaving):
             self._take(self._snapshots, step, save, state)
         if leaving:
-            kept = "a snapshot of it is kept" if self._snapshots is not None else "nothing of it is kept"
+            kept = (
+                "a snapshot of it is kept"
+                if self._snapshots is not None
+                else "nothing of it is kept"
+            )
             raise PreemptedError(f"told to leave, after step {step}; {kept}")
 
     def _due(self, step: int) -> bool:
         steps_passed = self._every_steps is not None and step - self._last_step >= self._every_steps
-        return self._snapshots is not None and (steps_passed or time.monotonic() - self._last_time >= self._every_s)
+        return self._snapshots is not None and (
+            steps_passed or time.monotonic() - self._last_time >= self._every_s
+        )
 
     def _take(
-        self, snapshots: Snapshots, step: int, save: Callable[[BinaryIO], int], state: Callable[[], Mapping[str, Any]]
+        self,
+        snapshots: Snapshots,
+        step: int,
+        save: Callable[[BinaryIO], int],
+        state: Callable[[], Mapping[str, Any]],
     ) -> None:
         with snapshots.create(step, _file(rank())) as stream:
             size = save(stream)

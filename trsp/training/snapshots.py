@@ -76,7 +76,11 @@ class LocalFolder:
         self._root = Path(root)
 
     def names(self) -> Sequence[str]:
-        return [entry.name for entry in self._root.iterdir() if entry.is_dir()] if self._root.is_dir() else []
+        return (
+            [entry.name for entry in self._root.iterdir() if entry.is_dir()]
+            if self._root.is_dir()
+            else []
+        )
 
     def size(self, path: str) -> int | None:
         file = self._root / path
@@ -121,7 +125,9 @@ class FolderSnapshots:
             stored = json.loads(data) if data else None
         except ValueError:  # cut short by a lost power supply
             return None
-        if stored is None or any(self._folder.size(f"{name}/{file}") != size for file, size in stored["files"].items()):
+        if stored is None or any(
+            self._folder.size(f"{name}/{file}") != size for file, size in stored["files"].items()
+        ):
             return None
         return Snapshot(name, stored["step"], stored["files"], stored["state"])
 

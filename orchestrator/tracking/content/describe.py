@@ -39,10 +39,14 @@ def wanted(view: GridView) -> Iterator[Wanted]:
         sample = next((cells[key].cell for key in rank.cells if key in cells), None)
         yield Wanted("rank", rank.key, rank.status, (rank,), partial(ranking_state, rank, sample))
     for part in view.dense:
-        yield Wanted("dense", part.model.fingerprint, part.status, (part,), partial(dense_state, part))
+        yield Wanted(
+            "dense", part.model.fingerprint, part.status, (part,), partial(dense_state, part)
+        )
     for cell in view.cells:
         base = dense.get(cell.cell.model.fingerprint)
-        yield Wanted("cell", cell.cell.key, cell.status, (cell, base), partial(cell_state, cell, base, texts))
+        yield Wanted(
+            "cell", cell.cell.key, cell.status, (cell, base), partial(cell_state, cell, base, texts)
+        )
 
 
 def closed(view: GridView) -> GridView:
@@ -90,7 +94,11 @@ def dense_state(part: DenseView) -> RunState:
         name=f"{part.model.name} dense",
         status=part.status,
         reason=reason_of(part),
-        params={"model": part.model.name, "layers": str(part.model.layers), "source": redact(part.model.source)},
+        params={
+            "model": part.model.name,
+            "layers": str(part.model.layers),
+            "source": redact(part.model.source),
+        },
         finals=all_rounded(metrics(part.checkpoint, part.evaluation, part.measurement)),
         note=f"The unpruned model: the reference of all cells of **{part.model.name}**.",
     )

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.redact import redact
-from orchestrator.tracking.content.states import Artifact, Curves, ModelState, Point, RunState, table_artifact
+from orchestrator.tracking.content.states import (
+    Artifact,
+    Curves,
+    ModelState,
+    Point,
+    RunState,
+    table_artifact,
+)
 from orchestrator.tracking.content.tables import evaluation_table
 from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
 from orchestrator.views.grid_view import CellView, DenseView, Status
@@ -50,7 +57,9 @@ def _cell_params(view: CellView) -> dict[str, str]:
         "seed": cell.seed,
         "layers": layers,
     }
-    return strings({**axes, **nested("selector", cell.selector), **nested("transfer", cell.transfer)})
+    return strings(
+        {**axes, **nested("selector", cell.selector), **nested("transfer", cell.transfer)}
+    )
 
 
 def _cell_finals(view: CellView, dense: DenseView | None) -> dict[str, float]:
@@ -68,7 +77,8 @@ def _transfer_curves(record: TransferRecord) -> Curves:
     series = {"lm_loss": record.lm_loss, "drift": record.drift, "branch_scale": record.branch_scale}
     return {
         f"by_step/{name}": tuple(
-            Point(step, value, record.seconds * step / len(values)) for step, value in enumerate(values, start=1)
+            Point(step, value, record.seconds * step / len(values))
+            for step, value in enumerate(values, start=1)
         )
         for name, values in series.items()
         if values

@@ -8,7 +8,14 @@ from statistics import fmean
 from orchestrator.grid.cells import Cell
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.figures import round_values, write_heatmap
-from orchestrator.tracking.content.states import Artifact, Curves, Point, RunState, json_artifact, table_artifact
+from orchestrator.tracking.content.states import (
+    Artifact,
+    Curves,
+    Point,
+    RunState,
+    json_artifact,
+    table_artifact,
+)
 from orchestrator.tracking.content.tables import gate_table, score_table
 from orchestrator.tracking.content.values import digest, nested, reason_of, rounded, strings
 from orchestrator.views.grid_view import RankingView
@@ -17,7 +24,13 @@ from trsp.records import RoundRecord
 
 def ranking_state(rank: RankingView, sample: Cell | None) -> RunState:
     """``sample``: any cell that shares the ranking; it knows the selector's settings."""
-    params = {"model": rank.model, "selector": rank.selector, "gate_l1": rank.gate_l1, "seed": rank.seed, "depth": rank.depth}
+    params = {
+        "model": rank.model,
+        "selector": rank.selector,
+        "gate_l1": rank.gate_l1,
+        "seed": rank.seed,
+        "depth": rank.depth,
+    }
     settings = nested("selector", sample.selector) if sample else {}
     return RunState(
         kind="rank",
@@ -43,10 +56,14 @@ def _ranking_curves(rank: RankingView) -> Curves:
     curves: dict[str, list[Point]] = {}
     for round_, at_s in zip(rank.rounds, at, strict=True):
         for name, value in _summaries(round_, kind).items():
-            curves.setdefault(f"by_round/{name}", []).append(Point(round_.round, rounded(value), at_s))
+            curves.setdefault(f"by_round/{name}", []).append(
+                Point(round_.round, rounded(value), at_s)
+            )
     for round_ in _profiles(rank):
         profile = sorted(round_values(round_).items())
-        curves[f"{kind}_by_layer/round_{round_.round:02d}"] = [Point(layer, value) for layer, value in profile]
+        curves[f"{kind}_by_layer/round_{round_.round:02d}"] = [
+            Point(layer, value) for layer, value in profile
+        ]
     return {name: tuple(points) for name, points in curves.items()}
 
 
@@ -71,8 +88,17 @@ def _profiles(rank: RankingView) -> Iterator[RoundRecord]:
 
 def _ranking_artifacts(rank: RankingView) -> tuple[Artifact, ...]:
     version = digest(rank.order)
-    rounds = [{"round": r.round, "layer": r.layer, "margin": r.margin, "seconds": rounded(r.seconds)} for r in rank.rounds]
-    order = {"model": rank.model, "selector": rank.selector, "key": rank.key, "order": rank.order, "rounds": rounds}
+    rounds = [
+        {"round": r.round, "layer": r.layer, "margin": r.margin, "seconds": rounded(r.seconds)}
+        for r in rank.rounds
+    ]
+    order = {
+        "model": rank.model,
+        "selector": rank.selector,
+        "key": rank.key,
+        "order": rank.order,
+        "rounds": rounds,
+    }
     found = [json_artifact("order.json", order, version)] if rank.rounds else []
     if any(round_.gate_steps for round_ in rank.rounds):
         found.append(table_artifact("gates.json", gate_table(rank), version))

@@ -33,7 +33,10 @@ def heatmap(rank: RankingView) -> Figure:
     if not rows or not rows[0]:
         raise ValueError(f"{rank.name}: no gates and no scores to draw")
     width = len(rows[0])
-    figure = Figure(figsize=(max(6.0, 2.5 + 0.32 * width), max(2.8, 1.7 + 0.32 * len(rows))), layout="constrained")
+    figure = Figure(
+        figsize=(max(6.0, 2.5 + 0.32 * width), max(2.8, 1.7 + 0.32 * len(rows))),
+        layout="constrained",
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_facecolor(GREY)
@@ -47,7 +50,10 @@ def heatmap(rank: RankingView) -> Figure:
     axes.set_xlabel("layer (0-based, original model)")
     axes.set_ylabel("round")
     gates = any(round_.gate_steps for round_ in rank.rounds)
-    axes.set_title(f"{rank.name}: {'gates after each round' if gates else 'scores'}, × removed in that round", fontsize=10)
+    axes.set_title(
+        f"{rank.name}: {'gates after each round' if gates else 'scores'}, × removed in that round",
+        fontsize=10,
+    )
     figure.colorbar(image, ax=axes, label="gate" if gates else "score", fraction=0.03, pad=0.01)
     return figure
 

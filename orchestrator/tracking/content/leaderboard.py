@@ -41,8 +41,15 @@ def cells_filter(grid_key: str) -> str:
 
 def score_names(view: GridView) -> tuple[str, ...]:
     """Names of all scores known so far, perplexities first, in the order of the evaluation."""
-    evaluations = [*(dense.evaluation for dense in view.dense), *(cell.evaluation for cell in view.cells)]
-    names = tuple(dict.fromkeys(name for evaluation in evaluations if evaluation for name in evaluation.scores))
+    evaluations = [
+        *(dense.evaluation for dense in view.dense),
+        *(cell.evaluation for cell in view.cells),
+    ]
+    names = tuple(
+        dict.fromkeys(
+            name for evaluation in evaluations if evaluation for name in evaluation.scores
+        )
+    )
     return tuple(sorted(names, key=lambda name: not name.startswith("perplexity/")))
 
 
@@ -61,7 +68,9 @@ def shared_view(view: GridView) -> str:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": [RUN_NAME, *columns],
-        "columnWidths": {column: WIDTHS.get(column, _width(column)) for column in [RUN_NAME, *columns]},
+        "columnWidths": {
+            column: WIDTHS.get(column, _width(column)) for column in [RUN_NAME, *columns]
+        },
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": True,
     }
@@ -91,5 +100,7 @@ def _columns(view: GridView, scores: Iterable[str]) -> list[str]:
         metrics += [name for name in scores if name not in perplexities]
     params = ["model"] if len({cell.cell.model.name for cell in view.cells}) > 1 else []
     params += ["ratio", "selector", "gate_l1", "transfer", "drift", "layers"]
-    columns = [_column("metrics", name) for name in metrics] + [_column("params", name) for name in params]
+    columns = [_column("metrics", name) for name in metrics] + [
+        _column("params", name) for name in params
+    ]
     return [*columns, _column("attributes", "Models"), _column("tags", "trsp.reason")]

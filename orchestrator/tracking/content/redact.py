@@ -6,7 +6,9 @@ from typing import Any
 
 HIDDEN = "***"
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]+@")
-_SECRET_NAME = re.compile(r"(password|passwd|secret|credential|access_key|api_key|(^|_)token)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(password|passwd|secret|credential|access_key|api_key|(^|_)token)$", re.IGNORECASE
+)
 
 
 def redact(text: object) -> str:
@@ -17,7 +19,10 @@ def redact(text: object) -> str:
 def redact_tree(value: Any) -> Any:
     """The same for nested settings; the value of a key named like a secret is hidden whole."""
     if isinstance(value, Mapping):
-        return {str(k): HIDDEN if v and _SECRET_NAME.search(str(k)) else redact_tree(v) for k, v in value.items()}
+        return {
+            str(k): HIDDEN if v and _SECRET_NAME.search(str(k)) else redact_tree(v)
+            for k, v in value.items()
+        }
     if isinstance(value, list | tuple):
         return [redact_tree(item) for item in value]
     return redact(value) if isinstance(value, str) else value

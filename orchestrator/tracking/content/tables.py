@@ -21,7 +21,9 @@ class Table:
     def write(self, path: Path) -> None:
         """pandas' ``split`` layout, which MLflow shows as a table and ``MlflowClient.load_table`` reads."""
         rows = [[_json_value(value) for value in row] for row in self.rows]
-        path.write_text(json.dumps({"columns": self.columns, "data": rows}, allow_nan=False), encoding="utf-8")
+        path.write_text(
+            json.dumps({"columns": self.columns, "data": rows}, allow_nan=False), encoding="utf-8"
+        )
 
 
 def _json_value(value: object) -> object:
@@ -43,7 +45,12 @@ def gate_table(rank: RankingView) -> Table:
 def score_table(rank: RankingView) -> Table:
     """What every choice was made by, lowest first; ``removed`` marks the choice."""
     rows = [
-        (round_.round, layer, round(score, GATE_DECIMALS), "removed" if layer == round_.layer else "")
+        (
+            round_.round,
+            layer,
+            round(score, GATE_DECIMALS),
+            "removed" if layer == round_.layer else "",
+        )
         for round_ in rank.rounds
         for layer, score in sorted(round_.scores.items(), key=lambda item: item[1])
     ]
@@ -55,7 +62,12 @@ def evaluation_table(cell: CellView, dense: DenseView | None) -> Table:
     scores = cell.evaluation.scores if cell.evaluation else {}
     reference = dense.evaluation.scores if dense and dense.evaluation else {}
     rows = [
-        (name, rounded(score.value), _maybe(score.stderr), _maybe(reference[name].value if name in reference else None))
+        (
+            name,
+            rounded(score.value),
+            _maybe(score.stderr),
+            _maybe(reference[name].value if name in reference else None),
+        )
         for name, score in scores.items()
     ]
     return Table(("metric", "value", "standard error", "dense"), tuple(rows))
@@ -67,10 +79,17 @@ def _maybe(value: float | None) -> float | str:
 
 def cells_table(view: GridView) -> Table:
     """One row a cell: where it stands and every number known of it."""
-    metrics = [{name: rounded(value) for name, value in cell.metrics().items()} for cell in view.cells]
+    metrics = [
+        {name: rounded(value) for name, value in cell.metrics().items()} for cell in view.cells
+    ]
     names = tuple(dict.fromkeys(name for found in metrics for name in found))
     rows = [
-        (cell.cell.name, cell.status.value, *(found.get(name, "") for name in names), redact(cell.reason))
+        (
+            cell.cell.name,
+            cell.status.value,
+            *(found.get(name, "") for name in names),
+            redact(cell.reason),
+        )
         for cell, found in zip(view.cells, metrics, strict=True)
     ]
     return Table(("cell", "status", *names, "reason"), tuple(rows))

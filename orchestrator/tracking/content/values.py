@@ -23,7 +23,11 @@ def strings(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def nested(prefix: str, settings: Settings) -> dict[str, object]:
-    return {f"{prefix}.{name}": value for name, value in settings.model_dump(mode="json").items() if name != "name"}
+    return {
+        f"{prefix}.{name}": value
+        for name, value in settings.model_dump(mode="json").items()
+        if name != "name"
+    }
 
 
 def digest(value: object) -> str:

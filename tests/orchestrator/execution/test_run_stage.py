@@ -41,7 +41,14 @@ Run = Callable[[StageSpec], Failure | None]
 @pytest.fixture
 def asked(tmp_path: Path, tiny_llama: Path, text_file: Path) -> Resolved:
     """One cell a selector, without training, in a folder with a blank in its name."""
-    grid = tiny_grid(tmp_path / "a grid", tiny_llama, text_file, selectors=SELECTORS, ratios=0.33, transfer="none")
+    grid = tiny_grid(
+        tmp_path / "a grid",
+        tiny_llama,
+        text_file,
+        selectors=SELECTORS,
+        ratios=0.33,
+        transfer="none",
+    )
     return resolve(load_grid(grid), hardware="cpu")
 
 
@@ -65,14 +72,19 @@ def done(store: Store, spec: StageSpec) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("number", range(len(SELECTORS)), ids=SELECTORS)
-def test_a_ranking_is_published_and_continued(asked: Resolved, store: Store, run: Run, number: int) -> None:
+def test_a_ranking_is_published_and_continued(
+    asked: Resolved, store: Store, run: Run, number: int
+) -> None:
     cell = asked.cells[number]
     assert cell.selector.name == SELECTORS[number]
     shallow, deep = (ranking_spec(cell, asked.study, depth=depth) for depth in (2, 4))
     assert run(shallow) is None
     first = store.rounds(shallow.key)
     assert [record.round for record in first] == [0, 1]
-    written = sorted((path, path.stat().st_mtime_ns) for path in Path(store.stage_uri(shallow.key), "rounds").iterdir())
+    written = sorted(
+        (path, path.stat().st_mtime_ns)
+        for path in Path(store.stage_uri(shallow.key), "rounds").iterdir()
+    )
     assert run(deep) is None
     assert store.rounds(deep.key)[:2] == first
     assert len({record.layer for record in store.rounds(deep.key)}) == 4
@@ -97,7 +109,10 @@ def test_pruning_without_training_deletes_the_layers_and_nothing_else(
     for position, layer in enumerate((0, 2, 3, 5)):
         name = "model.layers.{}.mlp.up_proj.weight"
         assert torch.equal(kept[name.format(position)], whole[name.format(layer)])
-    assert len([name for name in kept if "layers." in name]) == len([name for name in whole if "layers." in name]) * 4 // 6
+    assert (
+        len([name for name in kept if "layers." in name])
+        == len([name for name in whole if "layers." in name]) * 4 // 6
+    )
 
 
 def test_scores_of_a_checkpoint_and_of_the_model(asked: Resolved, store: Store, run: Run) -> None:
@@ -118,7 +133,9 @@ def test_scores_of_a_checkpoint_and_of_the_model(asked: Resolved, store: Store, 
     assert whole > 1
 
 
-def test_the_dense_model_is_measured_from_where_it_lies(asked: Resolved, store: Store, run: Run) -> None:
+def test_the_dense_model_is_measured_from_where_it_lies(
+    asked: Resolved, store: Store, run: Run
+) -> None:
     spec = measure_spec(asked.models["tiny-llama"], asked.study, ())
     assert spec is not None
     assert run(spec) is None
@@ -142,7 +159,10 @@ def test_stage_two_hands_its_weights_to_pruning(
     assert len(record.lm_loss) == len(record.drift) == 3
     assert run(prune) is None
     with store.local_files(transfer.key) as before, store.local_files(prune.key) as after:
-        weights, kept = load_file(before / "model.safetensors"), load_file(after / "model.safetensors")
+        weights, kept = (
+            load_file(before / "model.safetensors"),
+            load_file(after / "model.safetensors"),
+        )
     name = "model.layers.{}.mlp.up_proj.weight"
     assert torch.equal(kept[name.format(1)], weights[name.format(2)])
     original = load_file(tiny_llama / "model.safetensors")
@@ -152,9 +172,13 @@ def test_stage_two_hands_its_weights_to_pruning(
 # --- errors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_an_error_of_the_users_is_recorded_with_the_cure_and_not_retried(asked: Resolved, store: Store, run: Run) -> None:
+def test_an_error_of_the_users_is_recorded_with_the_cure_and_not_retried(
+    asked: Resolved, store: Store, run: Run
+) -> None:
     spec = prune_spec(asked.cells[0], asked.study, LAYERS)
-    gone = replace(spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}})
+    gone = replace(
+        spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}}
+    )
     failure = run(gone)
     assert failure is not None
     assert failure.final
@@ -179,7 +203,9 @@ def test_other_errors_are_worth_another_attempt(
     assert list(Path(store.stage_uri(spec.key)).glob("files-*")) == []
 
 
-def test_an_error_without_words_still_says_its_name(asked: Resolved, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_words_still_says_its_name(
+    asked: Resolved, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError
 
@@ -210,10 +236,16 @@ print("after", failure.error)
 """
 
 
-def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_shown(tmp_path: Path) -> None:
+def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_shown(
+    tmp_path: Path,
+) -> None:
     """In a process of its own: pytest has its hands on the descriptors of this one."""
     ended = subprocess.run(
-        [sys.executable, "-c", _NOISY, str(tmp_path)], check=True, capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", _NOISY, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
     )
     assert ended.stdout == "after RuntimeError\n"
     assert ended.stderr == ""
@@ -225,7 +257,12 @@ def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_sho
 
 def test_output_from_any_source_is_captured(tmp_path: Path) -> None:
     quiet = _NOISY.replace("50_000", "5")
-    subprocess.run([sys.executable, "-c", quiet, str(tmp_path)], check=True, capture_output=True, env=dict(os.environ))
+    subprocess.run(
+        [sys.executable, "-c", quiet, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        env=dict(os.environ),
+    )
     (log,) = tmp_path.rglob("log-*.txt")
     for line in ("from python", "to stderr", "from a child", "from C", "the end", "boom"):
         assert line in log.read_text()
@@ -234,9 +271,13 @@ def test_output_from_any_source_is_captured(tmp_path: Path) -> None:
 # --- ranks ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_rank_says_what_it_failed_with_and_records_nothing(asked: Resolved, store: Store, tmp_path: Path) -> None:
+def test_a_rank_says_what_it_failed_with_and_records_nothing(
+    asked: Resolved, store: Store, tmp_path: Path
+) -> None:
     spec = prune_spec(asked.cells[0], asked.study, LAYERS)
-    gone = replace(spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}})
+    gone = replace(
+        spec, locations={"model": {"name": "x", "source": "/no/such/folder", "revision": None}}
+    )
     with pytest.raises(RankError) as raised:
         run_rank(StageTask(gone, store.uri), rank=3)
     said = pickle.loads(pickle.dumps(raised.value)).said
@@ -246,7 +287,9 @@ def test_a_rank_says_what_it_failed_with_and_records_nothing(asked: Resolved, st
     assert list(tmp_path.rglob("output.txt")) == []
 
 
-def test_a_store_that_is_full_does_not_hide_what_happened(asked: Resolved, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_full_does_not_hide_what_happened(
+    asked: Resolved, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -275,7 +318,9 @@ run_stage.run_task(StageTask(StageSpec(StageKind.TRANSFER, {}), sys.argv[1], han
 
 
 def test_a_process_without_steps_is_ended_and_leaves_its_stacks(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-u", "-c", _HANGS, str(tmp_path)], check=False, timeout=50)
+    ended = subprocess.run(
+        [sys.executable, "-u", "-c", _HANGS, str(tmp_path)], check=False, timeout=50
+    )
     assert ended.returncode == 1
     store = Store(str(tmp_path))
     report = RankReport(store, StageSpec(StageKind.TRANSFER, {}).key, "0")
@@ -289,7 +334,12 @@ def test_a_process_without_steps_is_ended_and_leaves_its_stacks(tmp_path: Path) 
 
 def test_a_process_that_is_killed_leaves_its_output(tmp_path: Path) -> None:
     dies = _HANGS.replace("time.sleep(60)", "import os; os.abort()")
-    assert subprocess.run([sys.executable, "-u", "-c", dies, str(tmp_path)], check=False, timeout=50).returncode < 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-u", "-c", dies, str(tmp_path)], check=False, timeout=50
+        ).returncode
+        < 0
+    )
     report = RankReport(Store(str(tmp_path)), StageSpec(StageKind.TRANSFER, {}).key, "0")
     assert report.failure() is None
     assert "it began" in report.tail()

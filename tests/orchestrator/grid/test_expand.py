@@ -21,7 +21,13 @@ def methods(found: Expansion) -> Counter[tuple[str, str]]:
 
 
 def test_the_product_of_all_axes() -> None:
-    found = expanded(models=["a/x", "b/y"], ratios=[0.2, 0.4], gate_l1=[1e-3, 1e-2], drift=[1e-4, 1e-3, 1e-2], seeds=[0, 1])
+    found = expanded(
+        models=["a/x", "b/y"],
+        ratios=[0.2, 0.4],
+        gate_l1=[1e-3, 1e-2],
+        drift=[1e-4, 1e-3, 1e-2],
+        seeds=[0, 1],
+    )
     assert len({cell.key for cell in found.cells}) == len(found.cells) == 2 * 2 * 2 * 3 * 2
     assert not found.refusals
     assert not found.notes
@@ -29,7 +35,10 @@ def test_the_product_of_all_axes() -> None:
 
 def test_axes_without_use_collapse() -> None:
     found = expanded(
-        selectors=["gates", "block_influence"], transfer=["drift", "none"], gate_l1=[1e-3, 1e-2], drift=[1e-4, 1e-3, 1e-2]
+        selectors=["gates", "block_influence"],
+        transfer=["drift", "none"],
+        gate_l1=[1e-3, 1e-2],
+        drift=[1e-4, 1e-3, 1e-2],
     )
     assert methods(found) == {
         ("gates", "drift"): 6,
@@ -37,21 +46,31 @@ def test_axes_without_use_collapse() -> None:
         ("block_influence", "drift"): 3,
         ("block_influence", "none"): 1,
     }
-    assert {cell.gate_l1 for cell in found.cells if cell.selector.name == "block_influence"} == {None}
+    assert {cell.gate_l1 for cell in found.cells if cell.selector.name == "block_influence"} == {
+        None
+    }
     assert {cell.drift for cell in found.cells if cell.transfer.name == "none"} == {None}
     assert not found.notes
 
 
 def test_a_seed_counts_only_where_something_is_random() -> None:
-    assert [cell.seed for cell in expanded(selectors="reverse", transfer="none", seeds=[3, 4]).cells] == [0]
-    assert [cell.seed for cell in expanded(selectors="reverse", transfer="heal", seeds=[3, 4]).cells] == [3, 4]
-    assert [cell.seed for cell in expanded(selectors="random", transfer="none", seeds=[3, 4]).cells] == [3, 4]
+    assert [
+        cell.seed for cell in expanded(selectors="reverse", transfer="none", seeds=[3, 4]).cells
+    ] == [0]
+    assert [
+        cell.seed for cell in expanded(selectors="reverse", transfer="heal", seeds=[3, 4]).cells
+    ] == [3, 4]
+    assert [
+        cell.seed for cell in expanded(selectors="random", transfer="none", seeds=[3, 4]).cells
+    ] == [3, 4]
 
 
 def test_ratios_that_remove_equally_many_layers_are_one_cell() -> None:
     found = expanded(ratios=[0.2, 0.21, 0.4])
     assert [(cell.ratio, cell.removed) for cell in found.cells] == [(0.2, 2), (0.4, 4)]
-    assert found.notes == ("m: ratios 0.2 and 0.21 both remove 2 of 10 layers: their equal cells are one, under 0.2",)
+    assert found.notes == (
+        "m: ratios 0.2 and 0.21 both remove 2 of 10 layers: their equal cells are one, under 0.2",
+    )
 
 
 def test_two_names_for_one_content() -> None:
@@ -61,7 +80,9 @@ def test_two_names_for_one_content() -> None:
 
 
 def test_zipped_axes_move_together() -> None:
-    found = expanded(zip=[["ratios", "drift"]], ratios=[0.2, 0.4], drift=[1e-3, 1e-2], gate_l1=[1, 2])
+    found = expanded(
+        zip=[["ratios", "drift"]], ratios=[0.2, 0.4], drift=[1e-3, 1e-2], gate_l1=[1, 2]
+    )
     assert {(cell.ratio, cell.drift) for cell in found.cells} == {(0.2, 1e-3), (0.4, 1e-2)}
     assert len(found.cells) == 4
 
@@ -75,7 +96,10 @@ def test_exclude_leaves_out_what_matches_all_it_names() -> None:
     found = expanded(
         selectors=["gates", {"name": "gates", "preset": "paper"}, "sleb"],
         ratios=[0.2, "1/3", 0.4],
-        exclude=[{"selectors": {"name": "gates", "preset": "paper"}, "ratios": ["1/3", 0.4]}, {"selectors": "sleb"}],
+        exclude=[
+            {"selectors": {"name": "gates", "preset": "paper"}, "ratios": ["1/3", 0.4]},
+            {"selectors": "sleb"},
+        ],
     )
     kept = [(getattr(cell.selector, "preset", None), round(cell.ratio, 2)) for cell in found.cells]
     assert kept == [("default", 0.2), ("default", 0.33), ("default", 0.4), ("paper", 0.2)]
@@ -83,7 +107,10 @@ def test_exclude_leaves_out_what_matches_all_it_names() -> None:
 
 
 def test_a_bare_name_excludes_every_variant() -> None:
-    found = expanded(selectors=["gates", {"name": "gates", "preset": "paper"}, "sleb"], exclude=[{"selectors": "gates"}])
+    found = expanded(
+        selectors=["gates", {"name": "gates", "preset": "paper"}, "sleb"],
+        exclude=[{"selectors": "gates"}],
+    )
     assert {cell.selector.name for cell in found.cells} == {"sleb"}
 
 
@@ -111,7 +138,9 @@ def test_include_adds_and_takes_the_grids_values_for_the_rest() -> None:
 
 def test_what_is_included_is_not_excluded() -> None:
     found = expanded(
-        selectors=["gates", "sleb"], exclude=[{"selectors": "sleb"}], include=[{"selectors": "sleb", "ratios": 0.3}]
+        selectors=["gates", "sleb"],
+        exclude=[{"selectors": "sleb"}],
+        include=[{"selectors": "sleb", "ratios": 0.3}],
     )
     assert [cell.ratio for cell in found.cells if cell.selector.name == "sleb"] == [0.3]
 
@@ -119,8 +148,16 @@ def test_what_is_included_is_not_excluded() -> None:
 @pytest.mark.parametrize(
     ("ratio", "selector", "reason"),
     [
-        (0.01, "gates", "ratio 0.01 removes none of the 30 layers of m; raise it to 0.0333 or more"),
-        (0.99, "gates", "ratio 0.99 removes all 30 layers of m and leaves none; lower it to 0.967 or less"),
+        (
+            0.01,
+            "gates",
+            "ratio 0.01 removes none of the 30 layers of m; raise it to 0.0333 or more",
+        ),
+        (
+            0.99,
+            "gates",
+            "ratio 0.99 removes all 30 layers of m and leaves none; lower it to 0.967 or less",
+        ),
         (
             0.9,
             {"name": "gates", "protect_first": 3, "protect_last": 4},
@@ -136,7 +173,9 @@ def test_what_is_included_is_not_excluded() -> None:
     ],
 )
 def test_refusals(ratio: float, selector: Any, reason: str) -> None:
-    found = expanded(layers=30, ratios=[0.2, ratio], selectors=selector, seeds=[0, 1], exclude=[{"ratios": 0.2}])
+    found = expanded(
+        layers=30, ratios=[0.2, ratio], selectors=selector, seeds=[0, 1], exclude=[{"ratios": 0.2}]
+    )
     assert [refusal.reason for refusal in found.refusals] == [reason]  # once, whatever the seeds
     assert not found.cells
     with pytest.raises(InvalidInputError, match=r"^jobs/x\.yaml: ratio"):
@@ -145,7 +184,11 @@ def test_refusals(ratio: float, selector: Any, reason: str) -> None:
 
 @pytest.mark.parametrize("layers", range(2, 81))
 def test_the_bounds_that_refusals_name_are_true(layers: int) -> None:
-    bounds = [found.refusals[0].reason for ratio in (1e-6, 1 - 1e-6) if (found := expanded(layers, ratios=ratio))]
+    bounds = [
+        found.refusals[0].reason
+        for ratio in (1e-6, 1 - 1e-6)
+        if (found := expanded(layers, ratios=ratio))
+    ]
     smallest = float(bounds[0].split("raise it to ")[1].split()[0])
     largest = float(bounds[1].split("lower it to ")[1].split()[0])
     found = expanded(layers, ratios=[smallest, largest])
@@ -153,7 +196,9 @@ def test_the_bounds_that_refusals_name_are_true(layers: int) -> None:
 
 
 def test_models_of_which_nothing_is_known_are_counted() -> None:
-    found = grid(models=["a/x", "b/y"], ratios=[0.2, 0.21], transfer=["none", "drift"], drift=[1, 2])
+    found = grid(
+        models=["a/x", "b/y"], ratios=[0.2, 0.21], transfer=["none", "drift"], drift=[1, 2]
+    )
     only_x = expand(found, {"x": model("x")})
     assert only_x.unresolved == {"y": 6}
     assert {cell.model.name for cell in only_x.cells} == {"x"}
@@ -164,4 +209,9 @@ def test_the_order_is_the_files() -> None:
         return cell.selector.name, cell.ratio
 
     found = expanded(selectors=["sleb", "gates"], ratios=[0.4, 0.2])
-    assert [facts(cell) for cell in found.cells] == [("sleb", 0.4), ("sleb", 0.2), ("gates", 0.4), ("gates", 0.2)]
+    assert [facts(cell) for cell in found.cells] == [
+        ("sleb", 0.4),
+        ("sleb", 0.2),
+        ("gates", 0.4),
+        ("gates", 0.2),
+    ]

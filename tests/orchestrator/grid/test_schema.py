@@ -22,10 +22,17 @@ def refusal(file: Path) -> str:
 
 
 def test_only_models_and_a_text_are_required() -> None:
-    found = Grid.model_validate({"models": "org/Some-Model", "calibration": {"text": CALIBRATION["text"]}})
+    found = Grid.model_validate(
+        {"models": "org/Some-Model", "calibration": {"text": CALIBRATION["text"]}}
+    )
     assert found.models[0].name == "Some-Model"
     assert (found.selectors, found.transfer) == ((GatesSettings(),), (DriftSettings(),))
-    assert (found.ratios, found.gate_l1, found.drift, found.seeds) == ((0.25,), (5e-3,), (1e-3,), (0,))
+    assert (found.ratios, found.gate_l1, found.drift, found.seeds) == (
+        (0.25,),
+        (5e-3,),
+        (1e-3,),
+        (0,),
+    )
 
 
 def test_short_forms() -> None:
@@ -47,10 +54,22 @@ def test_short_forms() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"ratioss": 0.1}, ["unknown key 'ratioss'", "known are budgets, calibration", "did you mean 'ratios'?"]),
-        ({"calibration": {**CALIBRATION, "block": 3}}, ["calibration: unknown key 'block'", "did you mean 'blocks'?"]),
-        ({"selectors": "gate"}, ["selectors[0]: unknown selector 'gate'", "sleb", "did you mean 'gates'?"]),
-        ({"selectors": [{"name": "gates", "placment": "output"}]}, ["selectors[0].gates", "did you mean 'placement'?"]),
+        (
+            {"ratioss": 0.1},
+            ["unknown key 'ratioss'", "known are budgets, calibration", "did you mean 'ratios'?"],
+        ),
+        (
+            {"calibration": {**CALIBRATION, "block": 3}},
+            ["calibration: unknown key 'block'", "did you mean 'blocks'?"],
+        ),
+        (
+            {"selectors": "gate"},
+            ["selectors[0]: unknown selector 'gate'", "sleb", "did you mean 'gates'?"],
+        ),
+        (
+            {"selectors": [{"name": "gates", "placment": "output"}]},
+            ["selectors[0].gates", "did you mean 'placement'?"],
+        ),
         ({"selectors": [{"protect_first": 1}]}, ["selectors[0]", "is missing its 'name'"]),
         ({"transfer": "heel"}, ["transfer[0]: unknown transfer 'heel'", "did you mean 'heal'?"]),
         ({"ratios": [0.1, 1.5]}, ["ratios[1]: ratio 1.5 is outside (0, 1)"]),
@@ -71,14 +90,28 @@ def test_short_forms() -> None:
         ({"zip": [["ratio", "drift"]]}, ["'ratio' is not allowed", "'ratios'"]),
         ({"include": [{}]}, ["include[0]: names no axis"]),
         ({"exclude": [{"models": "n"}]}, ["unknown model 'n': known are m"]),
-        ({"budgets": [{"max_params": "many"}]}, ["budgets[0].max_params: 'many' is not a quantity", "110M"]),
+        (
+            {"budgets": [{"max_params": "many"}]},
+            ["budgets[0].max_params: 'many' is not a quantity", "110M"],
+        ),
         ({"budgets": [{"max_bytes": "2XB"}]}, ["'2XB' is not a quantity", "GIB"]),
-        ({"budgets": [{"max_params": 1, "metric": "perplexity/wikki"}]}, ["did you mean 'perplexity/wiki'?"]),
-        ({"budgets": [{"max_params": "1k"}, {"max_params": 1000}]}, ["'best-params-1k' is used twice"]),
-        ({"budgets": [{"max_latency_ms": 5}], "measurement": {"protocol": "none"}}, ["measurement.protocol is none"]),
+        (
+            {"budgets": [{"max_params": 1, "metric": "perplexity/wikki"}]},
+            ["did you mean 'perplexity/wiki'?"],
+        ),
+        (
+            {"budgets": [{"max_params": "1k"}, {"max_params": 1000}]},
+            ["'best-params-1k' is used twice"],
+        ),
+        (
+            {"budgets": [{"max_latency_ms": 5}], "measurement": {"protocol": "none"}},
+            ["measurement.protocol is none"],
+        ),
     ],
 )
-def test_refusals_say_what_came_and_what_is_allowed(tmp_path: Path, changes: dict[str, Any], said: list[str]) -> None:
+def test_refusals_say_what_came_and_what_is_allowed(
+    tmp_path: Path, changes: dict[str, Any], said: list[str]
+) -> None:
     file = grid_file(tmp_path, **changes)
     text = refusal(file)
     assert text.startswith(f"{file}: ")
@@ -125,18 +158,27 @@ def test_numbers_as_people_and_editors_read_them(tmp_path: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8") + written, encoding="utf-8")
     assert read_yaml(file)["gate_l1"] == [1e-4, 1e-3, 2.5e-3]
     found = load_grid(file)
-    assert (found.gate_l1, found.transfer, found.name) == ((1e-4, 1e-3, 2.5e-3), (DriftSettings(learning_rate=3e-5),), "1e4x")
+    assert (found.gate_l1, found.transfer, found.name) == (
+        (1e-4, 1e-3, 2.5e-3),
+        (DriftSettings(learning_rate=3e-5),),
+        "1e4x",
+    )
 
 
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", "/data/m")
     monkeypatch.delenv("ABSENT", raising=False)
-    file = grid_file(tmp_path, models=["${WHERE}/x", "${ABSENT:-/other}/y"], storage={"store": "${ABSENT:-~/s}"})
+    file = grid_file(
+        tmp_path, models=["${WHERE}/x", "${ABSENT:-/other}/y"], storage={"store": "${ABSENT:-~/s}"}
+    )
     found = load_grid(file)
     assert [model.source for model in found.models] == ["/data/m/x", "/other/y"]
     assert found.storage.store == str(Path.home() / "s")
     said = refusal(grid_file(tmp_path, models=["a", "${ABSENT}/x"]))
-    assert said == f"{file}: models[1]: ${{ABSENT}} is not set; export it, or write ${{ABSENT:-default}}"
+    assert (
+        said
+        == f"{file}: models[1]: ${{ABSENT}} is not set; export it, or write ${{ABSENT:-default}}"
+    )
 
 
 def test_places_follow_trsp_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +200,11 @@ def test_places_follow_trsp_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_bytes": "250MB"}, "best-bytes-250mb", {"bytes": 250_000_000}),
         ({"max_bytes": "1KiB"}, "best-bytes-1024b", {"bytes": 1024}),
         ({"max_latency_ms": 12.5}, "best-latency-12_5ms", {"latency_ms": 12.5}),
-        ({"max_params": "1k", "metric": "piqa/acc_norm"}, "best-params-1k-piqa-acc_norm", {"params": 1000}),
+        (
+            {"max_params": "1k", "metric": "piqa/acc_norm"},
+            "best-params-1k-piqa-acc_norm",
+            {"params": 1000},
+        ),
         ({"name": "phone", "max_kv_bytes_per_token": "9kB"}, "phone", {"kv_bytes_per_token": 9000}),
     ],
 )
@@ -168,20 +214,33 @@ def test_budgets(budget: dict[str, Any], alias: str, limits: dict[str, float]) -
 
 
 def test_what_is_resolved_is_a_grid_again() -> None:
-    found = grid(selectors=[{"name": "gates", "preset": "paper"}], ratios="1/3", budgets=[{"max_params": "2M"}])
+    found = grid(
+        selectors=[{"name": "gates", "preset": "paper"}],
+        ratios="1/3",
+        budgets=[{"max_params": "2M"}],
+    )
     assert Grid.model_validate(found.model_dump(mode="json")) == found
 
 
 def test_the_shipped_schema_is_up_to_date() -> None:
     shipped = Path(__file__).resolve().parents[3] / "orchestrator" / "grid.schema.json"
-    assert json.loads(shipped.read_text(encoding="utf-8")) == json_schema(), "run: trsp schema > orchestrator/grid.schema.json"
+    assert json.loads(shipped.read_text(encoding="utf-8")) == json_schema(), (
+        "run: trsp schema > orchestrator/grid.schema.json"
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "valid"),
     [
         ({}, True),
-        ({"ratios": "25%", "selectors": ["gates", {"name": "sleb"}], "models": [{"source": "a"}, "b"]}, True),
+        (
+            {
+                "ratios": "25%",
+                "selectors": ["gates", {"name": "sleb"}],
+                "models": [{"source": "a"}, "b"],
+            },
+            True,
+        ),
         ({"budgets": [{"max_params": "110M"}], "zip": [["ratios", "drift"]]}, True),
         ({"ratioss": 0.25}, False),
         ({"selectors": "gate"}, False),
@@ -192,7 +251,11 @@ def test_the_shipped_schema_is_up_to_date() -> None:
     ],
 )
 def test_the_schema_and_the_types_agree(changes: dict[str, Any], valid: bool) -> None:
-    data = {"models": "m", "calibration": CALIBRATION, "evaluation": {"perplexity": [{"text": CALIBRATION["text"]}]}} | changes
+    data = {
+        "models": "m",
+        "calibration": CALIBRATION,
+        "evaluation": {"perplexity": [{"text": CALIBRATION["text"]}]},
+    } | changes
     assert jsonschema.Draft202012Validator(json_schema()).is_valid(data) is valid
     if valid:
         Grid.model_validate(data)

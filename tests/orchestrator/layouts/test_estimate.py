@@ -12,19 +12,40 @@ from orchestrator.layouts.estimate import USABLE, DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import peak
 from orchestrator.layouts.workload import Trains, Work, work_of
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, dense_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    dense_spec,
+    ranking_spec,
+)
 from tests.orchestrator.sample_grids import grid, model
 from trsp.architecture.shape import ModelShape, model_shape
-from trsp.config import DriftSettings, EngineSettings, GatesSettings, LoraSettings, RandomSettings, Selector
+from trsp.config import (
+    DriftSettings,
+    EngineSettings,
+    GatesSettings,
+    LoraSettings,
+    RandomSettings,
+    Selector,
+)
 
 GB = 10**9
 
 
 def llama(**settings: Any) -> ModelShape:
-    return model_shape({"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **settings})
+    return model_shape(
+        {"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **settings}
+    )
 
 
-SMALL = llama(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3)
+SMALL = llama(
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+)
 B7 = llama(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32)
 B70 = llama(
     hidden_size=8192,
@@ -40,13 +61,25 @@ def stages(
     selector: Selector | None = None, transfer: DriftSettings | None = None, tokens: int = 2048
 ) -> dict[StageKind, StageSpec]:
     """All stages of a cell."""
-    calibration = {"text": {"name": "wiki", "path": "wiki.jsonl"}, "blocks": 16, "block_tokens": tokens}
+    calibration = {
+        "text": {"name": "wiki", "path": "wiki.jsonl"},
+        "blocks": 16,
+        "block_tokens": tokens,
+    }
     found = grid(calibration=calibration)
     texts = [found.calibration.text, *(each.text for each in found.evaluation.perplexity)]
     names = {text_id(text): text_id(text) for text in texts}
     study = Study(found.calibration, found.evaluation, found.measurement, "auto", "", names)
     info: ModelInfo = model()
-    cell = Cell(info, selector or GatesSettings(), 0.2, 1e-3, transfer or DriftSettings(blocks_per_step=16), 1.0, 0)
+    cell = Cell(
+        info,
+        selector or GatesSettings(),
+        0.2,
+        1e-3,
+        transfer or DriftSettings(blocks_per_step=16),
+        1.0,
+        0,
+    )
     specs = [ranking_spec(cell, study), *cell_stages(cell, study, (1, 2)), dense_spec(info, study)]
     return {spec.kind: spec for spec in specs}
 
@@ -70,7 +103,9 @@ def laid_out(spec: StageSpec, shape: ModelShape, capacity: Capacity, **resources
 # --- peaks --------------------------------------------------------------------------------------------------------------
 
 
-def on_gpu(shape: ModelShape, trains: Trains = Trains.WEIGHTS, ranks: int = 1, rows: int = 1, **engine: Any) -> Any:
+def on_gpu(
+    shape: ModelShape, trains: Trains = Trains.WEIGHTS, ranks: int = 1, rows: int = 1, **engine: Any
+) -> Any:
     work = Work(StageKind.TRANSFER, trains, 2048, rows)
     return peak(shape, work, Layout(ranks, gpus=1, engine=EngineSettings(**engine)))
 
@@ -84,11 +119,16 @@ def test_every_zero_stage_shares_out_more() -> None:
 def test_what_each_setting_moves() -> None:
     plain = on_gpu(B7, zero_stage=3, micro_batch=2, rows=2)
     assert on_gpu(B7, zero_stage=3, micro_batch=1, rows=2).gpu.total < plain.gpu.total
-    assert on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, activation_checkpointing=True).gpu.total < plain.gpu.total
+    assert (
+        on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, activation_checkpointing=True).gpu.total
+        < plain.gpu.total
+    )
     offloaded = on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, offload_optimizer="cpu")
     assert plain.gpu.total - offloaded.gpu.total > 12 * B7.params
     assert offloaded.host.total - plain.host.total >= 16 * B7.params
-    both = on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, offload_optimizer="cpu", offload_weights="cpu")
+    both = on_gpu(
+        B7, zero_stage=3, micro_batch=2, rows=2, offload_optimizer="cpu", offload_weights="cpu"
+    )
     assert both.gpu.weights == 0
     assert both.host.weights >= 2 * B7.params
 
@@ -104,21 +144,32 @@ def test_frozen_weights_have_no_optimizer_and_keep_fewer_activations() -> None:
 
 
 def test_more_rows_than_a_rank_has_are_never_taken_at_once() -> None:
-    assert on_gpu(B7, ranks=2, rows=2, zero_stage=3, micro_batch=8) == on_gpu(B7, ranks=2, rows=2, zero_stage=3)
+    assert on_gpu(B7, ranks=2, rows=2, zero_stage=3, micro_batch=8) == on_gpu(
+        B7, ranks=2, rows=2, zero_stage=3
+    )
 
 
 def test_what_stages_compute() -> None:
     kinds = {kind: work_of(spec) for kind, spec in stages().items()}
-    assert {kind: work.trains for kind, work in kinds.items() if work.trains is not Trains.NOTHING} == {
+    assert {
+        kind: work.trains for kind, work in kinds.items() if work.trains is not Trains.NOTHING
+    } == {
         StageKind.RANKING: Trains.ADAPTERS,
         StageKind.TRANSFER: Trains.WEIGHTS,
     }
-    assert (kinds[StageKind.TRANSFER].tokens, kinds[StageKind.TRANSFER].rows, kinds[StageKind.EVALUATE].tokens) == (
+    assert (
+        kinds[StageKind.TRANSFER].tokens,
+        kinds[StageKind.TRANSFER].rows,
+        kinds[StageKind.EVALUATE].tokens,
+    ) == (
         2048,
         16,
         16,
     )
-    assert work_of(stages(GatesSettings(train_weights=True))[StageKind.RANKING]).trains is Trains.WEIGHTS
+    assert (
+        work_of(stages(GatesSettings(train_weights=True))[StageKind.RANKING]).trains
+        is Trains.WEIGHTS
+    )
     assert work_of(stages(RandomSettings())[StageKind.RANKING]).trains is Trains.NOTHING
     lora = work_of(stages(transfer=DriftSettings(lora=LoraSettings()))[StageKind.TRANSFER])
     assert (lora.trains, lora.lora) == (Trains.ADAPTERS, LoraSettings())
@@ -131,14 +182,23 @@ def test_the_fewest_ranks_without_offload() -> None:
     """16 bytes a parameter and more: 7B does not fit one GPU of 80 GB, 70B takes a few nodes; gates need far less."""
     assert laid_out(GATES, B7, gpus(8)).ranks == 1
     train = laid_out(TRAIN, B7, gpus(8))
-    assert (train.ranks, train.gpus, train.engine.zero_stage, train.engine.offload_optimizer) == (2, 1, 3, "none")
+    assert (train.ranks, train.gpus, train.engine.zero_stage, train.engine.offload_optimizer) == (
+        2,
+        1,
+        3,
+        "none",
+    )
     assert laid_out(TRAIN, B70, gpus(64)).ranks == 32
     assert laid_out(GATES, B70, gpus(64)).ranks == 4
 
 
 def test_offload_where_there_are_too_few() -> None:
     train = laid_out(TRAIN, B7, gpus(1))
-    assert (train.ranks, train.engine.offload_optimizer, train.engine.offload_weights) == (1, "cpu", "none")
+    assert (train.ranks, train.engine.offload_optimizer, train.engine.offload_weights) == (
+        1,
+        "cpu",
+        "none",
+    )
     assert train.memory_bytes > 16 * B7.params
 
 
@@ -197,7 +257,9 @@ def test_what_the_user_says_is_taken_as_it_is() -> None:
 
 def test_nothing_is_known_of_the_model() -> None:
     assert layout_for(TRAIN, None, gpus(8), Resources(ranks=2)) == Layout(2, gpus=1)
-    assert layout_for(stages()[StageKind.PRUNE], None, gpus(8), Resources(ranks=2)) == Layout(1, gpus=1)
+    assert layout_for(stages()[StageKind.PRUNE], None, gpus(8), Resources(ranks=2)) == Layout(
+        1, gpus=1
+    )
 
 
 @pytest.mark.parametrize("spec", stages().values(), ids=lambda spec: spec.kind)

@@ -19,7 +19,9 @@ def climb(layout: Layout, limits: Limits) -> list[str]:
     changes = []
     while (rung := next_rung(layout, limits)) is not None:
         before, after = _flat(layout), _flat(rung)
-        changes.append(" ".join(f"{name}={after[name]}" for name in after if after[name] != before[name]))
+        changes.append(
+            " ".join(f"{name}={after[name]}" for name in after if after[name] != before[name])
+        )
         layout = rung
         assert len(changes) < 30, changes
     return changes
@@ -82,7 +84,9 @@ def test_without_a_gpu_more_ranks_get_a_node_each() -> None:
 
 
 def test_a_named_disk_is_used_after_the_host() -> None:
-    engine = EngineSettings(zero_stage=2, activation_checkpointing=True, offload_optimizer="cpu", nvme_path="/local")
+    engine = EngineSettings(
+        zero_stage=2, activation_checkpointing=True, offload_optimizer="cpu", nvme_path="/local"
+    )
     assert climb(replace(GPU, engine=engine), Limits(Trains.WEIGHTS)) == [
         "zero_stage=3 offload_weights=cpu",
         "offload_optimizer=nvme offload_weights=nvme",
@@ -90,16 +94,23 @@ def test_a_named_disk_is_used_after_the_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "ranks", "rungs"), [(1, 1, []), (8, 4, ["micro_batch=1"]), (8, 1, ["micro_batch=4", "micro_batch=2"])]
+    ("blocks", "ranks", "rungs"),
+    [(1, 1, []), (8, 4, ["micro_batch=1"]), (8, 1, ["micro_batch=4", "micro_batch=2"])],
 )
-def test_a_micro_batch_is_halved_from_what_a_rank_really_takes(blocks: int, ranks: int, rungs: list[str]) -> None:
+def test_a_micro_batch_is_halved_from_what_a_rank_really_takes(
+    blocks: int, ranks: int, rungs: list[str]
+) -> None:
     start = replace(GPU, ranks=ranks, engine=EngineSettings(micro_batch=16))
     found = climb(start, Limits(Trains.WEIGHTS, blocks_per_step=blocks, max_ranks=ranks))
     assert found[: len(rungs)] == rungs
 
 
 def test_a_stage_that_trains_nothing_takes_more_gpus_or_fewer_neighbours() -> None:
-    assert climb(GPU, Limits(Trains.NOTHING, max_gpus=6, max_ranks=6)) == ["gpus=2", "gpus=4", "gpus=6"]
+    assert climb(GPU, Limits(Trains.NOTHING, max_gpus=6, max_ranks=6)) == [
+        "gpus=2",
+        "gpus=4",
+        "gpus=6",
+    ]
     assert climb(replace(HOST, memory_bytes=10), Limits(Trains.NOTHING, node_memory_bytes=32)) == [
         "memory_bytes=20",
         "memory_bytes=32",
@@ -109,7 +120,9 @@ def test_a_stage_that_trains_nothing_takes_more_gpus_or_fewer_neighbours() -> No
 
 def test_every_rung_is_a_setting_that_the_engine_accepts() -> None:
     """``model_copy`` does not validate."""
-    layout: Layout | None = replace(GPU, engine=EngineSettings(zero_stage=0, micro_batch=8, nvme_path="/local"))
+    layout: Layout | None = replace(
+        GPU, engine=EngineSettings(zero_stage=0, micro_batch=8, nvme_path="/local")
+    )
     while layout is not None:
         assert EngineSettings.model_validate(layout.engine.model_dump()) == layout.engine
         assert Layout.from_json(layout.to_json()) == layout
@@ -126,9 +139,16 @@ def test_a_layout_for_people() -> None:
 
 def test_what_the_user_says_of_memory_limits_what_was_found() -> None:
     cluster = Capacity.of([Capacity(6, 1, 50, 40), Capacity(2, 1, 0, 80)])
-    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes, cluster.gpu_memory_bytes) == (8, 2, 50, 40)
+    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes, cluster.gpu_memory_bytes) == (
+        8,
+        2,
+        50,
+        40,
+    )
     limited = cluster.limited(80, 16)
-    assert [node.memory_bytes for node in limited.nodes] == [50, 20], "6 and 2 of 8 CPUs; the first has no more"
+    assert [node.memory_bytes for node in limited.nodes] == [50, 20], (
+        "6 and 2 of 8 CPUs; the first has no more"
+    )
     assert {limited.gpu_memory_bytes, *(node.gpu_memory_bytes for node in limited.nodes)} == {16}
     assert limited.memory_bytes == 70
     assert cluster.limited(None, None) == cluster

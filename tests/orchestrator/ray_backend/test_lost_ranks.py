@@ -34,14 +34,20 @@ class WorkerHealthCheckFailedError(Exception):
     ("text", "tail", "kind"),
     [
         (KILLED, "", FailureKind.LOST),
-        (KILLED, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", FailureKind.OUT_OF_MEMORY),
+        (
+            KILLED,
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+            FailureKind.OUT_OF_MEMORY,
+        ),
         (TOLD, "", FailureKind.PREEMPTED),
         (NO_ROOM, "", FailureKind.OUT_OF_MEMORY),
         (SILENT, "", FailureKind.HUNG),
     ],
 )
 def test_the_class_of_an_end(text: str, tail: str, kind: FailureKind) -> None:
-    assert lost_rank_failure(1, WorkerHealthCheckFailedError(ActorDiedError(text)), tail).kind is kind
+    assert (
+        lost_rank_failure(1, WorkerHealthCheckFailedError(ActorDiedError(text)), tail).kind is kind
+    )
     assert lost_rank_failure(1, ActorDiedError(text), tail).kind is kind
 
 

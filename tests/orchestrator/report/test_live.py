@@ -6,7 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.report.live import LineReport, LiveReport, TimeLeft, headline, make_report, summary
+from orchestrator.report.live import (
+    LineReport,
+    LiveReport,
+    TimeLeft,
+    headline,
+    make_report,
+    summary,
+)
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views
@@ -34,7 +41,9 @@ def grid(statuses: list[Status], reason: str = "") -> GridView:
     """The sample's cells, in the given states; nothing else."""
     cells = [sample_views.waiting(cell) for cell in sample_views.cells()]
     made = tuple(
-        replace(cell, status=status, reason=reason, stage="" if status is Status.DONE else "transfer")
+        replace(
+            cell, status=status, reason=reason, stage="" if status is Status.DONE else "transfer"
+        )
         for cell, status in zip(cells, statuses, strict=False)
     )
     return GridView("grid-1", "sample", made, (), ())
@@ -49,7 +58,12 @@ def test_a_line_for_each_change_and_none_for_the_rest() -> None:
     console, clock = plain(), Clock()
     report = LineReport(console, clock)
     name = grid([Status.WAITING]).cells[0].cell.name
-    for status, when in ((Status.WAITING, 1), (Status.RUNNING, 2), (Status.RUNNING, 3), (Status.DONE, 65)):
+    for status, when in (
+        (Status.WAITING, 1),
+        (Status.RUNNING, 2),
+        (Status.RUNNING, 3),
+        (Status.DONE, 65),
+    ):
         clock.now = when
         report.show(grid([status]))
     assert printed(console) == [f"[     2 s] {name}: transfer", f"[    65 s] {name}: done "]
@@ -97,7 +111,9 @@ def staged(done: list[dict[str, float]]) -> GridView:
     """The sample's cells, each through the stages given with their seconds; of prune, evaluate and measure the rest is left."""
     cells = []
     for number, (cell, seconds) in enumerate(zip(sample_views.cells(), done, strict=False)):
-        keys = {str(kind): f"{kind}-{number}" for kind in (StageKind.PRUNE, StageKind.EVALUATE)} | {"measure": "measure-shared"}
+        keys = {str(kind): f"{kind}-{number}" for kind in (StageKind.PRUNE, StageKind.EVALUATE)} | {
+            "measure": "measure-shared"
+        }
         status = Status.DONE if len(seconds) == 3 else Status.WAITING
         view = sample_views.waiting(cell)
         cells.append(replace(view, status=status, layers=(1,), stage_keys=keys, seconds=seconds))
@@ -112,9 +128,15 @@ def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
     clock.now = 40
     assert left.text(staged([after, before])) == "", "no measurement was seen yet"
     clock.now = 50  # 25 s of work in 50 s; left: one evaluation of 20 s, at that pace 40 s; the measurement is shared
-    assert left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}])) == ", about 40 s left"
+    assert (
+        left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}]))
+        == ", about 40 s left"
+    )
     clock.now = 500
-    assert left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}])) == ", about 7 min left"
+    assert (
+        left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}]))
+        == ", about 7 min left"
+    )
     assert left.text(staged([after | {"measure": 5.0}] * 2)) == "", "nothing is left"
 
 
@@ -125,7 +147,10 @@ def test_time_left_counts_rounds_of_rankings() -> None:
     rounds = tuple(RoundRecord(round=i, layer=i, seconds=10.0) for i in range(2))
     assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=()),), ())) == ""
     clock.now = 20
-    assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=rounds),), ())) == ", about 20 s left"
+    assert (
+        left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=rounds),), ()))
+        == ", about 20 s left"
+    )
 
 
 def test_headline_and_summary() -> None:
@@ -136,7 +161,9 @@ def test_headline_and_summary() -> None:
 
 
 def test_the_live_table_holds_every_cell_and_the_summary(tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=200, height=60, force_terminal=True, force_interactive=True)
+    console = Console(
+        file=io.StringIO(), width=200, height=60, force_terminal=True, force_interactive=True
+    )
     view = grid([Status.DONE, Status.RUNNING, Status.WAITING])
     with LiveReport(console, ["perplexity/wiki"]) as report:
         report.show(view)

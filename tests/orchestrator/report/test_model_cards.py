@@ -29,5 +29,7 @@ def test_a_card_holds_the_layers_the_settings_and_both_scores(tmp_path: Path) ->
 
 def test_a_card_does_without_a_reference(tmp_path: Path) -> None:
     view = finished(tmp_path)
-    row = next(line for line in cell_card(view.cells[0], None).splitlines() if "perplexity/wiki" in line)
+    row = next(
+        line for line in cell_card(view.cells[0], None).splitlines() if "perplexity/wiki" in line
+    )
     assert row.count("20") == 1

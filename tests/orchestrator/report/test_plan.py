@@ -19,14 +19,22 @@ from trsp.architecture.shape import model_shape
 
 HEAVY = {"torch", "ray", "mlflow", "transformers", "datasets", "pyarrow"}
 ROOT = Path(__file__).resolve().parents[3]
-WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+WIDTHS = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+}
 CONFIG = {"model_type": "llama", "vocab_size": 32000, "dtype": "bfloat16", **WIDTHS}
 SHAPE = model_shape(CONFIG)
 
 
 def planned(layers: int = 20, layer_types: tuple[str, ...] = (), **changes: Any) -> Plan:
     found = grid(**changes)
-    models = {entry.name: replace(model(entry.name, layers, layer_types), shape=SHAPE) for entry in found.models}
+    models = {
+        entry.name: replace(model(entry.name, layers, layer_types), shape=SHAPE)
+        for entry in found.models
+    }
     return make_plan(Resolved(found, models, resolve_offline(found).study, expand(found, models)))
 
 
@@ -35,7 +43,9 @@ def counts(plan: Plan) -> dict[str, tuple[int, int]]:
 
 
 def test_ranking_is_shared_by_ratios_and_drifts() -> None:
-    plan = planned(models=["a/x", "b/y"], ratios=[0.1, 0.2, 0.3], gate_l1=[1e-3, 1e-2], drift=[1, 2])
+    plan = planned(
+        models=["a/x", "b/y"], ratios=[0.1, 0.2, 0.3], gate_l1=[1e-3, 1e-2], drift=[1, 2]
+    )
     assert plan.cells == 24
     assert counts(plan) == {
         "dense": (2, 2),
@@ -46,7 +56,10 @@ def test_ranking_is_shared_by_ratios_and_drifts() -> None:
         "measure": (26, 8),  # shapes: 3 ratios and the unpruned, of 2 models
         "rank rounds": (96, 24),  # 6 of each ranking, not 2 + 4 + 6 for each drift
     }
-    assert [(m.name, m.layers, m.cells, m.removed) for m in plan.models] == [("x", 20, 12, (2, 4, 6)), ("y", 20, 12, (2, 4, 6))]
+    assert [(m.name, m.layers, m.cells, m.removed) for m in plan.models] == [
+        ("x", 20, 12, (2, 4, 6)),
+        ("y", 20, 12, (2, 4, 6)),
+    ]
 
 
 def test_what_no_cell_can_share_is_counted_apart() -> None:
@@ -66,7 +79,9 @@ def test_layouts_by_the_memory_that_the_grid_speaks_of(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
 
     def layouts(**resources: Any) -> dict[str, StageLayout]:
-        plan = make_plan(resolve_offline(grid(models=str(tmp_path), ratios=[0.1, 0.2], resources=resources)))
+        plan = make_plan(
+            resolve_offline(grid(models=str(tmp_path), ratios=[0.1, 0.2], resources=resources))
+        )
         return {each.stage.split()[0]: each for each in plan.layouts}
 
     found = layouts(gpu_memory="80GB")
@@ -80,18 +95,28 @@ def test_layouts_by_the_memory_that_the_grid_speaks_of(tmp_path: Path) -> None:
 
 
 def test_unknown_models_are_counted_and_told() -> None:
-    found = grid(models=["hub/never-seen", {"source": "hub/other", "layers": 20}], ratios=[0.1, 0.2])
+    found = grid(
+        models=["hub/never-seen", {"source": "hub/other", "layers": 20}], ratios=[0.1, 0.2]
+    )
     plan = make_plan(resolve_offline(found))
-    assert [(m.name, m.layers, m.cells) for m in plan.models] == [("never-seen", None, 2), ("other", 20, 2)]
+    assert [(m.name, m.layers, m.cells) for m in plan.models] == [
+        ("never-seen", None, 2),
+        ("other", 20, 2),
+    ]
     assert plan.cells == 4
     assert counts(plan)["prune"] == (2, 2)
     assert plan.layouts == ()
-    assert "other: its config.json is not on this machine, so that its memory cannot be estimated here" in plan.warnings
+    assert (
+        "other: its config.json is not on this machine, so that its memory cannot be estimated here"
+        in plan.warnings
+    )
     assert any("never-seen is not on this machine" in warning for warning in plan.warnings)
 
 
 def test_problems_are_refusals(tmp_path: Path) -> None:
-    found = grid(models=[str(tmp_path / "no such folder"), {"source": "x/y", "layers": 10}], ratios=[0.01])
+    found = grid(
+        models=[str(tmp_path / "no such folder"), {"source": "x/y", "layers": 10}], ratios=[0.01]
+    )
     refusals = make_plan(resolve_offline(found)).refusals
     assert "no such folder' does not exist" in refusals[0]
     assert any(refusal.startswith("text 'wiki': there is no file") for refusal in refusals)
@@ -101,7 +126,9 @@ def test_problems_are_refusals(tmp_path: Path) -> None:
 def test_warnings() -> None:
     calibration = grid().calibration.text.model_dump()
     plan = planned(evaluation={"perplexity": [{"text": calibration}]})
-    assert plan.warnings == ("perplexity/wiki is measured on the calibration text: it says nothing of unseen text",)
+    assert plan.warnings == (
+        "perplexity/wiki is measured on the calibration text: it says nothing of unseen text",
+    )
     assert planned(evaluation={}).warnings == (
         "evaluation names no text and no benchmark: no cell can be compared with another",
     )
@@ -128,4 +155,7 @@ def test_a_plan_takes_less_than_two_seconds_and_no_torch(job: str) -> None:
     assert "HEAVY []" in done.stdout
     assert "rank" in done.stdout
     # Processor time, since it waits for nothing: other work on the machine is not the plan's.
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
+    assert (
+        after.children_user + after.children_system - before.children_user - before.children_system
+        < 2
+    )

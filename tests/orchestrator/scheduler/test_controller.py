@@ -19,7 +19,14 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Claim, Store
 from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import Status
-from tests.orchestrator.fake_launcher import MAX_STEPS, Clock, FakeLauncher, controller_of, drive, resolved
+from tests.orchestrator.fake_launcher import (
+    MAX_STEPS,
+    Clock,
+    FakeLauncher,
+    controller_of,
+    drive,
+    resolved,
+)
 from tests.tiny_grid import tiny_grid
 from trsp.records import RoundRecord
 
@@ -29,7 +36,10 @@ USERS_OWN = Failure("CalibrationTooShortError", "text 'wiki' is too short", Fail
 
 def result_files(store: str) -> dict[str, int]:
     """Everything that stands for finished work, with the time at which it was written."""
-    found = [*Path(store).glob("stages/*/*/result.json"), *Path(store).glob("stages/*/*/rounds/*.json")]
+    found = [
+        *Path(store).glob("stages/*/*/result.json"),
+        *Path(store).glob("stages/*/*/rounds/*.json"),
+    ]
     return {str(path): path.stat().st_mtime_ns for path in found}
 
 
@@ -44,7 +54,9 @@ def test_a_grid_comes_to_its_end_and_shares_what_can_be_shared(tmp_path: Path) -
     # 4 cells; both lambda_1 choose the same two layers at ratio 0.2, so three checkpoints; three shapes are measured
     three = {StageKind.TRANSFER: 3, StageKind.PRUNE: 3, StageKind.EVALUATE: 3, StageKind.MEASURE: 3}
     assert Counter(launcher.started_kinds()) == {StageKind.RANKING: 2, StageKind.DENSE: 1} | three
-    assert {task.spec.depth for task in launcher.started if task.spec.kind is StageKind.RANKING} == {5}
+    assert {
+        task.spec.depth for task in launcher.started if task.spec.kind is StageKind.RANKING
+    } == {5}
     shared = [cell for cell in view.cells if cell.cell.ratio == 0.2]
     assert shared[0].checkpoint_uri == shared[1].checkpoint_uri
     assert shared[0].ranking_key != shared[1].ranking_key
@@ -101,7 +113,11 @@ def test_a_deeper_need_of_a_running_ranking_is_met_by_starting_it_again(tmp_path
     view = controller_of(asked, FakeLauncher()).view()
     assert {c.status for c in view.cells if c.cell.ratio == 0.2} == {Status.DONE}
     waiting = next(c for c in view.cells if c.ranking_key == key and c.cell.ratio == 0.5)
-    assert (waiting.status, waiting.stage, waiting.reason) == (Status.WAITING, "rank", "round 2 of 5")
+    assert (waiting.status, waiting.stage, waiting.reason) == (
+        Status.WAITING,
+        "rank",
+        "round 2 of 5",
+    )
 
 
 def test_a_cell_goes_on_while_the_ranking_for_a_larger_ratio_runs(tmp_path: Path) -> None:
@@ -110,9 +126,13 @@ def test_a_cell_goes_on_while_the_ranking_for_a_larger_ratio_runs(tmp_path: Path
     controller = controller_of(asked, launcher)
     controller.step()
     assert StageKind.RANKING in launcher.started_kinds()
-    ranking = next(task.spec.key for task in launcher.started if task.spec.kind is StageKind.RANKING)
+    ranking = next(
+        task.spec.key for task in launcher.started if task.spec.kind is StageKind.RANKING
+    )
     for number in range(2):  # as the running ranking would
-        Store(asked.grid.storage.store).publish_round(ranking, RoundRecord(round=number, layer=number))
+        Store(asked.grid.storage.store).publish_round(
+            ranking, RoundRecord(round=number, layer=number)
+        )
     view = controller.step()
     assert StageKind.TRANSFER in launcher.started_kinds()
     assert {c.cell.ratio: c.stage for c in view.cells} == {0.2: "transfer", 0.5: "rank"}
@@ -138,7 +158,10 @@ def test_weights_of_stage_two_are_kept_where_the_grid_says_so(tmp_path: Path) ->
     storage = {"store": str(tmp_path / "store"), "keep_transfer_weights": True}
     asked = resolved(tmp_path, storage=storage)
     view = drive(controller_of(asked, FakeLauncher()))
-    assert all(Store(asked.grid.storage.store).files_uri(cell.stage_keys["transfer"]) for cell in view.cells)
+    assert all(
+        Store(asked.grid.storage.store).files_uri(cell.stage_keys["transfer"])
+        for cell in view.cells
+    )
 
 
 # --- failures -----------------------------------------------------------------------------------------------------------
@@ -203,7 +226,12 @@ def test_a_stage_that_ends_without_a_result_has_failed(tmp_path: Path) -> None:
 
 def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path) -> None:
     clock, launcher = Clock(), FakeLauncher(holds=True)
-    asked = resolved(tmp_path, resources={"timeout_s": 100, "max_parallel": 1, "max_attempts": 2}, ratios=[0.2], gate_l1=1e-3)
+    asked = resolved(
+        tmp_path,
+        resources={"timeout_s": 100, "max_parallel": 1, "max_attempts": 2},
+        ratios=[0.2],
+        gate_l1=1e-3,
+    )
     controller = controller_of(asked, launcher, clock)
     controller.step()
     clock.now = 99
@@ -220,7 +248,9 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
     assert view.cells[0].status is Status.FAILED
     assert view.cells[0].reason == "Timeout: ran longer than 100 s"
     recorded = Store(asked.grid.storage.store).failures(launcher.started_keys()[0])
-    assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], "a cancelled process cannot do it itself"
+    assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], (
+        "a cancelled process cannot do it itself"
+    )
 
 
 # --- beside and after other drivers ---------------------------------------------------------------------------------------
@@ -266,7 +296,9 @@ def test_after_a_kill_the_next_driver_does_the_rest(tmp_path: Path) -> None:
         (path.parent / "files-halfway").mkdir()
     heir = FakeLauncher()
     assert drive(controller_of(asked, heir)).status is Status.DONE
-    assert not set(heir.started_keys()) & {Path(path).parent.name for path in finished if path.endswith("result.json")}
+    assert not set(heir.started_keys()) & {
+        Path(path).parent.name for path in finished if path.endswith("result.json")
+    }
     assert {path.parent.name for path in claims} <= set(heir.started_keys())
     assert list(Path(store.uri).rglob("files-halfway")) == []
     assert list(Path(store.uri).rglob("claim.json")) == []
@@ -334,11 +366,16 @@ class Counting(InProcessLauncher):
 
 
 @pytest.mark.slow
-def test_real_stages_to_the_end_and_deeper_later(tmp_path: Path, tiny_llama: Path, text_file: Path) -> None:
+def test_real_stages_to_the_end_and_deeper_later(
+    tmp_path: Path, tiny_llama: Path, text_file: Path
+) -> None:
     """2 ratios x 2 lambda_1 x 1 lambda_2; then a larger ratio: the ranking goes on, and what is there is not touched."""
 
     def asked(*ratios: float) -> Resolved:
-        return resolve(load_grid(tiny_grid(tmp_path, tiny_llama, text_file, ratios=list(ratios))), hardware="cpu")
+        return resolve(
+            load_grid(tiny_grid(tmp_path, tiny_llama, text_file, ratios=list(ratios))),
+            hardware="cpu",
+        )
 
     first = Counting()
     view = drive(controller_of(asked(0.2, 0.5), first))
@@ -347,7 +384,10 @@ def test_real_stages_to_the_end_and_deeper_later(tmp_path: Path, tiny_llama: Pat
     assert first.kinds[StageKind.MEASURE] == 3
     checkpoints = {cell.checkpoint_uri for cell in view.cells}
     assert (
-        first.kinds[StageKind.TRANSFER] == first.kinds[StageKind.PRUNE] == first.kinds[StageKind.EVALUATE] == len(checkpoints)
+        first.kinds[StageKind.TRANSFER]
+        == first.kinds[StageKind.PRUNE]
+        == first.kinds[StageKind.EVALUATE]
+        == len(checkpoints)
     )
     for rank in view.rankings:
         assert len(rank.rounds) == 3

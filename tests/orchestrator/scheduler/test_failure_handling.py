@@ -69,9 +69,12 @@ def test_what_was_learned_is_used_for_the_next_cells_and_by_the_next_driver(tmp_
     changes = {"engine": MICRO_4, "transfer": SETTINGS, "gate_l1": 1e-3}
     launcher = FakeLauncher(slots=1, fail=[(StageKind.TRANSFER, OUT_OF_MEMORY)] * 2)
     drive(controller_of(resolved(tmp_path, **changes), launcher))
-    assert rungs(launcher, StageKind.TRANSFER) == [(4, False), (2, False), (1, False), (1, False)], (
-        "the second cell's is the last"
-    )
+    assert rungs(launcher, StageKind.TRANSFER) == [
+        (4, False),
+        (2, False),
+        (1, False),
+        (1, False),
+    ], "the second cell's is the last"
     assert rungs(launcher, StageKind.RANKING) == [(4, False)], "a ranking needs something else"
     again = FakeLauncher(slots=1)
     drive(controller_of(resolved(tmp_path, **changes | {"drift": 1e-2}), again))
@@ -80,9 +83,18 @@ def test_what_was_learned_is_used_for_the_next_cells_and_by_the_next_driver(tmp_
 
 def test_other_settings_or_other_hardware_begin_afresh(tmp_path: Path) -> None:
     changes = {"engine": MICRO_4, "transfer": SETTINGS, "gate_l1": 1e-3, "ratios": [0.2]}
-    drive(controller_of(resolved(tmp_path, **changes), FakeLauncher(fail=[(StageKind.TRANSFER, OUT_OF_MEMORY)] * 2)))
+    drive(
+        controller_of(
+            resolved(tmp_path, **changes),
+            FakeLauncher(fail=[(StageKind.TRANSFER, OUT_OF_MEMORY)] * 2),
+        )
+    )
     other = FakeLauncher(slots=1)
-    drive(controller_of(resolved(tmp_path, **changes | {"drift": 1e-2, "engine": {"micro_batch": 3}}), other))
+    drive(
+        controller_of(
+            resolved(tmp_path, **changes | {"drift": 1e-2, "engine": {"micro_batch": 3}}), other
+        )
+    )
     assert rungs(other, StageKind.TRANSFER) == [(3, False)]
     asked = resolved(tmp_path, **changes | {"drift": 2e-2})
     other = FakeLauncher(slots=1)
@@ -92,7 +104,9 @@ def test_other_settings_or_other_hardware_begin_afresh(tmp_path: Path) -> None:
 
 def test_two_that_fail_side_by_side_climb_one_rung(tmp_path: Path) -> None:
     """Both began on the first rung; the second to fail takes the rung that the first has come to."""
-    asked = resolved(tmp_path, engine=MICRO_4, transfer=SETTINGS, gate_l1=1e-3, drift=[1e-3, 1e-2], ratios=[0.2])
+    asked = resolved(
+        tmp_path, engine=MICRO_4, transfer=SETTINGS, gate_l1=1e-3, drift=[1e-3, 1e-2], ratios=[0.2]
+    )
     launcher = FakeLauncher(slots=4, fail=[(StageKind.TRANSFER, OUT_OF_MEMORY)] * 2)
     drive(controller_of(asked, launcher))
     assert rungs(launcher, StageKind.TRANSFER) == [(4, False), (4, False), (2, False), (2, False)]
@@ -115,17 +129,27 @@ class NotingSnapshots(FakeLauncher):
         super().start(task)
 
 
-def test_a_diverging_stage_begins_anew_at_half_the_rate_and_then_only_its_cell_fails(tmp_path: Path) -> None:
-    launcher = NotingSnapshots(slots=1, fail=[(StageKind.TRANSFER, LOST), *[(StageKind.TRANSFER, DIVERGED)] * 2])
+def test_a_diverging_stage_begins_anew_at_half_the_rate_and_then_only_its_cell_fails(
+    tmp_path: Path,
+) -> None:
+    launcher = NotingSnapshots(
+        slots=1, fail=[(StageKind.TRANSFER, LOST), *[(StageKind.TRANSFER, DIVERGED)] * 2]
+    )
     launcher.gains = {StageKind.TRANSFER}
-    view = drive(controller_of(resolved(tmp_path, gate_l1=1e-3, resources={"max_attempts": 5}), launcher))
+    view = drive(
+        controller_of(resolved(tmp_path, gate_l1=1e-3, resources={"max_attempts": 5}), launcher)
+    )
     assert [task.lr_scale for task in tasks(launcher, StageKind.TRANSFER)] == [1.0, 1.0, 0.5, 1.0]
     assert launcher.steps == [0, 1, 0, 0], "lost: gone on with; diverged: its snapshots are dropped"
-    assert failed(view) == [("transfer", "TrainingDivergedError: the loss is nan, also at 0.5 of the learning rate")]
+    assert failed(view) == [
+        ("transfer", "TrainingDivergedError: the loss is nan, also at 0.5 of the learning rate")
+    ]
 
 
 @pytest.mark.parametrize("failure", [LOST, HUNG, PREEMPTED], ids=lambda failure: failure.kind)
-def test_a_stage_that_is_lost_goes_on_as_long_as_it_gains_steps(tmp_path: Path, failure: Failure) -> None:
+def test_a_stage_that_is_lost_goes_on_as_long_as_it_gains_steps(
+    tmp_path: Path, failure: Failure
+) -> None:
     asked = one_cell(tmp_path, resources={"max_attempts": 2})
     launcher = FakeLauncher(slots=1, fail=[(StageKind.TRANSFER, failure)] * 7)
     launcher.gains = {StageKind.TRANSFER}
@@ -142,9 +166,13 @@ def test_a_stage_that_is_lost_and_gains_nothing_is_given_up(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("failure", [FULL, HUNG], ids=lambda failure: failure.kind)
-def test_what_fails_again_fails_its_cells_and_others_go_on(tmp_path: Path, failure: Failure) -> None:
+def test_what_fails_again_fails_its_cells_and_others_go_on(
+    tmp_path: Path, failure: Failure
+) -> None:
     launcher = FakeLauncher(slots=1, fail=[(StageKind.TRANSFER, failure)] * 2)
-    view = drive(controller_of(resolved(tmp_path, gate_l1=1e-3, resources={"max_attempts": 2}), launcher))
+    view = drive(
+        controller_of(resolved(tmp_path, gate_l1=1e-3, resources={"max_attempts": 2}), launcher)
+    )
     assert failed(view) == [("transfer", failure.line)]
     assert Counter(part.status for part in view.parts) == {Status.DONE: 2, Status.FAILED: 1}
 
@@ -161,7 +189,10 @@ def test_a_store_that_cannot_be_written_fails_stages_and_not_the_driver(
 
 
 def test_the_record_says_on_what_layout_it_failed(tmp_path: Path) -> None:
-    asked, clock = one_cell(tmp_path, resources={"timeout_s": 10, "max_attempts": 1}, engine=MICRO_4), Clock()
+    asked, clock = (
+        one_cell(tmp_path, resources={"timeout_s": 10, "max_attempts": 1}, engine=MICRO_4),
+        Clock(),
+    )
     launcher = FakeLauncher(slots=1, holds=True)
     controller = controller_of(asked, launcher, clock)
     controller.step()
@@ -190,7 +221,9 @@ def test_what_is_asked_of_a_stage_goes_with_it(tmp_path: Path) -> None:
         assert (task.hang_timeout_s, task.snapshot_every_s, task.snapshot_every_steps) == (60, 5, 7)
 
 
-def test_a_cell_that_needs_more_than_the_cluster_is_given_up_with_what_it_needs(tmp_path: Path) -> None:
+def test_a_cell_that_needs_more_than_the_cluster_is_given_up_with_what_it_needs(
+    tmp_path: Path,
+) -> None:
     launcher = FakeLauncher(slots=2)
     view = drive(controller_of(one_cell(tmp_path, resources={"ranks": 4}), launcher))
     assert ("rank", "needs 4 x (1 CPU); the whole cluster has 2 CPUs") in failed(view)

@@ -28,7 +28,11 @@ from trsp.records import TransferRecord
 
 STEPS = 6
 TRAINING = {"name": "drift", "steps": STEPS, "blocks_per_step": 4, "learning_rate": 1e-3}
-QUICK = {"selectors": "reverse", "measurement": {"protocol": "none"}, "resources": {"snapshot_every_steps": 1}}
+QUICK = {
+    "selectors": "reverse",
+    "measurement": {"protocol": "none"},
+    "resources": {"snapshot_every_steps": 1},
+}
 
 
 @pytest.fixture
@@ -36,7 +40,10 @@ def asked(tmp_path: Path, tiny_llama: Path, text_file: Path) -> Callable[..., Re
     """A grid in a folder of its own: ``asked("name", transfer=...)``."""
 
     def make(name: str, **changes: Any) -> Resolved:
-        return resolve(load_grid(tiny_grid(tmp_path / name, tiny_llama, text_file, **(QUICK | changes))), hardware="cpu")
+        return resolve(
+            load_grid(tiny_grid(tmp_path / name, tiny_llama, text_file, **(QUICK | changes))),
+            hardware="cpu",
+        )
 
     return make
 
@@ -48,12 +55,18 @@ def run(grid: Resolved) -> GridView:
 class Injected:
     """Stands before every optimizer step: ``before(engine settings, full rate, steps done in this process)`` may raise."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, before: Callable[[EngineSettings, float, int], None]) -> None:
-        self.done: list[tuple[int, bool]] = []  # micro-batch and activation checkpointing of every step made
+    def __init__(
+        self, patch: pytest.MonkeyPatch, before: Callable[[EngineSettings, float, int], None]
+    ) -> None:
+        self.done: list[
+            tuple[int, bool]
+        ] = []  # micro-batch and activation checkpointing of every step made
         begin, step = Engine.__init__, Engine.step
         settings: dict[int, EngineSettings] = {}
 
-        def noting(engine: Engine, model: Any, given: EngineSettings, *args: Any, **kwargs: Any) -> None:
+        def noting(
+            engine: Engine, model: Any, given: EngineSettings, *args: Any, **kwargs: Any
+        ) -> None:
             begin(engine, model, given, *args, **kwargs)
             settings[id(engine)] = given
 
@@ -93,13 +106,21 @@ def test_out_of_memory_climbs_the_ladder_and_repeats_no_step(
     grid = asked("disturbed", **changes)
     view = run(grid)
     assert view.status is Status.DONE
-    assert injected.done[:STEPS] == [(4, False)] * 2 + [(2, False), (1, False)] + [(1, True)] * 2, "6 steps in all"
-    assert injected.done[STEPS:] == [(1, True)] * STEPS, "the next cell starts where the ladder ended"
+    assert injected.done[:STEPS] == [(4, False)] * 2 + [(2, False), (1, False)] + [(1, True)] * 2, (
+        "6 steps in all"
+    )
+    assert injected.done[STEPS:] == [(1, True)] * STEPS, (
+        "the next cell starts where the ladder ended"
+    )
     for was, now in zip(undisturbed.cells, view.cells, strict=True):
         for name, tensor in weights(was).items():
             torch.testing.assert_close(weights(now)[name], tensor, rtol=1e-5, atol=1e-7)
     store = Store(grid.grid.storage.store)
-    (key,) = [cell.stage_keys["transfer"] for cell in view.cells if store.failures(cell.stage_keys["transfer"])]
+    (key,) = [
+        cell.stage_keys["transfer"]
+        for cell in view.cells
+        if store.failures(cell.stage_keys["transfer"])
+    ]
     failures = store.failures(key)
     assert [failure.kind for failure in failures] == [FailureKind.OUT_OF_MEMORY] * 3
     assert [failure.layout["engine"]["micro_batch"] for failure in failures] == [4, 2, 1]
@@ -124,9 +145,13 @@ def test_a_loss_that_becomes_infinite_fails_its_cell_alone(asked: Callable[..., 
 
 
 @pytest.mark.slow
-def test_a_gradient_that_becomes_infinite_is_not_left_out_in_silence(asked: Callable[..., Resolved]) -> None:
+def test_a_gradient_that_becomes_infinite_is_not_left_out_in_silence(
+    asked: Callable[..., Resolved],
+) -> None:
     """DeepSpeed would go on without a step, and hand back the weights as they came."""
-    (cell,) = run(asked("grid", transfer=TRAINING, drift=1e38, ratios=0.2, engine={"zero_stage": 2})).cells
+    (cell,) = run(
+        asked("grid", transfer=TRAINING, drift=1e38, ratios=0.2, engine={"zero_stage": 2})
+    ).cells
     assert (cell.status, cell.stage) == (Status.FAILED, "transfer")
     assert "the norm of the gradient inf" in cell.reason
 
@@ -170,7 +195,15 @@ def small_disk(folder: Path) -> Iterator[None]:
     """A tmpfs, where we may mount one."""
     folder.mkdir(parents=True)
     mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={BETWEEN + 32_000}", "tmpfs", str(folder)]
+    command = [
+        mount or "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={BETWEEN + 32_000}",
+        "tmpfs",
+        str(folder),
+    ]
     if mount is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("no right to mount a tmpfs")
     try:
@@ -183,7 +216,9 @@ def small_disk(folder: Path) -> Iterator[None]:
 def test_a_full_disk_fails_the_cells_that_do_not_fit(
     asked: Callable[..., Resolved], tmp_path: Path, limit: Callable[[Path], Any]
 ) -> None:
-    grid = asked("grid", transfer="none", ratios=[0.16, 0.67], storage={"store": str(tmp_path / "small")})
+    grid = asked(
+        "grid", transfer="none", ratios=[0.16, 0.67], storage={"store": str(tmp_path / "small")}
+    )
     with limit(tmp_path / "small"):
         view = run(grid)
         large, small = sorted(view.cells, key=lambda cell: cell.cell.ratio)
@@ -192,5 +227,7 @@ def test_a_full_disk_fails_the_cells_that_do_not_fit(
         failures = Store(grid.grid.storage.store).failures(large.stage_keys["prune"])
         assert [failure.kind for failure in failures] == [FailureKind.DISK_FULL] * 2, failures
         assert large.reason == failures[-1].line
-        left = Counter(path.name.partition("-")[0] for path in (tmp_path / "small").rglob("prune-*/*"))
+        left = Counter(
+            path.name.partition("-")[0] for path in (tmp_path / "small").rglob("prune-*/*")
+        )
         assert left["files"] == 1, "what was half-written is gone"

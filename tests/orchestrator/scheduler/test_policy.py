@@ -4,7 +4,16 @@ from typing import Any
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.policy import PRIORITY, Decision, Facts, GiveUp, Running, Start, Wait, decide
+from orchestrator.scheduler.policy import (
+    PRIORITY,
+    Decision,
+    Facts,
+    GiveUp,
+    Running,
+    Start,
+    Wait,
+    decide,
+)
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
@@ -14,7 +23,8 @@ def spec(kind: StageKind, name: str = "") -> StageSpec:
 
 
 RANK, TRANSFER, MEASURE, EVALUATE = (
-    spec(kind) for kind in (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE, StageKind.EVALUATE)
+    spec(kind)
+    for kind in (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE, StageKind.EVALUATE)
 )
 
 
@@ -36,7 +46,9 @@ def test_every_kind_has_a_priority() -> None:
 
 def test_rankings_first_then_what_finishes_a_cell_and_measurements_last() -> None:
     needs = [spec(kind) for kind in sorted(StageKind)]
-    assert starts(decided(needs, cpus=9)) == [kind for kind in PRIORITY if kind is not StageKind.MEASURE]
+    assert starts(decided(needs, cpus=9)) == [
+        kind for kind in PRIORITY if kind is not StageKind.MEASURE
+    ]
 
 
 def test_no_more_starts_than_there_is_room_for() -> None:
@@ -66,7 +78,10 @@ def test_a_failure_is_tried_again_up_to_the_limit() -> None:
 
 
 def test_an_error_of_the_users_is_not_tried_again() -> None:
-    (decision,) = decided([RANK], attempts={RANK.key: Attempts(1, "InvalidInputError: no such model", retryable=False)})
+    (decision,) = decided(
+        [RANK],
+        attempts={RANK.key: Attempts(1, "InvalidInputError: no such model", retryable=False)},
+    )
     assert decision == GiveUp(RANK, "InvalidInputError: no such model")
 
 
@@ -82,7 +97,9 @@ def test_what_another_driver_works_on_is_left_to_it_and_takes_no_room() -> None:
 
 
 def test_a_measurement_waits_until_it_is_alone() -> None:
-    assert reasons(decided([MEASURE], running={"rank-1": Running(StageKind.RANKING)}, cpus=4)) == ["waits for a quiet machine"]
+    assert reasons(decided([MEASURE], running={"rank-1": Running(StageKind.RANKING)}, cpus=4)) == [
+        "waits for a quiet machine"
+    ]
     beside = decided([MEASURE, EVALUATE], cpus=4)
     assert starts(beside) == [StageKind.EVALUATE]
     assert reasons(beside) == ["waits for a quiet machine"]
@@ -97,7 +114,12 @@ def test_nothing_starts_beside_a_measurement() -> None:
 
 
 def test_where_measurements_have_their_own_accelerator_they_run_beside_others() -> None:
-    decisions = decided([MEASURE, EVALUATE], running={"measure-1": Running(StageKind.MEASURE)}, cpus=4, measure_alone=False)
+    decisions = decided(
+        [MEASURE, EVALUATE],
+        running={"measure-1": Running(StageKind.MEASURE)},
+        cpus=4,
+        measure_alone=False,
+    )
     assert starts(decisions) == [StageKind.EVALUATE, StageKind.MEASURE]
 
 
@@ -127,14 +149,18 @@ def test_memory_of_the_hosts_is_room_too() -> None:
 
 def test_a_stage_larger_than_the_cluster_is_given_up_with_what_it_needs() -> None:
     decisions = decided([GANG, RANK], layouts={GANG.key: on_gpus(8)}, capacity=Capacity(8, 4))
-    assert GiveUp(GANG, "needs 8 x (1 GPU, 1 CPU); the whole cluster has 4 GPUs, 8 CPUs") in decisions
+    assert (
+        GiveUp(GANG, "needs 8 x (1 GPU, 1 CPU); the whole cluster has 4 GPUs, 8 CPUs") in decisions
+    )
     assert starts(decisions) == [StageKind.RANKING]
 
 
 def test_one_that_fitted_before_nodes_were_lost_waits_for_them() -> None:
     lost = {"layouts": {GANG.key: on_gpus(8)}, "capacity": Capacity(4, 4), "most": Capacity(8, 8)}
     decisions = decided([GANG, *SMALL[:1]], **lost)
-    assert reasons(decisions) == ["needs 8 x (1 GPU, 1 CPU), and waits for nodes to come back: there are 4 GPUs, 4 CPUs"]
+    assert reasons(decisions) == [
+        "needs 8 x (1 GPU, 1 CPU), and waits for nodes to come back: there are 4 GPUs, 4 CPUs"
+    ]
     assert starts(decisions) == [StageKind.TRANSFER], "and keeps nobody else waiting"
 
 
@@ -145,7 +171,10 @@ def test_a_stage_for_which_no_layout_was_found_is_given_up() -> None:
 
 def test_where_nodes_come_for_those_that_wait_only_the_number_counts() -> None:
     layouts = {GANG.key: on_gpus(8)}
-    assert starts(decided([GANG, *SMALL], layouts=layouts, capacity=Capacity(1), max_parallel=3)) == [StageKind.TRANSFER] * 3
+    assert (
+        starts(decided([GANG, *SMALL], layouts=layouts, capacity=Capacity(1), max_parallel=3))
+        == [StageKind.TRANSFER] * 3
+    )
 
 
 def test_small_stages_use_what_a_waiting_gang_leaves_over() -> None:
@@ -154,7 +183,10 @@ def test_small_stages_use_what_a_waiting_gang_leaves_over() -> None:
     running = {"rank-1": Running(StageKind.RANKING, on_gpus(4))}
     decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
     assert len(starts(decisions)) == 2
-    assert reasons(decisions) == ["waits for 6 x (1 GPU, 1 CPU)", *["waits behind a larger stage"] * 6]
+    assert reasons(decisions) == [
+        "waits for 6 x (1 GPU, 1 CPU)",
+        *["waits behind a larger stage"] * 6,
+    ]
 
 
 def test_a_gang_waits_for_those_that_ran_before_it_and_for_no_others() -> None:
@@ -162,8 +194,14 @@ def test_a_gang_waits_for_those_that_ran_before_it_and_for_no_others() -> None:
     layouts = {BIG.key: on_gpus(6)} | {one.key: on_gpus(1) for one in SMALL}
     running = {"rank-1": Running(StageKind.RANKING, on_gpus(4))}
     for turn in range(40):
-        decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
-        begun = {one.spec.key: Running(one.spec.kind, one.layout) for one in decisions if isinstance(one, Start)}
+        decisions = decided(
+            [*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running
+        )
+        begun = {
+            one.spec.key: Running(one.spec.kind, one.layout)
+            for one in decisions
+            if isinstance(one, Start)
+        }
         assert BIG.key not in begun
         running |= begun
         small = [key for key in running if key != "rank-1"]

@@ -11,7 +11,9 @@ K = FailureKind
 FIRST = Attempts()
 
 
-def after(kind: FailureKind, before: Attempts = FIRST, progressed: bool = False, climbed: bool = False) -> Aftermath:
+def after(
+    kind: FailureKind, before: Attempts = FIRST, progressed: bool = False, climbed: bool = False
+) -> Aftermath:
     return after_failure(before, Failure("E", "why", kind), progressed=progressed, climbed=climbed)
 
 
@@ -30,7 +32,11 @@ def test_out_of_memory_is_not_counted_while_there_is_a_rung() -> None:
 def test_divergence_gets_one_more_attempt_from_the_beginning_at_half_the_rate() -> None:
     first = after(K.DIVERGED)
     assert first.restarts
-    assert (first.attempts.lr_scale, first.attempts.failed, first.attempts.retryable) == (0.5, 0, True)
+    assert (first.attempts.lr_scale, first.attempts.failed, first.attempts.retryable) == (
+        0.5,
+        0,
+        True,
+    )
     second = after(K.DIVERGED, first.attempts)
     assert not second.restarts
     assert not second.attempts.retryable

@@ -38,12 +38,19 @@ def entry(source: Path | str, **more: Any) -> ModelEntry:
 def edit(folder: Path, **changes: Any) -> None:
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | changes
-    file.write_text(json.dumps({k: v for k, v in config.items() if v is not None}), encoding="utf-8")
+    file.write_text(
+        json.dumps({k: v for k, v in config.items() if v is not None}), encoding="utf-8"
+    )
 
 
 def test_a_local_folder_with_blanks_in_its_path(folder: Path) -> None:
     info = model_info(entry(folder))
-    assert (info.name, info.source, info.revision, info.layers) == ("tiny llama", str(folder), None, 6)
+    assert (info.name, info.source, info.revision, info.layers) == (
+        "tiny llama",
+        str(folder),
+        None,
+        6,
+    )
     assert info.fingerprint.startswith("sha256:")
 
 
@@ -76,7 +83,9 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     stat = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert files_fingerprint(root, [file], memo) == first  # not read again: same path, size and time
+    assert (
+        files_fingerprint(root, [file], memo) == first
+    )  # not read again: same path, size and time
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert files_fingerprint(root, [file], memo) != first
 
@@ -95,13 +104,23 @@ def test_a_damaged_memo_is_no_harm(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"model_type": "bert"}, UnknownFamilyError, "unknown model family 'bert': known are gemma2"),
+        (
+            {"model_type": "bert"},
+            UnknownFamilyError,
+            "unknown model family 'bert': known are gemma2",
+        ),
         ({"model_type": None}, UnknownFamilyError, "no model_type"),
-        ({"is_encoder_decoder": True, "model_type": "t5"}, InvalidInputError, "'t5' is an encoder-decoder model"),
+        (
+            {"is_encoder_decoder": True, "model_type": "t5"},
+            InvalidInputError,
+            "'t5' is an encoder-decoder model",
+        ),
         ({"num_hidden_layers": 1}, InvalidInputError, "at least 2 are needed"),
     ],
 )
-def test_models_that_cannot_be_pruned(folder: Path, changes: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_models_that_cannot_be_pruned(
+    folder: Path, changes: dict[str, Any], error: type[Exception], said: str
+) -> None:
     edit(folder, **changes)
     for look_up in (model_info, planned_info):
         with pytest.raises(error) as caught:
@@ -113,7 +132,9 @@ def test_models_that_cannot_be_pruned(folder: Path, changes: dict[str, Any], err
 def test_models_that_are_not_there(folder: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no such/model' does not exist"):
         model_info(entry("/no such/model"))
-    with pytest.raises(InvalidInputError, match=r"the hub cannot be reached .* never downloaded here"):
+    with pytest.raises(
+        InvalidInputError, match=r"the hub cannot be reached .* never downloaded here"
+    ):
         model_info(entry("org/never-seen"))
     with pytest.raises(InvalidInputError, match="has 6 layers, but the grid says layers: 7"):
         model_info(entry(folder, layers=7))
@@ -125,7 +146,9 @@ def test_models_that_are_not_there(folder: Path) -> None:
         model_info(entry(folder))
 
 
-def test_a_hub_model_of_the_local_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_of_the_local_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Offline, the commit that the revision meant when it was downloaded."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     cached = tmp_path / "hub" / "models--org--seen"
@@ -133,7 +156,9 @@ def test_a_hub_model_of_the_local_cache(folder: Path, tmp_path: Path, monkeypatc
     (cached / "refs" / "main").write_text(commit, encoding="utf-8")
     shutil.copytree(folder, cached / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False
+    )
     info = model_info(entry("org/seen"))
     assert (info.revision, info.fingerprint, info.layers) == (commit, f"org/seen@{commit}", 6)
     assert model_info(entry("org/seen", revision=commit)) == info
@@ -146,7 +171,10 @@ def local_grid(folder: Path, text: Path, **changes: Any) -> Grid:
     source = {"name": "wiki", "path": str(text)}
     perplexity = [{"text": source, "window_tokens": 16}]
     calibration = {"text": source, "blocks": 2, "block_tokens": 16}
-    return grid(models=str(folder), **{"calibration": calibration, "evaluation": {"perplexity": perplexity}} | changes)
+    return grid(
+        models=str(folder),
+        **{"calibration": calibration, "evaluation": {"perplexity": perplexity}} | changes,
+    )
 
 
 def resolved_keys(resolved: Resolved) -> set[str]:
@@ -154,7 +182,10 @@ def resolved_keys(resolved: Resolved) -> set[str]:
     return {resolved.key} | {
         spec.key
         for cell in resolved.cells
-        for spec in (ranking_spec(cell, resolved.study), evaluate_spec(cell, resolved.study, layers))
+        for spec in (
+            ranking_spec(cell, resolved.study),
+            evaluate_spec(cell, resolved.study, layers),
+        )
     }
 
 
@@ -164,13 +195,17 @@ def test_keys_know_contents_and_no_paths(folder: Path, text_file: Path, tmp_path
     shutil.copytree(folder, moved_model)
     shutil.copy(text_file, moved_text)
     assert resolved_keys(resolve(local_grid(moved_model, moved_text))) == resolved_keys(first)
-    moved_text.write_text(moved_text.read_text(encoding="utf-8") + '{"text": "one more"}\n', encoding="utf-8")
+    moved_text.write_text(
+        moved_text.read_text(encoding="utf-8") + '{"text": "one more"}\n', encoding="utf-8"
+    )
     assert not resolved_keys(resolve(local_grid(moved_model, moved_text))) & resolved_keys(first)
 
 
 def test_the_grids_key(folder: Path, text_file: Path) -> None:
     first = resolve(local_grid(folder, text_file)).key
-    same = resolve(local_grid(folder, text_file, budgets=[{"max_params": 5}], resources={"max_attempts": 9})).key
+    same = resolve(
+        local_grid(folder, text_file, budgets=[{"max_params": 5}], resources={"max_attempts": 9})
+    ).key
     other = resolve(local_grid(folder, text_file, ratios=0.5)).key
     assert same == first != other
     assert first.startswith("grid-")
@@ -179,7 +214,10 @@ def test_the_grids_key(folder: Path, text_file: Path) -> None:
 def test_texts_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.txt"
     short.write_text("too short", encoding="utf-8")
-    with pytest.raises(CalibrationTooShortError, match="has 9 bytes, which cannot make one calibration block of 16 tokens"):
+    with pytest.raises(
+        CalibrationTooShortError,
+        match="has 9 bytes, which cannot make one calibration block of 16 tokens",
+    ):
         resolve(local_grid(folder, short))
     with pytest.raises(InvalidInputError, match="there is no file"):
         resolve(local_grid(folder, tmp_path / "absent.txt"))
@@ -194,7 +232,10 @@ def test_benchmarks_are_looked_up(folder: Path, text_file: Path, tmp_path: Path)
     rows.write_text('{"goal": "x"}\n', encoding="utf-8")
     first = resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprint
     rows.write_text('{"goal": "y"}\n', encoding="utf-8")
-    assert resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprint != first
+    assert (
+        resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprint
+        != first
+    )
     with pytest.raises(InvalidInputError, match="sciq"):
         resolve(local_grid(folder, text_file, **evaluation("sciq")))
 

@@ -102,14 +102,22 @@ def test_golden_keys() -> None:
     """
     asked = cell(selector=GatesSettings(**SPELLED_GATES), transfer=DriftSettings(**SPELLED_DRIFT))
     given = study(measurement=MeasurementSettings(**SPELLED_MEASUREMENT))
-    keys = {stage.kind: stage.key for stage in (ranking_spec(asked, given), *cell_stages(asked, given, ORDER[:2]))}
+    keys = {
+        stage.kind: stage.key
+        for stage in (ranking_spec(asked, given), *cell_stages(asked, given, ORDER[:2]))
+    }
     keys[StageKind.DENSE] = dense_spec(MODEL, given).key
     assert keys == GOLDEN
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"ratio": 0.5}, {"drift": 0.1}, {"transfer": NoTransfer(), "drift": None}, {"transfer": HealSettings(), "drift": None}],
+    [
+        {"ratio": 0.5},
+        {"drift": 0.1},
+        {"transfer": NoTransfer(), "drift": None},
+        {"transfer": HealSettings(), "drift": None},
+    ],
     ids=["ratio", "lambda_2", "no transfer", "heal"],
 )
 def test_cells_share_a_ranking(change: dict[str, Any]) -> None:
@@ -153,18 +161,32 @@ def test_a_ranking_does_not_know_its_depth() -> None:
     assert (shallow.depth, deep.depth) == (2, 7)
 
 
-@pytest.mark.parametrize("selector", [BlockInfluenceSettings(), RandomSettings(), ReverseSettings()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "selector",
+    [BlockInfluenceSettings(), RandomSettings(), ReverseSettings()],
+    ids=lambda s: s.name,
+)
 def test_only_gates_know_lambda_1(selector: Any) -> None:
-    given = [ranking_spec(cell(selector=selector, gate_l1=value), study()).key for value in (None, 1e-3, 1e-2)]
+    given = [
+        ranking_spec(cell(selector=selector, gate_l1=value), study()).key
+        for value in (None, 1e-3, 1e-2)
+    ]
     assert len(set(given)) == 1
 
 
 def test_selectors_that_read_no_text_or_seed_ignore_them() -> None:
     other = study(text_fingerprints=OTHER_TEXT, precision="fp32")
     for selector in (RandomSettings(), ReverseSettings()):
-        assert ranking_spec(cell(selector=selector), other).key == ranking_spec(cell(selector=selector), study()).key
-    reverse = [ranking_spec(cell(selector=ReverseSettings(), seed=seed), study()).key for seed in (0, 1)]
-    random = [ranking_spec(cell(selector=RandomSettings(), seed=seed), study()).key for seed in (0, 1)]
+        assert (
+            ranking_spec(cell(selector=selector), other).key
+            == ranking_spec(cell(selector=selector), study()).key
+        )
+    reverse = [
+        ranking_spec(cell(selector=ReverseSettings(), seed=seed), study()).key for seed in (0, 1)
+    ]
+    random = [
+        ranking_spec(cell(selector=RandomSettings(), seed=seed), study()).key for seed in (0, 1)
+    ]
     assert reverse[0] == reverse[1]
     assert random[0] != random[1]
 
@@ -178,20 +200,32 @@ def test_a_transfer_knows_the_set_of_layers_and_not_who_chose_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"drift": 0.1}, {"seed": 1}, {"transfer": DriftSettings(steps=7)}, {"transfer": DriftSettings(norm="l1")}]
+    "change",
+    [
+        {"drift": 0.1},
+        {"seed": 1},
+        {"transfer": DriftSettings(steps=7)},
+        {"transfer": DriftSettings(norm="l1")},
+    ],
 )
 def test_a_transfer_knows_its_settings(change: dict[str, Any]) -> None:
     assert trained(cell(**change)).key != trained(cell()).key
 
 
 def test_healing_has_no_use_for_lambda_2() -> None:
-    assert trained(cell(transfer=HealSettings(), drift=None)).key == trained(cell(transfer=HealSettings(), drift=0.1)).key
+    assert (
+        trained(cell(transfer=HealSettings(), drift=None)).key
+        == trained(cell(transfer=HealSettings(), drift=0.1)).key
+    )
 
 
 def test_preset_paper_spelled_out_is_the_same_work() -> None:
     gates = GatesSettings.model_validate({"preset": "paper"})
     spelled_gates = GatesSettings(**PAPER_GATES)
-    assert ranking_spec(cell(selector=gates), study()).key == ranking_spec(cell(selector=spelled_gates), study()).key
+    assert (
+        ranking_spec(cell(selector=gates), study()).key
+        == ranking_spec(cell(selector=spelled_gates), study()).key
+    )
     drift = DriftSettings.model_validate({"preset": "paper"})
     spelled_drift = DriftSettings(**PAPER_DRIFT)
     assert trained(cell(transfer=drift)).key == trained(cell(transfer=spelled_drift)).key
@@ -200,15 +234,28 @@ def test_preset_paper_spelled_out_is_the_same_work() -> None:
 
 def test_a_moved_or_renamed_model_or_text_keeps_every_key() -> None:
     moved = ModelInfo("renamed", "/elsewhere/model", None, MODEL.fingerprint, MODEL.layers)
-    wiki, test = WIKI.model_copy(update={"path": "/new/wiki.jsonl"}), TEST.model_copy(update={"path": "/new/test.jsonl"})
+    wiki, test = (
+        WIKI.model_copy(update={"path": "/new/wiki.jsonl"}),
+        TEST.model_copy(update={"path": "/new/test.jsonl"}),
+    )
     there = study(
         calibration=study().calibration.model_copy(update={"text": wiki}),
-        evaluation=study().evaluation.model_copy(update={"perplexity": (PerplexitySettings(text=test, window_tokens=32),)}),
+        evaluation=study().evaluation.model_copy(
+            update={"perplexity": (PerplexitySettings(text=test, window_tokens=32),)}
+        ),
         text_fingerprints={text_id(wiki): "sha256:wiki", text_id(test): "sha256:test"},
     )
     for here, elsewhere in zip(
-        (ranking_spec(cell(), study()), *cell_stages(cell(), study(), (4, 7)), dense_spec(MODEL, study())),
-        (ranking_spec(cell(model=moved), there), *cell_stages(cell(model=moved), there, (4, 7)), dense_spec(moved, there)),
+        (
+            ranking_spec(cell(), study()),
+            *cell_stages(cell(), study(), (4, 7)),
+            dense_spec(MODEL, study()),
+        ),
+        (
+            ranking_spec(cell(model=moved), there),
+            *cell_stages(cell(model=moved), there, (4, 7)),
+            dense_spec(moved, there),
+        ),
         strict=True,
     ):
         assert here.key == elsewhere.key
@@ -218,26 +265,38 @@ def test_a_moved_or_renamed_model_or_text_keeps_every_key() -> None:
 def test_how_a_stage_is_computed_is_no_part_of_what() -> None:
     """Engine settings, batch sizes of evaluation and numbers of GPUs reach no inputs."""
     batched = study().evaluation.model_copy(
-        update={"batch_size": 8, "benchmarks": BenchmarkSettings(tasks=("copa", "piqa"), batch_size=16)}
+        update={
+            "batch_size": 8,
+            "benchmarks": BenchmarkSettings(tasks=("copa", "piqa"), batch_size=16),
+        }
     )
     for spec, faster in zip(
         (*cell_stages(cell(), study(), (4, 7)), dense_spec(MODEL, study())),
-        (*cell_stages(cell(), study(evaluation=batched), (4, 7)), dense_spec(MODEL, study(evaluation=batched))),
+        (
+            *cell_stages(cell(), study(evaluation=batched), (4, 7)),
+            dense_spec(MODEL, study(evaluation=batched)),
+        ),
         strict=True,
     ):
         assert spec.key == faster.key
-        assert not set(EngineSettings.model_fields) & set(str(spec.inputs).replace("'", " ").split())
+        assert not set(EngineSettings.model_fields) & set(
+            str(spec.inputs).replace("'", " ").split()
+        )
 
 
 @pytest.mark.parametrize(
     "evaluation",
     [
         EvaluationSettings(perplexity=(PerplexitySettings(text=TEST, window_tokens=64),)),
-        EvaluationSettings(perplexity=(PerplexitySettings(text=TEST, window_tokens=32, max_windows=3),)),
+        EvaluationSettings(
+            perplexity=(PerplexitySettings(text=TEST, window_tokens=32, max_windows=3),)
+        ),
         EvaluationSettings(benchmarks=BenchmarkSettings(tasks=("piqa", "copa"))),
     ],
 )
-def test_scores_know_how_they_are_taken_and_checkpoints_do_not(evaluation: EvaluationSettings) -> None:
+def test_scores_know_how_they_are_taken_and_checkpoints_do_not(
+    evaluation: EvaluationSettings,
+) -> None:
     other = study(evaluation=evaluation)
     assert evaluate_spec(cell(), other, (4, 7)).key != evaluate_spec(cell(), study(), (4, 7)).key
     assert dense_spec(MODEL, other).key != dense_spec(MODEL, study()).key
@@ -245,7 +304,12 @@ def test_scores_know_how_they_are_taken_and_checkpoints_do_not(evaluation: Evalu
 
 
 def test_a_measurement_is_shared_by_checkpoints_of_one_shape_and_bound_to_its_hardware() -> None:
-    def key(layers: tuple[int, ...], model: ModelInfo = MODEL, hardware: str = "cpu", reads: tuple[str, ...] = ("a",)) -> str:
+    def key(
+        layers: tuple[int, ...],
+        model: ModelInfo = MODEL,
+        hardware: str = "cpu",
+        reads: tuple[str, ...] = ("a",),
+    ) -> str:
         spec = measure_spec(model, study(hardware=hardware), layers, reads)
         assert spec is not None
         return spec.key
@@ -276,7 +340,10 @@ def test_a_cell_goes_through_its_stages_in_order() -> None:
 
 def test_nothing_is_trained_where_nothing_is_to_be() -> None:
     plain = cell(transfer=NoTransfer(), drift=None)
-    assert [stage.kind for stage in walk(plain, study(), DictResults(), ORDER)] == [StageKind.RANKING, *LATER[1:]]
+    assert [stage.kind for stage in walk(plain, study(), DictResults(), ORDER)] == [
+        StageKind.RANKING,
+        *LATER[1:],
+    ]
     quick = study(measurement=MeasurementSettings(protocol="none"))
     assert [stage.kind for stage in walk(plain, quick, DictResults(), ORDER)] == [
         StageKind.RANKING,
@@ -308,13 +375,18 @@ def test_a_small_ratio_goes_on_while_the_ranking_for_the_larger_runs() -> None:
 def test_two_lambdas_that_choose_the_same_layers_share_everything_after() -> None:
     one, other, results = cell(gate_l1=1e-3), cell(gate_l1=1e-2), DictResults()
     walk(one, study(), results, order=(4, 7, 2))
-    assert [stage.kind for stage in walk(other, study(), results, order=(7, 4, 8))] == [StageKind.RANKING]
+    assert [stage.kind for stage in walk(other, study(), results, order=(7, 4, 8))] == [
+        StageKind.RANKING
+    ]
 
 
 def test_different_layers_share_only_the_measurement() -> None:
     one, other, results = cell(gate_l1=1e-3), cell(gate_l1=1e-2), DictResults()
     walk(one, study(), results, order=(4, 7))
-    assert [stage.kind for stage in walk(other, study(), results, order=(4, 8))] == [StageKind.RANKING, *LATER[:3]]
+    assert [stage.kind for stage in walk(other, study(), results, order=(4, 8))] == [
+        StageKind.RANKING,
+        *LATER[:3],
+    ]
 
 
 @pytest.mark.parametrize("kind", [StageKind.EVALUATE, StageKind.MEASURE, StageKind.PRUNE])
@@ -335,13 +407,18 @@ def test_dropped_weights_of_stage_two_are_not_trained_again_for_nothing() -> Non
     assert [stage.kind for stage in walk(cell(), study(), results, ORDER)] == [StageKind.EVALUATE]
 
 
-def test_a_lost_checkpoint_is_wanted_even_where_its_readers_are_done_and_brings_its_weights_back() -> None:
+def test_a_lost_checkpoint_is_wanted_even_where_its_readers_are_done_and_brings_its_weights_back() -> (
+    None
+):
     """The checkpoint is what the cell is for; with its weights dropped, stage two has to run again."""
     results = DictResults()
     walk(cell(), study(), results, ORDER)
     for kind in (StageKind.TRANSFER, StageKind.PRUNE):
         results.finished.discard(stage_of(kind, cell(), study(), results).key)
-    assert [stage.kind for stage in walk(cell(), study(), results, ORDER)] == [StageKind.TRANSFER, StageKind.PRUNE]
+    assert [stage.kind for stage in walk(cell(), study(), results, ORDER)] == [
+        StageKind.TRANSFER,
+        StageKind.PRUNE,
+    ]
 
 
 def test_nothing_is_wanted_of_no_stages() -> None:
@@ -351,13 +428,28 @@ def test_nothing_is_wanted_of_no_stages() -> None:
 def test_a_grid_ranks_once_a_model_and_lambda_1() -> None:
     """M * A rankings, not M * R * A * B; and every stage of the whole grid runs once."""
     models = [replace(MODEL, fingerprint=f"sha256:{i}") for i in range(2)]
-    orders = {(model, l1): ORDER[i:] + ORDER[:i] for i, (model, l1) in enumerate(product(range(2), (1e-3, 1e-2)))}
+    orders = {
+        (model, l1): ORDER[i:] + ORDER[:i]
+        for i, (model, l1) in enumerate(product(range(2), (1e-3, 1e-2)))
+    }
     results, started = DictResults(), []
-    axes = product(range(2), (0.5, 0.2, 0.3), (1e-3, 1e-2), (0.1, 0.2))  # the deepest ratio asks first, as a controller does
+    axes = product(
+        range(2), (0.5, 0.2, 0.3), (1e-3, 1e-2), (0.1, 0.2)
+    )  # the deepest ratio asks first, as a controller does
     for model, ratio, l1, l2 in axes:
-        started += walk(cell(model=models[model], ratio=ratio, gate_l1=l1, drift=l2), study(), results, orders[model, l1])
+        started += walk(
+            cell(model=models[model], ratio=ratio, gate_l1=l1, drift=l2),
+            study(),
+            results,
+            orders[model, l1],
+        )
     counts = {kind: sum(stage.kind is kind for stage in started) for kind in StageKind}
     assert len({stage.key for stage in started}) == len(started)
     assert counts[StageKind.RANKING] == 2 * 2
-    assert counts[StageKind.TRANSFER] == counts[StageKind.PRUNE] == counts[StageKind.EVALUATE] == 2 * 3 * 2 * 2
+    assert (
+        counts[StageKind.TRANSFER]
+        == counts[StageKind.PRUNE]
+        == counts[StageKind.EVALUATE]
+        == 2 * 3 * 2 * 2
+    )
     assert counts[StageKind.MEASURE] == 2 * 3  # one a model and shape

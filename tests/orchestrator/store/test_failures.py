@@ -26,7 +26,13 @@ from orchestrator.store.failures import (
     failure_of_ranks,
     kind_from,
 )
-from trsp.errors import CalibrationTooShortError, InvalidInputError, PreemptedError, StoreError, TrainingDivergedError
+from trsp.errors import (
+    CalibrationTooShortError,
+    InvalidInputError,
+    PreemptedError,
+    StoreError,
+    TrainingDivergedError,
+)
 
 K = FailureKind
 
@@ -36,17 +42,45 @@ K = FailureKind
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), K.OUT_OF_MEMORY),
         (MemoryError(), K.OUT_OF_MEMORY),
-        (ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory."), K.OUT_OF_MEMORY),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), K.OUT_OF_MEMORY),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), K.OUT_OF_MEMORY),
+        (
+            ray.exceptions.OutOfMemoryError(
+                "Task was killed due to the node running low on memory."
+            ),
+            K.OUT_OF_MEMORY,
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+            ),
+            K.OUT_OF_MEMORY,
+        ),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            ),
+            K.OUT_OF_MEMORY,
+        ),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), K.OUT_OF_MEMORY),
         (TrainingDivergedError("gates became [nan]"), K.DIVERGED),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), K.DISK_FULL),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), K.DISK_FULL),
-        (StoreError("store '/s' cannot be written: [Errno 28] No space left on device"), K.DISK_FULL),
+        (
+            StoreError("store '/s' cannot be written: [Errno 28] No space left on device"),
+            K.DISK_FULL,
+        ),
         (PreemptedError("the node goes"), K.PREEMPTED),
-        (RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation"), K.HUNG),
-        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:34567"), K.LOST),
+        (
+            RuntimeError(
+                "[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation"
+            ),
+            K.HUNG,
+        ),
+        (
+            RuntimeError(
+                "[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:34567"
+            ),
+            K.LOST,
+        ),
         (torch.distributed.DistNetworkError("Connection reset by peer"), K.LOST),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), K.LOST),
         (ray.exceptions.WorkerCrashedError(), K.LOST),
@@ -72,7 +106,10 @@ def test_memory_that_really_runs_out() -> None:
 
 
 def test_a_disk_that_is_really_full() -> None:
-    with pytest.raises(OSError, match="No space left") as caught, open("/dev/full", "wb", buffering=0) as full:
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
         full.write(b"x")
     assert classify(caught.value) is K.DISK_FULL
 
@@ -90,9 +127,15 @@ def test_what_an_error_was_made_of_outweighs_it() -> None:
 
 def test_an_error_of_another_process_is_known_by_its_words() -> None:
     assert kind_from("OutOfMemoryError", "") is K.OUT_OF_MEMORY
-    assert kind_from("SafetensorError", "I/O error: No space left on device (os error 28)") is K.DISK_FULL
+    assert (
+        kind_from("SafetensorError", "I/O error: No space left on device (os error 28)")
+        is K.DISK_FULL
+    )
     assert kind_from("DistBackendError", "NCCL error: unhandled system error") is K.LOST
-    assert kind_from("RuntimeError", "Watchdog caught collective operation timeout: WorkNCCL(...)") is K.HUNG
+    assert (
+        kind_from("RuntimeError", "Watchdog caught collective operation timeout: WorkNCCL(...)")
+        is K.HUNG
+    )
     assert kind_from("SomethingNew", "boom") is K.UNKNOWN
 
 
@@ -122,14 +165,18 @@ def test_ranks_that_said_the_same_stand_together_and_the_cause_stands_first() ->
     failure = failure_of_ranks(
         [
             *(said(rank, "RuntimeError", CLOSED.format(4000 + rank)) for rank in (5, 0, 1, 4, 3)),
-            said(2, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB", "step 17\n"),
+            said(
+                2, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB", "step 17\n"
+            ),
         ],
         layout={"ranks": 6},
         when=1.0,
     )
     assert (failure.kind, failure.error, failure.when) == (K.OUT_OF_MEMORY, "OutOfMemoryError", 1.0)
     assert [group.who for group in failure.ranks] == ["rank 2", "ranks 0-1, 3-5"]
-    assert failure.line == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (rank 2)"
+    assert (
+        failure.line == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (rank 2)"
+    )
     assert failure.text.splitlines() == [
         f"out of memory: {failure.line}",
         "layout: ranks=6",
@@ -142,12 +189,24 @@ def test_ranks_that_said_the_same_stand_together_and_the_cause_stands_first() ->
 @pytest.mark.parametrize(
     ("cause", "consequence"),
     [
-        (said(1, "TrainingDivergedError", "loss is nan"), said(0, "RuntimeError", CLOSED.format(1))),
+        (
+            said(1, "TrainingDivergedError", "loss is nan"),
+            said(0, "RuntimeError", CLOSED.format(1)),
+        ),
         (said(1, "OSError", "No space left on device"), said(0, "RuntimeError", CLOSED.format(1))),
-        (said(1, "InvalidInputError", "no such file"), said(0, "RuntimeError", "Timed out waiting 1000ms for recv")),
-        (said(1, "KeyError", "'layers'"), said(0, "RuntimeError", "Timed out waiting 1000ms for recv")),
+        (
+            said(1, "InvalidInputError", "no such file"),
+            said(0, "RuntimeError", "Timed out waiting 1000ms for recv"),
+        ),
+        (
+            said(1, "KeyError", "'layers'"),
+            said(0, "RuntimeError", "Timed out waiting 1000ms for recv"),
+        ),
         (said(1, "HungError", "no step for 60 s"), said(0, "RuntimeError", CLOSED.format(1))),
-        (said(1, "WorkerCrashedError", "ended by SIGKILL"), said(0, "RuntimeError", CLOSED.format(1))),
+        (
+            said(1, "WorkerCrashedError", "ended by SIGKILL"),
+            said(0, "RuntimeError", CLOSED.format(1)),
+        ),
     ],
     ids=lambda value: value.error,
 )
@@ -169,20 +228,27 @@ def test_connections_that_a_killed_rank_leaves_are_known_for_what_they_are(tmp_p
         "except RuntimeError as error: print(type(error).__name__, str(error), sep='|')\n"
     )
     ranks = [
-        subprocess.Popen([sys.executable, "-c", program, str(rank), str(tmp_path / "met")], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(rank), str(tmp_path / "met")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
     told, _ = ranks[0].communicate(timeout=60)
     assert ranks[1].wait(timeout=60) == -signal.SIGKILL
     error, _, message = told.partition("|")
     killed = RankFailure((1,), "Killed", "ended by SIGKILL", kind=K.LOST)
-    failure = failure_of_ranks([RankFailure((0,), error, message, kind=kind_from(error, message)), killed])
+    failure = failure_of_ranks(
+        [RankFailure((0,), error, message, kind=kind_from(error, message)), killed]
+    )
     assert failure.kind is K.LOST
     assert failure.error == "Killed", told
 
 
 def test_a_record_survives_the_store() -> None:
     failure = failure_of_ranks(
-        [said(0, "MemoryError", "12 GB"), said(1, "RuntimeError", CLOSED.format(1))], layout={"ranks": 2}
+        [said(0, "MemoryError", "12 GB"), said(1, "RuntimeError", CLOSED.format(1))],
+        layout={"ranks": 2},
     )
     assert TypeAdapter(Failure).validate_python(json.loads(json.dumps(asdict(failure)))) == failure

@@ -23,7 +23,9 @@ from orchestrator.store.store import CLAIM_LIFETIME_S, Claim, Store
 from trsp.errors import StoreError
 from trsp.records import RoundRecord
 
-SPEC = StageSpec(StageKind.PRUNE, {"layers": [1, 2]}, locations={"model": "/secret/place"}, reads=("transfer-1",))
+SPEC = StageSpec(
+    StageKind.PRUNE, {"layers": [1, 2]}, locations={"model": "/secret/place"}, reads=("transfer-1",)
+)
 KEY = SPEC.key
 RANK = StageSpec(StageKind.RANKING, {"selector": "gates"}).key
 NOW = time.time()
@@ -35,7 +37,11 @@ def s3_server() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
@@ -124,7 +130,9 @@ def test_the_address_of_files_is_one_that_others_can_open(store: Store) -> None:
     commit(store)
     address = store.files_uri(KEY)
     assert address is not None
-    filesystem, path = pafs.FileSystem.from_uri(address) if "://" in address else (pafs.LocalFileSystem(), address)
+    filesystem, path = (
+        pafs.FileSystem.from_uri(address) if "://" in address else (pafs.LocalFileSystem(), address)
+    )
     with filesystem.open_input_stream(f"{path}/model.safetensors") as stream:
         assert stream.read() == b"weights"
 
@@ -169,7 +177,12 @@ def test_dropped_files_leave_the_record_but_are_not_done(store: Store) -> None:
 def test_what_was_asked_lies_beside_the_result_without_places(local: Store) -> None:
     commit(local)
     asked = json.loads((stage_folder(local) / "spec.json").read_text())
-    assert asked == {"key": KEY, "kind": "prune", "inputs": {"layers": [1, 2]}, "reads": ["transfer-1"]}
+    assert asked == {
+        "key": KEY,
+        "kind": "prune",
+        "inputs": {"layers": [1, 2]},
+        "reads": ["transfer-1"],
+    }
 
 
 def test_facts_of_a_grid_come_back(store: Store) -> None:
@@ -188,7 +201,9 @@ def test_an_attempt_that_fails_leaves_no_result_and_no_files(store: Store) -> No
     assert not folder.exists()
 
 
-def test_a_driver_killed_while_staging_leaves_an_orphan_that_the_next_one_removes(local: Store) -> None:
+def test_a_driver_killed_while_staging_leaves_an_orphan_that_the_next_one_removes(
+    local: Store,
+) -> None:
     code = f"""
 import os, sys
 from orchestrator.store.store import Store
@@ -236,7 +251,10 @@ def test_an_empty_or_torn_result_is_no_result(local: Store, content: str) -> Non
 
 def published(store: Store, *numbers: int) -> None:
     for number in numbers:
-        store.publish_round(RANK, RoundRecord(round=number, layer=9 - number, scores={0: 0.5, 1: 0.25}, lm_loss=(2.5,)))
+        store.publish_round(
+            RANK,
+            RoundRecord(round=number, layer=9 - number, scores={0: 0.5, 1: 0.25}, lm_loss=(2.5,)),
+        )
 
 
 def test_rounds_come_back_in_order_from_where_they_are_asked_for(store: Store) -> None:
@@ -244,7 +262,9 @@ def test_rounds_come_back_in_order_from_where_they_are_asked_for(store: Store) -
     assert [record.layer for record in store.rounds(RANK)] == [9, 8, 7]
     assert [record.round for record in store.rounds(RANK, start=2)] == [2]
     assert store.rounds(RANK, start=3) == ()
-    assert store.rounds(RANK)[0] == RoundRecord(round=0, layer=9, scores={0: 0.5, 1: 0.25}, lm_loss=(2.5,))
+    assert store.rounds(RANK)[0] == RoundRecord(
+        round=0, layer=9, scores={0: 0.5, 1: 0.25}, lm_loss=(2.5,)
+    )
     assert not store.done(RANK)  # a ranking is never finished, only deep enough
 
 
@@ -261,7 +281,9 @@ def test_rounds_end_at_the_first_gap_or_torn_file(local: Store) -> None:
 
 def test_failures_are_kept_oldest_first_with_their_logs(store: Store) -> None:
     said = (RankFailure((1,), "MemoryError", "12 GB", "its last words", FailureKind.OUT_OF_MEMORY),)
-    first = Failure("MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", NOW, said, {"ranks": 2})
+    first = Failure(
+        "MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", NOW, said, {"ranks": 2}
+    )
     store.record_failure(KEY, first, "the end of the log")
     store.record_failure(KEY, Failure("InvalidInputError", "no such file"))
     assert store.failures(KEY) == (first, Failure("InvalidInputError", "no such file"))
@@ -318,7 +340,9 @@ def test_a_later_process_with_the_same_pid_is_not_the_claims_owner(local: Store)
     assert local.claim(KEY, "me") is None
 
 
-def test_a_living_process_of_this_machine_keeps_its_claim_however_long_a_step_takes(local: Store) -> None:
+def test_a_living_process_of_this_machine_keeps_its_claim_however_long_a_step_takes(
+    local: Store,
+) -> None:
     mine = Claim.mine("busy")
     assert mine.alive(NOW + 10 * CLAIM_LIFETIME_S)
 
@@ -362,7 +386,10 @@ def test_of_two_processes_exactly_one_gets_a_claim(local: Store, stale: bool) ->
             (stage_folder(local, key) / "claim.json").write_text(json.dumps(asdict(old)))
     context = multiprocessing.get_context("spawn")
     barrier, won = context.Barrier(2), context.SimpleQueue()
-    racers = [context.Process(target=_race, args=(local.uri, keys, owner, barrier, won)) for owner in ("a", "b")]
+    racers = [
+        context.Process(target=_race, args=(local.uri, keys, owner, barrier, won))
+        for owner in ("a", "b")
+    ]
     for racer in racers:
         racer.start()
     wins = []

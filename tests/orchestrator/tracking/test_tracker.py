@@ -46,7 +46,9 @@ def uri(empty_database: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, GridView]:
+def finished(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, GridView]:
     """A finished grid, projected at once. Read only."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
@@ -76,9 +78,14 @@ def told(uri: str) -> dict[Any, Any]:
     said: dict[Any, Any] = {}
     for name, run in all_runs(uri).items():
         histories = {
-            key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics
+            key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
+            for key in run.data.metrics
         }
-        own = {key: value for key, value in run.data.tags.items() if key not in ("mlflow.parentRunId", "trsp.alive")}
+        own = {
+            key: value
+            for key, value in run.data.tags.items()
+            if key not in ("mlflow.parentRunId", "trsp.alive")
+        }
         files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
         outputs = len(run.outputs.model_outputs) if run.outputs else 0
         said[name] = (run.info.status, dict(run.data.params), own, histories, files, outputs)
@@ -100,14 +107,24 @@ def named_cell(runs: dict[tuple[str, str], Run], view: GridView, index: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(27.56341, 27.56), (1234.56, 1235.0), (0.0012345, 0.001234), (134515008, 134515008), (0.0, 0.0)]
+    ("value", "shown"),
+    [
+        (27.56341, 27.56),
+        (1234.56, 1235.0),
+        (0.0012345, 0.001234),
+        (134515008, 134515008),
+        (0.0, 0.0),
+    ],
 )
 def test_rounding_keeps_four_digits_and_whole_numbers(value: float, shown: float) -> None:
     assert rounded(value) == pytest.approx(shown, rel=1e-9)
 
 
 def test_secrets_are_hidden_wherever_they_stand() -> None:
-    assert redact("cannot reach postgresql://me:pw@db/x, sorry") == "cannot reach postgresql://***@db/x, sorry"
+    assert (
+        redact("cannot reach postgresql://me:pw@db/x, sorry")
+        == "cannot reach postgresql://***@db/x, sorry"
+    )
     settings = {
         "uri": "http://me:pw@host",
         "password": "pw",
@@ -135,7 +152,9 @@ def test_shared_view_sorts_the_cells_by_the_first_perplexity(tmp_path: Path) -> 
     assert state["orderByAsc"] is True
     assert f"tags.`trsp.grid` = '{view.key}'" in state["searchFilter"]
     assert "params.`model`" not in state["selectedColumns"], "one model: its name says nothing"
-    assert leaderboard.share_key(view.key) == leaderboard.share_key(sample.story(tmp_path)[0].key), "the link never changes"
+    assert leaderboard.share_key(view.key) == leaderboard.share_key(
+        sample.story(tmp_path)[0].key
+    ), "the link never changes"
 
 
 def test_closing_a_view_kills_what_is_not_over(tmp_path: Path) -> None:
@@ -149,7 +168,9 @@ def test_closing_a_view_kills_what_is_not_over(tmp_path: Path) -> None:
 
 
 def test_a_grid_grows_and_ends(uri: str, tmp_path: Path) -> None:
-    tracker = MlflowTracker(uri, EXPERIMENT, facts={"submission_id": "raysubmit_1", "git_sha": "abc123"})
+    tracker = MlflowTracker(
+        uri, EXPERIMENT, facts={"submission_id": "raysubmit_1", "git_sha": "abc123"}
+    )
     story = sample.story(tmp_path / "store")
 
     tracker.project(story[0])
@@ -168,13 +189,24 @@ def test_a_grid_grows_and_ends(uri: str, tmp_path: Path) -> None:
         tracker.project(view)
     tracker.finish(story[-1])
     runs = all_runs(uri)
-    assert {kind: sum(k == kind for k, _ in runs) for kind, _ in runs} == {"grid": 1, "rank": 3, "dense": 1, "cell": 6}
+    assert {kind: sum(k == kind for k, _ in runs) for kind, _ in runs} == {
+        "grid": 1,
+        "rank": 3,
+        "dense": 1,
+        "cell": 6,
+    }
     assert all(run.data.tags["trsp.git_sha"] == "abc123" for run in runs.values())
     parent = runs.pop(("grid", "sample"))
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     failed = named_cell(runs, story[-1], -1)
-    assert (failed.info.status, failed.data.tags["trsp.reason"]) == ("FAILED", "the text is too short")
-    assert (parent.info.status, parent.data.tags["trsp.reason"]) == ("FAILED", "1 of 6 cells failed")
+    assert (failed.info.status, failed.data.tags["trsp.reason"]) == (
+        "FAILED",
+        "the text is too short",
+    )
+    assert (parent.info.status, parent.data.tags["trsp.reason"]) == (
+        "FAILED",
+        "1 of 6 cells failed",
+    )
     assert [run.info.status for run in runs.values() if run is not failed] == ["FINISHED"] * 9
 
 
@@ -196,22 +228,35 @@ def test_a_cell_says_its_settings_scores_and_layers(finished: tuple[str, GridVie
     assert cell.info.run_name == view.cells[4].cell.name
     history = client_of(uri).get_metric_history(cell.info.run_id, "by_step/drift")
     assert [m.step for m in history] == list(range(1, 17))
-    assert [m.step for m in client_of(uri).get_metric_history(cell.info.run_id, "perplexity/wiki")] == [0]
+    assert [
+        m.step for m in client_of(uri).get_metric_history(cell.info.run_id, "perplexity/wiki")
+    ] == [0]
 
 
-def test_a_ranking_says_every_gate_of_every_step(finished: tuple[str, GridView], tmp_path: Path) -> None:
+def test_a_ranking_says_every_gate_of_every_step(
+    finished: tuple[str, GridView], tmp_path: Path
+) -> None:
     uri, view = finished
     client, rank = client_of(uri), view.rankings[0]
     run = all_runs(uri)["rank", f"{rank.name} ranking"]
-    table = json.loads(Path(client.download_artifacts(run.info.run_id, "gates.json", str(tmp_path))).read_text())
+    table = json.loads(
+        Path(client.download_artifacts(run.info.run_id, "gates.json", str(tmp_path))).read_text()
+    )
     assert table["columns"] == ["round", "step", "layer", "gate"]
     assert len(table["data"]) == sum(len(r.gate_layers) * len(r.gate_steps) for r in rank.rounds)
     gates = {(round_, step, layer): gate for round_, step, layer, gate in table["data"]}
     assert gates[1, sample.STEPS, 3] == pytest.approx(rank.rounds[1].scores[3], abs=1e-6)
-    assert json.loads(run.data.tags["mlflow.loggedArtifacts"])[0] == {"path": "gates.json", "type": "table"}
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"])[0] == {
+        "path": "gates.json",
+        "type": "table",
+    }
     profile = client.get_metric_history(run.info.run_id, "gate_by_layer/round_01")
     assert {m.step: m.value for m in profile} == pytest.approx(rank.rounds[1].scores)
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"gates.json", "heatmap.png", "order.json"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {
+        "gates.json",
+        "heatmap.png",
+        "order.json",
+    }
     smallest = client.get_metric_history(run.info.run_id, "by_round/smallest_gate")
     assert [m.step for m in smallest] == [0, 1, 2, 3]
     png = Path(client.download_artifacts(run.info.run_id, "heatmap.png", str(tmp_path)))
@@ -220,17 +265,25 @@ def test_a_ranking_says_every_gate_of_every_step(finished: tuple[str, GridView],
 
 def test_one_shot_scores_are_not_repeated_in_every_round(finished: tuple[str, GridView]) -> None:
     run = all_runs(finished[0])["rank", "Tiny-1.5M block_influence ranking"]
-    assert [name for name in run.data.metrics if name.startswith("score_by_layer/")] == ["score_by_layer/round_00"]
+    assert [name for name in run.data.metrics if name.startswith("score_by_layer/")] == [
+        "score_by_layer/round_00"
+    ]
 
 
-def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(finished: tuple[str, GridView]) -> None:
+def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
+    finished: tuple[str, GridView],
+) -> None:
     uri, view = finished
     tracker = MlflowTracker(uri, EXPERIMENT)
     client, runs = client_of(uri), all_runs(uri)
     fitting = client.search_logged_models(
-        [tracker.experiment_id], "metrics.params <= 1200000", order_by=[{"field_name": "metrics.perplexity/wiki"}]
+        [tracker.experiment_id],
+        "metrics.params <= 1200000",
+        order_by=[{"field_name": "metrics.perplexity/wiki"}],
     )
-    assert [model.source_run_id for model in fitting] == [named_cell(runs, view, i).info.run_id for i in (4, 3, 5)]
+    assert [model.source_run_id for model in fitting] == [
+        named_cell(runs, view, i).info.run_id for i in (4, 3, 5)
+    ]
     best = fitting[0]
     assert {m.key: m.dataset_name for m in best.metrics or ()}["perplexity/wiki"] == "wiki"
     assert best.params["gate_l1"] == "0.005"
@@ -242,13 +295,17 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(finished
     assert version.tags["trsp.cell"] == view.cells[4].cell.key
     assert version.source == view.cells[4].checkpoint_uri
     assert version.tags["trsp.logged_model"] == best.model_id
-    assert json.loads(best.tags["mlflow.modelVersions"]) == [{"name": registered(), "version": version.version}]
+    assert json.loads(best.tags["mlflow.modelVersions"]) == [
+        {"name": registered(), "version": version.version}
+    ]
     with pytest.raises(TrackingError, match="no version of cell"):
         tracker.set_alias("Tiny-1.5M", "best-params-1m", "cell-unknown")
 
 
 @pytest.mark.slow
-def test_nothing_is_written_twice(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_twice(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Growth in one process, growth with a new process at every moment, and a rebuild say the same."""
     story = sample.story(tmp_path / "store")
     done = sample.finished(tmp_path / "store")
@@ -265,15 +322,26 @@ def test_nothing_is_written_twice(uri: str, tmp_path: Path, monkeypatch: pytest.
     for name in grown:
         assert grown[name] == again[name], name
     writes: list[str] = []
-    for method in ("log_batch", "log_artifact", "set_terminated", "create_run", "create_model_version", "log_outputs"):
-        monkeypatch.setattr(MlflowClient, method, lambda *_, method=method, **__: writes.append(method))
+    for method in (
+        "log_batch",
+        "log_artifact",
+        "set_terminated",
+        "create_run",
+        "create_model_version",
+        "log_outputs",
+    ):
+        monkeypatch.setattr(
+            MlflowClient, method, lambda *_, method=method, **__: writes.append(method)
+        )
     tracker.project(closed(done))
     MlflowTracker(uri, EXPERIMENT).project(done)
     assert writes == []
 
 
 @pytest.mark.slow
-def test_a_crash_between_writing_and_remembering_leaves_no_duplicates(uri: str, tmp_path: Path) -> None:
+def test_a_crash_between_writing_and_remembering_leaves_no_duplicates(
+    uri: str, tmp_path: Path
+) -> None:
     done = sample.finished(tmp_path / "store")
     MlflowTracker(uri, EXPERIMENT).finish(done)
     before = told(uri)
@@ -294,19 +362,25 @@ def test_a_crash_between_writing_and_remembering_leaves_no_duplicates(uri: str, 
 
 def test_a_rerun_opens_the_same_runs_again(uri: str, tmp_path: Path) -> None:
     story = sample.story(tmp_path / "store")
-    MlflowTracker(uri, EXPERIMENT).finish(story[7])  # stopped in the middle: one cell done, one under way
+    MlflowTracker(uri, EXPERIMENT).finish(
+        story[7]
+    )  # stopped in the middle: one cell done, one under way
     stopped = all_runs(uri)
     assert {run.info.status for run in stopped.values()} == {"FINISHED", "KILLED"}
     again = MlflowTracker(uri, EXPERIMENT)
     again.project(story[7])
     running = all_runs(uri)
-    assert {name: run.info.run_id for name, run in running.items()} == {n: r.info.run_id for n, r in stopped.items()}
+    assert {name: run.info.run_id for name, run in running.items()} == {
+        n: r.info.run_id for n, r in stopped.items()
+    }
     assert running["grid", "sample"].info.status == "RUNNING"
     again.finish(sample.finished(tmp_path / "store"))
     assert {run.info.status for run in all_runs(uri).values()} == {"FINISHED"}
 
 
-def test_runs_of_killed_drivers_are_swept_and_those_of_living_ones_are_not(uri: str, tmp_path: Path) -> None:
+def test_runs_of_killed_drivers_are_swept_and_those_of_living_ones_are_not(
+    uri: str, tmp_path: Path
+) -> None:
     running = sample.story(tmp_path / "store")[5]
     tracker = MlflowTracker(uri, EXPERIMENT)
     tracker.project(running)
@@ -327,8 +401,13 @@ def test_a_cell_that_chose_other_layers_gets_a_new_run(uri: str, tmp_path: Path)
     new = named_cell(all_runs(uri), done, 0)
     assert new.info.run_id != old
     assert new.data.params["layers"] == "1, 2"
-    versions = client_of(uri).search_model_versions(f"name = '{registered()}' AND tags.`trsp.cell` = '{other.cell.key}'")
-    assert {version.tags["trsp.content"] for version in versions} == {done.cells[0].stage_keys["prune"], "prune-other"}
+    versions = client_of(uri).search_model_versions(
+        f"name = '{registered()}' AND tags.`trsp.cell` = '{other.cell.key}'"
+    )
+    assert {version.tags["trsp.content"] for version in versions} == {
+        done.cells[0].stage_keys["prune"],
+        "prune-other",
+    }
 
 
 def test_a_ruined_model_is_recorded_too(uri: str, tmp_path: Path) -> None:
@@ -339,7 +418,11 @@ def test_a_ruined_model_is_recorded_too(uri: str, tmp_path: Path) -> None:
     run = named_cell(all_runs(uri), view, 0)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["perplexity/wiki"] > 1e300
-    table = json.loads(Path(client_of(uri).download_artifacts(run.info.run_id, "scores.json", str(tmp_path))).read_text())
+    table = json.loads(
+        Path(
+            client_of(uri).download_artifacts(run.info.run_id, "scores.json", str(tmp_path))
+        ).read_text()
+    )
     assert table["data"][0][:2] == ["perplexity/wiki", "inf"]
 
 
@@ -348,7 +431,9 @@ def test_no_secret_reaches_mlflow(uri: str, tmp_path: Path) -> None:
     tracker = MlflowTracker(uri, EXPERIMENT, facts={"origin": "https://me:sesame@git/x"})
     tracker.finish(replace(view, status=Status.FAILED, reason="cannot read s3://me:sesame@bucket"))
     folder = Path(uri.removeprefix("sqlite:///")).parent
-    holding = [path for path in folder.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()]
+    holding = [
+        path for path in folder.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()
+    ]
     assert holding == []
 
 
@@ -356,7 +441,11 @@ def test_no_secret_reaches_mlflow(uri: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [f"http://me:sesame@127.0.0.1:{DEAD_PORT}", f"postgresql+psycopg2://me:sesame@127.0.0.1:{DEAD_PORT}/mlflow"]
+    "bad",
+    [
+        f"http://me:sesame@127.0.0.1:{DEAD_PORT}",
+        f"postgresql+psycopg2://me:sesame@127.0.0.1:{DEAD_PORT}/mlflow",
+    ],
 )
 def test_a_server_that_is_away_is_said_within_seconds(bad: str) -> None:
     started = time.monotonic()
@@ -383,7 +472,9 @@ def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TrackingError, match="no MLflow at sqlite"):
         check(f"sqlite:///{tmp_path}/file/mlflow.db")
-    (tmp_path / "text.db").write_text("a text, not a database, and long enough to be read as a header" * 3)
+    (tmp_path / "text.db").write_text(
+        "a text, not a database, and long enough to be read as a header" * 3
+    )
     with pytest.raises(TrackingError, match="file is not a database"):
         check(f"sqlite:///{tmp_path}/text.db")
     assert time.monotonic() - started < 5

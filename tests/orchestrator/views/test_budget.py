@@ -26,7 +26,12 @@ ALL = (LARGE, SMALL, WORSE_AND_LARGER, MIDDLE)
 def test_the_best_within_all_limits() -> None:
     choice = choose(ALL, Budget(max_params=110, max_bytes=230))
     assert (choice.best, choice.runner_up) == (MIDDLE, WORSE_AND_LARGER)
-    assert (choice.metric, choice.candidates, choice.cells, choice.nearest) == ("perplexity/wiki", 4, 4, None)
+    assert (choice.metric, choice.candidates, choice.cells, choice.nearest) == (
+        "perplexity/wiki",
+        4,
+        4,
+        None,
+    )
     assert choose(ALL, Budget(max_params=110, max_bytes=199)).best is SMALL
     assert choose(ALL, Budget()).best is LARGE
 
@@ -36,7 +41,10 @@ def test_a_limit_may_be_reached() -> None:
 
 
 def test_accuracy_is_maximised() -> None:
-    poor, good = scored(1, 90, 40.0, accuracy=Score(value=0.4)), scored(2, 100, 50.0, accuracy=Score(value=0.5))
+    poor, good = (
+        scored(1, 90, 40.0, accuracy=Score(value=0.4)),
+        scored(2, 100, 50.0, accuracy=Score(value=0.5)),
+    )
     assert choose((poor, good), Budget(metric="accuracy")).best is good
     assert choose((poor, good), Budget(), metric="accuracy").best is good
     assert choose((poor, good), Budget()).best is poor
@@ -97,7 +105,10 @@ def test_pairing_sees_a_small_difference_between_very_different_texts() -> None:
 
 def test_equal_checkpoints_are_mostly_called_a_tie() -> None:
     """Two standard errors: about 95 of 100 pairs that do not differ."""
-    comparisons = [compare(cell_of(i, 0.0).evaluation, cell_of(-i, 0.0).evaluation, "perplexity/wiki") for i in range(1, 101)]
+    comparisons = [
+        compare(cell_of(i, 0.0).evaluation, cell_of(-i, 0.0).evaluation, "perplexity/wiki")
+        for i in range(1, 101)
+    ]
     assert 88 <= sum(found.tie for found in comparisons if found) <= 99
 
 
@@ -119,8 +130,12 @@ def test_accuracies_by_their_standard_errors() -> None:
 
 
 def test_what_cannot_be_known_is_not_said() -> None:
-    with_windows = EvaluationRecord(scores={"perplexity/wiki": Score(value=9)}, window_nll={"wiki": (1.0, 2.0)})
-    other_windows = EvaluationRecord(scores={"perplexity/wiki": Score(value=9)}, window_nll={"wiki": (1.0, 2.0, 3.0)})
+    with_windows = EvaluationRecord(
+        scores={"perplexity/wiki": Score(value=9)}, window_nll={"wiki": (1.0, 2.0)}
+    )
+    other_windows = EvaluationRecord(
+        scores={"perplexity/wiki": Score(value=9)}, window_nll={"wiki": (1.0, 2.0, 3.0)}
+    )
     assert compare(with_windows, other_windows, "perplexity/wiki") is None
     assert compare(None, with_windows, "perplexity/wiki") is None
     assert compare(with_windows, with_windows, "accuracy") is None
@@ -142,9 +157,13 @@ def test_no_member_of_the_front_is_beaten() -> None:
 
     def beaten(cell: CellView) -> bool:
         x, y = cell.metrics()["params"], cell.metrics()["perplexity/wiki"]
-        others = [(other.metrics()["params"], other.metrics()["perplexity/wiki"]) for other in cells]
+        others = [
+            (other.metrics()["params"], other.metrics()["perplexity/wiki"]) for other in cells
+        ]
         return any(a <= x and b <= y and (a, b) != (x, y) for a, b in others)
 
     assert {id(c) for c in cells if not beaten(c)} >= {id(c) for c in front}
-    points = {tuple(map(c.metrics().get, ("params", "perplexity/wiki"))) for c in cells if not beaten(c)}
+    points = {
+        tuple(map(c.metrics().get, ("params", "perplexity/wiki"))) for c in cells if not beaten(c)
+    }
     assert points == {tuple(map(c.metrics().get, ("params", "perplexity/wiki"))) for c in front}

@@ -85,7 +85,10 @@ def test_an_empty_store_is_a_grid_that_waits(tmp_path: Path) -> None:
     assert view.status is Status.WAITING
     assert {cell.reason for cell in view.cells} == {"round 0 of 2", "round 0 of 5"}
     assert (view.key, view.name, view.settings["name"]) == (asked.key, "g", "g")
-    assert all(cell.layers is None and cell.checkpoint_uri is None and cell.metrics() == {} for cell in view.cells)
+    assert all(
+        cell.layers is None and cell.checkpoint_uri is None and cell.metrics() == {}
+        for cell in view.cells
+    )
 
 
 def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
@@ -93,7 +96,13 @@ def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
     keys = [ranking_spec(cell, asked.study).key for cell in asked.cells]
     results = StoreResults(Store(asked.grid.storage.store))
     view = build_view(
-        asked, results, Activity(running={keys[0]: StageKind.RANKING}, waits={keys[1]: "waits for a free slot"}, live=True)
+        asked,
+        results,
+        Activity(
+            running={keys[0]: StageKind.RANKING},
+            waits={keys[1]: "waits for a free slot"},
+            live=True,
+        ),
     )
     assert [(cell.status, cell.reason) for cell in view.cells] == [
         (Status.RUNNING, "round 0 of 2"),
@@ -125,7 +134,10 @@ def test_a_lost_checkpoint_makes_a_finished_cell_unfinished(tmp_path: Path) -> N
     layers = results.order(ranking_spec(cell, asked.study).key)
     run(store, prune_spec(cell, asked.study, layers))
     (view,) = build_view(asked, results).cells
-    assert (view.stage, view.checkpoint_uri) == ("evaluate", store.files_uri(prune_spec(cell, asked.study, layers).key))
+    assert (view.stage, view.checkpoint_uri) == (
+        "evaluate",
+        store.files_uri(prune_spec(cell, asked.study, layers).key),
+    )
     store.drop_files(prune_spec(cell, asked.study, layers).key)
     (view,) = build_view(asked, StoreResults(store)).cells
     assert (view.stage, view.checkpoint_uri) == ("transfer", None)

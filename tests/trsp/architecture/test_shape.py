@@ -19,7 +19,12 @@ KNOWN: dict[str, tuple[str, dict[str, Any], int]] = {
     "Llama-2-7b": ("llama", {}, 6_738_415_616),
     "Llama-2-13b": (
         "llama",
-        {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40},
+        {
+            "hidden_size": 5120,
+            "intermediate_size": 13824,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 40,
+        },
         13_015_864_320,
     ),
     "Llama-3.1-70B": (
@@ -112,7 +117,11 @@ def kept_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> i
     dressed = nullcontext() if trained else gated(model, gates, range(layers), "residual")
     with dressed, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(input_ids=torch.arange(TOKENS)[None], use_cache=False)
-    return sum(tensor.untyped_storage().nbytes() for address, tensor in storages.items() if address not in weights)
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for address, tensor in storages.items()
+        if address not in weights
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -121,6 +130,10 @@ def kept_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> i
 def test_what_a_layer_keeps_of_a_token(family: str, trained: bool, dtype: torch.dtype) -> None:
     """Within what the table leaves out: logarithms of the softmax's sums and a number or two of each norm."""
     shape = model_shape(tiny_config(family).to_dict())
-    layer = (kept_bytes(family, 4, dtype, trained) - kept_bytes(family, 2, dtype, trained)) / 2 / TOKENS
-    estimated = (shape.trained if trained else shape.frozen).bytes(dtype.itemsize) + TOKENS * shape.square_bytes
+    layer = (
+        (kept_bytes(family, 4, dtype, trained) - kept_bytes(family, 2, dtype, trained)) / 2 / TOKENS
+    )
+    estimated = (shape.trained if trained else shape.frozen).bytes(
+        dtype.itemsize
+    ) + TOKENS * shape.square_bytes
     assert estimated == pytest.approx(layer, rel=0.06)

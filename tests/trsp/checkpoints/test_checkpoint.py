@@ -11,7 +11,13 @@ from safetensors import safe_open
 from transformers import T5Config
 
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
-from trsp.checkpoints.checkpoint import checkpoint_record, dense_record, load_model, load_tokenizer, save_checkpoint
+from trsp.checkpoints.checkpoint import (
+    checkpoint_record,
+    dense_record,
+    load_model,
+    load_tokenizer,
+    save_checkpoint,
+)
 from trsp.checkpoints.model_card import model_card
 from trsp.distributed.device import resolve_dtype
 from trsp.errors import InvalidInputError, UnknownFamilyError
@@ -64,7 +70,9 @@ def test_missing_folder_says_so() -> None:
 
 
 def test_a_hub_name_out_of_reach_says_so() -> None:
-    with pytest.raises(InvalidInputError, match=r"'nobody/nothing' .revision main. is no local folder"):
+    with pytest.raises(
+        InvalidInputError, match=r"'nobody/nothing' .revision main. is no local folder"
+    ):
         load_model("nobody/nothing")
 
 
@@ -129,7 +137,9 @@ def test_saved_record_counts_tied_weights_once(tmp_path: Path) -> None:
     model = tiny_model("llama", dtype=torch.bfloat16)
     dense = dense_record(model)
     remove_layers(model, (1, 4))
-    record = save_checkpoint(model, tiny_tokenizer(), tmp_path / "out", card="# x\n", removed_layers=(4, 1))
+    record = save_checkpoint(
+        model, tiny_tokenizer(), tmp_path / "out", card="# x\n", removed_layers=(4, 1)
+    )
 
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as stored:
         sizes = {name: stored.get_tensor(name).numel() for name in stored.keys()}  # noqa: SIM118 - not a dict
@@ -138,34 +148,55 @@ def test_saved_record_counts_tied_weights_once(tmp_path: Path) -> None:
     assert record.removed_layers == (4, 1)
     assert record.layers == 4
     assert record.size_bytes == (tmp_path / "out" / "model.safetensors").stat().st_size
-    assert record.kv_bytes_per_token == 2 * 2 * 8 * 2 * 4  # keys and values, 2 heads, 8 wide, 2 bytes, 4 layers
+    assert (
+        record.kv_bytes_per_token == 2 * 2 * 8 * 2 * 4
+    )  # keys and values, 2 heads, 8 wide, 2 bytes, 4 layers
     assert dense.layers == 6
     assert dense.kv_bytes_per_token == record.kv_bytes_per_token * 6 // 4
-    assert dense.params - record.params == 2 * sum(n for name, n in sizes.items() if name.startswith("model.layers.0."))
+    assert dense.params - record.params == 2 * sum(
+        n for name, n in sizes.items() if name.startswith("model.layers.0.")
+    )
     assert 0 < record.size_bytes - 2 * record.params < 20_000
     assert checkpoint_record(model, tmp_path / "out", (4, 1)) == record
 
 
 def test_weights_are_as_readable_as_the_other_files_and_sharded_on_demand(tmp_path: Path) -> None:
     model = tiny_model("llama")
-    record = save_checkpoint(model, tiny_tokenizer(), tmp_path / "out", card="# x\n", removed_layers=(), max_shard_size="50KB")
+    record = save_checkpoint(
+        model,
+        tiny_tokenizer(),
+        tmp_path / "out",
+        card="# x\n",
+        removed_layers=(),
+        max_shard_size="50KB",
+    )
     shards = sorted((tmp_path / "out").glob("*.safetensors"))
     assert len(shards) > 1
     assert record.size_bytes == sum(shard.stat().st_size for shard in shards)
-    assert {shard.stat().st_mode for shard in shards} == {(tmp_path / "out" / "config.json").stat().st_mode}
+    assert {shard.stat().st_mode for shard in shards} == {
+        (tmp_path / "out" / "config.json").stat().st_mode
+    }
     again = load_model(str(tmp_path / "out"), device="cpu")
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
 
 
-def test_a_generation_config_that_transformers_would_not_write_today_is_kept(copy: Path, tmp_path: Path) -> None:
+def test_a_generation_config_that_transformers_would_not_write_today_is_kept(
+    copy: Path, tmp_path: Path
+) -> None:
     """Llama 2 chat on the hub sets a temperature without sampling; a strict save refuses that."""
     path = copy / "generation_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "do_sample": False}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "do_sample": False})
+    )
     model = load_model(str(copy), device="cpu")
     remove_layers(model, (3,))
-    save_checkpoint(model, load_tokenizer(str(copy)), tmp_path / "out", card="# x\n", removed_layers=(3,))
-    assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["temperature"] == 0.6
+    save_checkpoint(
+        model, load_tokenizer(str(copy)), tmp_path / "out", card="# x\n", removed_layers=(3,)
+    )
+    assert (
+        json.loads((tmp_path / "out" / "generation_config.json").read_text())["temperature"] == 0.6
+    )
 
 
 def card(**changes: object) -> str:

@@ -26,7 +26,9 @@ class GemmaTokenizer(PreTrainedTokenizerFast):
     """Stands for a Gemma tokenizer that was converted and has forgotten to add <bos>."""
 
 
-def bos_less(kind: type[PreTrainedTokenizerFast] = PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def bos_less(
+    kind: type[PreTrainedTokenizerFast] = PreTrainedTokenizerFast,
+) -> PreTrainedTokenizerFast:
     backend = tiny_tokenizer().backend_tokenizer
     backend.post_processor = None
     return kind(tokenizer_object=backend, bos_token="<bos>")
@@ -49,7 +51,9 @@ def decoded(tokens: torch.Tensor) -> str:
 def test_documents_come_from_json_lines_parquet_and_plain_text(tmp_path: Path) -> None:
     documents = ["one\nline two", "", "drei ä"]
     jsonl = write_jsonl(tmp_path / "a.jsonl", *documents)
-    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2, 3], "body": documents}), tmp_path / "a b.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"id": [1, 2, 3], "body": documents}), tmp_path / "a b.parquet"
+    )
     parquet = TextSource(name="t", path=str(tmp_path / "a b.parquet"), field="body")
     (tmp_path / "a.txt").write_text("one\nline two\n\n \n\ndrei ä\n", encoding="utf-8")
     plain = TextSource(name="t", path=str(tmp_path / "a.txt"))
@@ -65,8 +69,14 @@ def test_max_documents_reads_no_further(tmp_path: Path) -> None:
 
 def test_rows_of_a_running_text_are_grouped_into_documents(tmp_path: Path) -> None:
     rows = ["", " = One = \n", " a \n", " = = Part = = \n", " = Two = \n", " b \n"]
-    source = write_jsonl(tmp_path / "wikitext.jsonl", *rows).model_copy(update={"document_start": "^ = [^=]"})
-    assert list(read_documents(source)) == ["", " = One = \n\n\n a \n\n\n = = Part = = \n", " = Two = \n\n\n b \n"]
+    source = write_jsonl(tmp_path / "wikitext.jsonl", *rows).model_copy(
+        update={"document_start": "^ = [^=]"}
+    )
+    assert list(read_documents(source)) == [
+        "",
+        " = One = \n\n\n a \n\n\n = = Part = = \n",
+        " = Two = \n\n\n b \n",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,9 @@ def test_rows_of_a_running_text_are_grouped_into_documents(tmp_path: Path) -> No
         ("a.jsonl", "[1]\n", "one object a line"),
     ],
 )
-def test_unreadable_text_says_what_came_and_the_cure(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+def test_unreadable_text_says_what_came_and_the_cure(
+    tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(InvalidInputError, match=re.escape(said)):
@@ -101,18 +113,25 @@ def test_a_source_is_a_file_or_a_dataset_not_both() -> None:
 
 def test_fingerprint_follows_the_bytes_not_the_name(tmp_path: Path) -> None:
     one, two, other = (
-        write_jsonl(tmp_path / name, text) for name, text in [("1.jsonl", "a"), ("2.jsonl", "a"), ("3.jsonl", "b")]
+        write_jsonl(tmp_path / name, text)
+        for name, text in [("1.jsonl", "a"), ("2.jsonl", "a"), ("3.jsonl", "b")]
     )
     assert text_fingerprint(one) == text_fingerprint(two) != text_fingerprint(other)
 
 
-def test_fingerprint_of_a_hub_dataset_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_of_a_hub_dataset_names_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = "b08601e04326c79dfdd32d625aee71d232d685c3"
-    pinned = TextSource(name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1", revision=commit)
+    pinned = TextSource(
+        name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1", revision=commit
+    )
     branch = pinned.model_copy(update={"revision": "main"})
     named = f"Salesforce/wikitext@{commit}/wikitext-2-raw-v1/train"
     assert text_fingerprint(pinned) == named
-    assert text_fingerprint(branch) == "Salesforce/wikitext@main/wikitext-2-raw-v1/train"  # offline, never cached
+    assert (
+        text_fingerprint(branch) == "Salesforce/wikitext@main/wikitext-2-raw-v1/train"
+    )  # offline, never cached
     reference = tmp_path / "datasets--Salesforce--wikitext" / "refs" / "main"
     reference.parent.mkdir(parents=True)
     reference.write_text(commit)
@@ -146,7 +165,9 @@ def test_texts_needs_no_torch() -> None:
         (bos_less(GemmaTokenizer), "never", []),
     ],
 )
-def test_bos_policy(tokenizer: PreTrainedTokenizerFast, policy: BosPolicy, expected: list[int]) -> None:
+def test_bos_policy(
+    tokenizer: PreTrainedTokenizerFast, policy: BosPolicy, expected: list[int]
+) -> None:
     assert bos_ids(tokenizer, policy) == expected
 
 
@@ -161,27 +182,39 @@ def test_bos_always_needs_a_bos() -> None:
 
 def test_blocks_are_the_shuffled_documents_joined_and_cut(tmp_path: Path) -> None:
     texts = [f"document {i} " + "x" * i for i in range(20)]
-    settings = CalibrationSettings(text=write_jsonl(tmp_path / "a.jsonl", *texts), blocks=20, block_tokens=16)
+    settings = CalibrationSettings(
+        text=write_jsonl(tmp_path / "a.jsonl", *texts), blocks=20, block_tokens=16
+    )
     tokens_NT = calibration_blocks(tiny_tokenizer(), settings, seed=1)
     assert tokens_NT.shape == (20, 16)
     assert tokens_NT.dtype == torch.int64
     parts = decoded(tokens_NT).split("<bos>")[1:]
-    assert all(part[:-2] in texts and part.endswith("\n\n") for part in parts[:-1])  # whole, each once, parted
+    assert all(
+        part[:-2] in texts and part.endswith("\n\n") for part in parts[:-1]
+    )  # whole, each once, parted
     assert texts != [part[:-2] for part in parts[: len(texts)]]
     assert len(set(parts)) == len(parts)
 
 
 def test_blocks_are_the_same_for_the_same_seed_only(text_file: Path) -> None:
-    settings = CalibrationSettings(text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64)
-    first, again, other = (calibration_blocks(tiny_tokenizer(), settings, seed) for seed in (3, 3, 4))
+    settings = CalibrationSettings(
+        text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64
+    )
+    first, again, other = (
+        calibration_blocks(tiny_tokenizer(), settings, seed) for seed in (3, 3, 4)
+    )
     assert first.equal(again)
     assert not first.equal(other)
 
 
 def test_fewer_blocks_are_a_prefix(text_file: Path) -> None:
-    settings = CalibrationSettings(text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64)
+    settings = CalibrationSettings(
+        text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64
+    )
     fewer = settings.model_copy(update={"blocks": 2})
-    assert calibration_blocks(tiny_tokenizer(), settings, 0)[:2].equal(calibration_blocks(tiny_tokenizer(), fewer, 0))
+    assert calibration_blocks(tiny_tokenizer(), settings, 0)[:2].equal(
+        calibration_blocks(tiny_tokenizer(), fewer, 0)
+    )
 
 
 def test_tokenizing_stops_at_enough(text_file: Path) -> None:
@@ -203,7 +236,8 @@ def test_text_shorter_than_a_block_or_than_all_blocks_is_refused(tmp_path: Path)
     exact = CalibrationSettings(text=text, blocks=10, block_tokens=10)
     assert calibration_blocks(tiny_tokenizer(), exact, 0).shape == (10, 10)
     with pytest.raises(
-        CalibrationTooShortError, match=r"holds 100 tokens: 10 blocks of 10, but 11 are asked for \(110 tokens\)"
+        CalibrationTooShortError,
+        match=r"holds 100 tokens: 10 blocks of 10, but 11 are asked for \(110 tokens\)",
     ):
         calibration_blocks(tiny_tokenizer(), exact.model_copy(update={"blocks": 11}), 0)
     with pytest.raises(CalibrationTooShortError, match="holds 100 tokens: 0 blocks of 101"):
@@ -214,14 +248,26 @@ def test_text_shorter_than_a_block_or_than_all_blocks_is_refused(tmp_path: Path)
 
 
 def test_windows_hold_the_text_in_order_each_opened_by_bos(tmp_path: Path) -> None:
-    text = write_jsonl(tmp_path / "a.jsonl", "abcdefgh", "ijklmnop", "qrstuvwx")  # 28 bytes with two blank lines
-    windows_NT = evaluation_windows(tiny_tokenizer(), PerplexitySettings(text=text, window_tokens=10))
-    assert [decoded(window) for window in windows_NT] == ["<bos>abcdefgh\n", "<bos>\nijklmnop", "<bos>\n\nqrstuvw"]
-    without = evaluation_windows(tiny_tokenizer(), PerplexitySettings(text=text, window_tokens=14, bos="never"))
+    text = write_jsonl(
+        tmp_path / "a.jsonl", "abcdefgh", "ijklmnop", "qrstuvwx"
+    )  # 28 bytes with two blank lines
+    windows_NT = evaluation_windows(
+        tiny_tokenizer(), PerplexitySettings(text=text, window_tokens=10)
+    )
+    assert [decoded(window) for window in windows_NT] == [
+        "<bos>abcdefgh\n",
+        "<bos>\nijklmnop",
+        "<bos>\n\nqrstuvw",
+    ]
+    without = evaluation_windows(
+        tiny_tokenizer(), PerplexitySettings(text=text, window_tokens=14, bos="never")
+    )
     assert [decoded(window) for window in without] == ["abcdefgh\n\nijkl", "mnop\n\nqrstuvwx"]
 
 
-@pytest.mark.parametrize("characters_per_token", [8, 0.3])  # the first guess reads too much, or too little
+@pytest.mark.parametrize(
+    "characters_per_token", [8, 0.3]
+)  # the first guess reads too much, or too little
 @pytest.mark.parametrize("max_windows", [1, 5, 40])
 def test_first_windows_are_those_of_the_whole_text(
     text_file: Path, monkeypatch: pytest.MonkeyPatch, characters_per_token: float, max_windows: int
@@ -230,12 +276,16 @@ def test_first_windows_are_those_of_the_whole_text(
     settings = PerplexitySettings(text=TextSource(name="t", path=str(text_file)), window_tokens=64)
     whole = evaluation_windows(tiny_tokenizer(), settings)
     assert len(whole) > 40
-    first = evaluation_windows(tiny_tokenizer(), settings.model_copy(update={"max_windows": max_windows}))
+    first = evaluation_windows(
+        tiny_tokenizer(), settings.model_copy(update={"max_windows": max_windows})
+    )
     assert first.equal(whole[:max_windows])
 
 
 def test_text_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
     settings = PerplexitySettings(text=write_jsonl(tmp_path / "a.jsonl", "x" * 9), window_tokens=10)
     assert evaluation_windows(tiny_tokenizer(), settings).shape == (1, 10)
-    with pytest.raises(CalibrationTooShortError, match="holds 9 tokens, less than one window of 10"):
+    with pytest.raises(
+        CalibrationTooShortError, match="holds 9 tokens, less than one window of 10"
+    ):
         evaluation_windows(tiny_tokenizer(), settings.model_copy(update={"window_tokens": 11}))

@@ -41,11 +41,15 @@ WAYS = {
     "activation checkpointing": EngineSettings(activation_checkpointing=True, micro_batch=2),
     "micro-batches of 3": EngineSettings(micro_batch=3),
     "zero 2, offloaded": EngineSettings(zero_stage=2, offload_optimizer="cpu"),
-    "all at once": EngineSettings(zero_stage=3, offload_optimizer="cpu", offload_weights="cpu", activation_checkpointing=True),
+    "all at once": EngineSettings(
+        zero_stage=3, offload_optimizer="cpu", offload_weights="cpu", activation_checkpointing=True
+    ),
 }
 SLOW = ("micro-batches of 3", "all at once")
 REFERENCE = EngineSettings(zero_stage=0, micro_batch=1)
-every_way = pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow) if way in SLOW else way for way in WAYS])
+every_way = pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow) if way in SLOW else way for way in WAYS]
+)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -56,10 +60,19 @@ def marks(model: nn.Module) -> dict[str, object]:
     """What a stranger could find on a model besides its weights: attributes, hooks, switches; and torch's linear."""
     found: dict[str, object] = {"linear": torch.nn.functional.linear}
     for name, module in model.named_modules():
-        hooks = {key: list(value.values()) for key, value in vars(module).items() if key.endswith("_hooks")}
+        hooks = {
+            key: list(value.values())
+            for key, value in vars(module).items()
+            if key.endswith("_hooks")
+        }
         found[name] = (sorted(vars(module)), hooks, type(module._parameters), module.training)
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        found[f"{name} (parameter)"] = (id(parameter), sorted(vars(parameter)), parameter.requires_grad, parameter.grad)
+        found[f"{name} (parameter)"] = (
+            id(parameter),
+            sorted(vars(parameter)),
+            parameter.requires_grad,
+            parameter.grad,
+        )
     return found
 
 
@@ -68,11 +81,15 @@ def marks(model: nn.Module) -> dict[str, object]:
 
 def test_the_rate_warms_up_linearly_and_goes_down_to_nothing() -> None:
     schedule = OptimizerConfig(learning_rate=1.0, steps=7, warmup_steps=2)
-    assert [schedule.rate(step) for step in range(8)] == pytest.approx([1 / 3, 2 / 3, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
+    assert [schedule.rate(step) for step in range(8)] == pytest.approx(
+        [1 / 3, 2 / 3, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
+    )
 
 
 def test_without_warm_up_the_first_step_has_the_whole_rate() -> None:
-    assert [OptimizerConfig(1.0, steps=2).rate(step) for step in range(2)] == pytest.approx([1.0, 0.5])
+    assert [OptimizerConfig(1.0, steps=2).rate(step) for step in range(2)] == pytest.approx(
+        [1.0, 0.5]
+    )
 
 
 def test_a_rankings_rate_knows_no_depth() -> None:
@@ -81,7 +98,9 @@ def test_a_rankings_rate_knows_no_depth() -> None:
 
 def test_the_engine_trains_at_the_schedules_rates() -> None:
     for way in ("zero 0", "zero 2", "zero 3"):
-        with Engine(tiny_model("llama"), WAYS[way], 1, OptimizerConfig(1e-3, steps=4, warmup_steps=1)) as engine:
+        with Engine(
+            tiny_model("llama"), WAYS[way], 1, OptimizerConfig(1e-3, steps=4, warmup_steps=1)
+        ) as engine:
             seen = []
             for step in range(4):
                 engine.step(batch(BLOCKS, step, 1))
@@ -94,7 +113,9 @@ def test_the_engine_trains_at_the_schedules_rates() -> None:
 
 
 def ranked(engine: EngineSettings, **settings: Any) -> list[RoundRecord]:
-    selector = GatesSettings.model_validate({"learning_rate": 0.03, "blocks_per_step": 4, "steps_per_round": 2} | settings)
+    selector = GatesSettings.model_validate(
+        {"learning_rate": 0.03, "blocks_per_step": 4, "steps_per_round": 2} | settings
+    )
     return list(rank_layers(tiny_model("llama"), BLOCKS, selector, depth=3, engine=engine))
 
 
@@ -120,7 +141,9 @@ def test_gates_with_trained_weights_are_the_same_however_they_are_computed(way: 
 @every_way
 def test_transfer_gives_the_same_weights_however_it_is_computed(way: str) -> None:
     """Annealed, clipped (the gradient is longer than 0.5) and penalised, so that all terms are in the weights."""
-    settings = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=5, max_grad_norm=0.5, anneal_ratio=0.5)
+    settings = DriftSettings(
+        learning_rate=1e-3, blocks_per_step=4, steps=5, max_grad_norm=0.5, anneal_ratio=0.5
+    )
     results = []
     for engine in (WAYS[way], REFERENCE):
         model = tiny_model("llama")
@@ -129,7 +152,12 @@ def test_transfer_gives_the_same_weights_however_it_is_computed(way: str) -> Non
     (found, ours), (wanted, theirs) = results
     assert ours.lm_loss == pytest.approx(theirs.lm_loss, abs=1e-4)
     assert ours.drift == pytest.approx(theirs.drift, abs=1e-4)
-    for name, tensor in wanted.items():  # by norms: AdamW makes much of a rounding error where a gradient is next to nothing
+    for (
+        name,
+        tensor,
+    ) in (
+        wanted.items()
+    ):  # by norms: AdamW makes much of a rounding error where a gradient is next to nothing
         assert (found[name] - tensor).norm() < 1e-5 * tensor.norm(), name
 
 
@@ -171,7 +199,9 @@ def test_activation_checkpointing_recomputes_the_layers() -> None:
     """Counted: each layer's MLP runs twice a step, in the forward pass and again in the backward pass."""
     for checkpointing, wanted in ((False, 1), (True, 2)):
         model, calls = tiny_model("llama"), []
-        handle = model.model.layers[2].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        handle = model.model.layers[2].mlp.register_forward_pre_hook(
+            lambda *_, calls=calls: calls.append(1)
+        )
         settings = EngineSettings(activation_checkpointing=checkpointing)
         with Engine(model, settings, 1, OptimizerConfig(1e-3, steps=1)) as engine:
             engine.step(BLOCKS[:1])
@@ -202,7 +232,9 @@ def test_a_model_comes_back_plain(way: str, train_weights: bool) -> None:
 def test_a_ranking_left_in_the_middle_leaves_the_model_plain(way: str) -> None:
     model = tiny_model("llama")
     marked = marks(model)
-    rounds = iter(rank_layers(model, BLOCKS, GatesSettings(blocks_per_step=8), depth=3, engine=WAYS[way]))
+    rounds = iter(
+        rank_layers(model, BLOCKS, GatesSettings(blocks_per_step=8), depth=3, engine=WAYS[way])
+    )
     next(rounds)
     assert marks(model) != marked
     del rounds  # a generator that nobody holds is closed
@@ -301,7 +333,9 @@ def broken(model: Any) -> Any:
     ],
     ids=["rank", "transfer"],
 )
-def test_nan_is_an_error_of_its_own_and_the_model_comes_back_plain(stage: Callable[[Any], object]) -> None:
+def test_nan_is_an_error_of_its_own_and_the_model_comes_back_plain(
+    stage: Callable[[Any], object],
+) -> None:
     model = broken(tiny_model("llama"))
     marked = marks(model)
     with pytest.raises(TrainingDivergedError, match=r"nan.*lower"):
@@ -327,7 +361,9 @@ def diverges_on_all_ranks(zero_stage: int) -> bool:
     """The NaN is in the last rank's copy alone: the others must hear of it, or wait for ever."""
     model = tiny_model("llama")
     if os.environ.get("RANK") == "1":
-        model.model.layers[0].mlp.down_proj.register_forward_hook(lambda _, args, output: output * math.nan)
+        model.model.layers[0].mlp.down_proj.register_forward_hook(
+            lambda _, args, output: output * math.nan
+        )
     try:
         transfer(model, [1], BLOCKS, DRIFT, 0.5, EngineSettings(zero_stage=zero_stage))
     except TrainingDivergedError:
@@ -350,15 +386,30 @@ def test_a_model_loaded_whole_does_not_go_to_nvme(tmp_path: Path) -> None:
         transfer(tiny_model("llama"), [1], BLOCKS, DRIFT, 0.5, settings)
 
 
-def test_offload_to_nvme_is_tried_or_refused_before_anything_starts(tmp_path: Path, tiny_llama: Path) -> None:
-    settings = EngineSettings(zero_stage=3, offload_optimizer="nvme", offload_weights="nvme", nvme_path=str(tmp_path))
+def test_offload_to_nvme_is_tried_or_refused_before_anything_starts(
+    tmp_path: Path, tiny_llama: Path
+) -> None:
+    settings = EngineSettings(
+        zero_stage=3, offload_optimizer="nvme", offload_weights="nvme", nvme_path=str(tmp_path)
+    )
     if not AsyncIOBuilder().is_compatible(verbose=False):
-        with pytest.raises(InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"):
+        with pytest.raises(
+            InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"
+        ):
             load_sharded(str(tiny_llama), engine=settings)
         model = tiny_model("llama")
         marked = marks(model)
-        with pytest.raises(InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"):
-            transfer(model, [1], BLOCKS, DRIFT, 0.5, settings.model_copy(update={"offload_weights": "none"}))
+        with pytest.raises(
+            InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"
+        ):
+            transfer(
+                model,
+                [1],
+                BLOCKS,
+                DRIFT,
+                0.5,
+                settings.model_copy(update={"offload_weights": "none"}),
+            )
         assert marks(model) == marked
         pytest.skip("libaio's headers are not here: only the refusal could be tested")
     trained, wanted = load_sharded(str(tiny_llama), engine=settings), load_model(str(tiny_llama))
@@ -366,11 +417,17 @@ def test_offload_to_nvme_is_tried_or_refused_before_anything_starts(tmp_path: Pa
     transfer(wanted, [1], BLOCKS, DRIFT, 0.5, REFERENCE)
     for name, parameter in trained.named_parameters():
         if ".layers.1." not in name:  # that one will be deleted: see Engine._forget_gradients
-            torch.testing.assert_close(whole_tensor(parameter), weights(wanted)[name], rtol=0, atol=3e-5)
+            torch.testing.assert_close(
+                whole_tensor(parameter), weights(wanted)[name], rtol=0, atol=3e-5
+            )
 
 
-def test_a_folder_on_nvme_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_on_nvme_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(AsyncIOBuilder, "is_compatible", lambda *_, **__: True)
-    settings = EngineSettings(zero_stage=3, offload_weights="nvme", nvme_path=str(tmp_path / "none"))
+    settings = EngineSettings(
+        zero_stage=3, offload_weights="nvme", nvme_path=str(tmp_path / "none")
+    )
     with pytest.raises(InvalidInputError, match=r"none is no folder.*every node"):
         check_offload(settings)

@@ -15,7 +15,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 from tests.trsp.spawn_ranks import on_ranks
 from trsp.architecture.families import FAMILIES
-from trsp.checkpoints.checkpoint import dense_record, load_model, needs_several_gpus, save_checkpoint
+from trsp.checkpoints.checkpoint import (
+    dense_record,
+    load_model,
+    needs_several_gpus,
+    save_checkpoint,
+)
 from trsp.checkpoints.model_source import read_config
 from trsp.config import DriftSettings, EngineSettings, GatesSettings, Offload, Precision
 from trsp.distributed.device import peak_memory_bytes, reset_peak_memory
@@ -52,24 +57,37 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, Tensor]], dict[str, Ten
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_is_what_a_whole_load_gives_and_saves_the_same_bytes(family: str, precision: Precision, tmp_path: Path) -> None:
+def test_is_what_a_whole_load_gives_and_saves_the_same_bytes(
+    family: str, precision: Precision, tmp_path: Path
+) -> None:
     source = str(save_tiny(family, tmp_path / "in", layers=2))
     whole, sharded = load_model(source, None, precision), load_sharded(source, None, precision)
     assert is_sharded(sharded)
     assert not sharded.training
     assert dense_record(sharded) == dense_record(whole)
-    for (name, wanted), (found, parameter) in zip(whole.named_parameters(), sharded.named_parameters(), strict=True):
+    for (name, wanted), (found, parameter) in zip(
+        whole.named_parameters(), sharded.named_parameters(), strict=True
+    ):
         assert found == name
         assert parameter.numel() == 0
         assert parameter.dtype is wanted.dtype
         assert torch.equal(whole_tensor(parameter), wanted)
-    for (name, buffer), (found, other) in zip(whole.named_buffers(), sharded.named_buffers(), strict=True):
+    for (name, buffer), (found, other) in zip(
+        whole.named_buffers(), sharded.named_buffers(), strict=True
+    ):
         assert found == name
         assert other.dtype is buffer.dtype
         assert torch.equal(other, buffer)
 
     records = {
-        name: save_checkpoint(model, tiny_tokenizer(), tmp_path / name, card="# x\n", removed_layers=(), max_shard_size="20KB")
+        name: save_checkpoint(
+            model,
+            tiny_tokenizer(),
+            tmp_path / name,
+            card="# x\n",
+            removed_layers=(),
+            max_shard_size="20KB",
+        )
         for name, model in (("whole", whole), ("sharded", sharded))
     }
     assert records["sharded"] == records["whole"]
@@ -77,12 +95,19 @@ def test_is_what_a_whole_load_gives_and_saves_the_same_bytes(family: str, precis
     assert len(list((tmp_path / "whole").glob("*.safetensors"))) > 1
 
 
-@pytest.mark.parametrize(("family", "prefix"), [("gpt2", "transformer."), ("opt", "model."), ("llama", "model.")])
+@pytest.mark.parametrize(
+    ("family", "prefix"), [("gpt2", "transformer."), ("opt", "model."), ("llama", "model.")]
+)
 def test_names_without_the_base_models_prefix(family: str, prefix: str, tmp_path: Path) -> None:
     """As gpt2 and opt lie on the hub."""
     folder = save_tiny(family, tmp_path / "in", layers=2)
-    edit_weights(folder, lambda tensors: {name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    for wanted, found in zip(tiny_model(family, 2).parameters(), load_sharded(str(folder)).parameters(), strict=True):
+    edit_weights(
+        folder,
+        lambda tensors: {name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
+    )
+    for wanted, found in zip(
+        tiny_model(family, 2).parameters(), load_sharded(str(folder)).parameters(), strict=True
+    ):
         assert torch.equal(whole_tensor(found), wanted)
 
 
@@ -92,7 +117,12 @@ def test_former_names(tmp_path: Path) -> None:
     assert "embed_out.weight" in load_file(folder / "model.safetensors")
     wanted = tiny_model("gpt_neox", 2).lm_head.weight
     assert torch.equal(whole_tensor(load_sharded(str(folder)).lm_head.weight), wanted)
-    edit_weights(folder, lambda tensors: {name.replace("embed_out", "lm_head"): each for name, each in tensors.items()})
+    edit_weights(
+        folder,
+        lambda tensors: {
+            name.replace("embed_out", "lm_head"): each for name, each in tensors.items()
+        },
+    )
     assert torch.equal(whole_tensor(load_sharded(str(folder)).lm_head.weight), wanted)
 
 
@@ -100,24 +130,37 @@ def test_tied_weights_under_either_name_or_both(copy: Path) -> None:
     embedding = "model.embed_tokens.weight"
     wanted = load_file(copy / "model.safetensors")[embedding]
     for names in ({embedding}, {"lm_head.weight"}, {embedding, "lm_head.weight"}):
-        edit_weights(copy, lambda tensors, names=names: without_embedding(tensors) | {name: wanted.clone() for name in names})
+        edit_weights(
+            copy,
+            lambda tensors, names=names: (
+                without_embedding(tensors) | {name: wanted.clone() for name in names}
+            ),
+        )
         model = load_sharded(str(copy))
         assert model.lm_head.weight is model.model.embed_tokens.weight
         assert torch.equal(whole_tensor(model.lm_head.weight), wanted)
     edit_weights(copy, lambda tensors: tensors | {"lm_head.weight": wanted + 1})
-    with pytest.raises(InvalidInputError, match=r"embed_tokens\.weight.* differ, but the config ties them"):
+    with pytest.raises(
+        InvalidInputError, match=r"embed_tokens\.weight.* differ, but the config ties them"
+    ):
         load_sharded(str(copy))
 
 
 def without_embedding(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if "embed" not in name and "lm_head" not in name}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if "embed" not in name and "lm_head" not in name
+    }
 
 
 def test_reads_shards_by_their_index(tmp_path: Path) -> None:
     wanted = tiny_model("llama")
     wanted.save_pretrained(tmp_path, max_shard_size="50KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    for parameter, each in zip(wanted.parameters(), load_sharded(str(tmp_path)).parameters(), strict=True):
+    for parameter, each in zip(
+        wanted.parameters(), load_sharded(str(tmp_path)).parameters(), strict=True
+    ):
         assert torch.equal(whole_tensor(each), parameter)
     next(tmp_path.glob("*-00002-of-*")).unlink()
     with pytest.raises(InvalidInputError, match=r"model-00002-of-\d+\.safetensors is missing"):
@@ -128,7 +171,10 @@ def test_an_unusable_checkpoint_is_refused_with_the_cure(copy: Path, tmp_path: P
     weights = copy / "model.safetensors"
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 7}))
-    with pytest.raises(InvalidInputError, match=r"lack 9 of .* first is model\.layers\.6\..* take a complete checkpoint"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"lack 9 of .* first is model\.layers\.6\..* take a complete checkpoint",
+    ):
         load_sharded(str(copy))
     (copy / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
     with pytest.raises(InvalidInputError, match=r"has the shape \[\d+, \d+\], the config asks for"):
@@ -149,7 +195,9 @@ def test_needs_zero_3(settings: EngineSettings, tiny_llama: Path) -> None:
         Engine(load_sharded(str(tiny_llama)), settings, 1)
 
 
-def test_spreads_over_several_gpus_only_what_one_cannot_hold(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spreads_over_several_gpus_only_what_one_cannot_hold(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, size = read_config(str(tiny_llama)), dense_record(tiny_model("llama")).size_bytes
     for gpus, free, wanted in ((1, size, False), (2, 2 * size, False), (2, size, True)):
         monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
@@ -162,7 +210,11 @@ def test_spreads_over_several_gpus_only_what_one_cannot_hold(tiny_llama: Path, m
 
 # --- several ranks ------------------------------------------------------------------------------------------------------
 
-HOW: dict[str, tuple[bool, Offload]] = {"whole": (False, "none"), "sharded": (True, "none"), "offloaded": (True, "cpu")}
+HOW: dict[str, tuple[bool, Offload]] = {
+    "whole": (False, "none"),
+    "sharded": (True, "none"),
+    "offloaded": (True, "cpu"),
+}
 
 
 def both_stages(source: str, folder: Path, sharded: bool, offload: Offload) -> dict[str, Any]:
@@ -171,26 +223,46 @@ def both_stages(source: str, folder: Path, sharded: bool, offload: Offload) -> d
     model = load_sharded(source, engine=settings) if sharded else load_model(source)
     before = [whole_tensor(parameter).clone() for parameter in model.parameters()]
     rounds = list(rank_layers(model, BLOCKS, GATES, depth=2, engine=settings))
-    assert all(torch.equal(whole_tensor(now), was) for was, now in zip(before, model.parameters(), strict=True))
+    assert all(
+        torch.equal(whole_tensor(now), was)
+        for was, now in zip(before, model.parameters(), strict=True)
+    )
     losses = [transfer(model, [1, 3], BLOCKS, DRIFT, 0.5, settings).lm_loss for _ in range(2)]
     assert is_sharded(model) is sharded
     assert all(parameter.numel() == 0 for parameter in model.parameters()) is sharded
     if sharded:
-        share = sum(parameter.ds_tensor.numel() for parameter in model.parameters()) * distributed.get_world_size()
+        share = (
+            sum(parameter.ds_tensor.numel() for parameter in model.parameters())
+            * distributed.get_world_size()
+        )
         assert 1 <= share / dense_record(model).params < 1.02
-    record = save_checkpoint(model, tiny_tokenizer(), folder, card="# x\n", removed_layers=(), max_shard_size="50KB")
-    return {"rounds": [(each.layer, each.scores, each.lm_loss) for each in rounds], "losses": losses, "record": record}
+    record = save_checkpoint(
+        model, tiny_tokenizer(), folder, card="# x\n", removed_layers=(), max_shard_size="50KB"
+    )
+    return {
+        "rounds": [(each.layer, each.scores, each.lm_loss) for each in rounds],
+        "losses": losses,
+        "record": record,
+    }
 
 
 def both_stages_on_all(sources: list[str]) -> dict[str, dict[str, Any]]:
-    return {source: {name: both_stages(source, Path(source) / name, *how) for name, how in HOW.items()} for source in sources}
+    return {
+        source: {name: both_stages(source, Path(source) / name, *how) for name, how in HOW.items()}
+        for source in sources
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_a_sharded_model_becomes_to_the_bit_what_a_whole_one_becomes(world_size: int, tmp_path: Path) -> None:
+def test_a_sharded_model_becomes_to_the_bit_what_a_whole_one_becomes(
+    world_size: int, tmp_path: Path
+) -> None:
     kinds = {"llama": torch.float32, "gpt2": torch.bfloat16}
-    sources = [str(save_tiny(family, tmp_path / family, layers=4, dtype=dtype)) for family, dtype in kinds.items()]
+    sources = [
+        str(save_tiny(family, tmp_path / family, layers=4, dtype=dtype))
+        for family, dtype in kinds.items()
+    ]
     first, *others = on_ranks(world_size, both_stages_on_all, sources)
     assert all(other == first for other in others), "all ranks return the same records"
     for source in sources:
@@ -224,7 +296,11 @@ def peaks(source: str, folder: str) -> dict[str, int]:
 def test_no_rank_ever_holds_more_than_its_share_and_one_tensor(tmp_path: Path) -> None:
     save_tiny("llama", tmp_path / "small")
     config = LlamaConfig(
-        vocab_size=16384, hidden_size=512, intermediate_size=2048, num_hidden_layers=24, tie_word_embeddings=True
+        vocab_size=16384,
+        hidden_size=512,
+        intermediate_size=2048,
+        num_hidden_layers=24,
+        tie_word_embeddings=True,
     )
     config.save_pretrained(tmp_path / "large")
     with torch.device("meta"):

@@ -15,8 +15,19 @@ from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
 from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
-from trsp.evaluation.evaluate import benchmark_scores, evaluate, mean_accuracy, perplexity, windows_nll
-from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks, task_file, write_task_overrides
+from trsp.evaluation.evaluate import (
+    benchmark_scores,
+    evaluate,
+    mean_accuracy,
+    perplexity,
+    windows_nll,
+)
+from trsp.evaluation.lm_eval_tasks import (
+    benchmark_fingerprint,
+    check_tasks,
+    task_file,
+    write_task_overrides,
+)
 from trsp.records import Score
 
 LETTERS = "ABCD"
@@ -36,17 +47,27 @@ def items(shortest_is_right: bool, count: int = 10) -> Mapping[str, list[dict[st
     short, long = "a stone", "a stone and a very old river"
     choices = {"text": [short, long, long + "!", long + "?"], "label": list(LETTERS)}
     arc = {"choices": choices, "answerKey": LETTERS[right]}
-    hellaswag = {"activity_label": "Farming", "ctx_b": "he", "endings": [short] + 3 * [long], "label": str(right)}
+    hellaswag = {
+        "activity_label": "Farming",
+        "ctx_b": "he",
+        "endings": [short] + 3 * [long],
+        "label": str(right),
+    }
     copa = {"choice1": "It broke.", "choice2": long, "question": "effect", "label": right}
     return {
         "arc_easy": [{"question": f"What is {i}?", **arc} for i in range(count)],
-        "piqa": [{"goal": f"To lift {i}", "sol1": short, "sol2": long, "label": right} for i in range(count)],
+        "piqa": [
+            {"goal": f"To lift {i}", "sol1": short, "sol2": long, "label": right}
+            for i in range(count)
+        ],
         "hellaswag": [{"ctx_a": f"The farmer sees {i}.", **hellaswag} for i in range(count)],
         "copa": [{"premise": f"Stone {i} fell.", **copa} for i in range(count)],
     }
 
 
-def write_items(folder: Path, rows: Mapping[str, list[dict[str, object]]], split: str = "validation") -> Path:
+def write_items(
+    folder: Path, rows: Mapping[str, list[dict[str, object]]], split: str = "validation"
+) -> Path:
     for task, of_task in rows.items():
         (folder / task).mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(row) + "\n" for row in of_task)
@@ -70,7 +91,9 @@ def test_window_nll_is_the_mean_over_predicted_tokens(dtype: torch.dtype) -> Non
     assert windows_nll(model, tokens_NT) == pytest.approx(expected, rel=1e-5)
 
 
-def test_window_nll_depends_on_neither_batch_size_nor_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_nll_depends_on_neither_batch_size_nor_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = tiny_model("llama")
     tokens_NT = torch.randint(VOCABULARY, (5, 40), generator=torch.Generator().manual_seed(0))
     whole = windows_nll(model, tokens_NT)
@@ -80,8 +103,12 @@ def test_window_nll_depends_on_neither_batch_size_nor_chunks(monkeypatch: pytest
 
 
 def test_perplexity_of_ignorance_is_the_vocabulary(text_file: Path) -> None:
-    window = PerplexitySettings(text=TextSource(name="tiny-text", path=str(text_file)), window_tokens=32, max_windows=4)
-    record = evaluate(ignorant_model(), tiny_tokenizer(), EvaluationSettings(perplexity=(window,), batch_size=3))
+    window = PerplexitySettings(
+        text=TextSource(name="tiny-text", path=str(text_file)), window_tokens=32, max_windows=4
+    )
+    record = evaluate(
+        ignorant_model(), tiny_tokenizer(), EvaluationSettings(perplexity=(window,), batch_size=3)
+    )
     assert record.scores["perplexity/tiny-text"].value == pytest.approx(VOCABULARY, rel=1e-5)
     assert record.window_nll == {"tiny-text": pytest.approx([math.log(VOCABULARY)] * 4)}
 
@@ -95,14 +122,20 @@ def test_perplexity_and_its_standard_error() -> None:
             perplexity((1.0, broken))
 
 
-def test_nothing_is_computed_for_settings_that_cannot_be_met(text_file: Path, tmp_path: Path) -> None:
+def test_nothing_is_computed_for_settings_that_cannot_be_met(
+    text_file: Path, tmp_path: Path
+) -> None:
     model = tiny_model("llama")
     model.register_forward_hook(lambda *_: pytest.fail("the model ran"))
     window = PerplexitySettings(text=TextSource(name="t", path=str(text_file)), window_tokens=32)
-    unknown = EvaluationSettings(perplexity=(window,), benchmarks=BenchmarkSettings(tasks=("arc_esay",)))
+    unknown = EvaluationSettings(
+        perplexity=(window,), benchmarks=BenchmarkSettings(tasks=("arc_esay",))
+    )
     with pytest.raises(InvalidInputError, match="arc_easy"):
         evaluate(model, tiny_tokenizer(), unknown)
-    too_long = EvaluationSettings(perplexity=(window, window.model_copy(update={"window_tokens": 10**6})))
+    too_long = EvaluationSettings(
+        perplexity=(window, window.model_copy(update={"window_tokens": 10**6}))
+    )
     with pytest.raises(CalibrationTooShortError):
         evaluate(model, tiny_tokenizer(), too_long)
 
@@ -114,10 +147,14 @@ def test_nothing_is_computed_for_settings_that_cannot_be_met(text_file: Path, tm
 def test_tasks_read_their_rows_from_the_folder(tmp_path: Path, shortest_is_right: bool) -> None:
     """Ignorance prefers what is short: every item is right, or every one wrong."""
     rows = items(shortest_is_right)
-    settings = BenchmarkSettings(tasks=tuple(rows), data=str(write_items(tmp_path / "a b", rows)), batch_size=4)
+    settings = BenchmarkSettings(
+        tasks=tuple(rows), data=str(write_items(tmp_path / "a b", rows)), batch_size=4
+    )
     scores = benchmark_scores(ignorant_model(), tiny_tokenizer(), settings)
     expected = float(shortest_is_right)
-    assert {f"{task}/acc": scores[f"{task}/acc"].value for task in rows} == {f"{task}/acc": expected for task in rows}
+    assert {f"{task}/acc": scores[f"{task}/acc"].value for task in rows} == {
+        f"{task}/acc": expected for task in rows
+    }
     normalised = {name for name in scores if name.endswith("/acc_norm")}
     assert normalised == {"arc_easy/acc_norm", "hellaswag/acc_norm", "piqa/acc_norm"}
 
@@ -156,11 +193,35 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
     rows = items(True)
     data = write_items(tmp_path / "data", rows)
     checkpoint = save_tiny("qwen3", tmp_path / "tiny model", dtype=torch.bfloat16)
-    settings = BenchmarkSettings(tasks=tuple(rows), data=str(data), limit=7, batch_size=4, num_fewshot=1)
+    settings = BenchmarkSettings(
+        tasks=tuple(rows), data=str(data), limit=7, batch_size=4, num_fewshot=1
+    )
     ours = benchmark_scores(load_model(str(checkpoint)), load_tokenizer(str(checkpoint)), settings)
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}"]
-    command += ["--tasks", ",".join(rows), "--include_path", str(write_task_overrides(data, rows, tmp_path / "tasks"))]
-    command += ["--limit", "7", "--batch_size", "4", "--num_fewshot", "1", "--output_path", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={checkpoint}",
+    ]
+    command += [
+        "--tasks",
+        ",".join(rows),
+        "--include_path",
+        str(write_task_overrides(data, rows, tmp_path / "tasks")),
+    ]
+    command += [
+        "--limit",
+        "7",
+        "--batch_size",
+        "4",
+        "--num_fewshot",
+        "1",
+        "--output_path",
+        str(tmp_path / "out"),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     (written,) = (tmp_path / "out").rglob("results_*.json")
     theirs = json.loads(written.read_text())["results"]
@@ -169,7 +230,9 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
             assert (f"{metric},none" in theirs[task]) == (f"{task}/{metric}" in ours)
             if f"{task}/{metric}" in ours:
                 assert ours[f"{task}/{metric}"].value == theirs[task][f"{metric},none"]
-                assert ours[f"{task}/{metric}"].stderr == pytest.approx(theirs[task][f"{metric}_stderr,none"])
+                assert ours[f"{task}/{metric}"].stderr == pytest.approx(
+                    theirs[task][f"{metric}_stderr,none"]
+                )
 
 
 # --- task names and folders -------------------------------------------------------------------------------------------
@@ -191,7 +254,10 @@ def test_task_files_are_found_by_name(task: str, file: str) -> None:
 def test_task_folders_are_checked(tmp_path: Path) -> None:
     data = write_items(tmp_path, items(True))
     check_tasks(BenchmarkSettings(tasks=("piqa", "copa"), data=str(data)))
-    with pytest.raises(InvalidInputError, match=r"no folder .*sciq; the data folder holds arc_easy, copa, hellaswag, piqa"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"no folder .*sciq; the data folder holds arc_easy, copa, hellaswag, piqa",
+    ):
         check_tasks(BenchmarkSettings(tasks=("piqa", "sciq"), data=str(data)))
     with pytest.raises(InvalidInputError, match="holds no tasks"):
         check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data / "absent")))

@@ -46,7 +46,8 @@ def test_protocol_runs_what_it_says() -> None:
     record = measure(model, SETTINGS, "a machine")
     assert passes == {
         (2, 24): 3 + 1,  # prompt: the repeats and a warm-up
-        (4, 8): 2 + 1,  # generation: the prompts, then with the cache one token at a time, to the end
+        (4, 8): 2
+        + 1,  # generation: the prompts, then with the cache one token at a time, to the end
         (4, 1): (2 + 1) * (5 - 1),
     }
     assert record.hardware == "a machine"
@@ -66,7 +67,8 @@ def test_latencies_are_means_in_milliseconds(monkeypatch: pytest.MonkeyPatch) ->
     model = tiny_model("llama")
     model.model.register_forward_pre_hook(advance)
     monkeypatch.setattr(
-        "trsp.evaluation.measure.time", SimpleNamespace(perf_counter=lambda: clock_s, monotonic=lambda: clock_s)
+        "trsp.evaluation.measure.time",
+        SimpleNamespace(perf_counter=lambda: clock_s, monotonic=lambda: clock_s),
     )
     record = measure(model, SETTINGS, "slow")
     assert record.prompt_latency_ms == pytest.approx(50)
@@ -88,13 +90,19 @@ def test_peak_memory_is_this_works_not_the_past() -> None:
 
 def test_too_few_positions_are_refused() -> None:
     settings = SETTINGS.model_copy(update={"generate_new_tokens": 300})
-    with pytest.raises(InvalidInputError, match="needs 308 positions and this model has 256; lower"):
+    with pytest.raises(
+        InvalidInputError, match="needs 308 positions and this model has 256; lower"
+    ):
         measure(tiny_model("gpt2"), settings, "x")
 
 
-def test_hardware_names_the_gpu_unless_it_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardware_names_the_gpu_unless_it_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "0000:00:04.0").mkdir()
-    (tmp_path / "0000:00:04.0" / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 11\n")
+    (tmp_path / "0000:00:04.0" / "information").write_text(
+        "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 11\n"
+    )
     (tmp_path / "cpuinfo").write_text(2 * "processor\t: 0\nmodel name\t: AMD EPYC 7B13\n\n")
     monkeypatch.setattr("trsp.evaluation.hardware._GPUS", tmp_path)
     monkeypatch.setattr("trsp.evaluation.hardware._CPU", tmp_path / "cpuinfo")

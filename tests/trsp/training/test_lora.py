@@ -50,7 +50,11 @@ def test_merged_weights_give_what_weights_and_adapters_gave(family: str) -> None
     after = weights(model)
     torch.testing.assert_close(logits(model), wanted, rtol=1e-3, atol=1e-4)
     assert (wanted - dense).abs().max() > 0.01
-    linear = {id(module.weight) for module in decoder_layers(model).modules() if type(module).__name__ in ("Linear", "Conv1D")}
+    linear = {
+        id(module.weight)
+        for module in decoder_layers(model).modules()
+        if type(module).__name__ in ("Linear", "Conv1D")
+    }
     for name, parameter in model.named_parameters():
         assert torch.equal(after[name], before[name]) != (id(parameter) in linear), name
 
@@ -81,7 +85,9 @@ def test_modules_are_chosen_by_name_and_a_wrong_name_is_told() -> None:
     model = tiny_model("llama")
     with adapted(model, LoraSettings(target_modules=("q_proj", "v_proj"))) as parameters:
         assert len(parameters or ()) == 6 * 2 * 2
-    with pytest.raises(InvalidInputError, match=r"'q_prj': known are .*q_proj.*did you mean 'q_proj'"):
+    with pytest.raises(
+        InvalidInputError, match=r"'q_prj': known are .*q_proj.*did you mean 'q_proj'"
+    ):
         adapted(model, LoraSettings(target_modules=("q_prj",))).__enter__()
 
 
@@ -94,19 +100,26 @@ def test_adapters_are_a_function_of_the_settings_alone() -> None:
             first.append([parameter.detach().clone() for parameter in parameters or ()])
         assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(*first, strict=True))
-    assert all(a.any() and not b.any() for a, b in zip(first[0][::2], first[0][1::2], strict=True)), "A is random, B is 0"
+    assert all(
+        a.any() and not b.any() for a, b in zip(first[0][::2], first[0][1::2], strict=True)
+    ), "A is random, B is 0"
 
 
 def plainly(model: Any) -> Any:
     """The same training, literally: W + alpha/rank B A by torch's own parametrization, AdamW, rates 1, 2/3, 1/3."""
     with adapted(tiny_model("llama"), LORA) as parameters:
         first = [parameter.detach().clone().requires_grad_() for parameter in parameters or ()]
-    pairs = dict(zip(sorted(linear_names(model)), zip(first[::2], first[1::2], strict=True), strict=True))
+    pairs = dict(
+        zip(sorted(linear_names(model)), zip(first[::2], first[1::2], strict=True), strict=True)
+    )
     adam = torch.optim.AdamW(first, lr=1.0, weight_decay=0.0)
     dense = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
     def merged() -> dict[str, Tensor]:
-        return dense | {f"{name}.weight": dense[f"{name}.weight"] + 2.0 * b @ a for name, (a, b) in pairs.items()}
+        return dense | {
+            f"{name}.weight": dense[f"{name}.weight"] + 2.0 * b @ a
+            for name, (a, b) in pairs.items()
+        }
 
     for step, rate in enumerate((1e-2, 1e-2 * 2 / 3, 1e-2 / 3)):
         rows_BT = BLOCKS[2 * step : 2 * step + 2]
@@ -121,7 +134,11 @@ def plainly(model: Any) -> Any:
 
 
 def linear_names(model: Any) -> list[str]:
-    return [f"model.layers.{name}" for name, module in model.model.layers.named_modules() if isinstance(module, nn.Linear)]
+    return [
+        f"model.layers.{name}"
+        for name, module in model.model.layers.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
 
 
 def test_stage_two_trains_the_adapters_and_merges_them() -> None:
@@ -130,7 +147,11 @@ def test_stage_two_trains_the_adapters_and_merges_them() -> None:
     transfer(trained, [1, 3], BLOCKS, settings, 0.0, EngineSettings(zero_stage=0))
     for name, tensor in weights(wanted).items():
         torch.testing.assert_close(
-            weights(trained)[name], tensor, rtol=0, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+            weights(trained)[name],
+            tensor,
+            rtol=0,
+            atol=2e-5,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
     dense = tiny_model("llama").model.layers[0].mlp.up_proj.weight
     assert (dense - trained.model.layers[0].mlp.up_proj.weight).abs().max() > 1e-3
@@ -143,14 +164,26 @@ def test_bf16_adapters_have_fp32_masters() -> None:
     settings = HealSettings.model_validate(TRAINING | {"steps": 20, "learning_rate": 1e-3})
     transfer(model, [1], BLOCKS, settings)
     assert {value.dtype for value in weights(model).values()} == {torch.bfloat16}
-    assert not torch.equal(weights(model)["model.layers.0.mlp.up_proj.weight"], before["model.layers.0.mlp.up_proj.weight"])
+    assert not torch.equal(
+        weights(model)["model.layers.0.mlp.up_proj.weight"],
+        before["model.layers.0.mlp.up_proj.weight"],
+    )
 
 
 def born_sharded(folder: str) -> dict[str, Tensor]:
     """A model whose every weight is a partition goes through stage two and stays one; here whole, to be compared."""
     model: Any = load_sharded(folder)
-    transfer(model, [1, 3], BLOCKS, DriftSettings.model_validate(TRAINING), 0.5, EngineSettings(zero_stage=3))
-    assert all(is_partitioned(parameter) and not parameter.numel() for parameter in model.parameters())
+    transfer(
+        model,
+        [1, 3],
+        BLOCKS,
+        DriftSettings.model_validate(TRAINING),
+        0.5,
+        EngineSettings(zero_stage=3),
+    )
+    assert all(
+        is_partitioned(parameter) and not parameter.numel() for parameter in model.parameters()
+    )
     assert "lora" not in str(model).lower()
     return {name: whole_tensor(parameter).clone() for name, parameter in model.named_parameters()}
 
@@ -160,7 +193,14 @@ def test_adapters_are_merged_into_weights_that_no_rank_holds_whole(tmp_path: Pat
     """GPT-2 keeps its weights transposed, and no matrix divides evenly among three ranks."""
     folder = save_tiny("gpt2", tmp_path / "gpt2", layers=4)
     model = load_model(str(folder))
-    transfer(model, [1, 3], BLOCKS, DriftSettings.model_validate(TRAINING), 0.5, EngineSettings(zero_stage=0))
+    transfer(
+        model,
+        [1, 3],
+        BLOCKS,
+        DriftSettings.model_validate(TRAINING),
+        0.5,
+        EngineSettings(zero_stage=0),
+    )
     wanted = weights(model)
     for found in on_ranks(3, born_sharded, str(folder)):
         for name, tensor in found.items():

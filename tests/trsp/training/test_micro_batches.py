@@ -38,9 +38,17 @@ def test_no_pass_is_wasted(blocks: int, ranks: int, micro_batch: int) -> None:
     sizes = [len(share.rows) for share in shares]
     assert sum(sizes) == blocks
     assert max(sizes) - min(sizes) <= 1
-    assert (shares[0].micro_steps - 1) * micro_batch < max(sizes) <= shares[0].micro_steps * micro_batch
+    assert (
+        (shares[0].micro_steps - 1) * micro_batch
+        < max(sizes)
+        <= shares[0].micro_steps * micro_batch
+    )
 
 
 def test_batches_go_round_the_blocks_in_order() -> None:
     blocks_NT = torch.arange(3)[:, None]
-    assert [batch(blocks_NT, step, 2).flatten().tolist() for step in range(3)] == [[0, 1], [2, 0], [1, 2]]
+    assert [batch(blocks_NT, step, 2).flatten().tolist() for step in range(3)] == [
+        [0, 1],
+        [2, 0],
+        [1, 2],
+    ]

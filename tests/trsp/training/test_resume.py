@@ -31,13 +31,17 @@ from trsp.training.snapshots import FolderSnapshots
 from trsp.transfer import transfer
 
 BLOCKS = torch.randint(0, 256, (8, 24), generator=torch.Generator().manual_seed(0))
-DRIFT = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=6, max_grad_norm=0.5, weight_decay=0.1)
+DRIFT = DriftSettings(
+    learning_rate=1e-3, blocks_per_step=4, steps=6, max_grad_norm=0.5, weight_decay=0.1
+)
 WAYS = {
     "zero 0": EngineSettings(zero_stage=0),
     "zero 1": EngineSettings(zero_stage=1, micro_batch=2),
     "zero 2, offload": EngineSettings(zero_stage=2, offload_optimizer="cpu"),
     "zero 3": EngineSettings(zero_stage=3),
-    "zero 3, offload, sharded": EngineSettings(zero_stage=3, offload_optimizer="cpu", offload_weights="cpu"),
+    "zero 3, offload, sharded": EngineSettings(
+        zero_stage=3, offload_optimizer="cpu", offload_weights="cpu"
+    ),
 }
 ZERO_2 = EngineSettings(zero_stage=2)
 
@@ -58,7 +62,10 @@ def weights(model: Any) -> dict[str, Tensor]:
 def largest_difference(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
     """Over all parameters, the norm of the difference by the norm."""
     assert found.keys() == wanted.keys()
-    return max(float((found[name].float() - wanted[name].float()).norm() / wanted[name].float().norm()) for name in wanted)
+    return max(
+        float((found[name].float() - wanted[name].float()).norm() / wanted[name].float().norm())
+        for name in wanted
+    )
 
 
 # --- stage two, in one process ------------------------------------------------------------------------------------------
@@ -75,7 +82,9 @@ def trained(
     told = told or never()
     model = tiny_model("llama", dtype=dtype)
     snapshots = None if place is None else FolderSnapshots(place)
-    record = transfer(model, [1, 3], BLOCKS, settings, 0.5, way, Progress(snapshots, leaving=lambda: next(told)))
+    record = transfer(
+        model, [1, 3], BLOCKS, settings, 0.5, way, Progress(snapshots, leaving=lambda: next(told))
+    )
     return weights(model), record
 
 
@@ -114,7 +123,11 @@ def test_without_its_optimizer_a_resumed_training_would_differ(tmp_path: Path) -
     tensors = load_file(file)
     meta = {"steps": "3", "adam_steps": "3"}
     size = file.stat().st_size
-    save_file({name: each * 0 if name.startswith("exp") else each for name, each in tensors.items()}, file, meta)
+    save_file(
+        {name: each * 0 if name.startswith("exp") else each for name, each in tensors.items()},
+        file,
+        meta,
+    )
     state = next(tmp_path.rglob("state.json"))
     state.write_text(state.read_text().replace(f": {size}", f": {file.stat().st_size}"))
     found, _ = trained(WAYS["zero 0"], tmp_path)
@@ -139,7 +152,9 @@ def test_a_snapshot_of_another_model_is_refused() -> None:
     stream.seek(0)
     with (
         Engine(tiny_model("llama", layers=7), ZERO_2, 1, OptimizerConfig(1e-3, steps=1)) as engine,
-        pytest.raises(InvalidInputError, match=r"lacks 1024 of 1024 elements of master of model.layers.6"),
+        pytest.raises(
+            InvalidInputError, match=r"lacks 1024 of 1024 elements of master of model.layers.6"
+        ),
     ):
         engine.load_state([stream])
 
@@ -148,7 +163,10 @@ def test_a_snapshot_of_another_model_is_refused() -> None:
 
 
 def ranked(
-    settings: GatesSettings, done: list[RoundRecord], place: Path, told: Iterator[bool] | None = None
+    settings: GatesSettings,
+    done: list[RoundRecord],
+    place: Path,
+    told: Iterator[bool] | None = None,
 ) -> tuple[dict[str, Tensor], int]:
     """Publishes into ``done``; returns the model's weights, and how many steps it took."""
     model, steps = tiny_model("llama"), []
@@ -160,18 +178,34 @@ def ranked(
 
     progress = Progress(FolderSnapshots(place), leaving=leaving)
     try:
-        for record in rank_layers(model, BLOCKS, settings, depth=3, done=tuple(done), engine=WAYS["zero 0"], progress=progress):
+        for record in rank_layers(
+            model,
+            BLOCKS,
+            settings,
+            depth=3,
+            done=tuple(done),
+            engine=WAYS["zero 0"],
+            progress=progress,
+        ):
             done.append(record.model_copy(update={"seconds": 0}))
     except PreemptedError:
         pass
     return weights(model), len(steps)
 
 
-@pytest.mark.parametrize("way", [{}, {"train_weights": True, "weights_learning_rate": 1e-3}, {"reset_each_round": True}])
-@pytest.mark.parametrize("left_after", [2, 4, 6, 11], ids=["within a round", "at its end", "in the next", "in the last"])
-def test_a_resumed_ranking_is_bit_equal_and_repeats_nothing(tmp_path: Path, way: dict[str, Any], left_after: int) -> None:
+@pytest.mark.parametrize(
+    "way", [{}, {"train_weights": True, "weights_learning_rate": 1e-3}, {"reset_each_round": True}]
+)
+@pytest.mark.parametrize(
+    "left_after", [2, 4, 6, 11], ids=["within a round", "at its end", "in the next", "in the last"]
+)
+def test_a_resumed_ranking_is_bit_equal_and_repeats_nothing(
+    tmp_path: Path, way: dict[str, Any], left_after: int
+) -> None:
     """Three rounds of four steps: however weights and gates are trained, no published round is trained again."""
-    settings = GatesSettings.model_validate({"learning_rate": 0.03, "blocks_per_step": 4, "steps_per_round": 4} | way)
+    settings = GatesSettings.model_validate(
+        {"learning_rate": 0.03, "blocks_per_step": 4, "steps_per_round": 4} | way
+    )
     undisturbed: list[RoundRecord] = []
     wanted, _ = ranked(settings, undisturbed, tmp_path / "undisturbed")
     resumed: list[RoundRecord] = []
@@ -183,9 +217,15 @@ def test_a_resumed_ranking_is_bit_equal_and_repeats_nothing(tmp_path: Path, way:
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_weights_are_restored_from_a_snapshot_older_than_the_last_published_round(tmp_path: Path) -> None:
+def test_weights_are_restored_from_a_snapshot_older_than_the_last_published_round(
+    tmp_path: Path,
+) -> None:
     settings = GatesSettings(
-        learning_rate=0.03, blocks_per_step=4, steps_per_round=4, train_weights=True, weights_learning_rate=1e-3
+        learning_rate=0.03,
+        blocks_per_step=4,
+        steps_per_round=4,
+        train_weights=True,
+        weights_learning_rate=1e-3,
     )
     undisturbed: list[RoundRecord] = []
     wanted, _ = ranked(settings, undisturbed, tmp_path / "undisturbed")
@@ -226,11 +266,15 @@ def train_and_log(folder: Path, attempt: str, settings: DriftSettings = LONG) ->
 
 def steps_done(folder: Path, attempt: str) -> list[int]:
     """By any rank, in order."""
-    logs = [[int(line) for line in log.read_text().split()] for log in folder.glob(f"{attempt}-*.log")]
+    logs = [
+        [int(line) for line in log.read_text().split()] for log in folder.glob(f"{attempt}-*.log")
+    ]
     return max(logs, key=len, default=[])
 
 
-def kill_one(folder: Path, attempt: str, steps: int, rng: Random, settings: DriftSettings = LONG) -> None:
+def kill_one(
+    folder: Path, attempt: str, steps: int, rng: Random, settings: DriftSettings = LONG
+) -> None:
     """SIGKILL to a rank once ``steps`` steps are done, at whatever it is doing then."""
     with Gang(2, train_and_log, folder, attempt, settings) as gang:
         deadline = time.monotonic() + 60
@@ -255,12 +299,17 @@ def test_a_rank_killed_ten_times_costs_at_most_one_interval_each_time(tmp_path: 
     for number in range(10):
         kill_one(disturbed, f"{number:02d}", rng.randint(1, 4), rng)
     on_ranks(2, train_and_log, disturbed, "last")
-    attempts = [steps_done(disturbed, attempt) for attempt in [*(f"{number:02d}" for number in range(10)), "last"]]
+    attempts = [
+        steps_done(disturbed, attempt)
+        for attempt in [*(f"{number:02d}" for number in range(10)), "last"]
+    ]
     repeated = [earlier[-1] - later[0] + 1 for earlier, later in pairwise(attempts)]
     assert max(repeated) <= EVERY
     assert min(repeated) >= 0, "and no step is left out"
     assert attempts[-1][-1] == LONG.steps
-    found, wanted = (load_file(folder / "weights.safetensors") for folder in (disturbed, undisturbed))
+    found, wanted = (
+        load_file(folder / "weights.safetensors") for folder in (disturbed, undisturbed)
+    )
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
@@ -288,7 +337,9 @@ def leave_all(folder: Path, source: Path, dtype: torch.dtype) -> list[str]:
     left = []
     for way in WAYS:
         told = after(3) if this_rank() == 1 else never()
-        progress = Progress(FolderSnapshots(folder / way, "left"), leaving=lambda told=told: next(told))  # type: ignore[misc]
+        progress = Progress(
+            FolderSnapshots(folder / way, "left"), leaving=lambda told=told: next(told)
+        )  # type: ignore[misc]
         try:
             transfer(model_for(way, source, dtype), [1, 3], BLOCKS, DRIFT, 0.5, WAYS[way], progress)
         except PreemptedError:
@@ -304,7 +355,15 @@ def resume_all(folder: Path, source: Path, dtype: torch.dtype) -> None:
         place = folder / f"from {written}"
         if this_rank() == 0:
             shutil.copytree(folder.parent / "left" / written, place)
-        transfer(model, [1, 3], BLOCKS, DRIFT, 0.5, WAYS[way], Progress(FolderSnapshots(place, "resumed")))
+        transfer(
+            model,
+            [1, 3],
+            BLOCKS,
+            DRIFT,
+            0.5,
+            WAYS[way],
+            Progress(FolderSnapshots(place, "resumed")),
+        )
         trained = {name: whole_tensor(parameter) for name, parameter in model.named_parameters()}
         if this_rank() == 0:
             save_file(trained, folder / f"{written}.safetensors")
@@ -313,12 +372,16 @@ def resume_all(folder: Path, source: Path, dtype: torch.dtype) -> None:
 def model_for(way: str, source: Path, dtype: torch.dtype) -> Any:
     if "sharded" not in way:
         return tiny_model("llama", dtype=dtype)
-    return load_sharded(str(source), precision="bf16" if dtype is torch.bfloat16 else "fp32", engine=WAYS[way])
+    return load_sharded(
+        str(source), precision="bf16" if dtype is torch.bfloat16 else "fp32", engine=WAYS[way]
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "readers", "tolerance"), [(torch.float32, (1, 4), 1e-5), (torch.bfloat16, (1,), 5e-3)], ids=["fp32", "bf16"]
+    ("dtype", "readers", "tolerance"),
+    [(torch.float32, (1, 4), 1e-5), (torch.bfloat16, (1,), 5e-3)],
+    ids=["fp32", "bf16"],
 )
 def test_a_snapshot_of_two_ranks_goes_on_under_any_layout(
     tmp_path: Path, dtype: torch.dtype, readers: tuple[int, ...], tolerance: float
@@ -331,5 +394,8 @@ def test_a_snapshot_of_two_ranks_goes_on_under_any_layout(
         folder = tmp_path / f"on {ranks}"
         folder.mkdir()
         on_ranks(ranks, resume_all, folder, source, dtype)
-        found = {way: largest_difference(load_file(folder / f"{way}.safetensors"), wanted) for way in WAYS}
+        found = {
+            way: largest_difference(load_file(folder / f"{way}.safetensors"), wanted)
+            for way in WAYS
+        }
         assert max(found.values()) < tolerance, (ranks, found)

@@ -92,7 +92,9 @@ def test_files_of_two_attempts_at_one_step_are_never_mixed(attempt: Attempt) -> 
     ],
     ids=["file gone", "file cut", "state cut", "state empty"],
 )
-def test_a_damaged_snapshot_is_none(attempt: Attempt, tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_snapshot_is_none(
+    attempt: Attempt, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
     write(attempt("a"), 6, {"rank-0": b"zero", "rank-1": b"one"}, {})
     (folder,) = (path.parent for path in tmp_path.rglob("state.json"))
     damage(folder)
@@ -115,7 +117,9 @@ def save_nothing(stream: BinaryIO) -> int:
     return stream.write(b"nothing")
 
 
-def steps_kept(progress: Progress, snapshots: Snapshots, steps: int, work: Callable[[], object] = lambda: None) -> list[int]:
+def steps_kept(
+    progress: Progress, snapshots: Snapshots, steps: int, work: Callable[[], object] = lambda: None
+) -> list[int]:
     """The steps after which a new snapshot was found."""
     progress.begin({})
     seen = [0]
@@ -137,7 +141,9 @@ def test_every_so_many_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     now = [0]
     monkeypatch.setattr("trsp.training.progress.time.monotonic", lambda: now[0])
     snapshots = FolderSnapshots(tmp_path)
-    assert steps_kept(Progress(snapshots, every_s=7), snapshots, 12, lambda: now.append(now.pop() + 2)) == [4, 8, 12]
+    assert steps_kept(
+        Progress(snapshots, every_s=7), snapshots, 12, lambda: now.append(now.pop() + 2)
+    ) == [4, 8, 12]
 
 
 def test_told_to_leave_it_takes_a_last_one(tmp_path: Path) -> None:
@@ -187,7 +193,9 @@ TENSORS = {
 def written(tensors: Mapping[str, Tensor]) -> bytes:
     stream = io.BytesIO()
     shapes = {name: Shape(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    assert write_tensors(stream, shapes, lambda name: tensors[name], {"steps": "3"}) == len(stream.getvalue())
+    assert write_tensors(stream, shapes, lambda name: tensors[name], {"steps": "3"}) == len(
+        stream.getvalue()
+    )
     return stream.getvalue()
 
 
@@ -198,7 +206,9 @@ def test_they_are_safetensors(tmp_path: Path) -> None:
         assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
 
-@pytest.mark.parametrize("source", [written(TENSORS), save(TENSORS, {"steps": "3"})], ids=["ours", "theirs"])
+@pytest.mark.parametrize(
+    "source", [written(TENSORS), save(TENSORS, {"steps": "3"})], ids=["ours", "theirs"]
+)
 def test_ranges_are_read_where_they_lie(source: bytes) -> None:
     file, out = TensorFile(io.BytesIO(source)), torch.zeros(3)
     assert file.metadata == {"steps": "3"}
