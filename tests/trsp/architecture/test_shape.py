@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.tiny import tiny_config
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import FAMILIES
-from trsp.architecture.family_weights import _WEIGHTS
+from trsp.architecture.family_weights import FAMILY_WEIGHTS
 from trsp.architecture.shape import model_shape
 from trsp.gates import gated
 
@@ -66,7 +66,7 @@ def meta_model(config: Any) -> Any:
 
 
 def test_the_table_has_every_family() -> None:
-    assert _WEIGHTS.keys() == FAMILIES.keys()
+    assert FAMILY_WEIGHTS.keys() == FAMILIES.keys()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -263,7 +263,7 @@ def test_put_back_undoes_what_a_library_did() -> None:
     model.lm_head.weight.grad = torch.zeros_like(model.lm_head.weight)
     model.model.train()
     assert marks(model) != marked
-    plain.put_back()
+    plain.restore()
     assert marks(model) == marked
 
 
