@@ -1,7 +1,7 @@
-"""The folders of both packages ("rooms"), which of them each may import, and the imports there really are.
+"""The folders of both packages ("rooms"), which others each may import, and what it does import.
 
-Read by ast, so nothing is imported. A room is a folder of modules, or a single module beside the folders. The table is checked
-by tests/test_imports.py and drawn by ``python -m tests.rooms``, which writes docs/img/rooms.svg.
+Read by ast, so nothing is imported. A room is a folder of modules, or a module beside the folders.
+The table is checked by tests/test_imports.py and drawn by docs/draw_rooms.py.
 """
 
 import ast
@@ -28,24 +28,29 @@ _LIBRARY: Mapping[str, str] = {
     "surgery": "architecture",
     "training": "architecture config distributed errors",
     "engine": "architecture checkpoints config distributed errors losses training",
-    "selection": "architecture config distributed engine errors gates losses records surgery training",
+    "selection": """architecture config distributed engine errors gates losses records surgery
+        training""",
     "transfer": "architecture config engine gates losses records surgery training",
-    "language_model": "architecture checkpoints config data errors evaluation records selection surgery training transfer",
+    "language_model": """architecture checkpoints config data errors evaluation records selection
+        surgery training transfer""",
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "grid": "trsp.architecture trsp.config trsp.errors",
-    "stages": "grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors trsp.evaluation",
+    "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
+        trsp.evaluation""",
     "store": "stages trsp.errors trsp.records trsp.training",
-    "layouts": "grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine",
+    "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.records",
-    "execution": "layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine"
-    " trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer",
+    "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
+        trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
+        trsp.training trsp.transfer""",
     "report": "grid layouts stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid views trsp.config trsp.records",
     "ray_backend": "execution grid layouts stages store trsp.errors trsp.evaluation",
     "scheduler": "execution layouts stages store views",
     "tracking": "tracking.content views trsp.errors",
-    "run": "execution grid layouts ray_backend report scheduler stages store tracking views trsp.errors",
+    "run": """execution grid layouts ray_backend report scheduler stages store tracking views
+        trsp.errors""",
     "cli": "grid report run stages views trsp.errors",
     "__main__": "cli",
 }

@@ -1,4 +1,4 @@
-"""Import directions: between folders by the table of tests/rooms.py, to foreign libraries and to torch by the tables here.
+"""Import directions: between folders by the table of tests/rooms.py, others by the tables here.
 
 A last test starts a real interpreter.
 """
@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from docs.draw_rooms import PICTURE, digest
 from tests.rooms import (
     MAY_IMPORT,
     MODULES,
@@ -22,7 +23,8 @@ from tests.rooms import (
     room_of,
 )
 
-# One foreign library, one place: where it may be imported at all. A name stands for itself and all that is below it.
+# One foreign library, one place: where it may be imported at all. A name stands for itself and for
+# all that is below it.
 PLACES = {
     "deepspeed": {"trsp.engine.deepspeed_runtime"},
     "lm_eval": {"trsp.evaluation.evaluate"},
@@ -110,7 +112,16 @@ def loaded_by(module: str) -> dict[str, str]:
 
 
 def test_the_reader_tells_eager_from_lazy() -> None:
-    source = "import a\nfrom b import c\nif TYPE_CHECKING:\n    import t\nelse:\n    import e\ndef f():\n    from d.e import g\n"
+    source = """
+import a
+from b import c
+if TYPE_CHECKING:
+    import t
+else:
+    import e
+def f():
+    from d.e import g
+"""
     assert imports_of(source) == Imports(frozenset({"a", "b.c", "e"}), frozenset({"d.e.g"}))
 
 
@@ -179,12 +190,17 @@ def test_a_room_imports_what_it_may(room: str) -> None:
 
 
 def test_no_cycles() -> None:
-    """Neither of rooms nor of modules, not even through imports within functions: those are for speed, not for knots."""
+    """Neither of rooms nor of modules, and not through imports within functions either."""
     modules = {module: ours(imports.all) - {module} for module, imports in MODULES.items()}
     for left in (dict(MAY_IMPORT), modules):
         while free := {name for name, needed in left.items() if not needed & left.keys()}:
             left = {name: needed for name, needed in left.items() if name not in free}
         assert not left, f"in or behind a cycle: {sorted(left)}"
+
+
+def test_the_picture_is_of_this_table() -> None:
+    picture = PICTURE.read_text(encoding="utf-8")
+    assert f"drawn from table {digest()}" in picture, "python -m docs.draw_rooms draws it again"
 
 
 def test_a_room_is_small() -> None:
@@ -205,7 +221,8 @@ def test_every_folder_says_what_it_is_for() -> None:
 
 def test_torch_stays_out_of_the_driver() -> None:
     imports = "; ".join(f"import orchestrator.{name}" for name in DRIVER)
-    program = f"import sys; {imports}; sys.exit(', '.join({{'torch', 'deepspeed', 'transformers'}} & sys.modules.keys()) or 0)"
+    loaded = "', '.join({'torch', 'deepspeed', 'transformers'} & sys.modules.keys())"
+    program = f"import sys; {imports}; sys.exit({loaded} or 0)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
