@@ -1,0 +1,46 @@
+"""Small pieces: how long functions and files may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rooms import ROOT
+
+FOLDERS = ("trsp", "orchestrator", "tests", "jobs", "benchmarks", "docs")
+PACKAGES = ("trsp", "orchestrator")
+MOST_LINES_OF_A_FILE = 260
+MOST_LINES_OF_A_FUNCTION = 45
+NINE_OF_TEN_FUNCTIONS = 18  # lines, signature and docstring included
+
+
+def files(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def functions(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines and name of every function and method of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield node.end_lineno - node.lineno + 1, f"{path.relative_to(ROOT)}: {node.name}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_files(folder: str) -> None:
+    lines = {str(path): path.read_text(encoding="utf-8").count("\n") for path in files(folder)}
+    assert lines
+    assert not {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_FILE}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_functions(folder: str) -> None:
+    found = [each for path in files(folder) for each in functions(path)]
+    assert not [(count, name) for count, name in found if count > MOST_LINES_OF_A_FUNCTION]
+
+
+def test_nine_of_ten_functions_of_the_packages_are_short() -> None:
+    counts = sorted(count for path in files(*PACKAGES) for count, _ in functions(path))
+    assert counts[len(counts) * 9 // 10] <= NINE_OF_TEN_FUNCTIONS
