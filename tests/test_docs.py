@@ -15,7 +15,7 @@ BELOW = ("", "orchestrator/", "docs/")  # what a path in a text may be relative 
 
 
 def named_files(page: Path) -> set[str]:
-    """Paths of the repository's files in code spans; placeholders and files of the store left out."""
+    """Paths of files in code spans; placeholders and files of a store left out."""
     text = page.read_text(encoding="utf-8")
     found = {path for span in CODE.findall(text) for path in FILE.findall(span)}
     return {path for path in found if not re.search(r"[A-Z]{3}|rounds/|^OUT", path)}
