@@ -38,11 +38,12 @@ def view_offline(grid: Grid) -> GridView:
     """A grid as its store knows it, without a cluster: on the hardware it last ran on. What a living driver claims, runs."""
     resolved = resolve(grid)
     store = Store(grid.storage.store)
-    resolved = on_hardware(resolved, store.grid(resolved.key).get("hardware", ""))
+    resolved = on_hardware(resolved, store.grids.load(resolved.key).get("hardware", ""))
     results = StoreResults(store)
     now = time.time()
     claims = {
-        spec.key: (spec.kind, store.claim_of(spec.key)) for spec in next_stages(resolved, results)
+        spec.key: (spec.kind, store.claims.holder(spec.key))
+        for spec in next_stages(resolved, results)
     }
     running = {key: kind for key, (kind, claim) in claims.items() if claim and claim.alive(now)}
     return build_view(resolved, results, Activity(running, live=bool(running)))
@@ -79,7 +80,7 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
         )
     hardware = launcher.hardware()
     store = Store(grid.storage.store)
-    store.save_grid(resolved.key, {"name": grid.name, "hardware": hardware})
+    store.grids.save(resolved.key, {"name": grid.name, "hardware": hardware})
     return _Run(on_hardware(resolved, hardware), store, launcher, out).to_its_end()
 
 
@@ -87,7 +88,7 @@ def preflight(grid: Grid) -> None:
     """StoreError or TrackingError unless the store can be written and the tracking server answers."""
     from orchestrator.tracking.tracker import check
 
-    Store(grid.storage.store).check_writable()
+    Store(grid.storage.store).files.check_writable()
     check(grid.tracking.uri)
 
 
@@ -167,7 +168,9 @@ class _Run:
         ready = [cell for cell in done if cell.cell.key in open_cells]
         for cell in ready:
             card = cell_card(cell, over[cell.cell.model.name])
-            self._store.write_file(cell.stage_keys[StageKind.PRUNE], "README.md", card.encode())
+            self._store.stages.write_file(
+                cell.stage_keys[StageKind.PRUNE], "README.md", card.encode()
+            )
         return open_cells - {cell.cell.key for cell in ready}
 
     def _conclude(self, view: GridView) -> None:
@@ -197,8 +200,8 @@ class _Run:
     def _log_of(self, cell: CellView) -> str:
         key = cell.stage_keys.get(cell.stage, "")
         return (
-            f"; its log is in {self._store.stage_uri(key)}"
-            if key and self._store.failures(key)
+            f"; its log is in {self._store.stages.uri(key)}"
+            if key and self._store.failures.history(key)
             else ""
         )
 

@@ -33,7 +33,7 @@ def main(file: str, *options: str) -> int:
 def _fresh_process(cell: CellView, store: Store) -> str:
     """The origin of the weights: stage two's where they are still there, the model's own where nothing was trained."""
     transfer = cell.stage_keys.get(StageKind.TRANSFER)
-    origin = store.files_uri(transfer) if transfer else cell.cell.model.source
+    origin = store.stages.files_uri(transfer) if transfer else cell.cell.model.source
     command = [
         sys.executable,
         __file__,

@@ -38,7 +38,7 @@ def run_task(task: StageTask, leaving: Callable[[], bool] = never_preempted) -> 
         return None
     failure = failure_of(ended.error, ended.traceback, task.layout.to_json())
     with suppress(OSError):  # a full store: whoever started us has the failure, too
-        store.record_failure(key, failure, ended.output)
+        store.failures.record(key, failure, ended.output)
     return failure
 
 

@@ -67,7 +67,7 @@ def _load(spec: StageSpec, store: Store) -> tuple[Any, Any]:
 
     if not spec.reads:
         return _load_source(spec)
-    with store.local_files(spec.reads[0]) as folder:
+    with store.stages.local_files(spec.reads[0]) as folder:
         return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
 
 
@@ -94,9 +94,9 @@ def _rank(rank: RankContext) -> None:
     from trsp.selection import rank_layers
 
     task, spec, store = rank.task, rank.task.spec, rank.store
-    done = store.rounds(spec.key)
+    done = store.rankings.rounds(spec.key)
     if rank.leads:
-        store.write_spec(spec)
+        store.stages.write_spec(spec)
     seed_everything(spec.inputs["seed"] or 0)
     model, tokenizer = _load_for_training(rank)
     with rank.training() as progress:
@@ -114,9 +114,9 @@ def _rank(rank: RankContext) -> None:
         )
         for record in rounds:
             if rank.leads:
-                store.publish_round(spec.key, record)
+                store.rankings.publish(spec.key, record)
     if rank.leads:
-        store.drop_snapshots(spec.key)
+        store.stages.drop_snapshots(spec.key)
 
 
 def _transfer(rank: RankContext) -> None:
@@ -143,7 +143,7 @@ def _transfer(rank: RankContext) -> None:
     with _files(rank) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if rank.leads:
-            rank.store.commit(spec, record.model_dump(mode="json"), folder)
+            rank.store.stages.commit(spec, record.model_dump(mode="json"), folder)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _files(rank: RankContext) -> Iterator[Path]:
     if not rank.leads:
         yield Path(os.devnull)
         return
-    with rank.store.staging(rank.task.spec.key) as folder:
+    with rank.store.stages.staging(rank.task.spec.key) as folder:
         yield folder
 
 
@@ -166,10 +166,10 @@ def _prune(rank: RankContext) -> None:
     model, tokenizer = _load(spec, store)
     card = _card(spec, model)
     remove_layers_verified(model, layers)
-    with store.staging(spec.key) as folder:
+    with store.stages.staging(spec.key) as folder:
         record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
-        store.commit(spec, record.model_dump(mode="json"), folder)
+        store.stages.commit(spec, record.model_dump(mode="json"), folder)
 
 
 def _card(spec: StageSpec, model: Any) -> str:
@@ -192,7 +192,7 @@ def _evaluate(rank: RankContext) -> None:
     spec = rank.task.spec
     model, tokenizer = _load(spec, rank.store)
     record = _scores(spec, model, tokenizer)
-    rank.store.commit(spec, record.model_dump(mode="json"))
+    rank.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
 def _dense(rank: RankContext) -> None:
@@ -207,7 +207,7 @@ def _dense(rank: RankContext) -> None:
         "evaluation": evaluation.model_dump(mode="json"),
         "seconds": time.monotonic() - started,
     }
-    rank.store.commit(spec, record)
+    rank.store.stages.commit(spec, record)
 
 
 def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
@@ -225,7 +225,7 @@ def _measure(rank: RankContext) -> None:
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
     model, _ = _load(spec, rank.store)
     record = measure(model, settings, spec.inputs["hardware"])
-    rank.store.commit(spec, record.model_dump(mode="json"))
+    rank.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {

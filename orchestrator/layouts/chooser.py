@@ -60,7 +60,7 @@ class LayoutChooser:
         rung = next_rung(ran, self._limits(spec, ran, capacity))
         if rung is not None:
             with suppress(OSError):  # a full store: others will have to climb themselves
-                self._store.save_layout(key, rung.to_json())
+                self._store.layouts.save(key, rung.to_json())
             self._learned[key] = self._clock(), rung
         return rung is not None
 
@@ -82,7 +82,7 @@ class LayoutChooser:
     def _learned_layout(self, key: str) -> Layout | None:
         now = self._clock()
         if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
-            stored = self._store.layout(key)
+            stored = self._store.layouts.load(key)
             self._learned[key] = now, Layout.from_json(stored) if stored else None
         return self._learned[key][1]
 

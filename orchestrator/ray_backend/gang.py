@@ -67,7 +67,7 @@ def run_gang(task: StageTask) -> Failure | None:
     except (TrainingFailedError, RayError) as error:
         failure = _failure(task, reports, error)
         with suppress(OSError):  # a full store: whoever started us has the failure, too
-            Store(task.store).record_failure(task.spec.key, failure)
+            Store(task.store).failures.record(task.spec.key, failure)
         return failure
     finally:
         for report in reports:

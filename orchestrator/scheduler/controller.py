@@ -137,7 +137,7 @@ class Controller:
         """Cancel what runs and give its claims back; ``reason`` goes to every run that is not done."""
         self._launcher.stop()
         for key in self._running:
-            self._store.release(key)
+            self._store.claims.release(key)
         self._running = {}
         self._stopped = reason
 
@@ -175,7 +175,7 @@ class Controller:
     def _start(self, spec: StageSpec, layout: Layout) -> bool:
         """False when another driver holds it. A store that cannot be written is a failure of the attempt, not of the driver."""
         try:
-            if (other := self._store.claim(spec.key, self._owner)) is not None:
+            if (other := self._store.claims.take(spec.key, self._owner)) is not None:
                 name = f"another driver (process {other.pid} on {other.host})"
                 self._claimed_elsewhere[spec.key] = name, self._clock()
                 return False
@@ -183,9 +183,9 @@ class Controller:
                 spec.key
             )  # the other driver may have finished between our look and our claim
             if self._is_satisfied(spec):
-                self._store.release(spec.key)
+                self._store.claims.release(spec.key)
                 return True
-            self._store.remove_orphans(spec.key)
+            self._store.stages.remove_orphans(spec.key)
             attempt = Attempt(spec, layout, self._clock(), self._progress(spec.key))
         except OSError as error:
             self._count(spec, failure_of(error))
@@ -210,7 +210,7 @@ class Controller:
     def _progress(self, key: str) -> tuple[int, int]:
         """Rounds published, and steps in the newest snapshot."""
         newest = StoreSnapshots(self._store, key).latest()
-        return len(self._store.rounds(key)), newest.step if newest else 0
+        return len(self._store.rankings.rounds(key)), newest.step if newest else 0
 
     def _note(self, attempt: Attempt) -> str:
         """What is out of the ordinary about it, for people."""
@@ -239,7 +239,7 @@ class Controller:
         failure = self._failure(attempt, finished.failure)
         if failure is not None:
             self._handle_failure(attempt, failure)
-        self._store.release(key)
+        self._store.claims.release(key)
         if failure is None:
             self._drop_transfer_weights(attempt.spec)
 
@@ -264,11 +264,11 @@ class Controller:
         """Record the failure, unless the stage's process lived to do so, and make ready for what follows from it."""
         key = attempt.spec.key
         if (failure.when, failure.message) not in [
-            (known.when, known.message) for known in self._store.failures(key)
+            (known.when, known.message) for known in self._store.failures.history(key)
         ]:
             layout = failure.layout or attempt.layout.to_json()
             with suppress(OSError):  # a full store: at least the cells will say it
-                self._store.record_failure(key, replace(failure, layout=layout))
+                self._store.failures.record(key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._layouts.climb(
             attempt.spec, attempt.layout, self._capacity(), self._most
         )
@@ -283,7 +283,7 @@ class Controller:
         after = after_failure(before, failure, progressed=progressed, climbed=climbed)
         self._attempts[spec.key] = after.attempts
         if after.restarts:
-            self._store.drop_snapshots(spec.key)
+            self._store.stages.drop_snapshots(spec.key)
 
     def _drop_transfer_weights(self, spec: StageSpec) -> None:
         """Stage two's weights have served once the checkpoint made of them is whole."""
@@ -292,7 +292,7 @@ class Controller:
             and spec.reads
             and not self.resolved.grid.storage.keep_transfer_weights
         ):
-            self._store.drop_files(spec.reads[0])
+            self._store.stages.drop_files(spec.reads[0])
             self.results.forget(spec.reads[0])
 
     @property
@@ -309,4 +309,4 @@ class Controller:
         if now - self._renewed >= RENEW_CLAIMS_S:
             self._renewed = now
             for key in self._running:
-                self._store.renew(key, self._owner)
+                self._store.claims.renew(key, self._owner)

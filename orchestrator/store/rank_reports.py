@@ -22,8 +22,8 @@ class RankReport:
     """Of one rank in one attempt at a stage."""
 
     def __init__(self, store: Store, key: str, attempt: str, rank: int = 0) -> None:
-        self._folder, self._name = store.folder(key, "ranks"), f"{attempt}-{rank:05d}"
-        self._local = Path(store.stage_uri(key)) / "ranks" / self._name if store.is_local else None
+        self._folder, self._name = store.stages.folder(key, "ranks"), f"{attempt}-{rank:05d}"
+        self._local = Path(store.stages.uri(key)) / "ranks" / self._name if store.is_local else None
 
     def output(self) -> Path | None:
         """Where this rank's output goes, in a folder that is made. None where the store is no folder, or full."""

@@ -35,7 +35,7 @@ class StoreResults:
     def rounds(self, ranking_key: str) -> tuple[RoundRecord, ...]:
         known = self._rounds.get(ranking_key, ())
         if self._due(ranking_key):
-            known += self._store.rounds(ranking_key, start=len(known))
+            known += self._store.rankings.rounds(ranking_key, start=len(known))
             self._rounds[ranking_key] = known
             self._missed[ranking_key] = self._clock()
         return known
@@ -46,12 +46,12 @@ class StoreResults:
 
     def record(self, key: str) -> dict[str, Any] | None:
         if key not in self._records and self._due(key):
-            found = self._store.result(key)
+            found = self._store.stages.result(key)
             if found is None:
                 self._missed[key] = self._clock()
             else:
                 self._records[key] = found
-                if not self._store.done(key):
+                if not self._store.stages.done(key):
                     self._dropped.add(key)
         return self._records.get(key)
 
@@ -68,10 +68,10 @@ class StoreResults:
     def checkpoint_uri(self, key: str) -> str | None:
         """Where the artifacts of a finished stage lie; None before."""
         if key not in self._uris and self.record(key) is not None:
-            self._uris[key] = self._store.files_uri(key)
+            self._uris[key] = self._store.stages.files_uri(key)
         return self._uris.get(key)
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line, or nothing."""
-        failures = self._store.failures(key)
+        failures = self._store.failures.history(key)
         return failures[-1].line if failures else ""

@@ -5,10 +5,11 @@ from trsp.training.snapshots import FolderSnapshots
 
 
 class StoreSnapshots(FolderSnapshots):
-    """``trsp.training.snapshots.Snapshots`` of the stage ``key``. ``attempt``: the same on all ranks of a gang, and never used before.
+    """The snapshots of the stage ``key``, as ``trsp.training.snapshots.Snapshots``.
 
-    ``latest()`` says how far a stage has come; ``Store.drop_snapshots`` makes it begin anew.
+    ``attempt``: a name that is the same on all ranks of a gang, and never used before. ``latest()`` says how far a stage
+    has come; ``StageResults.drop_snapshots`` makes it begin anew.
     """
 
     def __init__(self, store: Store, key: str, attempt: str = "") -> None:
-        super().__init__(store.folder(key, "snapshots"), attempt)
+        super().__init__(store.stages.folder(key, "snapshots"), attempt)

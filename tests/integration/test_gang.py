@@ -128,13 +128,13 @@ def failure(launcher: RayLauncher, task: StageTask) -> Failure:
     """What the only running stage ends with: also in the store, and nothing else is left there of its ranks."""
     ended = finish(launcher)
     assert ended.failure is not None
-    assert Store(task.store).failures(task.spec.key)[-1] == ended.failure
-    assert not Path(Store(task.store).stage_uri(task.spec.key), "ranks").exists()
+    assert Store(task.store).failures.history(task.spec.key)[-1] == ended.failure
+    assert not Path(Store(task.store).stages.uri(task.spec.key), "ranks").exists()
     return ended.failure
 
 
 def weights(task: StageTask) -> dict[str, torch.Tensor]:
-    with Store(task.store).local_files(task.spec.key) as folder:
+    with Store(task.store).stages.local_files(task.spec.key) as folder:
         return load_file(folder / "model.safetensors")
 
 
@@ -160,7 +160,7 @@ def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
 def rank_process(task: StageTask, rank: int) -> psutil.Process:
     """The one whose output goes to this rank's file."""
     output = Path(
-        Store(task.store).stage_uri(task.spec.key),
+        Store(task.store).stages.uri(task.spec.key),
         "ranks",
         f"{task.attempt}-{rank:05d}",
         "output.txt",
@@ -193,7 +193,7 @@ def test_a_gang_gives_what_one_rank_gives_and_goes_on_after_a_rank_is_killed(
     assert some.keys() == others.keys()
     for name in some:
         torch.testing.assert_close(some[name], others[name], rtol=1e-5, atol=1e-6)
-    assert not Path(Store(gang.store).stage_uri(gang.spec.key), "snapshots").exists()
+    assert not Path(Store(gang.store).stages.uri(gang.spec.key), "snapshots").exists()
 
 
 def test_a_hung_rank_is_found_by_the_others(launcher: RayLauncher, tasks: Tasks) -> None:
@@ -262,7 +262,9 @@ def test_what_two_nodes_began_the_one_that_is_left_ends(
     assert launcher.capacity().cpus == 1
     launcher.start(replace(gang, attempt="second", layout=ALONE))
     assert finish(launcher).failure is None
-    rounds, others = (Store(task.store).rounds(task.spec.key) for task in (gang, undisturbed))
+    rounds, others = (
+        Store(task.store).rankings.rounds(task.spec.key) for task in (gang, undisturbed)
+    )
     assert len(rounds) == 2
     for one, other in zip(rounds, others, strict=True):
         assert one.layer == other.layer

@@ -117,7 +117,7 @@ class FakeLauncher:
                 del self._fail[i]
                 if kind in self.gains:
                     take_snapshot(task)
-                Store(task.store).record_failure(task.spec.key, failure)
+                Store(task.store).failures.record(task.spec.key, failure)
                 return failure
         if task.spec.kind not in self.loses:
             finish(task)
@@ -128,8 +128,8 @@ def finish(task: StageTask) -> None:
     """Leaves in the store what the stage would."""
     spec, store = task.spec, Store(task.store)
     if spec.kind is StageKind.RANKING:
-        for number in range(len(store.rounds(spec.key)), spec.depth):
-            store.publish_round(
+        for number in range(len(store.rankings.rounds(spec.key)), spec.depth):
+            store.rankings.publish(
                 spec.key, RoundRecord(round=number, layer=_order(spec.inputs["gate_l1"])[number])
             )
         return
@@ -157,9 +157,9 @@ def finish(task: StageTask) -> None:
             numbers | {"hardware": "cpu"}
         ).model_dump(mode="json"),
     }[spec.kind]
-    with store.staging(spec.key) as folder:
+    with store.stages.staging(spec.key) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.commit(
+        store.stages.commit(
             spec, record, folder if spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) else None
         )
 

@@ -27,6 +27,7 @@ from orchestrator.stages.stage_specs import (
     ranking_spec,
     transfer_spec,
 )
+from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
@@ -63,7 +64,7 @@ def run(store: Store) -> Run:
 
 
 def done(store: Store, spec: StageSpec) -> dict[str, object]:
-    record = store.result(spec.key)
+    record = store.stages.result(spec.key)
     assert record is not None
     return record
 
@@ -79,17 +80,17 @@ def test_a_ranking_is_published_and_continued(
     assert cell.selector.name == SELECTORS[number]
     shallow, deep = (ranking_spec(cell, asked.study, depth=depth) for depth in (2, 4))
     assert run(shallow) is None
-    first = store.rounds(shallow.key)
+    first = store.rankings.rounds(shallow.key)
     assert [record.round for record in first] == [0, 1]
     written = sorted(
         (path, path.stat().st_mtime_ns)
-        for path in Path(store.stage_uri(shallow.key), "rounds").iterdir()
+        for path in Path(store.stages.uri(shallow.key), "rounds").iterdir()
     )
     assert run(deep) is None
-    assert store.rounds(deep.key)[:2] == first
-    assert len({record.layer for record in store.rounds(deep.key)}) == 4
+    assert store.rankings.rounds(deep.key)[:2] == first
+    assert len({record.layer for record in store.rankings.rounds(deep.key)}) == 4
     assert all(path.stat().st_mtime_ns == when for path, when in written)
-    assert Path(store.stage_uri(deep.key), "spec.json").is_file()
+    assert Path(store.stages.uri(deep.key), "spec.json").is_file()
 
 
 def test_pruning_without_training_deletes_the_layers_and_nothing_else(
@@ -101,7 +102,7 @@ def test_pruning_without_training_deletes_the_layers_and_nothing_else(
     assert record.removed_layers == LAYERS
     assert record.layers == 4
     assert record.seconds > 0
-    with store.local_files(spec.key) as folder:
+    with store.stages.local_files(spec.key) as folder:
         kept = load_file(folder / "model.safetensors")
         assert "1, 4" in (folder / "README.md").read_text()
         assert (folder / "tokenizer.json").is_file()
@@ -158,7 +159,10 @@ def test_stage_two_hands_its_weights_to_pruning(
     assert record.layers == LAYERS
     assert len(record.lm_loss) == len(record.drift) == 3
     assert run(prune) is None
-    with store.local_files(transfer.key) as before, store.local_files(prune.key) as after:
+    with (
+        store.stages.local_files(transfer.key) as before,
+        store.stages.local_files(prune.key) as after,
+    ):
         weights, kept = (
             load_file(before / "model.safetensors"),
             load_file(after / "model.safetensors"),
@@ -184,8 +188,8 @@ def test_an_error_of_the_users_is_recorded_with_the_cure_and_not_retried(
     assert failure.final
     assert "/no/such/folder" in failure.message
     assert "Traceback" in failure.details
-    assert store.failures(spec.key) == (failure,)
-    assert not store.done(spec.key)
+    assert store.failures.history(spec.key) == (failure,)
+    assert not store.stages.done(spec.key)
 
 
 def test_other_errors_are_worth_another_attempt(
@@ -200,7 +204,7 @@ def test_other_errors_are_worth_another_attempt(
     assert failure is not None
     assert not failure.final
     assert (failure.error, failure.message) == ("OutOfMemoryError", "80 GB wanted")
-    assert list(Path(store.stage_uri(spec.key)).glob("files-*")) == []
+    assert list(Path(store.stages.uri(spec.key)).glob("files-*")) == []
 
 
 def test_an_error_without_words_still_says_its_name(
@@ -283,7 +287,7 @@ def test_a_rank_says_what_it_failed_with_and_records_nothing(
     said = pickle.loads(pickle.dumps(raised.value)).said
     assert (said.ranks, said.error, said.kind) == ((3,), "InvalidInputError", FailureKind.BAD_INPUT)
     assert "Traceback" in said.tail
-    assert store.failures(spec.key) == ()
+    assert store.failures.history(spec.key) == ()
     assert list(tmp_path.rglob("output.txt")) == []
 
 
@@ -294,7 +298,7 @@ def test_a_store_that_is_full_does_not_hide_what_happened(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("trsp.checkpoints.checkpoint.save_checkpoint", full)
-    monkeypatch.setattr(Store, "record_failure", full)
+    monkeypatch.setattr(FailureLog, "record", full)
     failure = run(prune_spec(asked.cells[0], asked.study, LAYERS))
     assert failure is not None
     assert failure.kind is FailureKind.DISK_FULL

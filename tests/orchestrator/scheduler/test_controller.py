@@ -14,9 +14,10 @@ from orchestrator.grid.schema import load_grid
 from orchestrator.scheduler.controller import RENEW_CLAIMS_S
 from orchestrator.stages.resolve import Resolved, resolve
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
+from orchestrator.store.claims import Claim
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
-from orchestrator.store.store import Claim, Store
+from orchestrator.store.store import Store
 from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import (
@@ -130,7 +131,7 @@ def test_a_cell_goes_on_while_the_ranking_for_a_larger_ratio_runs(tmp_path: Path
         task.spec.key for task in launcher.started if task.spec.kind is StageKind.RANKING
     )
     for number in range(2):  # as the running ranking would
-        Store(asked.grid.storage.store).publish_round(
+        Store(asked.grid.storage.store).rankings.publish(
             ranking, RoundRecord(round=number, layer=number)
         )
     view = controller.step()
@@ -150,7 +151,7 @@ def test_weights_of_stage_two_are_dropped_once_the_checkpoint_is_whole(tmp_path:
     view = drive(controller_of(asked, FakeLauncher()))
     store = Store(asked.grid.storage.store)
     for cell in view.cells:
-        assert store.files_uri(cell.stage_keys["transfer"]) is None
+        assert store.stages.files_uri(cell.stage_keys["transfer"]) is None
         assert cell.transfer is not None  # its record stays
 
 
@@ -159,7 +160,7 @@ def test_weights_of_stage_two_are_kept_where_the_grid_says_so(tmp_path: Path) ->
     asked = resolved(tmp_path, storage=storage)
     view = drive(controller_of(asked, FakeLauncher()))
     assert all(
-        Store(asked.grid.storage.store).files_uri(cell.stage_keys["transfer"])
+        Store(asked.grid.storage.store).stages.files_uri(cell.stage_keys["transfer"])
         for cell in view.cells
     )
 
@@ -247,7 +248,7 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
         view = controller.step()
     assert view.cells[0].status is Status.FAILED
     assert view.cells[0].reason == "Timeout: ran longer than 100 s"
-    recorded = Store(asked.grid.storage.store).failures(launcher.started_keys()[0])
+    recorded = Store(asked.grid.storage.store).failures.history(launcher.started_keys()[0])
     assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], (
         "a cancelled process cannot do it itself"
     )
@@ -309,10 +310,10 @@ def test_claims_are_renewed_while_stages_run(tmp_path: Path) -> None:
     controller = controller_of(asked, launcher, clock)
     controller.step()
     store, key = Store(asked.grid.storage.store), launcher.started_keys()[0]
-    before = store.claim_of(key)
+    before = store.claims.holder(key)
     clock.now += RENEW_CLAIMS_S
     controller.step()
-    after = store.claim_of(key)
+    after = store.claims.holder(key)
     assert isinstance(before, Claim)
     assert isinstance(after, Claim)
     assert after.owner == before.owner

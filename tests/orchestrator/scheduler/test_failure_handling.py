@@ -12,6 +12,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.report.live import part_stage
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.claims import Claims
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -183,7 +184,7 @@ def test_a_store_that_cannot_be_written_fails_stages_and_not_the_driver(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Store, "claim", full)
+    monkeypatch.setattr(Claims, "take", full)
     view = drive(controller_of(one_cell(tmp_path), FakeLauncher()))
     assert {reason for _, reason in failed(view)} == {"OSError: [Errno 28] No space left on device"}
 
@@ -199,7 +200,7 @@ def test_the_record_says_on_what_layout_it_failed(tmp_path: Path) -> None:
     clock.now = 11
     controller.step()
     controller.step()
-    (failure,) = Store(asked.grid.storage.store).failures(launcher.started_keys()[0])
+    (failure,) = Store(asked.grid.storage.store).failures.history(launcher.started_keys()[0])
     assert failure.kind is FailureKind.TIMEOUT
     assert failure.layout["engine"]["micro_batch"] == 4
 

@@ -119,9 +119,9 @@ def test_out_of_memory_climbs_the_ladder_and_repeats_no_step(
     (key,) = [
         cell.stage_keys["transfer"]
         for cell in view.cells
-        if store.failures(cell.stage_keys["transfer"])
+        if store.failures.history(cell.stage_keys["transfer"])
     ]
-    failures = store.failures(key)
+    failures = store.failures.history(key)
     assert [failure.kind for failure in failures] == [FailureKind.OUT_OF_MEMORY] * 3
     assert [failure.layout["engine"]["micro_batch"] for failure in failures] == [4, 2, 1]
     assert "Traceback" in failures[0].details
@@ -140,7 +140,7 @@ def test_a_loss_that_becomes_infinite_fails_its_cell_alone(asked: Callable[..., 
     assert (wild.status, wild.stage) == (Status.FAILED, "transfer")
     assert wild.reason.startswith("TrainingDivergedError: step 2: the LM loss became nan")
     assert wild.reason.endswith(", also at 0.5 of the learning rate")
-    failures = Store(grid.grid.storage.store).failures(wild.stage_keys["transfer"])
+    failures = Store(grid.grid.storage.store).failures.history(wild.stage_keys["transfer"])
     assert [failure.kind for failure in failures] == [FailureKind.DIVERGED] * 2
 
 
@@ -224,7 +224,7 @@ def test_a_full_disk_fails_the_cells_that_do_not_fit(
         large, small = sorted(view.cells, key=lambda cell: cell.cell.ratio)
         assert (small.status, view.dense[0].status) == (Status.DONE, Status.DONE)
         assert (large.status, large.stage) == (Status.FAILED, "prune")
-        failures = Store(grid.grid.storage.store).failures(large.stage_keys["prune"])
+        failures = Store(grid.grid.storage.store).failures.history(large.stage_keys["prune"])
         assert [failure.kind for failure in failures] == [FailureKind.DISK_FULL] * 2, failures
         assert large.reason == failures[-1].line
         left = Counter(

@@ -9,7 +9,9 @@ from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageKind, StageSpec, prune_spec, ranking_spec
 from orchestrator.store.failures import Failure
+from orchestrator.store.files import StoreFiles
 from orchestrator.store.results import StoreResults
+from orchestrator.store.stage_results import StageResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, build_view
 from orchestrator.views.grid_view import Status
@@ -19,16 +21,26 @@ from trsp.records import RoundRecord
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
 
 
-class CountingStore(Store):
-    """Notes which results are asked for."""
+class CountingStages(StageResults):
+    """Stage results which notes the keys that were asked for."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri)
+    def __init__(self, files: StoreFiles) -> None:
+        super().__init__(files)
         self.asked: list[str] = []
 
     def result(self, key: str) -> dict[str, object] | None:
         self.asked.append(key)
         return super().result(key)
+
+
+class CountingStore(Store):
+    """A store whose stage results note the keys that were asked for."""
+
+    stages: CountingStages
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.stages = CountingStages(self.files)
 
 
 @pytest.fixture
@@ -49,10 +61,10 @@ def test_an_absence_is_believed_for_a_while_and_a_presence_for_ever(store: Count
     assert not results.done(SPEC.key)
     now[0] = 10
     assert results.done(SPEC.key)
-    asked = len(store.asked)
+    asked = len(store.stages.asked)
     now[0] = 1000
     assert results.done(SPEC.key)
-    assert len(store.asked) == asked
+    assert len(store.stages.asked) == asked
 
 
 def test_what_is_forgotten_is_asked_again_at_once(store: CountingStore) -> None:
@@ -61,8 +73,8 @@ def test_what_is_forgotten_is_asked_again_at_once(store: CountingStore) -> None:
     run(store, SPEC)
     results.forget(SPEC.key)
     assert results.done(SPEC.key)
-    assert results.checkpoint_uri(SPEC.key) == store.files_uri(SPEC.key)
-    store.drop_files(SPEC.key)
+    assert results.checkpoint_uri(SPEC.key) == store.stages.files_uri(SPEC.key)
+    store.stages.drop_files(SPEC.key)
     results.forget(SPEC.key)
     assert not results.done(SPEC.key)
     assert results.checkpoint_uri(SPEC.key) is None
@@ -72,7 +84,7 @@ def test_what_is_forgotten_is_asked_again_at_once(store: CountingStore) -> None:
 def test_rounds_are_added_to_those_known(store: CountingStore) -> None:
     results, key = StoreResults(store, recheck_s=0), "rank-1"
     for number, layer in enumerate((7, 3)):
-        store.publish_round(key, RoundRecord(round=number, layer=layer))
+        store.rankings.publish(key, RoundRecord(round=number, layer=layer))
         assert len(results.order(key)) == number + 1
     assert results.order(key) == (7, 3)
     assert not results.done(key)
@@ -117,8 +129,8 @@ def test_an_old_failure_counts_only_where_nobody_is_at_work(tmp_path: Path) -> N
     asked = resolved(tmp_path, ratios=[0.2], gate_l1=1e-3)
     store = Store(asked.grid.storage.store)
     key = ranking_spec(asked.cells[0], asked.study).key
-    store.record_failure(key, Failure("MemoryError", "first"))
-    store.record_failure(key, Failure("MemoryError", "second"))
+    store.failures.record(key, Failure("MemoryError", "first"))
+    store.failures.record(key, Failure("MemoryError", "second"))
     (cell,) = build_view(asked, StoreResults(store)).cells
     assert (cell.status, cell.stage, cell.reason) == (Status.FAILED, "rank", "MemoryError: second")
     (cell,) = build_view(asked, StoreResults(store), Activity(live=True)).cells
@@ -136,8 +148,8 @@ def test_a_lost_checkpoint_makes_a_finished_cell_unfinished(tmp_path: Path) -> N
     (view,) = build_view(asked, results).cells
     assert (view.stage, view.checkpoint_uri) == (
         "evaluate",
-        store.files_uri(prune_spec(cell, asked.study, layers).key),
+        store.stages.files_uri(prune_spec(cell, asked.study, layers).key),
     )
-    store.drop_files(prune_spec(cell, asked.study, layers).key)
+    store.stages.drop_files(prune_spec(cell, asked.study, layers).key)
     (view,) = build_view(asked, StoreResults(store)).cells
     assert (view.stage, view.checkpoint_uri) == ("transfer", None)

@@ -104,8 +104,8 @@ def test_a_damaged_snapshot_is_none(
 def test_a_stage_that_is_done_needs_none(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     write(StoreSnapshots(store, KEY, "a"), 6, {"rank-0": b"x"}, {})
-    store.drop_snapshots(KEY)
-    store.drop_snapshots(KEY)
+    store.stages.drop_snapshots(KEY)
+    store.stages.drop_snapshots(KEY)
     assert StoreSnapshots(store, KEY).latest() is None
     assert not on_disk(tmp_path)
 

@@ -1,0 +1,208 @@
+"""Files under a store's root: on a local disk, a shared file system, S3 or GCS.
+
+The only module that knows ``pyarrow.fs``. Whole files are written whole or not at all. It does not know what they mean.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs as pafs
+
+from trsp.errors import StoreError
+
+
+class StoreFiles:
+    """Files under one root; their paths are relative to it.
+
+    ``uri``: ``/path``, ``file:///path``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``, with options of the object
+    store in its query: ``s3://bucket/prefix?region=eu-west-1&endpoint_override=HOST``. StoreError for any other.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        try:
+            if "://" in uri:
+                self._fs, root = pafs.FileSystem.from_uri(self.uri)
+            else:
+                self._fs, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+            self._root = root.rstrip("/")
+            if not self._root:
+                raise ValueError("it names no folder or bucket")
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix"
+            ) from error
+        self.is_local = _is_local(self._fs)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def address(self, path: str) -> str:
+        """The address by which others open ``path``: a local path, or a URI with the options of the store's own."""
+        if self.is_local:
+            return self._full(path)
+        before, query, options = self.uri.partition("?")
+        return f"{before.partition('://')[0]}://{self._full(path)}{query}{options}"
+
+    def local_path(self, path: str) -> Path:
+        """The path on this machine; only in a store that is local."""
+        assert self.is_local, f"{self.uri} is not on this machine's file system"
+        return Path(self._full(path))
+
+    def check_writable(self) -> None:
+        """Write, read back and delete a small file. Raises StoreError where one of these fails."""
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self.write(probe, b"trsp")
+            if self.read(probe) != b"trsp":
+                raise StoreError(f"store {self.uri!r} does not give back what was written to it")
+            self.remove_file(probe)
+        except OSError as error:
+            raise StoreError(
+                f"store {self.uri!r} cannot be written: {error}; "
+                "give a writable folder or bucket in storage.store"
+            ) from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        _write(self._fs, self._full(path), data)
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        return _read(self._fs, self._full(path))
+
+    def write_json(self, path: str, value: Any) -> None:
+        """Write a value as JSON, whole or not at all."""
+        self.write(path, json.dumps(value, indent=1).encode())
+
+    def read_json(self, path: str) -> Any:
+        """The value in a JSON file; None where there is no file, or a lost power supply left it unreadable."""
+        data = self.read(path)
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """The names of what lies in a folder, sorted, without hidden files; empty where there is no folder."""
+        selector = pafs.FileSelector(self._full(path), allow_not_found=True)
+        return sorted(
+            info.base_name
+            for info in self._fs.get_file_info(selector)
+            if not info.base_name.startswith(".")
+        )
+
+    def remove_file(self, path: str) -> None:
+        """Delete a file. Raises FileNotFoundError where there is none."""
+        self._fs.delete_file(self._full(path))
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all that is in it. Raises FileNotFoundError where there is none."""
+        self._fs.delete_dir(self._full(path))
+
+    def upload(self, local: Path, path: str) -> None:
+        """Copy a folder of this machine to ``path``."""
+        pafs.copy_files(str(local), self._full(path), destination_filesystem=self._fs)
+
+    def download(self, path: str, local: Path) -> None:
+        """Copy the folder at ``path`` to this machine."""
+        pafs.copy_files(self._full(path), str(local), source_filesystem=self._fs)
+
+    def folder(self, path: str) -> "StoreFolder":
+        """A folder for those who keep more than whole small files in it."""
+        return StoreFolder(self._fs, self._full(path))
+
+
+class StoreFolder:
+    """A folder in a store, as ``trsp.training.snapshots.Folder``.
+
+    Files are streamed to and from where they belong, with no local copy. Paths are relative to the folder.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self._fs, self._root = fs, root
+
+    @property
+    def local_path(self) -> Path | None:
+        """The folder's path on this machine, whether or not it exists yet; None in an object store."""
+        return Path(self._root) if _is_local(self._fs) else None
+
+    def names(self) -> list[str]:
+        """The names of the folders in this one, in no order."""
+        selector = pafs.FileSelector(self._root, allow_not_found=True)
+        return [
+            info.base_name
+            for info in self._fs.get_file_info(selector)
+            if info.type == pafs.FileType.Directory
+        ]
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        info = self._fs.get_file_info(f"{self._root}/{path}")
+        return int(info.size) if info.type == pafs.FileType.File else None
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        return _read(self._fs, f"{self._root}/{path}")
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        _write(self._fs, f"{self._root}/{path}", data)
+
+    def open(self, path: str) -> Any:
+        """A file to read from anywhere in it (seek, readinto)."""
+        return self._fs.open_input_file(f"{self._root}/{path}")
+
+    def create(self, path: str) -> Any:
+        """A new file ``NAME/FILE`` to be written in one go; the folder NAME is made where there is none."""
+        self._fs.create_dir(f"{self._root}/{path.rpartition('/')[0]}")
+        return self._fs.open_output_stream(f"{self._root}/{path}")
+
+    def remove(self, name: str) -> None:
+        """Delete one of the folders in this one, if it is there."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_dir(f"{self._root}/{name}")
+
+
+class JsonDocuments:
+    """Small JSON documents by key, one file each: ``NAME/KEY.json``."""
+
+    def __init__(self, files: StoreFiles, name: str) -> None:
+        self._files, self._name = files, name
+
+    def save(self, key: str, document: Mapping[str, Any]) -> None:
+        """Write a document, in place of an earlier one of this key."""
+        self._files.write_json(f"{self._name}/{key}.json", document)
+
+    def load(self, key: str) -> dict[str, Any]:
+        """The document that was saved last; empty where there is none."""
+        return self._files.read_json(f"{self._name}/{key}.json") or {}
+
+
+def _is_local(fs: Any) -> bool:
+    return isinstance(fs, pafs.LocalFileSystem)
+
+
+def _write(fs: Any, path: str, data: bytes) -> None:
+    """Write a file whole or not at all: an object store commits on close, a file system on rename."""
+    if not _is_local(fs):
+        with fs.open_output_stream(path) as stream:
+            stream.write(data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_bytes(data)
+    temporary.replace(target)
+
+
+def _read(fs: Any, path: str) -> bytes | None:
+    try:
+        with fs.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None

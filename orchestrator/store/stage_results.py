@@ -1,0 +1,158 @@
+"""Results of stages: what was asked, the record, the artifacts. Knows no grids, cells or MLflow.
+
+``result.json`` is written last and names the folder of the artifacts: what it does not name does not exist.
+"""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.files import StoreFiles, StoreFolder
+from trsp.errors import StoreError
+
+
+def stage_folder(key: str) -> str:
+    """The folder of a stage within the store: ``stages/KIND/KEY``, for a key is its kind, a hyphen and a hash."""
+    return f"stages/{key.rpartition('-')[0]}/{key}"
+
+
+class StageResults:
+    """Every stage's record and artifacts, by the stage's key."""
+
+    def __init__(self, files: StoreFiles) -> None:
+        self._files = files
+
+    def uri(self, key: str) -> str:
+        """The address of the folder in which everything about a stage lies, for people."""
+        return self._files.address(stage_folder(key))
+
+    def folder(self, key: str, name: str) -> StoreFolder:
+        """A folder beside the stage's results, for those who keep more than whole small files in it."""
+        return self._files.folder(f"{stage_folder(key)}/{name}")
+
+    def done(self, key: str) -> bool:
+        """Whether the result is there, and its artifacts, if it has any, have not been dropped."""
+        stored = self._stored(key)
+        return bool(stored) and not stored.get("dropped", False)
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """The stage's record, as its module wrote it; None while there is none."""
+        stored = self._stored(key)
+        return stored["record"] if stored else None
+
+    def files_uri(self, key: str) -> str | None:
+        """The address of the stage's artifacts, a local path or a URI of the object store; None where it has none."""
+        path = self._artifacts(key)
+        return self._files.address(path) if path else None
+
+    @contextmanager
+    def local_files(self, key: str) -> Iterator[Path]:
+        """The stage's artifacts as a local folder: the folder itself, or a download that is removed afterwards.
+
+        Raises StoreError where the stage has none.
+        """
+        path = self._artifacts(key)
+        if path is None:
+            raise StoreError(
+                f"{key} has no files in {self._files.uri}; run the grid again to make them"
+            )
+        if self._files.is_local:
+            yield self._files.local_path(path)
+            return
+        with tempfile.TemporaryDirectory(prefix="trsp-") as folder:
+            self._files.download(path, Path(folder))
+            yield Path(folder)
+
+    @contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        """A new local folder for artifacts, to be handed to ``commit``; after an error it is removed.
+
+        In a local store it already lies beside its result, so that committing copies nothing.
+        """
+        if self._files.is_local:
+            folder = self._files.local_path(f"{stage_folder(key)}/{_artifacts_name()}")
+            folder.mkdir(parents=True)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="trsp-"))
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not self._files.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
+        """Write the artifacts, what was asked, and last the result; the stage's snapshots are then dropped.
+
+        ``files``: the folder of artifacts that ``staging`` gave; None for a stage without artifacts.
+        """
+        name = self._keep(spec.key, files) if files is not None else None
+        self.write_spec(spec)
+        self._store(spec.key, {"record": record, "files": name})
+        self.drop_snapshots(spec.key)
+
+    def _keep(self, key: str, staged: Path) -> str:
+        """Bring staged artifacts to where they belong. Returns the name of their folder."""
+        if self._files.is_local:
+            return staged.name
+        name = _artifacts_name()
+        self._files.upload(staged, f"{stage_folder(key)}/{name}")
+        return name
+
+    def write_spec(self, spec: StageSpec) -> None:
+        """Write what was asked: the inputs and reads that the key is a hash of."""
+        self._files.write_json(
+            f"{stage_folder(spec.key)}/spec.json",
+            {"key": spec.key, "kind": spec.kind, "inputs": spec.inputs, "reads": spec.reads_hashed},
+        )
+
+    def write_file(self, key: str, name: str, data: bytes) -> None:
+        """Add or replace one small file among a finished stage's artifacts (a model card with its scores)."""
+        path = self._artifacts(key)
+        if path is not None:
+            self._files.write(f"{path}/{name}", data)
+
+    def drop_files(self, key: str) -> None:
+        """Delete a stage's artifacts but keep its record; it is then not done for whoever still needs the files."""
+        stored = self._stored(key)
+        if stored and stored.get("files"):
+            self._store(key, {**stored, "files": None, "dropped": True})
+            self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
+        self.drop_snapshots(key)
+
+    def drop_snapshots(self, key: str) -> None:
+        """Delete the snapshots of a stage that is done, or that is to begin anew."""
+        with suppress(FileNotFoundError):
+            self._files.remove_folder(f"{stage_folder(key)}/snapshots")
+
+    def remove_orphans(self, key: str) -> None:
+        """Delete what attempts that never committed left: artifacts and reports. Only for the holder of the claim."""
+        stored = self._stored(key) or {}
+        for name in self._files.names(stage_folder(key)):
+            orphan = name.startswith("files-") and name != stored.get("files")
+            if orphan or name == "ranks":
+                self._files.remove_folder(f"{stage_folder(key)}/{name}")
+
+    def _stored(self, key: str) -> Any:
+        """What result.json says: ``record``, ``files`` (the artifacts' folder or None), perhaps ``dropped``."""
+        return self._files.read_json(f"{stage_folder(key)}/result.json")
+
+    def _store(self, key: str, result: Mapping[str, Any]) -> None:
+        self._files.write_json(f"{stage_folder(key)}/result.json", result)
+
+    def _artifacts(self, key: str) -> str | None:
+        """The folder of the stage's artifacts; None where it has none."""
+        stored = self._stored(key)
+        if not stored or not stored.get("files"):
+            return None
+        return f"{stage_folder(key)}/{stored['files']}"
+
+
+def _artifacts_name() -> str:
+    return f"files-{uuid.uuid4().hex[:8]}"
