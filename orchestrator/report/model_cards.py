@@ -2,7 +2,6 @@
 
 from orchestrator.grid.labels import method_name
 from orchestrator.views.grid_view import CellView, DenseView
-from orchestrator.views.grid_view import metrics as metric_values
 from trsp.checkpoints.model_card import model_card
 
 
@@ -26,7 +25,5 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         removed_layers=view.layers or (),
         settings={name: value for name, value in settings.items() if value is not None},
         scores=view.metrics(),
-        dense_scores=metric_values(dense.checkpoint, dense.evaluation, dense.measurement)
-        if dense
-        else None,
+        dense_scores=dense.metrics() if dense else None,
     )

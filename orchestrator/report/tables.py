@@ -10,7 +10,6 @@ from rich.text import Text
 from orchestrator.report.plan import Plan
 from orchestrator.views.budget import Choice, pareto_front
 from orchestrator.views.grid_view import CellView, GridView, Status
-from orchestrator.views.grid_view import metrics as metric_values
 from trsp.records import lower_is_better
 
 _PIPED_WIDTH = 160  # columns where there is no terminal to ask
@@ -194,7 +193,7 @@ def status_table(view: GridView, metrics: Sequence[str], limit: int | None = Non
         "cell", "removed layers", *(_COLUMNS.get(name, name) for name in columns), "status"
     )
     for dense in view.dense:
-        numbers = metric_values(dense.checkpoint, dense.evaluation, dense.measurement)
+        numbers = dense.metrics()
         values = [_quantity(name, numbers.get(name)) for name in columns]
         table.add_row(
             escape(f"{dense.model.name} dense"),

@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from orchestrator.tracking.content.describe import CLOSED
 from orchestrator.tracking.content.states import Artifact, RunState
 from orchestrator.tracking.models import ModelWriter
-from orchestrator.views.grid_view import Status
+from orchestrator.views.grid_view import OVER, Status
 
 Item = TypeVar("Item")
 BATCH = 500  # metrics a request; MLflow takes 1000, with 100 params and 100 tags
@@ -192,7 +191,7 @@ class RunWriter:
         wanted = MLFLOW_STATUS[status]
         if run.status == wanted:
             return
-        if status in CLOSED:
+        if status in OVER:
             self._client.set_terminated(run.run_id, status=wanted)
         else:
             self._client.update_run(run.run_id, status=wanted)

@@ -1,6 +1,6 @@
-"""From the store to a view of the grid. Reads only; remembers nothing but what can no longer change."""
+"""From the store to a view of the grid. Reads only, and remembers nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -30,120 +30,134 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 @dataclass(frozen=True)
 class Activity:
-    """What a driver is doing: stages that run, why others wait, and those it has given up with the reason.
-
-    ``notes``: of those that run, what is out of the ordinary.
-    """
+    """What a driver is doing with its stages, by key."""
 
     running: Mapping[str, StageKind] = field(default_factory=dict)
-    waits: Mapping[str, str] = field(default_factory=dict)
-    given_up: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
+    waits: Mapping[str, str] = field(default_factory=dict)  # what those that wait, wait for
+    given_up: Mapping[str, str] = field(default_factory=dict)  # why
+    notes: Mapping[str, str] = field(default_factory=dict)  # what is unusual about a running one
     live: bool = False  # False: nobody is at work, and what has failed before counts as failed
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """How a stage stands, and with it whoever needs it next; ``kind`` is "" where all is done."""
+
+    status: Status
+    kind: str = ""
+    reason: str = ""
 
 
 def build_view(
     resolved: Resolved, results: StoreResults, activity: Activity = Activity()
 ) -> GridView:
-    """The grid as it stands."""
+    """Return the grid as it stands in the store, with what a driver adds to that."""
     study = resolved.study
-    cells = tuple(_cell_view(cell, study, results, activity) for cell in resolved.cells)
-    rankings = _ranking_views(resolved.cells, study, results, activity)
-    dense = tuple(
-        _dense_view(model, study, results, activity) for model in resolved.models.values()
-    )
+    models = resolved.models.values()
     view = GridView(
         key=resolved.key,
         name=resolved.grid.name,
-        cells=cells,
-        rankings=rankings,
-        dense=dense,
+        cells=tuple(_cell_view(cell, study, results, activity) for cell in resolved.cells),
+        rankings=tuple(_ranking_views(resolved.cells, study, results, activity)),
+        dense=tuple(_dense_view(model, study, results, activity) for model in models),
         settings=resolved.grid.model_dump(mode="json"),
     )
-    done = all(part.status is Status.DONE for part in view.parts)
-    return replace(
-        view, status=Status.DONE if done else Status.RUNNING if activity.live else Status.WAITING
-    )
+    return replace(view, status=_grid_status(view, activity))
 
 
-def _status(
-    needed: StageSpec | Done, results: StoreResults, activity: Activity
-) -> tuple[Status, str, str]:
-    """Status, stage and reason of whoever needs this stage next."""
+def _grid_status(view: GridView, activity: Activity) -> Status:
+    """Return DONE where every part is; else whether somebody is at work."""
+    if all(part.status is Status.DONE for part in view.parts):
+        return Status.DONE
+    return Status.RUNNING if activity.live else Status.WAITING
+
+
+def _standing(needed: StageSpec | Done, results: StoreResults, activity: Activity) -> _Standing:
+    """Return how the stage stands that somebody needs next."""
     if isinstance(needed, Done):
-        return Status.DONE, "", ""
-    if needed.key in activity.given_up:
-        return Status.FAILED, needed.kind, activity.given_up[needed.key]
-    if needed.key in activity.running:
-        return Status.RUNNING, needed.kind, activity.notes.get(needed.key, "")
-    if not activity.live and (failure := results.failure(needed.key)):
-        return Status.FAILED, needed.kind, failure
-    return Status.WAITING, needed.kind, activity.waits.get(needed.key, "")
+        return _Standing(Status.DONE)
+    key, kind = needed.key, needed.kind
+    if key in activity.given_up:
+        return _Standing(Status.FAILED, kind, activity.given_up[key])
+    if key in activity.running:
+        return _Standing(Status.RUNNING, kind, activity.notes.get(key, ""))
+    failure = "" if activity.live else results.failure(key)
+    if failure:
+        return _Standing(Status.FAILED, kind, failure)
+    return _Standing(Status.WAITING, kind, activity.waits.get(key, ""))
 
 
 def _record(
     results: StoreResults, keys: Mapping[str, str], kind: StageKind, type_: type[RecordT]
 ) -> RecordT | None:
-    found = results.record(keys[kind]) if kind in keys else None
-    return type_.model_validate(found) if found else None
+    """Return the record of the stage of this kind; None while it is not done or not known."""
+    stored = results.record(keys[kind]) if kind in keys else None
+    return type_.model_validate(stored) if stored else None
 
 
 def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activity) -> CellView:
-    rank = ranking_spec(cell, study)
+    """Return one cell, with the records of those of its stages that are done."""
+    ranking = ranking_spec(cell, study)
     layers = selection(cell, study, results)
     stages = cell_stages(cell, study, layers) if layers else ()
-    keys = {str(stage.kind): stage.key for stage in (rank, *stages)}
-    status, stage, reason = _status(next_stage(cell, study, results), results, activity)
-    if stage == StageKind.RANKING and (status is Status.RUNNING or not reason):
-        reason = f"round {len(results.order(rank.key))} of {cell.removed}{f'; {reason}' if reason else ''}"
-    view = CellView(
+    keys = {str(stage.kind): stage.key for stage in (ranking, *stages)}
+    standing = _standing(next_stage(cell, study, results), results, activity)
+    prune_key = keys.get(StageKind.PRUNE)
+    return CellView(
         cell=cell,
-        ranking_key=rank.key,
-        status=status,
-        stage=stage,
-        reason=reason,
+        ranking_key=ranking.key,
+        status=standing.status,
+        stage=standing.kind,
+        reason=_cell_reason(cell, standing, ranking.key, results),
         layers=layers,
         stage_keys=keys,
         transfer=_record(results, keys, StageKind.TRANSFER, TransferRecord),
         checkpoint=_record(results, keys, StageKind.PRUNE, CheckpointRecord),
-        checkpoint_uri=results.checkpoint_uri(keys[StageKind.PRUNE])
-        if StageKind.PRUNE in keys
-        else None,
+        checkpoint_uri=results.checkpoint_uri(prune_key) if prune_key else None,
         evaluation=_record(results, keys, StageKind.EVALUATE, EvaluationRecord),
         measurement=_record(results, keys, StageKind.MEASURE, MeasurementRecord),
-        seconds={
-            kind: found["seconds"] for kind, key in keys.items() if (found := results.record(key))
-        },
+        seconds=_seconds(results, keys),
     )
-    return view
+
+
+def _cell_reason(cell: Cell, standing: _Standing, ranking_key: str, results: StoreResults) -> str:
+    """Return the reason of a cell's status; while it is being ranked, with the rounds published."""
+    if standing.kind != StageKind.RANKING:
+        return standing.reason
+    if standing.reason and standing.status is not Status.RUNNING:
+        return standing.reason
+    progress = f"round {len(results.order(ranking_key))} of {cell.removed}"
+    return f"{progress}; {standing.reason}" if standing.reason else progress
+
+
+def _seconds(results: StoreResults, keys: Mapping[str, str]) -> dict[str, float]:
+    """Return the wall time of every stage that is done, by kind."""
+    records = {kind: results.record(key) for kind, key in keys.items()}
+    return {kind: record["seconds"] for kind, record in records.items() if record}
 
 
 def _ranking_views(
     cells: Sequence[Cell], study: Study, results: StoreResults, activity: Activity
-) -> tuple[RankingView, ...]:
-    """One view a ranking, with the cells that share it and the depth that the deepest of them wants."""
+) -> Iterator[RankingView]:
+    """Yield one view per ranking, in the order of the first cell of each."""
     sharing: dict[str, list[Cell]] = {}
     for cell in cells:
         sharing.setdefault(ranking_spec(cell, study).key, []).append(cell)
-    return tuple(
-        _ranking_view(key, users, study, results, activity) for key, users in sharing.items()
-    )
+    for users in sharing.values():
+        yield _ranking_view(users, study, results, activity)
 
 
 def _ranking_view(
-    key: str, users: Sequence[Cell], study: Study, results: StoreResults, activity: Activity
+    users: Sequence[Cell], study: Study, results: StoreResults, activity: Activity
 ) -> RankingView:
+    """Return the ranking that these cells share, as deep as the deepest of them needs it."""
     first, depth = users[0], max(cell.removed for cell in users)
-    rounds = results.rounds(key)
-    needed = Done() if len(rounds) >= depth else ranking_spec(first, study)
-    status, _, reason = _status(needed, results, activity)
-    strength = () if first.gate_l1 is None else (f"l1={first.gate_l1:g}",)
-    seed = (f"seed={first.seed}",) if first.seed else ()
+    spec = ranking_spec(first, study)
+    rounds = results.rounds(spec.key)
+    standing = _standing(Done() if len(rounds) >= depth else spec, results, activity)
     return RankingView(
-        key=key,
-        name=" ".join(
-            (first.model.name, first.selector_label or first.selector.name, *strength, *seed)
-        ),
+        key=spec.key,
+        name=_ranking_name(first),
         model=first.model.name,
         selector=first.selector_label or first.selector.name,
         gate_l1=first.gate_l1,
@@ -151,22 +165,33 @@ def _ranking_view(
         depth=depth,
         rounds=rounds,
         cells=tuple(cell.key for cell in users),
-        status=status,
-        reason=reason,
+        status=standing.status,
+        reason=standing.reason,
     )
+
+
+def _ranking_name(cell: Cell) -> str:
+    """Return ``SmolLM2-135M gates l1=0.005 seed=1``; a strength or seed of nothing is left out."""
+    parts = [cell.model.name, cell.selector_label or cell.selector.name]
+    if cell.gate_l1 is not None:
+        parts.append(f"l1={cell.gate_l1:g}")
+    if cell.seed:
+        parts.append(f"seed={cell.seed}")
+    return " ".join(parts)
 
 
 def _dense_view(
     model: ModelInfo, study: Study, results: StoreResults, activity: Activity
 ) -> DenseView:
-    status, _, reason = _status(next_dense_stage(model, study, results), results, activity)
+    """Return the unpruned model, with its scores and speed as far as they are there."""
+    standing = _standing(next_dense_stage(model, study, results), results, activity)
     dense = results.record(dense_spec(model, study).key)
     measure = measure_spec(model, study, ())
     measured = results.record(measure.key) if measure else None
     return DenseView(
         model=model,
-        status=status,
-        reason=reason,
+        status=standing.status,
+        reason=standing.reason,
         checkpoint=CheckpointRecord.model_validate(dense["checkpoint"]) if dense else None,
         evaluation=EvaluationRecord.model_validate(dense["evaluation"]) if dense else None,
         measurement=MeasurementRecord.model_validate(measured) if measured else None,

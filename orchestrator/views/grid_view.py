@@ -1,11 +1,12 @@
-"""What a grid looks like at one moment: frozen views that the report, the choice of best and MLflow are made from.
+"""What a grid looks like at one moment: frozen views for the report, the choice of best and MLflow.
 
-Built from the store by ``controller.look``; nothing here remembers anything.
+``views/build.py`` makes them from the store; nothing here remembers anything.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from orchestrator.grid.cells import Cell, ModelInfo
 from trsp.records import (
@@ -22,7 +23,10 @@ class Status(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"  # ``reason`` says why, in one line
-    KILLED = "killed"
+    KILLED = "killed"  # its driver ended before this was done; ``reason`` says why
+
+
+OVER = (Status.DONE, Status.FAILED, Status.KILLED)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class DenseView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
 
+    def metrics(self) -> dict[str, float]:
+        """Return every number that is known of the model, by the names that cells use."""
+        return _metrics(self.checkpoint, self.evaluation, self.measurement)
+
 
 @dataclass(frozen=True)
 class RankingView:
@@ -47,64 +55,64 @@ class RankingView:
     selector: str
     gate_l1: float | None
     seed: int
-    depth: int  # rounds wanted
-    rounds: tuple[RoundRecord, ...]
+    depth: int  # rounds that the deepest cell needs
+    rounds: tuple[RoundRecord, ...]  # published so far
     cells: tuple[str, ...]
     status: Status
     reason: str = ""
 
     @property
     def order(self) -> tuple[int, ...]:
-        return tuple(r.layer for r in self.rounds)
+        """The layers removed so far, first removed first."""
+        return tuple(round_.layer for round_ in self.rounds)
 
 
 @dataclass(frozen=True)
 class CellView:
-    """One cell with all that is known of it. ``stage`` is the kind of stage it is in or waits for."""
+    """One cell with all that is known of it."""
 
     cell: Cell
     ranking_key: str
     status: Status
-    stage: str = ""
+    stage: str = ""  # kind of the stage that it is in or waits for
     reason: str = ""
-    layers: tuple[int, ...] | None = None  # first removed first
-    stage_keys: Mapping[str, str] = field(default_factory=dict)  # kind -> key, as far as known
+    layers: tuple[int, ...] | None = None  # that it removes, first removed first
+    stage_keys: Mapping[str, str] = field(default_factory=dict)  # by kind, as far as known
     transfer: TransferRecord | None = None
     checkpoint: CheckpointRecord | None = None
     checkpoint_uri: str | None = None  # folder that AutoModelForCausalLM loads
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)  # kind -> wall time of the stage
+    seconds: Mapping[str, float] = field(default_factory=dict)  # wall time of each kind of stage
 
     def metrics(self) -> dict[str, float]:
-        """Every number a budget may limit or rank by, under one name each."""
-        return metrics(self.checkpoint, self.evaluation, self.measurement)
+        """Return every number that a budget may limit or be met best by, under one name each."""
+        return _metrics(self.checkpoint, self.evaluation, self.measurement)
 
 
-def metrics(
+def _metrics(
     checkpoint: CheckpointRecord | None,
     evaluation: EvaluationRecord | None,
     measurement: MeasurementRecord | None,
 ) -> dict[str, float]:
-    """``params, bytes, kv_bytes_per_token, perplexity/wiki, piqa/acc_norm, accuracy, latency_ms, ...``."""
-    found: dict[str, float] = {}
+    """Return the numbers of the records that are there, by name.
+
+    ``params, bytes, kv_bytes_per_token, perplexity/wiki, piqa/acc_norm, accuracy, latency_ms, ...``
+    """
+    metrics: dict[str, float] = {}
     if checkpoint:
-        found |= {
-            "params": checkpoint.params,
-            "bytes": checkpoint.size_bytes,
-            "kv_bytes_per_token": checkpoint.kv_bytes_per_token,
-        }
+        metrics["params"] = checkpoint.params
+        metrics["bytes"] = checkpoint.size_bytes
+        metrics["kv_bytes_per_token"] = checkpoint.kv_bytes_per_token
     if evaluation:
-        found |= {name: score.value for name, score in evaluation.scores.items()}
+        metrics |= {name: score.value for name, score in evaluation.scores.items()}
     if measurement:
-        found |= {
-            "latency_ms": measurement.prompt_latency_ms,
-            "generate_latency_ms": measurement.generate_latency_ms,
-            "prompt_tokens_per_s": measurement.prompt_tokens_per_s,
-            "generate_tokens_per_s": measurement.generate_tokens_per_s,
-            "peak_memory_bytes": measurement.peak_memory_bytes,
-        }
-    return found
+        metrics["latency_ms"] = measurement.prompt_latency_ms
+        metrics["generate_latency_ms"] = measurement.generate_latency_ms
+        metrics["prompt_tokens_per_s"] = measurement.prompt_tokens_per_s
+        metrics["generate_tokens_per_s"] = measurement.generate_tokens_per_s
+        metrics["peak_memory_bytes"] = measurement.peak_memory_bytes
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -121,14 +129,19 @@ class GridView:
     reason: str = ""
 
     @property
-    def parts(self) -> tuple["DenseView | CellView", ...]:
+    def parts(self) -> tuple[DenseView | CellView, ...]:
         """Everything that can be done or fail: the references, then the cells."""
-        parts: list[DenseView | CellView] = [*self.dense, *self.cells]
-        return tuple(parts)
+        return (*self.dense, *self.cells)
+
+
+View = TypeVar("View", GridView, RankingView, DenseView, CellView)
 
 
 def concluded(view: GridView) -> GridView:
-    """RUNNING until every cell and reference is done or failed; a grid with a failed part has failed."""
+    """Return the view with the status of a driven grid: a grid with a failed part has failed.
+
+    It is left as it is (RUNNING) until every cell and reference is done or failed.
+    """
     if any(part.status in (Status.RUNNING, Status.WAITING) for part in view.parts):
         return view
     failed = sum(part.status is Status.FAILED for part in view.parts)
@@ -138,22 +151,19 @@ def concluded(view: GridView) -> GridView:
 
 
 def killed(view: GridView, reason: str) -> GridView:
-    """Everything that was not over is KILLED."""
-    over = (Status.DONE, Status.FAILED)
+    """Return the view of a grid whose driver ends now: what is not over is KILLED for ``reason``.
+
+    That goes for the grid itself, its cells, rankings and references; what is over stays as it is.
+    """
     return replace(
-        view,
-        cells=tuple(
-            c if c.status in over else replace(c, status=Status.KILLED, reason=reason)
-            for c in view.cells
-        ),
-        rankings=tuple(
-            r if r.status in over else replace(r, status=Status.KILLED, reason=reason)
-            for r in view.rankings
-        ),
-        dense=tuple(
-            d if d.status in over else replace(d, status=Status.KILLED, reason=reason)
-            for d in view.dense
-        ),
-        status=Status.KILLED,
-        reason=reason,
+        _killed(view, reason),
+        cells=tuple(_killed(cell, reason) for cell in view.cells),
+        rankings=tuple(_killed(ranking, reason) for ranking in view.rankings),
+        dense=tuple(_killed(dense, reason) for dense in view.dense),
     )
+
+
+def _killed(view: View, reason: str) -> View:
+    if view.status in OVER:
+        return view
+    return replace(view, status=Status.KILLED, reason=reason)

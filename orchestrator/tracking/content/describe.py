@@ -1,9 +1,8 @@
 """From views to runs: ``wanted(view)`` gives every MLflow run a grid should have. Pure; does not know MLflow."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.describe_cell import cell_state
@@ -12,10 +11,7 @@ from orchestrator.tracking.content.redact import redact, redact_tree
 from orchestrator.tracking.content.states import RunState, json_artifact, table_artifact
 from orchestrator.tracking.content.tables import cells_table
 from orchestrator.tracking.content.values import all_rounded, digest, reason_of
-from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status, metrics
-
-CLOSED = (Status.DONE, Status.FAILED, Status.KILLED)
-Part = TypeVar("Part", GridView, RankingView, DenseView, CellView)
+from orchestrator.views.grid_view import DenseView, GridView, Status, killed
 
 
 @dataclass(frozen=True)
@@ -51,17 +47,7 @@ def wanted(view: GridView) -> Iterator[Wanted]:
 
 def closed(view: GridView) -> GridView:
     """The view of a grid whose driver ends now: whatever is not over is killed."""
-    reason = view.reason or "the job ended before this was done"
-    return replace(
-        _close(view, reason),
-        cells=tuple(_close(cell, reason) for cell in view.cells),
-        rankings=tuple(_close(rank, reason) for rank in view.rankings),
-        dense=tuple(_close(part, reason) for part in view.dense),
-    )
-
-
-def _close(part: Part, reason: str) -> Part:
-    return part if part.status in CLOSED else replace(part, status=Status.KILLED, reason=reason)
+    return killed(view, view.reason or "the job ended before this was done")
 
 
 def grid_state(view: GridView) -> RunState:
@@ -99,7 +85,7 @@ def dense_state(part: DenseView) -> RunState:
             "layers": str(part.model.layers),
             "source": redact(part.model.source),
         },
-        finals=all_rounded(metrics(part.checkpoint, part.evaluation, part.measurement)),
+        finals=all_rounded(part.metrics()),
         note=f"The unpruned model: the reference of all cells of **{part.model.name}**.",
     )
 
