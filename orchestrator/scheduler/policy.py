@@ -1,15 +1,19 @@
-"""What to start, hold back or give up, decided from frozen facts. Pure: no clock, log, counter or cluster inside."""
+"""What to start, hold back or give up, decided from frozen facts.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+Pure: no clock, log, counter or cluster inside.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from orchestrator.layouts.capacity import Capacity, FreeCapacity, fits, needed, offered
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
-# Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest. Measuring comes last: on CPU it
-# wants the machine for itself.
+# Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
+# Measuring comes last: on CPU it needs the machine for itself.
 PRIORITY: Sequence[StageKind] = (
     StageKind.RANKING,
     StageKind.PRUNE,
@@ -22,28 +26,26 @@ PRIORITY: Sequence[StageKind] = (
 
 @dataclass(frozen=True)
 class Running:
+    """A stage that runs now, and what it takes of the cluster."""
+
     kind: StageKind
     layout: Layout = field(default_factory=Layout)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """``needs``: distinct stages that some cell needs now. ``claimed_elsewhere``: key -> who else works on it.
+    """All that a decision rests on. Every mapping is by the stage's key."""
 
-    ``layouts``: of the needs; default: one rank of one CPU. ``refused``: key -> why it has none. ``running``: in order of
-    start. ``most``: the most that the cluster was seen to have. ``max_parallel``: where it is given, it counts, not capacity.
-    """
-
-    needs: Sequence[StageSpec]
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
-    running: Mapping[str, Running] = field(default_factory=dict)
+    needs: Sequence[StageSpec]  # distinct stages that some cell or reference needs now
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # default: one rank of one CPU
+    refused: Mapping[str, str] = field(default_factory=dict)  # why a need has no layout
+    running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
-    claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)
+    claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
     capacity: Capacity = field(default_factory=Capacity)
-    most: Capacity | None = None
-    max_parallel: int | None = None
-    measure_alone: bool = True
+    largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
+    max_parallel: int | None = None  # where it is given, it counts instead of the capacity
+    measure_alone: bool = True  # whether a measurement must have the machine for itself
 
 
 @dataclass(frozen=True)
@@ -67,97 +69,143 @@ class Wait:
 Decision = Start | GiveUp | Wait
 
 
+def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
+    """Return every needed stage once, a ranking as deep as the deepest of its cells needs it."""
+    distinct: dict[str, StageSpec] = {}
+    for spec in needed:
+        known = distinct.get(spec.key, spec)
+        distinct[spec.key] = replace(spec, depth=known.depth) if known.depth > spec.depth else spec
+    return tuple(distinct.values())
+
+
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
-    """One decision a needed stage that is not running, in order of priority."""
-    space: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+    """Return one decision per needed stage that is not running, in order of priority."""
+    admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+    at_work = [stage.kind for stage in facts.running.values()]
     decisions: list[Decision] = []
-    alone = facts.measure_alone and any(
-        stage.kind is StageKind.MEASURE for stage in facts.running.values()
-    )
-    started = False
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
         if spec.key in facts.running:
             continue
-        layout = facts.layouts.get(spec.key, Layout())
-        if reason := _hopeless(spec, facts, max_attempts):
-            decisions.append(GiveUp(spec, reason))
-        elif spec.key in facts.claimed_elsewhere:
-            decisions.append(Wait(spec, f"{facts.claimed_elsewhere[spec.key]} works on it"))
-        elif alone:
-            decisions.append(Wait(spec, "a measurement has the machine for itself"))
-        elif spec.kind is StageKind.MEASURE and facts.measure_alone and (facts.running or started):
-            decisions.append(Wait(spec, "waits for a quiet machine"))
-        elif reason := space.take(layout):
-            decisions.append(Wait(spec, reason))
-        else:
-            decisions.append(Start(spec, layout))
-            started = True
-            alone = facts.measure_alone and spec.kind is StageKind.MEASURE
+        decision = _decision(spec, facts, max_attempts, at_work, admission)
+        if isinstance(decision, Start):
+            at_work.append(spec.kind)
+        decisions.append(decision)
     return tuple(decisions)
 
 
+def _decision(
+    spec: StageSpec,
+    facts: Facts,
+    max_attempts: int,
+    at_work: Sequence[StageKind],
+    admission: "_Admission",
+) -> Decision:
+    """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
+
+    Admission comes last, for it takes room: what is given up or held back for another reason
+    neither takes room nor has a reservation.
+    """
+    hopeless = _hopeless(spec, facts, max_attempts)
+    if hopeless:
+        return GiveUp(spec, hopeless)
+    held_back = _held_back(spec, facts, at_work)
+    if held_back:
+        return Wait(spec, held_back)
+    layout = facts.layouts.get(spec.key, Layout())
+    no_room = admission.admit(layout)
+    if no_room:
+        return Wait(spec, no_room)
+    return Start(spec, layout)
+
+
 def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
-    """Why no attempt is worth while, or nothing."""
+    """Return why no attempt is worth while; "" where one is."""
     attempts = facts.attempts.get(spec.key, Attempts())
     if attempts.failed >= max_attempts or not attempts.retryable:
         return attempts.message
     if spec.key in facts.refused:
         return facts.refused[spec.key]
-    layout, most = facts.layouts.get(spec.key, Layout()), facts.most or facts.capacity
-    if facts.max_parallel or fits(most, layout):
+    layout = facts.layouts.get(spec.key, Layout())
+    largest = facts.largest_capacity or facts.capacity
+    if facts.max_parallel or fits(largest, layout):
         return ""
-    return f"needs {needed(layout)}; the whole cluster has {offered(most)}"
+    return f"needs {needed(layout)}; the whole cluster has {offered(largest)}"
+
+
+def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
+    """Return why the stage waits for others, however much room there is; "" where it need not."""
+    if spec.key in facts.claimed_elsewhere:
+        return f"{facts.claimed_elsewhere[spec.key]} works on it"
+    if not facts.measure_alone:
+        return ""
+    if StageKind.MEASURE in at_work:
+        return "a measurement has the machine for itself"
+    if spec.kind is StageKind.MEASURE and at_work:
+        return "waits for a quiet machine"
+    return ""
+
+
+class _Admission(Protocol):
+    """Shares out room, one stage after another, in order of priority."""
+
+    def admit(self, layout: Layout) -> str:
+        """Take what the layout needs and return ""; else return what it waits for."""
 
 
 class _Slots:
-    """A number of stages at once: nodes come for those that the cluster lets wait."""
+    """Admits a number of stages at once: nodes come for those that the cluster lets wait."""
 
     def __init__(self, facts: Facts) -> None:
         self._free = (facts.max_parallel or 0) - len(facts.running)
 
-    def take(self, layout: Layout) -> str:
-        """Take what the layout needs, or say what it waits for."""
+    def admit(self, layout: Layout) -> str:
+        if self._free <= 0:
+            return "waits for a free slot"
         self._free -= 1
-        return "" if self._free >= 0 else "waits for a free slot"
+        return ""
 
 
 class _Backfill:
-    """What the cluster has, shared out so that a stage that has to wait for room is sure to get it.
+    """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
-    The first that does not fit now has a reservation: the room that there will be when enough of those running have ended,
-    the earliest started first. Behind it may start what takes nothing of that room: small stages then use what the big one
-    leaves over, and cannot keep it waiting for longer than those that ran before it.
+    Only the first stage that does not fit now has a reservation: the room that there will be when
+    enough of those running have ended, the earliest started first. Stages behind it are backfilled
+    where they take nothing of that room: small ones use what the big one leaves over, and cannot
+    keep it waiting for longer than those that ran before it. How long a stage runs is not known,
+    so none is backfilled into the reserved room because it would end in time.
     """
 
     def __init__(self, facts: Facts) -> None:
         self._capacity = facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
-        self._now = FreeCapacity.of(facts.capacity, self._running)
-        self._later: FreeCapacity | None = None  # beside the reservation; None: nobody has one
+        self._free = FreeCapacity.of(facts.capacity, self._running)
+        self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
 
-    def take(self, layout: Layout) -> str:
-        """Take what the layout needs, or say what it waits for."""
+    def admit(self, layout: Layout) -> str:
         if not fits(self._capacity, layout):
-            return f"needs {needed(layout)}, and waits for nodes to come back: there are {offered(self._capacity)}"
-        now = self._now.without(layout)
-        later = self._later and self._later.without(layout)
-        if now is None and self._later is None:
-            self._later = self._beside(layout)
-        if now is None:
+            there = f"there are {offered(self._capacity)}"
+            return f"needs {needed(layout)}, and waits for nodes to come back: {there}"
+        free = self._free.without(layout)
+        if free is None:
+            if self._beside_reservation is None:
+                self._beside_reservation = self._left_beside(layout)
             return f"waits for {needed(layout)}"
-        if self._later is not None and later is None:
-            return "waits behind a larger stage"
-        self._now, self._later = now, later
+        if self._beside_reservation is not None:
+            beside = self._beside_reservation.without(layout)
+            if beside is None:
+                return "waits behind a larger stage"
+            self._beside_reservation = beside
+        self._free = free
         self._running.append(layout)
         return ""
 
-    def _beside(self, layout: Layout) -> FreeCapacity:
-        """What is left beside the layout once it fits, the earliest of those running having ended."""
-        for first in range(len(self._running) + 1):
-            room = FreeCapacity.of(self._capacity, self._running[first:]).without(layout)
+    def _left_beside(self, layout: Layout) -> FreeCapacity:
+        """Return what is left beside the layout once enough running stages have ended for it.
+
+        The earliest started end first.
+        """
+        for ended in range(len(self._running) + 1):
+            room = FreeCapacity.of(self._capacity, self._running[ended:]).without(layout)
             if room is not None:
                 return room
         raise AssertionError("it fits an empty cluster")
-
-
-_Admission = _Slots | _Backfill

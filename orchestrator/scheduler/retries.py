@@ -8,33 +8,35 @@ from dataclasses import dataclass, replace
 from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
-RESUMES = frozenset(
-    {FailureKind.LOST, FailureKind.HUNG, FailureKind.PREEMPTED}
-)  # none of these is the stage's own fault
+# Failures that are not the stage's own fault: it goes on from its last snapshot.
+RESUMES = frozenset({FailureKind.LOST, FailureKind.HUNG, FailureKind.PREEMPTED})
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """What happened to a stage in this run of the driver. ``failed`` counts what ``max_attempts`` limits."""
+    """What happened to a stage in this run of the driver, and what the next attempt rests on."""
 
-    failed: int = 0
-    message: str = ""
+    failed: int = 0  # failures that count, of which ``max_attempts`` may happen
+    message: str = ""  # the last failure in one line
     retryable: bool = True
-    lr_scale: float = 1.0
+    lr_scale: float = 1.0  # of the learning rate, for the next attempt
 
 
 @dataclass(frozen=True)
 class Aftermath:
-    """``restarts``: what was trained is not to be gone on with: drop the snapshots."""
+    """What follows from a failure: the attempts with it, and whether the next begins anew."""
 
     attempts: Attempts
-    restarts: bool = False
+    restarts: bool = False  # what was trained is not to be gone on with: drop the snapshots
 
 
 def after_failure(
     before: Attempts, failure: Failure, *, progressed: bool, climbed: bool
 ) -> Aftermath:
-    """``progressed``: the attempt left a newer snapshot or round. ``climbed``: there is a rung of the ladder left.
+    """Return what follows from one more failure of a stage.
+
+    ``progressed``: the attempt left a newer snapshot or round.
+    ``climbed``: there is another rung of the ladder of layouts to try.
 
     - out of memory: again on the next rung, as often as there is one; without one it counts
     - diverged: once more from the beginning at half the rate; never a third time
@@ -57,5 +59,7 @@ def after_failure(
 
 
 def _message(failure: Failure, before: Attempts) -> str:
-    again = f", also at {before.lr_scale:g} of the learning rate" if before.lr_scale != 1.0 else ""
-    return failure.line + (again if failure.kind is FailureKind.DIVERGED else "")
+    """Return the failure in one line; of a second divergence also at which share of the rate."""
+    if failure.kind is FailureKind.DIVERGED and before.lr_scale != 1.0:
+        return f"{failure.line}, also at {before.lr_scale:g} of the learning rate"
+    return failure.line

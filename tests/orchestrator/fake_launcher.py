@@ -1,7 +1,11 @@
-"""A launcher whose stages are made up: they end and fail when told to, and leave results that look true. Computes nothing."""
+"""A launcher whose stages are made up, and a controller on it. Computes nothing.
+
+Stages end and fail when they are told to, and leave results that look true.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from orchestrator.execution.launcher import Finished, Launcher
 from orchestrator.execution.run_stage import StageTask
@@ -10,18 +14,19 @@ from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
-from orchestrator.views.grid_view import GridView, Status
+from orchestrator.views.grid_view import CellView, GridView, Status
 from tests.orchestrator.sample_grids import grid, model
 from trsp.config import MeasurementSettings
 from trsp.records import (
     CheckpointRecord,
     EvaluationRecord,
     MeasurementRecord,
+    Record,
     RoundRecord,
     Score,
     TransferRecord,
@@ -33,29 +38,53 @@ CANCELLED = Failure("TaskCancelledError", "cancelled", FailureKind.LOST)
 
 
 def resolved(folder: Path, **changes: object) -> Resolved:
-    """2 ratios x 2 lambda_1 x 1 lambda_2 of a model of 10 layers that need not exist; the store is in ``folder``."""
+    """A grid of 2 ratios x 2 lambda_1 x 1 lambda_2, with these changes; its store is in ``folder``.
+
+    Its model of 10 layers need not exist.
+    """
     axes = {
         "ratios": [0.2, 0.5],
         "gate_l1": [1e-3, 1e-2],
         "drift": 1e-3,
         "storage": {"store": str(folder / "store")},
     }
-    asked = grid(**(axes | changes))
-    texts = [asked.calibration.text, *(p.text for p in asked.evaluation.perplexity)]
+    settings = grid(**(axes | changes))
+    texts = [settings.calibration.text, *(p.text for p in settings.evaluation.perplexity)]
     study = Study(
-        calibration=asked.calibration,
-        evaluation=asked.evaluation,
+        calibration=settings.calibration,
+        evaluation=settings.evaluation,
         measurement=MeasurementSettings.model_validate({}),
-        precision=asked.precision,
+        precision=settings.precision,
         hardware="cpu",
         text_fingerprints={text_id(text): f"sha256:{text.name}-{text.path}" for text in texts},
     )
     models = {"m": model(layers=LAYERS)}
-    return Resolved(asked, models, study, expand(asked, models))
+    return Resolved(settings, models, study, expand(settings, models))
+
+
+def one_cell(folder: Path, **changes: object) -> Resolved:
+    return resolved(folder, **({"ratios": [0.2], "gate_l1": 1e-3} | changes))
+
+
+def store_of(resolved: Resolved) -> Store:
+    return Store(resolved.grid.storage.store)
+
+
+def result_files(store: str) -> dict[str, int]:
+    """Everything that stands for finished work, with the time at which it was written."""
+    paths = [
+        *Path(store).glob("stages/*/*/result.json"),
+        *Path(store).glob("stages/*/*/rounds/*.json"),
+    ]
+    return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
 class FakeLauncher:
-    """``fail``: what the next attempts of a kind of stage end with. ``holds``: nothing ends until ``holds`` is unset."""
+    """Notes what it is told to start, and ends it at the next ``poll``.
+
+    ``fail``: what the next attempts at a kind of stage end with.
+    ``holds``: nothing ends until ``holds`` is unset.
+    """
 
     measures_alone = True
 
@@ -86,16 +115,14 @@ class FakeLauncher:
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         ending = [] if self.holds else list(self._running)
-        over = [Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)]
+        finished = [
+            Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
+        ]
         self._ending = []
-        return (
-            *over,
-            *(
-                Finished(key, self._end(self._running.pop(key)))
-                for key in ending
-                if key in self._running
-            ),
-        )
+        for key in ending:
+            if key in self._running:
+                finished.append(Finished(key, self._end(self._running.pop(key))))
+        return tuple(finished)
 
     def cancel(self, key: str) -> None:
         self.cancelled.append(key)
@@ -108,31 +135,43 @@ class FakeLauncher:
     def started_kinds(self) -> list[StageKind]:
         return [task.spec.kind for task in self.started]
 
+    def tasks(self, kind: StageKind) -> list[StageTask]:
+        """Every attempt at this kind of stage, as it was started."""
+        return [task for task in self.started if task.spec.kind is kind]
+
     def started_keys(self) -> list[str]:
         return [task.spec.key for task in self.started]
 
     def _end(self, task: StageTask) -> Failure | None:
-        for i, (kind, failure) in enumerate(self._fail):
-            if kind is task.spec.kind:
-                del self._fail[i]
-                if kind in self.gains:
-                    take_snapshot(task)
-                Store(task.store).failures.record(task.spec.key, failure)
-                return failure
-        if task.spec.kind not in self.loses:
+        """Leave in the store what the attempt would, and return what it failed of."""
+        kind = task.spec.kind
+        failure = next((failure for failing, failure in self._fail if failing is kind), None)
+        if failure is not None:
+            self._fail.remove((kind, failure))
+            if kind in self.gains:
+                take_snapshot(task)
+            Store(task.store).failures.record(task.spec.key, failure)
+        elif kind not in self.loses:
             finish(task)
-        return None
+        return failure
 
 
 def finish(task: StageTask) -> None:
-    """Leaves in the store what the stage would."""
+    """Leave in the store what the stage would."""
     spec, store = task.spec, Store(task.store)
     if spec.kind is StageKind.RANKING:
+        order = _order(spec.inputs["gate_l1"])
         for number in range(len(store.rankings.rounds(spec.key)), spec.depth):
-            store.rankings.publish(
-                spec.key, RoundRecord(round=number, layer=_order(spec.inputs["gate_l1"])[number])
-            )
+            store.rankings.publish(spec.key, RoundRecord(round=number, layer=order[number]))
         return
+    keeps_files = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE)
+    with store.stages.staging(spec.key) as folder:
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+        store.stages.commit(spec, _record(spec), folder if keeps_files else None)
+
+
+def _record(spec: StageSpec) -> dict[str, Any]:
+    """The record of a stage that is no ranking, with numbers that look true."""
     layers = tuple(spec.inputs.get("layers", ()))
     checkpoint = CheckpointRecord(
         removed_layers=layers,
@@ -144,28 +183,25 @@ def finish(task: StageTask) -> None:
     )
     evaluation = EvaluationRecord(scores={"perplexity/wiki": Score(value=20.0)}, seconds=1)
     numbers = dict.fromkeys(MeasurementRecord.model_fields, 1)
-    record = {
-        StageKind.TRANSFER: TransferRecord(layers=layers, seconds=1).model_dump(mode="json"),
-        StageKind.PRUNE: checkpoint.model_dump(mode="json"),
-        StageKind.EVALUATE: evaluation.model_dump(mode="json"),
-        StageKind.DENSE: {
+    measurement = MeasurementRecord.model_validate(numbers | {"hardware": "cpu"})
+    transfer = TransferRecord(layers=layers, seconds=1)
+    if spec.kind is StageKind.DENSE:
+        return {
             "checkpoint": checkpoint.model_dump(),
             "evaluation": evaluation.model_dump(mode="json"),
             "seconds": 1,
-        },
-        StageKind.MEASURE: MeasurementRecord.model_validate(
-            numbers | {"hardware": "cpu"}
-        ).model_dump(mode="json"),
-    }[spec.kind]
-    with store.stages.staging(spec.key) as folder:
-        (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.stages.commit(
-            spec, record, folder if spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) else None
-        )
+        }
+    records: dict[StageKind, Record] = {
+        StageKind.TRANSFER: transfer,
+        StageKind.PRUNE: checkpoint,
+        StageKind.EVALUATE: evaluation,
+        StageKind.MEASURE: measurement,
+    }
+    return records[spec.kind].model_dump(mode="json")
 
 
 def take_snapshot(task: StageTask) -> None:
-    """One step further than the last."""
+    """Leave a snapshot one step further than the last."""
     snapshots = StoreSnapshots(Store(task.store), task.spec.key, task.attempt)
     newest = snapshots.latest()
     snapshots.commit((newest.step if newest else 0) + 1, {}, {})
@@ -177,6 +213,8 @@ def _order(gate_l1: float | None) -> list[int]:
 
 
 class Clock:
+    """A clock that stands still until it is set."""
+
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -184,20 +222,24 @@ class Clock:
         return self.now
 
 
-def controller_of(asked: Resolved, launcher: Launcher, clock: Clock | None = None) -> Controller:
+def controller_of(resolved: Resolved, launcher: Launcher, clock: Clock | None = None) -> Controller:
     """A controller that believes no absence: what another one finished it sees at once."""
-    store = Store(asked.grid.storage.store)
-    made = Controller(asked, store, launcher, clock or Clock())
-    made.results = StoreResults(store, recheck_s=0)
-    return made
+    store = store_of(resolved)
+    results = StoreResults(store, recheck_s=0)
+    return Controller(resolved, store, launcher, clock or Clock(), results)
 
 
 def drive(controller: Controller) -> GridView:
-    """To the end, or AssertionError when it does not come."""
+    """Step to the end and return the last view; AssertionError when the end does not come."""
     for _ in range(MAX_STEPS):
         view = controller.step()
         if view.status in (Status.DONE, Status.FAILED):
             return view
-    raise AssertionError(
-        f"still {view.status} after {MAX_STEPS} steps: {[(c.stage, c.reason) for c in view.cells]}"
-    )
+    stages = [(cell.stage, cell.reason) for cell in view.cells]
+    raise AssertionError(f"still {view.status} after {MAX_STEPS} steps: {stages}")
+
+
+def failed_stages(view: GridView) -> list[tuple[str, str]]:
+    """Stage and reason of every reference and cell that has failed; a reference has no stage."""
+    failed = [part for part in view.parts if part.status is Status.FAILED]
+    return [(part.stage if isinstance(part, CellView) else "", part.reason) for part in failed]

@@ -1,4 +1,7 @@
-"""A small grid at the moments of its life, made by hand: what the tracker's and the browser's tests project."""
+"""A small grid at the moments of its life, made by hand.
+
+The tests of the tracker, of the printed report and of the browser show it.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -54,36 +57,29 @@ def influence_round(number: int) -> RoundRecord:
     )
 
 
-def rank_view(
+def ranking_view(
     selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]
 ) -> RankingView:
-    make = gate_round if selector == "gates" else influence_round
-    name = f"{MODEL.name} {selector}" + (f" l1={gate_l1:g}" if gate_l1 else "")
-    found = tuple(make(number) for number in range(rounds))
+    round_record = gate_round if selector == "gates" else influence_round
+    strength = f" l1={gate_l1:g}" if gate_l1 else ""
     return RankingView(
-        f"rank-{selector}-{gate_l1 or 0}",
-        name,
-        MODEL.name,
-        selector,
-        gate_l1,
-        0,
-        ROUNDS,
-        found,
-        cells,
-        status,
+        key=f"rank-{selector}-{gate_l1 or 0}",
+        name=f"{MODEL.name} {selector}{strength}",
+        model=MODEL.name,
+        selector=selector,
+        gate_l1=gate_l1,
+        seed=0,
+        depth=ROUNDS,
+        rounds=tuple(round_record(number) for number in range(rounds)),
+        cells=cells,
+        status=status,
     )
 
 
 def dense_view(status: Status = Status.DONE) -> DenseView:
     if status is not Status.DONE:
         return DenseView(MODEL, status)
-    checkpoint = CheckpointRecord(
-        removed_layers=(),
-        layers=LAYERS,
-        params=1_500_000,
-        size_bytes=3_000_000,
-        kv_bytes_per_token=960,
-    )
+    checkpoint = checkpoint_record((), kept=1.0)
     return DenseView(MODEL, status, checkpoint=checkpoint, evaluation=evaluation(DENSE_PPL, 0.451))
 
 
@@ -99,20 +95,21 @@ def evaluation(perplexity: float, accuracy: float) -> EvaluationRecord:
 
 
 def cells() -> tuple[Cell, ...]:
-    """2 ratios x 2 lambda_1 with gates and drift, and block influence without training at both ratios."""
-    found: list[Cell] = []
+    """2 ratios x 2 lambda_1 with gates and drift; block influence without training at both."""
     methods: list[tuple[Selector, float | None]] = [
         (GatesSettings(), 1e-3),
         (GatesSettings(), 5e-3),
         (BlockInfluenceSettings(), None),
     ]
-    for ratio in (1 / 6, 1 / 3):
-        for selector, gate_l1 in methods:
-            transfer = DriftSettings() if gate_l1 else NoTransfer()
-            found.append(
-                Cell(MODEL, selector, ratio, gate_l1, transfer, 1e-3 if gate_l1 else None, 0)
-            )
-    return tuple(found)
+    return tuple(
+        _cell(selector, ratio, gate_l1) for ratio in (1 / 6, 1 / 3) for selector, gate_l1 in methods
+    )
+
+
+def _cell(selector: Selector, ratio: float, gate_l1: float | None) -> Cell:
+    if gate_l1 is None:
+        return Cell(MODEL, selector, ratio, gate_l1, NoTransfer(), None, 0)
+    return Cell(MODEL, selector, ratio, gate_l1, DriftSettings(), 1e-3, 0)
 
 
 def ranking_key(cell: Cell) -> str:
@@ -127,20 +124,21 @@ def waiting(cell: Cell) -> CellView:
 
 def perplexity(cell: Cell) -> float:
     """Different for every cell of the sample, and not in the cells' own order."""
-    return (
-        30
-        + 70 * cell.ratio
-        + (9.87654 if cell.selector.name == "block_influence" else 0.002 / (cell.gate_l1 or 1))
-    )
+    method = 9.87654 if cell.selector.name == "block_influence" else 0.002 / (cell.gate_l1 or 1)
+    return 30 + 70 * cell.ratio + method
 
 
 def done(cell: Cell, store: Path) -> CellView:
+    """The cell when all of it is done; its checkpoint is a folder in ``store``."""
     layers = ORDER[: cell.removed]
     kept = 1 - 0.07 * cell.removed
     trained = cell.gate_l1 is not None
     folder = store / f"prune-{cell.key[-8:]}" / "checkpoint"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}", encoding="utf-8")
+    seconds = {"rank": 1.0, "prune": 1.2}
+    if trained:
+        seconds = {"rank": 50.0, "transfer": 33.3, "prune": 1.2, "evaluate": 20.0}
     return CellView(
         cell,
         ranking_key(cell),
@@ -153,26 +151,34 @@ def done(cell: Cell, store: Path) -> CellView:
             "evaluate": f"evaluate-{cell.key[-8:]}",
         },
         transfer=transfer_record(layers) if trained else None,
-        checkpoint=CheckpointRecord(
-            removed_layers=tuple(sorted(layers)),
-            layers=LAYERS - len(layers),
-            params=int(1_500_000 * kept),
-            size_bytes=int(3_000_000 * kept),
-            kv_bytes_per_token=80 * (LAYERS - len(layers)),
-        ),
+        checkpoint=checkpoint_record(layers, kept),
         checkpoint_uri=str(folder),
         evaluation=evaluation(perplexity(cell), 0.45 - 0.3 * cell.ratio),
-        measurement=MeasurementRecord(
-            hardware="cpu",
-            prompt_latency_ms=120.125 * kept,
-            prompt_tokens_per_s=1066.0 / kept,
-            generate_latency_ms=340.0 * kept,
-            generate_tokens_per_s=94.0 / kept,
-            peak_memory_bytes=900_000_000,
-        ),
-        seconds={"rank": 50.0, "transfer": 33.3, "prune": 1.2, "evaluate": 20.0}
-        if trained
-        else {"rank": 1.0, "prune": 1.2},
+        measurement=measurement_record(kept),
+        seconds=seconds,
+    )
+
+
+def checkpoint_record(layers: tuple[int, ...], kept: float) -> CheckpointRecord:
+    """The record without these layers, of which a share of ``kept`` of the weights is left."""
+    return CheckpointRecord(
+        removed_layers=tuple(sorted(layers)),
+        layers=LAYERS - len(layers),
+        params=int(1_500_000 * kept),
+        size_bytes=int(3_000_000 * kept),
+        kv_bytes_per_token=80 * (LAYERS - len(layers)),
+    )
+
+
+def measurement_record(kept: float) -> MeasurementRecord:
+    """The speed of a model with a share of ``kept`` of the weights."""
+    return MeasurementRecord(
+        hardware="cpu",
+        prompt_latency_ms=120.125 * kept,
+        prompt_tokens_per_s=1066.0 / kept,
+        generate_latency_ms=340.0 * kept,
+        generate_tokens_per_s=94.0 / kept,
+        peak_memory_bytes=900_000_000,
     )
 
 
@@ -191,26 +197,26 @@ def grid_view(
     cell_views: tuple[CellView, ...], rounds: int, status: Status = Status.RUNNING
 ) -> GridView:
     """``rounds`` published so far by the gate rankings; block influence is done at once."""
-    ranked = Status.DONE if rounds >= ROUNDS else Status.RUNNING
+    gates_status = Status.DONE if rounds >= ROUNDS else Status.RUNNING
     keys: dict[tuple[str, float | None], list[str]] = {}
     for view in cell_views:
         keys.setdefault((view.cell.selector.name, view.cell.gate_l1), []).append(view.cell.key)
-    ranks = tuple(
-        rank_view(
-            name,
-            gate_l1,
-            rounds if name == "gates" else ROUNDS,
-            ranked if name == "gates" else Status.DONE,
-            tuple(found),
-        )
-        for (name, gate_l1), found in keys.items()
-    )
+    rankings: list[RankingView] = []
+    for (selector, gate_l1), users in keys.items():
+        published, ranked = (rounds, gates_status) if selector == "gates" else (ROUNDS, Status.DONE)
+        rankings.append(ranking_view(selector, gate_l1, published, ranked, tuple(users)))
     settings = {
         "models": ["/models/tiny"],
         "tracking": {"uri": "postgresql://me:sesame@db/mlflow", "password": "sesame"},
     }
     return GridView(
-        "grid-0123456789abcdef", "sample", cell_views, ranks, (dense_view(),), settings, status
+        key="grid-0123456789abcdef",
+        name="sample",
+        cells=cell_views,
+        rankings=tuple(rankings),
+        dense=(dense_view(),),
+        settings=settings,
+        status=status,
     )
 
 
@@ -219,7 +225,10 @@ def finished(store: Path) -> GridView:
 
 
 def story(store: Path) -> tuple[GridView, ...]:
-    """Waiting, ranking round by round, cells finishing one by one, one failing: the moments of one grid."""
+    """The moments of one grid, in order.
+
+    All wait; the rankings go round by round; cells finish one by one, and one fails.
+    """
     every = cells()
     views = [
         replace(grid_view(tuple(waiting(c) for c in every), 0), dense=(dense_view(Status.RUNNING),))

@@ -90,7 +90,7 @@ def test_a_ranking_is_told_round_by_round() -> None:
     console = plain()
     report = LineReport(console, Clock())
     for rounds in (0, 1, 1, 3):
-        rank = sample_views.rank_view("gates", 1e-3, rounds, Status.RUNNING, ())
+        rank = sample_views.ranking_view("gates", 1e-3, rounds, Status.RUNNING, ())
         report.show(GridView("grid-1", "sample", (), (rank,), ()))
     first, second = printed(console)
     assert first.endswith("gates l1=0.001: 1 of 4 layers ranked: 7")
@@ -143,7 +143,7 @@ def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
 def test_time_left_counts_rounds_of_rankings() -> None:
     clock = Clock()
     left = TimeLeft(clock)
-    rank = replace(sample_views.rank_view("gates", 0.1, 0, Status.RUNNING, ()), depth=4)
+    rank = replace(sample_views.ranking_view("gates", 0.1, 0, Status.RUNNING, ()), depth=4)
     rounds = tuple(RoundRecord(round=i, layer=i, seconds=10.0) for i in range(2))
     assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=()),), ())) == ""
     clock.now = 20

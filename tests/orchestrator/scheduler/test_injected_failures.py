@@ -1,4 +1,4 @@
-"""Failures injected into real stages of a tiny model, run in this process by the real controller."""
+"""Failures injected into real stages of a tiny model, run in this process by the controller."""
 
 import resource
 import shutil
@@ -36,8 +36,8 @@ QUICK = {
 
 
 @pytest.fixture
-def asked(tmp_path: Path, tiny_llama: Path, text_file: Path) -> Callable[..., Resolved]:
-    """A grid in a folder of its own: ``asked("name", transfer=...)``."""
+def make_grid(tmp_path: Path, tiny_llama: Path, text_file: Path) -> Callable[..., Resolved]:
+    """A grid in a folder of its own: ``make_grid("name", transfer=...)``."""
 
     def make(name: str, **changes: Any) -> Resolved:
         return resolve(
@@ -53,14 +53,16 @@ def run(grid: Resolved) -> GridView:
 
 
 class Injected:
-    """Stands before every optimizer step: ``before(engine settings, full rate, steps done in this process)`` may raise."""
+    """Stands before every optimizer step, and may fail it.
+
+    ``before(engine settings, full learning rate, steps done in this process)`` may raise.
+    """
 
     def __init__(
         self, patch: pytest.MonkeyPatch, before: Callable[[EngineSettings, float, int], None]
     ) -> None:
-        self.done: list[
-            tuple[int, bool]
-        ] = []  # micro-batch and activation checkpointing of every step made
+        # micro-batch and activation checkpointing of every step done
+        self.done: list[tuple[int, bool]] = []
         begin, step = Engine.__init__, Engine.step
         settings: dict[int, EngineSettings] = {}
 
@@ -86,16 +88,19 @@ def weights(cell: CellView) -> dict[str, torch.Tensor]:
     return load_file(Path(cell.checkpoint_uri) / "model.safetensors")
 
 
-# --- memory -------------------------------------------------------------------------------------------------------------
+# --- memory ------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_out_of_memory_climbs_the_ladder_and_repeats_no_step(
-    asked: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
+    make_grid: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Too much from the third step on, for micro-batches of 4, 2 and (without checkpointing) 1; two cells, one ladder."""
+    """Too much from the third step on, for micro-batches of 4, 2 and (without checkpointing) 1.
+
+    Two cells share one ladder.
+    """
     changes = {"transfer": TRAINING, "engine": {"micro_batch": 4}}
-    undisturbed = run(asked("undisturbed", **changes))
+    undisturbed = run(make_grid("undisturbed", **changes))
 
     def too_much(given: EngineSettings, rate: float, done: int) -> None:
         allowed = {4: 2, 2: 3, 1: 4}[given.micro_batch]
@@ -103,7 +108,7 @@ def test_out_of_memory_climbs_the_ladder_and_repeats_no_step(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     injected = Injected(monkeypatch, too_much)
-    grid = asked("disturbed", **changes)
+    grid = make_grid("disturbed", **changes)
     view = run(grid)
     assert view.status is Status.DONE
     assert injected.done[:STEPS] == [(4, False)] * 2 + [(2, False), (1, False)] + [(1, True)] * 2, (
@@ -127,13 +132,15 @@ def test_out_of_memory_climbs_the_ladder_and_repeats_no_step(
     assert "Traceback" in failures[0].details
 
 
-# --- divergence ---------------------------------------------------------------------------------------------------------
+# --- divergence --------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_loss_that_becomes_infinite_fails_its_cell_alone(asked: Callable[..., Resolved]) -> None:
+def test_a_loss_that_becomes_infinite_fails_its_cell_alone(
+    make_grid: Callable[..., Resolved],
+) -> None:
     wild_training = {"name": "heal", "steps": STEPS, "blocks_per_step": 4, "learning_rate": 1e18}
-    grid = asked("grid", transfer=[TRAINING, wild_training], ratios=0.2)
+    grid = make_grid("grid", transfer=[TRAINING, wild_training], ratios=0.2)
     view = run(grid)
     fine, wild = sorted(view.cells, key=lambda cell: cell.cell.transfer.name)
     assert fine.status is Status.DONE
@@ -146,11 +153,11 @@ def test_a_loss_that_becomes_infinite_fails_its_cell_alone(asked: Callable[..., 
 
 @pytest.mark.slow
 def test_a_gradient_that_becomes_infinite_is_not_left_out_in_silence(
-    asked: Callable[..., Resolved],
+    make_grid: Callable[..., Resolved],
 ) -> None:
     """DeepSpeed would go on without a step, and hand back the weights as they came."""
     (cell,) = run(
-        asked("grid", transfer=TRAINING, drift=1e38, ratios=0.2, engine={"zero_stage": 2})
+        make_grid("grid", transfer=TRAINING, drift=1e38, ratios=0.2, engine={"zero_stage": 2})
     ).cells
     assert (cell.status, cell.stage) == (Status.FAILED, "transfer")
     assert "the norm of the gradient inf" in cell.reason
@@ -158,14 +165,14 @@ def test_a_gradient_that_becomes_infinite_is_not_left_out_in_silence(
 
 @pytest.mark.slow
 def test_what_a_lower_rate_saves_says_so_and_begins_anew(
-    asked: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
+    make_grid: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wild(given: EngineSettings, rate: float, done: int) -> None:
         if rate == TRAINING["learning_rate"] and done == 2:
             raise TrainingDivergedError("the loss is nan")
 
     injected = Injected(monkeypatch, wild)
-    view = run(asked("grid", transfer=TRAINING, ratios=0.2))
+    view = run(make_grid("grid", transfer=TRAINING, ratios=0.2))
     assert view.status is Status.DONE
     assert len(injected.done) == 2 + STEPS
     record = view.cells[0].transfer
@@ -174,7 +181,7 @@ def test_what_a_lower_rate_saves_says_so_and_begins_anew(
     assert len(record.lm_loss) == STEPS
 
 
-# --- a full disk --------------------------------------------------------------------------------------------------------
+# --- a full disk -------------------------------------------------------------
 
 BETWEEN = 160_000  # bytes: a checkpoint of 2 layers has 100_000, one of 5 layers 195_000
 
@@ -214,9 +221,9 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [small_file_limit, small_disk])
 def test_a_full_disk_fails_the_cells_that_do_not_fit(
-    asked: Callable[..., Resolved], tmp_path: Path, limit: Callable[[Path], Any]
+    make_grid: Callable[..., Resolved], tmp_path: Path, limit: Callable[[Path], Any]
 ) -> None:
-    grid = asked(
+    grid = make_grid(
         "grid", transfer="none", ratios=[0.16, 0.67], storage={"store": str(tmp_path / "small")}
     )
     with limit(tmp_path / "small"):

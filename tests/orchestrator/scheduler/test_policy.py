@@ -1,5 +1,6 @@
 """Decisions from facts: what starts, what waits and why, what is given up."""
 
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.layouts.capacity import Capacity
@@ -13,6 +14,7 @@ from orchestrator.scheduler.policy import (
     Start,
     Wait,
     decide,
+    distinct_needs,
 )
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -49,6 +51,16 @@ def test_rankings_first_then_what_finishes_a_cell_and_measurements_last() -> Non
     assert starts(decided(needs, cpus=9)) == [
         kind for kind in PRIORITY if kind is not StageKind.MEASURE
     ]
+
+
+def test_equal_needs_are_one_and_a_ranking_is_as_deep_as_the_deepest() -> None:
+    shallow, deep = replace(RANK, depth=2), replace(RANK, depth=5)
+    for needed in ([shallow, EVALUATE, deep, shallow], [deep, EVALUATE, shallow]):
+        distinct = distinct_needs(needed)
+        assert [(one.kind, one.depth) for one in distinct] == [
+            (StageKind.RANKING, 5),
+            (StageKind.EVALUATE, 0),
+        ]
 
 
 def test_no_more_starts_than_there_is_room_for() -> None:
@@ -123,7 +135,7 @@ def test_where_measurements_have_their_own_accelerator_they_run_beside_others() 
     assert starts(decisions) == [StageKind.EVALUATE, StageKind.MEASURE]
 
 
-# --- room ---------------------------------------------------------------------------------------------------------------
+# --- room --------------------------------------------------------------------
 
 
 GANG, BIG = spec(StageKind.TRANSFER, "gang"), spec(StageKind.RANKING, "big")
@@ -156,7 +168,11 @@ def test_a_stage_larger_than_the_cluster_is_given_up_with_what_it_needs() -> Non
 
 
 def test_one_that_fitted_before_nodes_were_lost_waits_for_them() -> None:
-    lost = {"layouts": {GANG.key: on_gpus(8)}, "capacity": Capacity(4, 4), "most": Capacity(8, 8)}
+    lost = {
+        "layouts": {GANG.key: on_gpus(8)},
+        "capacity": Capacity(4, 4),
+        "largest_capacity": Capacity(8, 8),
+    }
     decisions = decided([GANG, *SMALL[:1]], **lost)
     assert reasons(decisions) == [
         "needs 8 x (1 GPU, 1 CPU), and waits for nodes to come back: there are 4 GPUs, 4 CPUs"
@@ -190,7 +206,10 @@ def test_small_stages_use_what_a_waiting_gang_leaves_over() -> None:
 
 
 def test_a_gang_waits_for_those_that_ran_before_it_and_for_no_others() -> None:
-    """Small stages come and go, each ended at random, for ever; the gang starts when the first one it found has ended."""
+    """Small stages come and go for ever, and the gang still starts.
+
+    It does when the first stage that it found running has ended.
+    """
     layouts = {BIG.key: on_gpus(6)} | {one.key: on_gpus(1) for one in SMALL}
     running = {"rank-1": Running(StageKind.RANKING, on_gpus(4))}
     for turn in range(40):

@@ -139,7 +139,7 @@ def test_secrets_are_hidden_wherever_they_stand() -> None:
 
 
 def test_heatmap_has_a_row_a_round_and_holes_where_layers_are_gone() -> None:
-    rows = heatmap_rows(sample.rank_view("gates", 1e-3, 3, Status.RUNNING, ()))
+    rows = heatmap_rows(sample.ranking_view("gates", 1e-3, 3, Status.RUNNING, ()))
     assert [len(row) for row in rows] == [sample.LAYERS] * 3
     gone = [[layer for layer, value in enumerate(row) if value != value] for row in rows]
     assert gone == [[], [7], [3, 7]]

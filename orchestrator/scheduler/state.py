@@ -1,0 +1,133 @@
+"""What a driver remembers of its grid's stages: which run, what was attempted, why others wait.
+
+Knows no store, launcher or clock: times are given to it, in seconds on the controller's clock.
+The next driver needs nothing of it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.scheduler.policy import Running
+from orchestrator.scheduler.retries import Attempts, after_failure
+from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.failures import Failure
+from orchestrator.views.build import Activity
+
+CLAIMED_ELSEWHERE_RECHECK_S = 2.0  # another driver's claim is believed for so long
+
+
+class Progress(NamedTuple):
+    """How far a stage that is not done has come; more of either is greater."""
+
+    rounds: int  # published, of a ranking
+    steps: int  # in the newest snapshot, of a training
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt at a stage, which runs now."""
+
+    spec: StageSpec
+    layout: Layout
+    started: float
+    progress: Progress  # when it began
+    timed_out: bool = False  # whether the controller cancelled it
+
+
+class SchedulerState:
+    """The stages of one grid as one driver knows them, by key."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Attempt] = {}  # in order of start
+        self.attempts: dict[str, Attempts] = {}  # of stages that have failed
+        self.given_up: dict[str, str] = {}  # why
+        self.waits: dict[str, str] = {}  # for what, as last decided
+        self.largest_capacity = Capacity(cpus=0)
+        self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
+
+    def see_capacity(self, capacity: Capacity) -> None:
+        """Remember the largest capacity seen: nodes that were lost may come back."""
+        self.largest_capacity = max(
+            self.largest_capacity, capacity, key=lambda each: (each.gpus, each.cpus)
+        )
+
+    def attempts_at(self, key: str) -> Attempts:
+        """Return what was attempted so far; of a stage that has not failed, nothing."""
+        return self.attempts.get(key, Attempts())
+
+    def count_failure(
+        self, key: str, failure: Failure, *, progressed: bool = False, climbed: bool = False
+    ) -> bool:
+        """Count an attempt that failed (see ``after_failure``).
+
+        Return whether the next attempt begins anew, without the snapshots of this one.
+        """
+        aftermath = after_failure(
+            self.attempts_at(key), failure, progressed=progressed, climbed=climbed
+        )
+        self.attempts[key] = aftermath.attempts
+        return aftermath.restarts
+
+    def time_out(self, now: float, limit_s: float) -> tuple[str, ...]:
+        """Mark the attempts that run longer than ``limit_s``; return the keys newly marked."""
+        overdue = tuple(
+            key
+            for key, attempt in self.running.items()
+            if now - attempt.started > limit_s and not attempt.timed_out
+        )
+        for key in overdue:
+            self.running[key] = replace(self.running[key], timed_out=True)
+        return overdue
+
+    def see_claim(self, key: str, holder: str, now: float) -> None:
+        """Remember that another living driver works on the stage."""
+        self._claimed_elsewhere[key] = holder, now
+
+    def claimed_elsewhere(self, now: float) -> dict[str, str]:
+        """Return who works on the stages that others were lately seen to claim.
+
+        A claim is forgotten after CLAIMED_ELSEWHERE_RECHECK_S, so that the stage is tried again.
+        """
+        self._claimed_elsewhere = {
+            key: (holder, seen)
+            for key, (holder, seen) in self._claimed_elsewhere.items()
+            if now - seen < CLAIMED_ELSEWHERE_RECHECK_S
+        }
+        return {key: holder for key, (holder, _) in self._claimed_elsewhere.items()}
+
+    def running_facts(self) -> dict[str, Running]:
+        """Return what runs, in order of start, as the policy takes it."""
+        return {
+            key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self.running.items()
+        }
+
+    def activity(self) -> Activity:
+        """Return what this driver does now, as views show it."""
+        return Activity(
+            running={key: attempt.spec.kind for key, attempt in self.running.items()},
+            waits=self.waits,
+            given_up=self.given_up,
+            notes={
+                key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+            },
+            live=True,
+        )
+
+
+def _note(attempt: Attempt, before: Attempts | None) -> str:
+    """Return what is out of the ordinary about a running attempt, for people; "" where nothing is.
+
+    ``before``: the attempts that failed, None where none has.
+    """
+    parts: list[str] = []
+    if before is not None:
+        parts.append(f"again after {before.message}")
+        if before.lr_scale != 1.0:
+            parts.append(f"{before.lr_scale:g} of the learning rate")
+    trains_again = before is not None and work_of(attempt.spec).trains is not Trains.NOTHING
+    if attempt.layout.ranks > 1 or trains_again:
+        parts.append(attempt.layout.text)
+    return "; ".join(parts)

@@ -1,0 +1,82 @@
+"""What a driver remembers of its stages: time-outs, claims of others, attempts, its activity."""
+
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.retries import Attempts
+from orchestrator.scheduler.state import (
+    CLAIMED_ELSEWHERE_RECHECK_S,
+    Attempt,
+    Progress,
+    SchedulerState,
+)
+from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.store.failures import Failure, FailureKind
+
+SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
+OTHER = StageSpec(StageKind.PRUNE, {"layers": [2]})
+
+
+def attempt(spec: StageSpec = SPEC, started: float = 0.0, ranks: int = 1) -> Attempt:
+    return Attempt(spec, Layout(ranks=ranks), started, Progress(0, 0))
+
+
+def test_an_attempt_times_out_once_and_others_run_on() -> None:
+    state = SchedulerState()
+    state.running = {SPEC.key: attempt(), OTHER.key: attempt(OTHER, started=50)}
+    assert state.time_out(100, limit_s=100) == ()
+    assert state.time_out(101, limit_s=100) == (SPEC.key,)
+    assert state.time_out(102, limit_s=100) == (), "it was said already"
+    assert [each.timed_out for each in state.running.values()] == [True, False]
+    assert list(state.running) == [SPEC.key, OTHER.key], "in order of start"
+
+
+def test_a_claim_of_another_driver_is_believed_for_a_while() -> None:
+    state = SchedulerState()
+    state.see_claim(SPEC.key, "another driver", now=10)
+    almost = 10 + CLAIMED_ELSEWHERE_RECHECK_S - 0.1
+    assert state.claimed_elsewhere(almost) == {SPEC.key: "another driver"}
+    assert state.claimed_elsewhere(10 + CLAIMED_ELSEWHERE_RECHECK_S) == {}
+    assert state.claimed_elsewhere(almost) == {}, "and then it is forgotten"
+
+
+def test_the_largest_capacity_is_remembered() -> None:
+    state = SchedulerState()
+    for capacity in (Capacity(8, 2), Capacity(4, 4), Capacity(99, 3)):
+        state.see_capacity(capacity)
+    assert state.largest_capacity == Capacity(4, 4)
+
+
+def test_failures_add_up_by_stage() -> None:
+    state = SchedulerState()
+    assert state.attempts_at(SPEC.key) == Attempts()
+    for _ in range(2):
+        assert not state.count_failure(SPEC.key, Failure("KeyError", "'x'", FailureKind.UNKNOWN))
+    assert state.attempts_at(SPEC.key) == Attempts(failed=2, message="KeyError: 'x'")
+    assert state.attempts_at(OTHER.key) == Attempts()
+
+
+def test_a_stage_that_diverged_begins_anew() -> None:
+    state = SchedulerState()
+    assert state.count_failure(SPEC.key, Failure("E", "nan", FailureKind.DIVERGED))
+    assert state.attempts_at(SPEC.key).lr_scale == 0.5
+
+
+def test_more_rounds_or_a_later_snapshot_are_progress() -> None:
+    assert Progress(1, 0) > Progress(0, 9)
+    assert Progress(1, 2) > Progress(1, 1)
+    assert not Progress(1, 1) > Progress(1, 1)
+
+
+def test_the_activity_tells_what_runs_and_what_is_unusual_about_it() -> None:
+    state = SchedulerState()
+    state.running = {SPEC.key: attempt(), OTHER.key: attempt(OTHER, ranks=2)}
+    state.attempts = {SPEC.key: Attempts(1, "KeyError: 'x'", lr_scale=0.5)}
+    state.given_up = {"rank-1": "MemoryError: 12 GB"}
+    activity = state.activity()
+    assert activity.live
+    assert activity.running == {SPEC.key: StageKind.PRUNE, OTHER.key: StageKind.PRUNE}
+    assert activity.given_up == state.given_up
+    assert activity.notes == {
+        SPEC.key: "again after KeyError: 'x'; 0.5 of the learning rate",
+        OTHER.key: Layout(ranks=2).text,
+    }
