@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.layouts.estimate import USABLE
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Trains, Work
 from orchestrator.stages.stage_specs import StageKind
 from trsp.architecture.shape import ModelShape, model_shape

@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity, fits, most_ranks, needed, offered
 from orchestrator.layouts.layout import Layout, counted
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Trains, Work, work_of
 from orchestrator.stages.stage_specs import StageSpec
 from trsp.architecture.shape import ModelShape

@@ -12,7 +12,7 @@ from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, layout_for, runs_on
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (

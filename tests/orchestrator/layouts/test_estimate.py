@@ -10,7 +10,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import USABLE, DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Trains, Work, work_of
 from orchestrator.stages.stage_specs import (
     StageKind,

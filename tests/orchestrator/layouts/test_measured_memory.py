@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.memory import RUNS, measure
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 
 ROWS = ("transfer, ZeRO 2, checkpointing", "gates, ZeRO 3, 2 ranks")
 

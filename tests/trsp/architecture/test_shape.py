@@ -133,7 +133,7 @@ def test_what_a_layer_keeps_of_a_token(family: str, trained: bool, dtype: torch.
     layer = (
         (kept_bytes(family, 4, dtype, trained) - kept_bytes(family, 2, dtype, trained)) / 2 / TOKENS
     )
-    estimated = (shape.trained if trained else shape.frozen).bytes(
+    estimated = (shape.saved_if_trained if trained else shape.saved_if_frozen).bytes(
         dtype.itemsize
     ) + TOKENS * shape.square_bytes
     assert estimated == pytest.approx(layer, rel=0.06)
