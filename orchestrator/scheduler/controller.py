@@ -97,7 +97,7 @@ class Controller:
 
     def _facts(self) -> Facts:
         needs, capacity = self._needs(), self._capacity()
-        layouts = {spec.key: self._layouts.of(spec, capacity, self._most) for spec in needs}
+        layouts = {spec.key: self._layouts.choose(spec, capacity, self._most) for spec in needs}
         return Facts(
             needs=needs,
             layouts={key: layout for key, layout in layouts.items() if isinstance(layout, Layout)},

@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.layouts.capacity import Capacity, FreeCapacity, fits, needed, offered
+from orchestrator.layouts.capacity import (
+    Capacity,
+    FreeCapacity,
+    describe_capacity,
+    describe_needs,
+    fits,
+)
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -106,7 +112,7 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
     layout, most = facts.layouts.get(spec.key, Layout()), facts.most or facts.capacity
     if facts.max_parallel or fits(most, layout):
         return ""
-    return f"needs {needed(layout)}; the whole cluster has {offered(most)}"
+    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(most)}"
 
 
 class _Slots:
@@ -138,13 +144,13 @@ class _Backfill:
     def take(self, layout: Layout) -> str:
         """Take what the layout needs, or say what it waits for."""
         if not fits(self._capacity, layout):
-            return f"needs {needed(layout)}, and waits for nodes to come back: there are {offered(self._capacity)}"
+            return f"needs {describe_needs(layout)}, and waits for nodes to come back: there are {describe_capacity(self._capacity)}"
         now = self._now.without(layout)
         later = self._later and self._later.without(layout)
         if now is None and self._later is None:
             self._later = self._beside(layout)
         if now is None:
-            return f"waits for {needed(layout)}"
+            return f"waits for {describe_needs(layout)}"
         if self._later is not None and later is None:
             return "waits behind a larger stage"
         self._now, self._later = now, later

@@ -18,7 +18,7 @@ from orchestrator.grid.axes import Combination, ModelEntry
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
 from orchestrator.grid.expand import Expansion, expand
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.layouts.chooser import LayoutChooser
+from orchestrator.layouts.chooser import ladder_key
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
@@ -28,7 +28,6 @@ from orchestrator.stages.stage_specs import (
     measure_spec,
     ranking_spec,
 )
-from orchestrator.store.store import Store
 from trsp.config import (
     BlockInfluenceSettings,
     NoTransfer,
@@ -84,11 +83,11 @@ def lines(path: Path) -> list[str]:
             dense_spec(model, wanted.study),
             *filter(None, [measure_spec(model, wanted.study, ())]),
         ]
-    layouts = LayoutChooser(wanted, Store("/nowhere"))
+    begin = Layout(ranks=2, memory_bytes=5)
     found = {("grid", wanted.key)}
     found |= {("cell", cell.key) for cell in wanted.cells}
     found |= {(str(spec.kind), spec.key) for spec in specs}
-    found |= {("layout", layouts._key(spec, Layout(ranks=2, memory_bytes=5))) for spec in specs}
+    found |= {("layout", ladder_key(wanted, spec, begin)) for spec in specs}
     return [f"{path.stem} {kind} {key}" for kind, key in sorted(found)]
 
 

@@ -1,6 +1,13 @@
 """Room on nodes: gangs whole or not at all, packed, and what would be needed in words."""
 
-from orchestrator.layouts.capacity import Capacity, FreeCapacity, fits, most_ranks, needed, offered
+from orchestrator.layouts.capacity import (
+    Capacity,
+    FreeCapacity,
+    describe_capacity,
+    describe_needs,
+    fits,
+    most_ranks,
+)
 from orchestrator.layouts.layout import Layout
 
 TWO_NODES = Capacity.of([Capacity(8, 4, 64), Capacity(8, 4, 64)])
@@ -48,10 +55,10 @@ def test_more_may_run_than_fits_after_a_node_was_lost() -> None:
 
 
 def test_needs_and_offers_for_people() -> None:
-    assert needed(Layout(8, 4, 1, 30 * 10**9)) == "8 x (1 GPU, 4 CPUs, 30.0 GB of memory)"
-    assert needed(Layout()) == "1 CPU"
+    assert describe_needs(Layout(8, 4, 1, 30 * 10**9)) == "8 x (1 GPU, 4 CPUs, 30.0 GB of memory)"
+    assert describe_needs(Layout()) == "1 CPU"
     assert (
-        offered(Capacity.of([Capacity(8, 4, 64 * 10**9)] * 2))
+        describe_capacity(Capacity.of([Capacity(8, 4, 64 * 10**9)] * 2))
         == "8 GPUs, 16 CPUs, 128.0 GB of memory on 2 nodes"
     )
-    assert offered(Capacity(1)) == "1 CPU"
+    assert describe_capacity(Capacity(1)) == "1 CPU"
