@@ -1,7 +1,8 @@
 """The content keys of the jobs and of a grid that uses every setting, equal to those in keys.txt.
 
-A key that changes throws away what users have computed. Where that is meant (a stage's code computes something else: VERSIONS)
-``python -m tests.golden.test_keys`` writes the file again, and the change log says which keys changed and why.
+A key that changes throws away what users have computed. Where that is meant (a stage's code computes
+something else: VERSIONS) ``python -m tests.golden.test_keys`` writes the file again, and the change
+log says which keys changed and why.
 """
 
 import os
@@ -42,7 +43,10 @@ GRIDS = [*sorted((HERE.parents[1] / "jobs").glob("*.yaml")), HERE / "every-setti
 
 
 def resolved(path: Path) -> Resolved:
-    """The grid with names in place of fingerprints, so that nothing is read and nothing depends on a machine."""
+    """Return the grid with names in place of fingerprints.
+
+    So nothing is read and nothing depends on a machine.
+    """
     with mock.patch.dict(os.environ, TRSP_HOME="/trsp"):
         grid = load_grid(path)
     models = {entry.name: model_info(entry) for entry in grid.models}

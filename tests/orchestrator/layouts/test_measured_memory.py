@@ -1,4 +1,7 @@
-"""The estimate of memory against real ranks: a few rows of benchmarks/memory.py, whose every row is to be within 15 %."""
+"""The estimate of memory against real ranks: two rows of benchmarks/memory.py.
+
+Every row of it is to be within 15 %.
+"""
 
 import pytest
 
