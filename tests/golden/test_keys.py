@@ -1,8 +1,8 @@
 """The content keys of the jobs and of a grid that uses every setting, equal to those in keys.txt.
 
-A key that changes throws away what users have computed. Where that is meant (a stage's code computes
-something else: VERSIONS) ``python -m tests.golden.test_keys`` writes the file again, and the change
-log says which keys changed and why.
+A key that changes throws away what users have computed. Where that is meant (a stage's code
+computes something else: VERSIONS) ``python -m tests.golden.test_keys`` writes the file again, and
+the change log says which keys changed and why.
 """
 
 import os
