@@ -51,22 +51,23 @@ def layout_for(
     resources: Resources,
     engine: EngineSettings | Literal["auto"] = "auto",
 ) -> Layout | DoesNotFit:
-    """Return the cheapest layout of the stage that fits ``capacity``, always the same.
+    """Return the cheapest layout of the stage that fits ``capacity``, or why none does.
 
     Cheapest: nothing offloaded (which costs the most time), then the fewest ranks (other stages run
     beside it), then the lowest ZeRO stage (the least communication), no activation checkpointing
     (a third of the compute), the largest micro-batch. What the user has said is taken as it is:
     with ``engine`` and ``resources.ranks`` given, nothing is refused. ``shape`` None: nothing is
     known of the model, so no memory is estimated (``memory_bytes`` 0). A memory of 0 in
-    ``capacity`` is not known and limits nothing.
+    ``capacity`` is not known and limits nothing. The same arguments give the same layout.
     """
     work = work_of(spec)
-    trains = work.trains is not Trains.NOTHING
     first = _first_layout(capacity, resources, engine)
+    if not work.is_training:
+        first = replace(first, ranks=1)
     if shape is None:
-        return first if trains else replace(first, ranks=1)
+        return first
     search = _Search(shape, work, capacity, resources, engine, first)
-    if trains and engine != "auto" and resources.ranks != "auto":
+    if work.is_training and engine != "auto" and resources.ranks != "auto":
         return search.sized(first)
     return search.cheapest() or DoesNotFit(search.refusal())
 
@@ -89,14 +90,17 @@ def describe_layout(layout: Layout, work: Work) -> str:
 
     A stage that trains nothing has no ZeRO stage.
     """
-    if work.trains is not Trains.NOTHING:
+    if work.is_training:
         return layout.text
     return f"1 process on {layout.devices}"
 
 
 @dataclass(frozen=True)
 class _Search:
-    """The layouts of one stage on a cluster, in order of cost, and which of them fit."""
+    """The layouts of one stage on a cluster, in order of cost, and which of them fit.
+
+    ``first`` is what the user has asked for, with one rank where that is left open.
+    """
 
     shape: ModelShape
     work: Work
@@ -131,16 +135,12 @@ class _Search:
     # --- layouts in order of cost ---
 
     @property
-    def _trains(self) -> bool:
-        return self.work.trains is not Trains.NOTHING
-
-    @property
     def _trains_weights(self) -> bool:
         return self.work.trains is Trains.WEIGHTS
 
     def _layouts(self, ranks: tuple[int, ...]) -> Iterator[Layout]:
         """Yield the layouts worth a try; a training may run on any of these numbers of ranks."""
-        return self._gangs(ranks) if self._trains else self._processes()
+        return self._gangs(ranks) if self.work.is_training else self._processes()
 
     def _ranks(self) -> tuple[int, ...]:
         """Return the numbers of ranks worth a try; none where the cluster holds not even one."""
@@ -230,7 +230,7 @@ class _Search:
     def _least_on_hosts(self, layouts: list[Layout]) -> str:
         """Return what the layout that takes the least of all hosts takes, and what there is."""
         least = min(layouts, key=lambda layout: layout.ranks * self.sized(layout).memory_bytes)
-        how = f" ({least.text})" if self._trains else ""
+        how = f" ({least.text})" if self.work.is_training else ""
         there = describe_capacity(self.capacity)
         return f"{describe_needs(self.sized(least))} at the least{how}, and there are {there}"
 
@@ -238,7 +238,7 @@ class _Search:
         """Return how many GPUs there are, and the fewest that would do without offload."""
         size = f"{self.capacity.gpu_memory_bytes / _GB:.0f} GB"
         there = f"there are {counted(self.capacity.gpus, 'GPU')} of {size}"
-        if not self._trains:
+        if not self.work.is_training:
             return f"{there}: it needs larger ones, or more of them in one node"
         for layout in self._gangs(_doubling(MOST_RANKS)):
             engine = layout.engine

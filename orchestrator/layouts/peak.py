@@ -10,7 +10,7 @@ from dataclasses import replace
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Memory, Peak
 from orchestrator.layouts.training_memory import TrainingMemory
-from orchestrator.layouts.workload import Trains, Work
+from orchestrator.layouts.workload import Work
 from trsp.architecture.shape import ModelShape
 from trsp.chunk_sizes import SCORED_TOKENS
 
@@ -24,13 +24,13 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
 
     A rank with several GPUs holds as much on each of them as the peak's ``gpu`` says.
     """
-    if work.trains is Trains.NOTHING:
-        phases = [_without_training(shape, work, max(1, layout.gpus))]
-        offloaded = Memory()
-    else:
+    if work.is_training:
         training = TrainingMemory(shape, work, layout)
         phases = [training.forward(), training.backward(), training.step()]
         offloaded = training.offloaded()
+    else:
+        phases = [_without_training(shape, work, max(1, layout.gpus))]
+        offloaded = Memory()
     if not layout.gpus:
         return Peak(_resident_on_host([phase + offloaded for phase in phases]))
     largest = max(phases, key=lambda phase: phase.total)
@@ -43,8 +43,7 @@ def _loading_bytes(shape: ModelShape, work: Work, layout: Layout) -> int:
 
     They are 0 where no GPU holds it whole: the model is then read share by share.
     """
-    trains = work.trains is not Trains.NOTHING
-    whole = layout.engine.zero_stage < 3 if trains else layout.gpus == 1
+    whole = layout.engine.zero_stage < 3 if work.is_training else layout.gpus == 1
     return shape.params * shape.weight_bytes(work.precision) if whole else 0
 
 

@@ -55,7 +55,7 @@ class TrainingMemory:
         engine = self.layout.engine
         weights = gradients = optimizer = 0
         if engine.offload_optimizer == "cpu":
-            gradients = self._share(self._trained) * self._weight_bytes
+            gradients = self._gradients_share_bytes
             # The weights in fp32 and Adam's moments, and the gradients once more in fp32.
             optimizer = self._share(self._trained) * (FP32_BYTES + MOMENTS_BYTES + FP32_BYTES)
         if engine.offload_weights == "cpu":
@@ -94,6 +94,11 @@ class TrainingMemory:
         return -(-numbers // self.layout.ranks)
 
     @property
+    def _gradients_share_bytes(self) -> int:
+        """The bytes of one rank's share of all gradients."""
+        return self._share(self._trained) * self._weight_bytes
+
+    @property
     def _rows_at_once(self) -> int:
         return min(self.layout.engine.micro_batch, self._share(self.work.rows))
 
@@ -106,13 +111,15 @@ class TrainingMemory:
 
     def _permanent(self) -> Memory:
         """Return what a rank holds in every phase."""
-        keeps_gradients = self._zero_stage == 3 and self._keeps_optimizer
-        return Memory(
-            weights=self._resident_weights() * self._weight_bytes,
-            gradients=self._share(self._trained) * self._weight_bytes if keeps_gradients else 0,
-            optimizer=self._optimizer_states_bytes() if self._keeps_optimizer else 0,
-            buffers=self._bucket_bytes() if self._zero_stage == 3 else 0,
-        )
+        gradients = optimizer = buffers = 0
+        if self._keeps_optimizer:
+            optimizer = self._optimizer_states_bytes()
+        if self._zero_stage == 3:
+            buffers = self._bucket_bytes()
+            if self._keeps_optimizer:
+                gradients = self._gradients_share_bytes
+        weights = self._resident_weights() * self._weight_bytes
+        return Memory(weights=weights, gradients=gradients, optimizer=optimizer, buffers=buffers)
 
     def _resident_weights(self) -> int:
         """Return the number of weights that a rank holds while none are gathered."""
@@ -194,23 +201,23 @@ class TrainingMemory:
         """
         if not self._accumulates or not self._keeps_optimizer or self._zero_stage == 3:
             return 0
-        kept = self._share(self._trained) if self._zero_stage == 2 else self._trained
-        return kept * self._weight_bytes
+        if self._zero_stage == 2:
+            return self._gradients_share_bytes
+        return self._trained * self._weight_bytes
 
     # --- the backward pass and the step ---
 
     def _gradients(self) -> Memory:
         """Return all gradients, or under ZeRO-2 and ZeRO-3 those that wait in the bucket."""
-        waiting = self._trained
+        waiting, share_bytes, buffers = self._trained, 0, 0
         if self._zero_stage >= 2:
             waiting = min(waiting, LARGEST_BUCKET)
+        if self._zero_stage < 3:
+            buffers = self._bucket_bytes()
         emptied_before = self._accumulates or waiting < self._trained
-        keeps_share = self._zero_stage == 2 and emptied_before and self._keeps_optimizer
-        return Memory(
-            live=waiting * self._weight_bytes,
-            gradients=self._share(self._trained) * self._weight_bytes if keeps_share else 0,
-            buffers=self._bucket_bytes() if self._zero_stage < 3 else 0,
-        )
+        if self._zero_stage == 2 and emptied_before and self._keeps_optimizer:
+            share_bytes = self._gradients_share_bytes
+        return Memory(live=waiting * self._weight_bytes, gradients=share_bytes, buffers=buffers)
 
     def _gradient_copies_bytes(self) -> int:
         """Return the bytes of the step's copies of the gradients: flat, and raised to fp32.

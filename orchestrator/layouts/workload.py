@@ -39,6 +39,11 @@ class Work:
     lora: LoraSettings | None = None
     cached_tokens: int = 0
 
+    @property
+    def is_training(self) -> bool:
+        """Whether the stage trains anything: it then has an engine, and may be a gang."""
+        return self.trains is not Trains.NOTHING
+
 
 def work_of(spec: StageSpec) -> Work:
     """Return what the stage computes, read off its inputs."""
