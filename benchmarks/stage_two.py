@@ -1,10 +1,11 @@
-"""What stage two is worth: one choice of layers, several second stages with an equal budget, perplexity on held-out text.
+"""What stage two is worth: several second stages with an equal budget, by perplexity.
 
     python benchmarks/stage_two.py ~/.trsp/assets [--remove 6] [--steps 20] [--learning-rate 2e-4]
 
-ASSETS is the folder that `make demo` fills: a model of 135M parameters and its texts. Layers are chosen by block influence,
-once. Trained on Wikipedia articles, tested on others and on C4, which nothing was trained on. One run each: differences of
-a few per cent are noise. About a minute a row on two cores with bf16 instructions.
+ASSETS is the folder that `make demo` fills: a model of 135M parameters and its texts. Layers are
+chosen once, by block influence. The model is trained on Wikipedia articles and tested on others and
+on C4, on which nothing was trained. Each row is one run: differences of a few per cent are noise.
+It takes about a minute per row on two cores with bf16 instructions.
 """
 
 import argparse
@@ -31,9 +32,8 @@ def main() -> None:
     lm = LanguageModel.load(model, precision="bf16")
     blocks = lm.blocks(text / "wiki-train.jsonl", count=96, tokens=256)
     layers = lm.rank(blocks, options.remove, BlockInfluenceSettings())
-    print(
-        f"layers {sorted(layers)} of {lm.model.config.num_hidden_layers}; dense: {_perplexities(lm, text)}"
-    )
+    total = lm.model.config.num_hidden_layers
+    print(f"layers {sorted(layers)} of {total}; dense: {_perplexities(lm, text)}")
     for name, settings, drift in _stages(options.steps, options.learning_rate):
         lm = LanguageModel.load(model, precision="bf16")
         started = time.monotonic()
@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
 
 
 def _stages(steps: int, learning_rate: float) -> Iterator[tuple[str, Stage, float]]:
-    """Name, settings and lambda_2 of every row."""
+    """Yield name, settings and lambda_2 of every row."""
     budget = {"steps": steps, "blocks_per_step": 2, "learning_rate": learning_rate}
     yield "none", NoTransfer(), 0.0
     yield "drift, paper, lambda_2 1e-3", DriftSettings(preset="paper", **budget), 1e-3
@@ -66,6 +66,7 @@ def _stages(steps: int, learning_rate: float) -> Iterator[tuple[str, Stage, floa
 
 
 def _perplexities(lm: LanguageModel, text: Path) -> str:
+    """Return the model's perplexities on held-out text, with their standard errors."""
     wiki, c4 = (lm.perplexity(text / name, **WINDOWS) for name in ("wiki-test.jsonl", "c4.jsonl"))
     return f"wiki {wiki.value:6.1f} +- {wiki.stderr:.1f}  c4 {c4.value:6.1f} +- {c4.stderr:.1f}"
 

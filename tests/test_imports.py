@@ -58,7 +58,10 @@ FORBIDDEN = {
     ),
     **{
         f"orchestrator.layouts.{name}": HEAVY | CLUSTER
-        for name in ("layout", "ladder", "capacity", "workload", "memory", "estimate")
+        for name in (
+            *("layout", "ladder", "capacity", "workload", "estimate"),
+            *("memory", "training_memory", "peak"),
+        )
     },
     "orchestrator.ray_backend.lost_ranks": HEAVY | CLUSTER,
     **dict.fromkeys(

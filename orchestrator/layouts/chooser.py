@@ -1,7 +1,8 @@
-"""The layout of each stage: the estimate's, or the rung that stages like it have climbed to since. Knows no cluster.
+"""The layout of each stage: the estimate's, or the rung that stages like it have climbed to since.
 
-What was learned lies in the store, for the next cells of the model and for other drivers. It belongs to the layout that the
-ladder began at, so that other settings, or a better estimate, begin afresh.
+What was learned lies in the store, for the next cells of the model and for other drivers. It
+belongs to the layout that the ladder began at, so that other settings, or a better estimate, begin
+afresh. Knows no cluster.
 """
 
 import time
@@ -21,11 +22,29 @@ from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.store import Store
 
 _WORK = TypeAdapter(Work)
-RECHECK_S = 15.0  # another driver may have climbed; believed for so long
+RECHECK_S = 15.0  # another driver may have climbed; what was read is believed for so long
+
+
+def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
+    """Return the key under which the store keeps the rung of all stages that need as much memory.
+
+    These are the stages of one model, for the same work, on one kind of hardware, with ``begin`` as
+    the estimate's layout.
+    """
+    alike = {
+        "model": resolved.models[spec.locations["model"]["name"]].fingerprint,
+        "work": _WORK.dump_python(work_of(spec), mode="json"),
+        "hardware": resolved.study.hardware,
+        "begin": begin.to_json(),
+    }
+    return content_key(spec.kind, alike)
 
 
 class LayoutChooser:
-    """Layouts of one grid's stages on a cluster. Asked about every stage at every step, so it remembers."""
+    """Chooses the layouts of one grid's stages on a cluster.
+
+    It is asked about every stage at every step, so it remembers estimates and what was learned.
+    """
 
     def __init__(
         self, resolved: Resolved, store: Store, clock: Callable[[], float] = time.monotonic
@@ -36,24 +55,26 @@ class LayoutChooser:
         self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
         self._learned: dict[str, tuple[float, Layout | None]] = {}
 
-    def of(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        """Where the next attempt runs. What fits only ``most``, the largest that the cluster was, waits for it."""
+    def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
+        """Return the layout of the stage's next attempt, or why there is none.
+
+        What fits only ``most``, the largest that the cluster was, waits for it.
+        """
         begin = self._begin(spec, capacity, most)
-        return (
-            begin
-            if isinstance(begin, DoesNotFit)
-            else self._learned_layout(self._key(spec, begin)) or begin
-        )
+        if isinstance(begin, DoesNotFit):
+            return begin
+        return self._learned_layout(ladder_key(self._resolved, spec, begin)) or begin
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
-        """After ``ran`` was out of memory: whether there is another layout to try, which ``of`` then gives.
+        """Whether there is another layout to try after ``ran`` was out of memory.
 
-        Where another stage has climbed in the meantime, it is the rung that this one came to.
+        ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
+        that this one came to.
         """
         begin = self._begin(spec, capacity, most)
         if isinstance(begin, DoesNotFit):
             return False
-        key = self._key(spec, begin)
+        key = ladder_key(self._resolved, spec, begin)
         self._learned.pop(key, None)
         if (self._learned_layout(key) or begin) != ran:
             return True
@@ -65,51 +86,40 @@ class LayoutChooser:
         return rung is not None
 
     def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        found = self._estimate(spec, capacity)
-        return self._estimate(spec, most) if isinstance(found, DoesNotFit) else found
+        """Return the layout at which the stage's ladder begins: the estimate's."""
+        estimate = self._estimate(spec, capacity)
+        return self._estimate(spec, most) if isinstance(estimate, DoesNotFit) else estimate
 
     def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
         if (spec.key, capacity) not in self._estimates:
-            grid, model = (
-                self._resolved.grid,
-                self._resolved.models[spec.locations["model"]["name"]],
-            )
+            grid = self._resolved.grid
+            shape = self._resolved.models[spec.locations["model"]["name"]].shape
             self._estimates[spec.key, capacity] = layout_for(
-                spec, model.shape, capacity, grid.resources, grid.engine
+                spec, shape, capacity, grid.resources, grid.engine
             )
         return self._estimates[spec.key, capacity]
 
     def _learned_layout(self, key: str) -> Layout | None:
+        """Return the rung kept under a ladder's key, read again after RECHECK_S seconds."""
         now = self._clock()
         if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
             stored = self._store.layouts.load(key)
             self._learned[key] = now, Layout.from_json(stored) if stored else None
         return self._learned[key][1]
 
-    def _key(self, spec: StageSpec, begin: Layout) -> str:
-        """One for all stages that need as much memory: of a model, for the same work, on a kind of hardware."""
-        alike = {
-            "model": self._resolved.models[spec.locations["model"]["name"]].fingerprint,
-            "work": _WORK.dump_python(work_of(spec), mode="json"),
-            "hardware": self._resolved.study.hardware,
-            "begin": begin.to_json(),
-        }
-        return content_key(spec.kind, alike)
-
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
-        work, resources, nodes = (
-            work_of(spec),
-            self._resolved.grid.resources,
-            capacity.nodes or (capacity,),
-        )
-        there = most_ranks(capacity, layout)
+        """Return how far the stage may climb on this cluster under the grid's resources."""
+        work, resources = work_of(spec), self._resolved.grid.resources
+        if resources.ranks == "auto":
+            there = most_ranks(capacity, layout)
+            max_ranks = min(there, resources.max_ranks or there)
+        else:
+            max_ranks = resources.ranks
         return Limits(
             work.trains,
             blocks_per_step=work.rows,
-            max_ranks=min(there, resources.max_ranks or there)
-            if resources.ranks == "auto"
-            else resources.ranks,
-            max_gpus=max(node.gpus for node in nodes),
-            nodes=len(nodes),
-            node_memory_bytes=max(node.memory_bytes for node in nodes),
+            max_ranks=max_ranks,
+            max_gpus=max(node.gpus for node in capacity.machines),
+            nodes=len(capacity.machines),
+            node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
         )

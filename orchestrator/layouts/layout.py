@@ -13,9 +13,10 @@ from trsp.config import EngineSettings
 
 @dataclass(frozen=True)
 class Layout:
-    """``ranks`` processes of ``cpus`` CPUs and ``gpus`` GPUs each; more than one rank is a gang under ``engine``'s ZeRO stage.
+    """``ranks`` processes of ``cpus`` CPUs and ``gpus`` GPUs each.
 
-    ``memory_bytes``: estimated peak host memory a rank, which the scheduler keeps free where there is no GPU; 0: not known.
+    More than one rank is a gang under ``engine``'s ZeRO stage. ``memory_bytes``: the estimated peak
+    host memory per rank, which the scheduler keeps free where there is no GPU; 0: not known.
     """
 
     ranks: int = 1
@@ -25,34 +26,41 @@ class Layout:
     engine: EngineSettings = field(default_factory=EngineSettings)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the layout as plain values, as records and claims keep it."""
         dumped: dict[str, Any] = _LAYOUT.dump_python(self, mode="json")
         return dumped
 
     @classmethod
     def from_json(cls, stored: Any) -> "Layout":
-        """ValueError for anything that ``to_json`` did not make."""
+        """Return the layout that ``to_json`` dumped; ValueError for anything else."""
         return _LAYOUT.validate_python(stored)
 
     @property
     def text(self) -> str:
-        """For people: ``2 ranks of 1 GPU, ZeRO 3, micro-batch 1, activation checkpointing, optimizer on cpu``."""
+        """The layout for people: ``2 ranks of 1 GPU, ZeRO 3, micro-batch 1, optimizer on cpu``."""
         engine = self.engine
         words = [
-            f"{counted(self.ranks, 'rank')} of {counted(self.gpus, 'GPU') if self.gpus else counted(self.cpus, 'CPU')}",
+            f"{counted(self.ranks, 'rank')} of {self.devices}",
             f"ZeRO {engine.zero_stage}",
             f"micro-batch {engine.micro_batch}",
-            "activation checkpointing" if engine.activation_checkpointing else "",
-            f"optimizer on {engine.offload_optimizer}"
-            if engine.offload_optimizer != "none"
-            else "",
-            f"weights on {engine.offload_weights}" if engine.offload_weights != "none" else "",
         ]
-        return ", ".join(word for word in words if word)
+        if engine.activation_checkpointing:
+            words.append("activation checkpointing")
+        if engine.offload_optimizer != "none":
+            words.append(f"optimizer on {engine.offload_optimizer}")
+        if engine.offload_weights != "none":
+            words.append(f"weights on {engine.offload_weights}")
+        return ", ".join(words)
+
+    @property
+    def devices(self) -> str:
+        """What one rank computes on, for people: ``2 GPUs``, or without any ``4 CPUs``."""
+        return counted(self.gpus, "GPU") if self.gpus else counted(self.cpus, "CPU")
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 GPU``, ``2 GPUs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Return a number and its noun for people: ``1 GPU``, ``2 GPUs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _LAYOUT = TypeAdapter(Layout)

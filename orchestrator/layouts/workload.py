@@ -7,21 +7,29 @@ from typing import Any
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.config import LoraSettings, Precision
 
+BENCHMARK_TOKENS = 1024  # of one item: few are longer
+_PROOF_TOKENS = 32  # random ones, on which deletion is proved to equal bypassing
+
 
 class Trains(StrEnum):
-    """What of a model a stage trains, which says what ZeRO and offload have to share out."""
+    """What of a model a stage trains, which says what ZeRO and offload have to share out.
+
+    ADAPTERS are gates or LoRA's adapters beside frozen weights, which have no gradients and no
+    optimizer states. NOTHING is a single process without an engine.
+    """
 
     WEIGHTS = "weights"
-    ADAPTERS = "beside"  # gates or adapters beside frozen weights, which have no gradients and no optimizer states
-    NOTHING = "nothing"  # one process, without an engine
-
-
-BENCHMARK_TOKENS = 1024  # of one item: few are longer
+    ADAPTERS = "beside"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage computes, as far as memory goes. ``tokens``: of a row; ``rows``: of the effective batch, or at once."""
+    """What a stage computes, as far as memory goes. The names of the fields are part of a key.
+
+    ``tokens``: of one row. ``rows``: of the effective batch of a training, or of what is computed
+    at once. ``cached_tokens``: kept by a generation, over all its rows.
+    """
 
     kind: StageKind
     trains: Trains
@@ -29,24 +37,24 @@ class Work:
     rows: int = 1
     precision: Precision = "auto"
     lora: LoraSettings | None = None
-    cached_tokens: int = 0  # kept by a generation, over all its rows
+    cached_tokens: int = 0
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the stage trains anything: it then has an engine, and may be a gang."""
+        return self.trains is not Trains.NOTHING
 
 
 def work_of(spec: StageSpec) -> Work:
-    """Read off the stage's inputs."""
+    """Return what the stage computes, read off its inputs."""
     precision: Precision = spec.inputs.get("precision") or "auto"
     match spec.kind:
         case StageKind.RANKING:
             return _ranking(spec, precision)
         case StageKind.TRANSFER:
-            transfer = spec.inputs["transfer"]
-            lora = LoraSettings.model_validate(transfer["lora"]) if transfer.get("lora") else None
-            trains = Trains.ADAPTERS if lora else Trains.WEIGHTS
-            return Work(
-                spec.kind, trains, _block_tokens(spec), transfer["blocks_per_step"], precision, lora
-            )
+            return _transfer(spec, precision)
         case StageKind.PRUNE:
-            return Work(spec.kind, Trains.NOTHING, 32, precision=precision)
+            return Work(spec.kind, Trains.NOTHING, _PROOF_TOKENS, precision=precision)
         case StageKind.MEASURE:
             return _measurement(spec, precision)
         case _:
@@ -54,11 +62,20 @@ def work_of(spec: StageSpec) -> Work:
 
 
 def _ranking(spec: StageSpec, precision: Precision) -> Work:
-    selector = spec.inputs["selector"]
+    """Return the work of a ranking: a training of gates, or forward passes over single blocks."""
+    selector, tokens = spec.inputs["selector"], _block_tokens(spec)
     if selector["name"] != "gates":
-        return Work(spec.kind, Trains.NOTHING, _block_tokens(spec), precision=precision)
+        return Work(spec.kind, Trains.NOTHING, tokens, precision=precision)
     trains = Trains.WEIGHTS if selector["train_weights"] else Trains.ADAPTERS
-    return Work(spec.kind, trains, _block_tokens(spec), selector["blocks_per_step"], precision)
+    return Work(spec.kind, trains, tokens, selector["blocks_per_step"], precision)
+
+
+def _transfer(spec: StageSpec, precision: Precision) -> Work:
+    """Return the work of a training of stage two, of all weights or of LoRA's adapters."""
+    settings, tokens = spec.inputs["transfer"], _block_tokens(spec)
+    lora = LoraSettings.model_validate(settings["lora"]) if settings.get("lora") else None
+    trains = Trains.ADAPTERS if lora else Trains.WEIGHTS
+    return Work(spec.kind, trains, tokens, settings["blocks_per_step"], precision, lora)
 
 
 def _block_tokens(spec: StageSpec) -> int:
@@ -67,19 +84,20 @@ def _block_tokens(spec: StageSpec) -> int:
 
 
 def _measurement(spec: StageSpec, precision: Precision) -> Work:
-    asked = spec.inputs["measurement"]
-    cached = asked["generate_batch"] * (
-        asked["generate_prompt_tokens"] + asked["generate_new_tokens"]
-    )
-    tokens, rows = asked["prompt_tokens"], asked["prompt_batch"]
+    """Return the work of a measurement of speed: the prompts at once, and the cached tokens."""
+    protocol = spec.inputs["measurement"]
+    generated = protocol["generate_prompt_tokens"] + protocol["generate_new_tokens"]
+    cached = protocol["generate_batch"] * generated
+    tokens, rows = protocol["prompt_tokens"], protocol["prompt_batch"]
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision, cached_tokens=cached)
 
 
 def _evaluation(spec: StageSpec, precision: Precision) -> Work:
-    """The largest batch: of windows, or of a benchmark's items."""
-    asked: Any = spec.locations["evaluation"]
-    batches = [(each["window_tokens"], asked["batch_size"]) for each in asked["perplexity"]]
-    if asked["benchmarks"]:
-        batches.append((BENCHMARK_TOKENS, asked["benchmarks"]["batch_size"]))
+    """Return the work of an evaluation's largest batch: of windows, or of a benchmark's items."""
+    evaluation: Any = spec.locations["evaluation"]
+    texts = evaluation["perplexity"]
+    batches = [(text["window_tokens"], evaluation["batch_size"]) for text in texts]
+    if evaluation["benchmarks"]:
+        batches.append((BENCHMARK_TOKENS, evaluation["benchmarks"]["batch_size"]))
     tokens, rows = max(batches, key=lambda batch: batch[0] * batch[1], default=(0, 1))
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision)

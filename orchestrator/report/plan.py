@@ -11,8 +11,8 @@ from typing import Any
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.layouts.estimate import DoesNotFit, layout_for, runs_on
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
+from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
@@ -167,7 +167,9 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
             continue
         needed = peak(model.shape, work, layout)
         gpu_bytes = needed.gpu.total if needed.gpu else None
-        yield StageLayout(model.name, stage, runs_on(layout, work), gpu_bytes, needed.host.total)
+        yield StageLayout(
+            model.name, stage, describe_layout(layout, work), gpu_bytes, needed.host.total
+        )
 
 
 def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:

@@ -182,7 +182,7 @@ class Controller:
         """Return what is decided on, as it is now."""
         needs, capacity = self._needs(), self._capacity()
         largest = self._state.largest_capacity
-        chosen = {spec.key: self._layouts.of(spec, capacity, largest) for spec in needs}
+        chosen = {spec.key: self._layouts.choose(spec, capacity, largest) for spec in needs}
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.layouts.capacity import Capacity, FreeCapacity, fits, needed, offered
+from orchestrator.layouts.capacity import (
+    Capacity,
+    FreeCapacity,
+    describe_capacity,
+    describe_needs,
+    fits,
+)
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -129,7 +135,7 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
     largest = facts.largest_capacity or facts.capacity
     if facts.max_parallel or fits(largest, layout):
         return ""
-    return f"needs {needed(layout)}; the whole cluster has {offered(largest)}"
+    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
 
 
 def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
@@ -183,13 +189,13 @@ class _Backfill:
 
     def admit(self, layout: Layout) -> str:
         if not fits(self._capacity, layout):
-            there = f"there are {offered(self._capacity)}"
-            return f"needs {needed(layout)}, and waits for nodes to come back: {there}"
+            there = f"there are {describe_capacity(self._capacity)}"
+            return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
         free = self._free.without(layout)
         if free is None:
             if self._beside_reservation is None:
                 self._beside_reservation = self._left_beside(layout)
-            return f"waits for {needed(layout)}"
+            return f"waits for {describe_needs(layout)}"
         if self._beside_reservation is not None:
             beside = self._beside_reservation.without(layout)
             if beside is None:

@@ -1,7 +1,8 @@
 """The content keys of the jobs and of a grid that uses every setting, equal to those in keys.txt.
 
-A key that changes throws away what users have computed. Where that is meant (a stage's code computes something else: VERSIONS)
-``python -m tests.golden.test_keys`` writes the file again, and the change log says which keys changed and why.
+A key that changes throws away what users have computed. Where that is meant (a stage's code
+computes something else: VERSIONS) ``python -m tests.golden.test_keys`` writes the file again, and
+the change log says which keys changed and why.
 """
 
 import os
@@ -18,7 +19,7 @@ from orchestrator.grid.axes import Combination, ModelEntry
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
 from orchestrator.grid.expand import Expansion, expand
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.layouts.chooser import LayoutChooser
+from orchestrator.layouts.chooser import ladder_key
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
@@ -28,7 +29,6 @@ from orchestrator.stages.stage_specs import (
     measure_spec,
     ranking_spec,
 )
-from orchestrator.store.store import Store
 from trsp.config import (
     BlockInfluenceSettings,
     NoTransfer,
@@ -43,7 +43,10 @@ GRIDS = [*sorted((HERE.parents[1] / "jobs").glob("*.yaml")), HERE / "every-setti
 
 
 def resolved(path: Path) -> Resolved:
-    """The grid with names in place of fingerprints, so that nothing is read and nothing depends on a machine."""
+    """Return the grid with names in place of fingerprints.
+
+    So nothing is read and nothing depends on a machine.
+    """
     with mock.patch.dict(os.environ, TRSP_HOME="/trsp"):
         grid = load_grid(path)
     models = {entry.name: model_info(entry) for entry in grid.models}
@@ -84,11 +87,11 @@ def lines(path: Path) -> list[str]:
             dense_spec(model, wanted.study),
             *filter(None, [measure_spec(model, wanted.study, ())]),
         ]
-    layouts = LayoutChooser(wanted, Store("/nowhere"))
+    begin = Layout(ranks=2, memory_bytes=5)
     found = {("grid", wanted.key)}
     found |= {("cell", cell.key) for cell in wanted.cells}
     found |= {(str(spec.kind), spec.key) for spec in specs}
-    found |= {("layout", layouts._key(spec, Layout(ranks=2, memory_bytes=5))) for spec in specs}
+    found |= {("layout", ladder_key(wanted, spec, begin)) for spec in specs}
     return [f"{path.stem} {kind} {key}" for kind, key in sorted(found)]
 
 

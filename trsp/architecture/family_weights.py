@@ -4,56 +4,77 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Norm = Literal["layer", "rms", "rms_fp32"]  # the last multiplies by its weight in fp32
-Switch = tuple[str, bool]  # a key of the config and what its absence means; no key: always so
+Norm = Literal["layer", "rms", "rms_fp32"]  # "rms_fp32" multiplies by its weight in fp32
+Switch = tuple[str, bool]  # a key of the config and what its absence means; "": always that value
 _NEVER, _ALWAYS = ("", False), ("", True)
 
 
 @dataclass(frozen=True)
+class Saved:
+    """How many tensors of one width a layer saves for its backward pass, by what is trained."""
+
+    trained: int
+    frozen: int
+
+    def copies(self, *, trained: bool) -> int:
+        """Return the number of tensors in a layer whose weights are trained, or are frozen."""
+        return self.trained if trained else self.frozen
+
+
+@dataclass(frozen=True)
 class FamilyWeights:
-    """What a family's weights are made of, beyond the widths that its config gives."""
+    """What a family's weights are made of, beyond the widths that its config gives.
+
+    ``names``: the linear modules of a layer: queries, keys, values and attention's output, then
+    the MLP's, its output last; or those of them that are fused into one module.
+    ``intermediate``: the key of the MLP's width in the config.
+    ``head_size``: where the config gives none; None: hidden width / heads.
+    ``norms``: their number in one layer, those of queries and keys left out.
+    ``saved_by_mlp``: tensors of the MLP's width. ``saved_by_attention``: tensors of the queries'
+    width, which are the queries and the output, where they are not views of another tensor.
+    ``fused``: whether values are views of one tensor with queries and keys, which is kept whole.
+    ``eager``: whether the scores of all pairs of tokens are kept.
+    ``qk_norm``: of queries and keys: none, one weight for all heads, or one as wide as all heads.
+    ``head_bias``: whether the output head has a bias.
+    ``tied``: whether the output head is the embedding, where the config does not say.
+    ``positions``: of learned ones, the config's key of their number and how many more there are.
+    """
 
     names: tuple[str, ...] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
     )
     intermediate: str = "intermediate_size"
-    head_size: int | None = None  # where the config gives none; None: width / heads
-    norms: int = 2  # of a layer
+    head_size: int | None = None
+    norms: int = 2
     norm: Norm = "rms"
-    kept: tuple[int, int] = (
-        4,
-        3,
-    )  # copies of the MLP's width that training keeps, with weights trained and frozen
-    attention: tuple[int, int] = (
-        2,
-        2,
-    )  # of the queries' width: the queries and the output, where they are not views
-    fused: bool = (
-        False  # the values are views of one tensor with queries and keys, which is kept whole
-    )
-    eager: bool = False  # scores of all pairs of tokens are kept
+    saved_by_mlp: Saved = Saved(trained=4, frozen=3)
+    saved_by_attention: Saved = Saved(trained=2, frozen=2)
+    fused: bool = False
+    eager: bool = False
     final_norm: Switch = _ALWAYS
-    qk_norm: Literal["no", "head", "width"] = (
-        "no"  # of queries and keys: one for all heads, or as wide as they all
-    )
+    qk_norm: Literal["no", "head", "width"] = "no"
     qkv_bias: Switch = ("attention_bias", False)
     output_bias: Switch = ("attention_bias", False)
     mlp_bias: Switch = _NEVER
     head_bias: bool = False
-    tied: bool = False  # where the config does not say
-    positions: tuple[str, int] | None = (
-        None  # learned ones: key of their number, and how many more there are
-    )
+    tied: bool = False
+    positions: tuple[str, int] | None = None
 
     @property
     def gated(self) -> bool:
+        """Whether the MLP multiplies its inner values by a gate, which is one projection more."""
         return any(name.startswith("gate") for name in self.names)
+
+    @property
+    def has_separate_projections(self) -> bool:
+        """Whether queries, keys and values (and the MLP's gate) are linear modules of their own."""
+        return len(self.names) >= 6
+
+    @property
+    def norm_params_per_width(self) -> int:
+        """A norm's parameters per number of its width: a weight and, in a layer norm, a bias."""
+        return 2 if self.norm == "layer" else 1
 
 
 _GEMMA = FamilyWeights(head_size=256, norms=4, norm="rms_fp32", tied=True)
@@ -64,14 +85,14 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
     "mistral": FamilyWeights(qkv_bias=_NEVER, output_bias=_NEVER),
     "qwen2": FamilyWeights(qkv_bias=_ALWAYS, output_bias=_NEVER),
     "qwen3": FamilyWeights(head_size=128, qk_norm="head"),
-    "gemma2": replace(_GEMMA, eager=True, attention=(4, 3)),
+    "gemma2": replace(_GEMMA, eager=True, saved_by_attention=Saved(trained=4, frozen=3)),
     "gemma3_text": replace(_GEMMA, qk_norm="head"),
     "phi": FamilyWeights(
         names=("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
         norms=1,
         norm="layer",
-        kept=(5, 4),
-        attention=(3, 2),
+        saved_by_mlp=Saved(trained=5, frozen=4),
+        saved_by_attention=Saved(trained=3, frozen=2),
         qkv_bias=_ALWAYS,
         output_bias=_ALWAYS,
         mlp_bias=_ALWAYS,
@@ -79,7 +100,7 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
     ),
     "phi3": FamilyWeights(
         names=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
-        attention=(3, 2),
+        saved_by_attention=Saved(trained=3, frozen=2),
         fused=True,
         qkv_bias=_NEVER,
         output_bias=_NEVER,
@@ -88,7 +109,7 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
         names=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         intermediate="ffn_dim",
         norm="layer",
-        kept=(1, 1),
+        saved_by_mlp=Saved(trained=1, frozen=1),
         final_norm=("do_layer_norm_before", True),
         qkv_bias=("enable_bias", True),
         output_bias=("enable_bias", True),
@@ -100,7 +121,7 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
         names=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
         intermediate="n_inner",
         norm="layer",
-        kept=(5, 4),
+        saved_by_mlp=Saved(trained=5, frozen=4),
         qkv_bias=_ALWAYS,
         output_bias=_ALWAYS,
         mlp_bias=_ALWAYS,
@@ -110,8 +131,8 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
     "gpt_neox": FamilyWeights(
         names=("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
         norm="layer",
-        kept=(2, 1),
-        attention=(3, 2),
+        saved_by_mlp=Saved(trained=2, frozen=1),
+        saved_by_attention=Saved(trained=3, frozen=2),
         fused=True,
         qkv_bias=("attention_bias", True),
         output_bias=("attention_bias", True),

@@ -1,6 +1,6 @@
-"""How large a model is, read off its config.json: parameters by part, and the widths that activations have.
+"""How large a model is, read off its config.json: parameters by part, and widths of activations.
 
-One table by ``model_type``, as ``families``. No torch, no transformers, no weights.
+One table by ``model_type`` as in ``families``. No torch, no transformers, no weights.
 """
 
 from collections.abc import Mapping
@@ -12,140 +12,194 @@ from trsp.architecture.family_weights import FAMILY_WEIGHTS, FamilyWeights, Swit
 from trsp.config import Precision
 
 Config = Mapping[str, Any]
-_EAGER_BYTES = 8  # a head: the softmax in fp32 and, of it or of what goes in, as much again
+
+# Bytes per head and pair of tokens that eager attention keeps: the softmax in fp32 and, of its
+# result or of what goes into it, as much again.
+_EAGER_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Numbers that one layer keeps of one token for its backward pass: in the model's precision, and in fp32 in any case."""
+class SavedActivations:
+    """How many numbers one layer saves per token for its backward pass.
+
+    ``own``: in the model's precision; ``fp32``: in fp32, whatever the model's precision.
+    """
 
     own: int
     fp32: int
 
     def bytes(self, weight_bytes: int) -> int:
+        """Return the bytes per token in a model whose weights take ``weight_bytes`` each."""
         return self.own * weight_bytes + self.fp32 * 4
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Counts of numbers, not bytes. ``dtype_bytes``: of a weight as the checkpoint has it (float16 is trained in bfloat16)."""
+    """The size of a model in counts of numbers, except for the two fields that are bytes.
+
+    ``dtype_bytes``: of one weight as the checkpoint has it (float16 is trained in bfloat16).
+    ``square_bytes``: kept by a layer for each pair of tokens of a block; 0 where attention is
+    computed in tiles. ``linears``: the linear modules of one layer as (name, inputs, outputs).
+    """
 
     layers: int
     hidden: int
     intermediate: int
-    query: int  # heads * head size
-    key_value: int  # key and value heads * head size, of the keys alone
+    query: int  # number of heads * head size
+    key_value: int  # number of key and value heads * head size, of the keys alone
     vocabulary: int
     layer_params: int  # of one layer
     embedding_params: int  # of tokens and positions
     head_params: int  # of the output head; 0 where it is the embedding
     other_params: int  # final norm and the like
     dtype_bytes: int
-    trained: "Kept"
-    frozen: "Kept"
-    square_bytes: (
-        int  # kept for each pair of tokens of a block, where attention is not computed in tiles
-    )
-    linears: tuple[tuple[str, int, int], ...]  # linear modules of one layer: name, inputs, outputs
+    saved_if_trained: SavedActivations  # by a layer whose weights are trained
+    saved_if_frozen: SavedActivations  # by a layer of frozen weights with a gate
+    square_bytes: int
+    linears: tuple[tuple[str, int, int], ...]
 
     @property
     def params(self) -> int:
-        """A tied tensor counts once."""
-        return (
-            self.layers * self.layer_params
-            + self.embedding_params
-            + self.head_params
-            + self.other_params
-        )
+        """The parameters of the whole model; a tied tensor counts once."""
+        outside = self.embedding_params + self.head_params + self.other_params
+        return self.layers * self.layer_params + outside
+
+    @property
+    def passing_per_token(self) -> int:
+        """The numbers that a layer makes for one token and frees again while it computes."""
+        mlp = 4 * self.hidden + 4 * self.intermediate
+        return mlp + 2 * self.query + 2 * self.key_value
 
     @property
     def kv_values_per_token(self) -> int:
-        """What the KV cache keeps of one token over all layers, while it is inside every layer's window."""
+        """The numbers that the KV cache keeps of one token over all layers.
+
+        They stay while the token is inside every layer's window.
+        """
         return 2 * self.key_value * self.layers
 
     def lora_params(self, rank: int, targets: Literal["all-linear"] | tuple[str, ...]) -> int:
-        """Numbers in the adapters of all layers: two matrices of ``rank`` for each linear module named."""
-        wanted = [
-            linear
-            for linear in self.linears
-            if targets == "all-linear" or linear[0].rpartition(".")[2] in targets
+        """Return the numbers in the adapters of all layers.
+
+        Each linear module that ``targets`` names gets two matrices of LoRA's rank ``rank``.
+        """
+        adapted = [
+            inputs + outputs
+            for name, inputs, outputs in self.linears
+            if targets == "all-linear" or name.rpartition(".")[2] in targets
         ]
-        return self.layers * rank * sum(inputs + outputs for _, inputs, outputs in wanted)
+        return self.layers * rank * sum(adapted)
 
     def weight_bytes(self, precision: Precision) -> int:
-        """Bytes of one weight when loaded in ``precision``."""
+        """Return the bytes of one weight when the model is loaded in ``precision``."""
         return {"auto": self.dtype_bytes, "bf16": 2, "fp32": 4}[precision]
 
 
 def model_shape(config: Config) -> ModelShape:
-    """The shape that this config.json describes. UnknownFamilyError for a family that is not in the table."""
-    family, weights = family_of(config), FAMILY_WEIGHTS[config["model_type"]]
-    hidden, heads = config[family.width], config[family.heads]
-    head_size = config.get("head_dim") or weights.head_size or hidden // heads
-    query, key_value = heads * head_size, (config.get("num_key_value_heads") or heads) * head_size
-    intermediate = config.get(weights.intermediate) or 4 * hidden
-    linears = _linears(weights, hidden, query, key_value, intermediate)
-    embedding, head, other = _outside_layers(config, weights, hidden)
+    """Return the shape that this config.json describes.
+
+    Raises UnknownFamilyError for a family that is not in the table.
+    """
+    widths, weights = _widths(config), FAMILY_WEIGHTS[config["model_type"]]
+    linears = _linears(weights, widths)
+    embedding, head, other = _outside_layers(config, weights, widths.hidden)
     return ModelShape(
         layers=layer_count(config),
-        hidden=hidden,
-        intermediate=intermediate,
-        query=query,
-        key_value=key_value,
+        hidden=widths.hidden,
+        intermediate=widths.intermediate,
+        query=widths.query,
+        key_value=widths.key_value,
         vocabulary=config["vocab_size"],
         layer_params=sum(inputs * outputs for _, inputs, outputs in linears)
-        + _biases(config, weights, hidden, query + 2 * key_value, intermediate)
-        + _norms(weights, hidden, query, key_value, head_size),
+        + _bias_params(config, weights, widths)
+        + _norm_params(weights, widths),
         embedding_params=embedding,
         head_params=head,
         other_params=other,
         dtype_bytes=_dtype_bytes(config),
-        trained=_kept(weights, hidden, query, key_value, intermediate, trained=True),
-        frozen=_kept(weights, hidden, query, key_value, intermediate, trained=False),
-        square_bytes=_EAGER_BYTES * heads * weights.eager,
+        saved_if_trained=_saved_activations(weights, widths, trained=True),
+        saved_if_frozen=_saved_activations(weights, widths, trained=False),
+        square_bytes=_EAGER_BYTES * widths.heads if weights.eager else 0,
         linears=linears,
     )
 
 
-def _linears(
-    weights: FamilyWeights, hidden: int, query: int, key_value: int, intermediate: int
-) -> tuple[tuple[str, int, int], ...]:
-    """Attention's projections apart or fused, then the MLP's, in the order of ``names``."""
-    names = weights.names
-    separate = len(names) >= 6
-    sizes = (
-        [(hidden, query), (hidden, key_value), (hidden, key_value)]
-        if separate
-        else [(hidden, query + 2 * key_value)]
+@dataclass(frozen=True)
+class _Widths:
+    """The widths within a layer: ``query`` of all queries, ``key_value`` of all keys alone."""
+
+    hidden: int
+    intermediate: int
+    heads: int
+    head_size: int
+    query: int
+    key_value: int
+
+
+def _widths(config: Config) -> _Widths:
+    """Return the widths that the config gives, with the family's defaults for those it leaves out.
+
+    Raises UnknownFamilyError for a family that is not in the table.
+    """
+    family = family_of(config)
+    weights = FAMILY_WEIGHTS[config["model_type"]]
+    hidden, heads = config[family.width], config[family.heads]
+    head_size = config.get("head_dim") or weights.head_size or hidden // heads
+    return _Widths(
+        hidden=hidden,
+        intermediate=config.get(weights.intermediate) or 4 * hidden,
+        heads=heads,
+        head_size=head_size,
+        query=heads * head_size,
+        key_value=(config.get("num_key_value_heads") or heads) * head_size,
     )
-    sizes.append((query, hidden))
-    into = (
-        [(hidden, intermediate)] * (1 + weights.gated)
-        if separate
-        else [(hidden, intermediate * (1 + weights.gated))]
-    )
-    sizes += [*into, (intermediate, hidden)]
-    return tuple((name, *size) for name, size in zip(names, sizes, strict=True))
 
 
-def _biases(
-    config: Config, weights: FamilyWeights, hidden: int, qkv: int, intermediate: int
-) -> int:
-    into = intermediate * (1 + weights.gated)
-    return (
-        _on(config, weights.qkv_bias) * qkv
-        + _on(config, weights.output_bias) * hidden
-        + _on(config, weights.mlp_bias) * (into + hidden)
-    )
+def _linears(weights: FamilyWeights, widths: _Widths) -> tuple[tuple[str, int, int], ...]:
+    """Return name, inputs and outputs of a layer's linear modules, in the order of ``names``.
+
+    Attention's projections come first, apart or fused into one, then the MLP's.
+    """
+    hidden, query, key_value = widths.hidden, widths.query, widths.key_value
+    inner = widths.intermediate
+    into_mlp = 2 if weights.gated else 1  # projections into the MLP
+    if weights.has_separate_projections:
+        into_attention = [(hidden, query), (hidden, key_value), (hidden, key_value)]
+        sizes = [*into_attention, (query, hidden), *[(hidden, inner)] * into_mlp]
+    else:
+        sizes = [(hidden, query + 2 * key_value), (query, hidden), (hidden, inner * into_mlp)]
+    sizes.append((inner, hidden))
+    return tuple((name, *size) for name, size in zip(weights.names, sizes, strict=True))
 
 
-def _norms(weights: FamilyWeights, hidden: int, query: int, key_value: int, head_size: int) -> int:
-    qk = {"no": 0, "head": 2 * head_size, "width": query + key_value}[weights.qk_norm]
-    return weights.norms * hidden * (1 + (weights.norm == "layer")) + qk
+def _bias_params(config: Config, weights: FamilyWeights, widths: _Widths) -> int:
+    """Return the number of biases in one layer."""
+    biases = 0
+    if _is_on(config, weights.qkv_bias):
+        biases += widths.query + 2 * widths.key_value
+    if _is_on(config, weights.output_bias):
+        biases += widths.hidden
+    if _is_on(config, weights.mlp_bias):
+        biases += widths.intermediate * (2 if weights.gated else 1) + widths.hidden
+    return biases
+
+
+def _norm_params(weights: FamilyWeights, widths: _Widths) -> int:
+    """Return the number of parameters in one layer's norms, those of queries and keys included."""
+    of_queries_and_keys = {
+        "no": 0,
+        "head": 2 * widths.head_size,
+        "width": widths.query + widths.key_value,
+    }
+    norms = weights.norms * weights.norm_params_per_width * widths.hidden
+    return norms + of_queries_and_keys[weights.qk_norm]
 
 
 def _outside_layers(config: Config, weights: FamilyWeights, hidden: int) -> tuple[int, int, int]:
-    """Embeddings, output head, and the rest. OPT may embed in another width, with a projection in and one out."""
+    """Return the parameters of the embeddings, of the output head, and of the rest.
+
+    OPT may embed in another width, with a projection in and one out.
+    """
     vocabulary, width = config["vocab_size"], config.get("word_embed_proj_dim") or hidden
     embedding = vocabulary * width
     if weights.positions:
@@ -153,46 +207,58 @@ def _outside_layers(config: Config, weights: FamilyWeights, hidden: int) -> tupl
         embedding += (config[key] + more) * hidden
     tied = config.get("tie_word_embeddings", weights.tied)
     head = 0 if tied else vocabulary * width
-    norm = _on(config, weights.final_norm) * hidden * (1 + (weights.norm == "layer"))
-    projections = 0 if width == hidden else 2 * width * hidden
-    return embedding, head + weights.head_bias * vocabulary, norm + projections
+    if weights.head_bias:
+        head += vocabulary
+    other = 0 if width == hidden else 2 * width * hidden
+    if _is_on(config, weights.final_norm):
+        other += weights.norm_params_per_width * hidden
+    return embedding, head, other
 
 
-def _kept(
-    weights: FamilyWeights,
-    hidden: int,
-    query: int,
-    key_value: int,
-    intermediate: int,
-    *,
-    trained: bool,
-) -> Kept:
-    """What autograd saves of one token. Trained weights need their linear module's input, norms of frozen ones keep less.
+def _saved_activations(
+    weights: FamilyWeights, widths: _Widths, *, trained: bool
+) -> SavedActivations:
+    """Return what autograd saves of one token in one layer.
 
+    Trained weights need the input of their linear module; norms of frozen weights save less.
     A gate keeps what its layer adds, which is counted where weights are frozen.
     """
-    kept_norm = {"layer": (1, 0), "rms": (int(trained), 1), "rms_fp32": (0, 1 + trained)}[
-        weights.norm
-    ]
-    qk = 0 if weights.qk_norm == "no" else query + key_value
-    inputs = min(2, weights.norms)  # of attention and the MLP; a lone norm feeds both
-    norms = (
-        1 if weights.fused and weights.norm == "layer" else weights.norms
-    )  # GPT-NeoX: both of the same tensor
-    own = (norms * kept_norm[0] + (inputs if trained else 1)) * hidden + kept_norm[0] * qk
-    own += weights.kept[not trained] * intermediate + weights.attention[not trained] * query
-    own += 0 if weights.eager else 2 * key_value  # eager attention repeats them for all queries
+    norm_own, norm_fp32 = _saved_by_norm(weights, trained=trained)
+    norms = weights.norms
+    if weights.fused and weights.norm == "layer":
+        norms = 1  # GPT-NeoX: both norms have the same input
+    inputs = min(2, weights.norms)  # of attention and of the MLP; a lone norm feeds both
+    query_and_key = 0 if weights.qk_norm == "no" else widths.query + widths.key_value
+    own = (norms * norm_own + (inputs if trained else 1)) * widths.hidden + norm_own * query_and_key
+    own += weights.saved_by_mlp.copies(trained=trained) * widths.intermediate
+    own += weights.saved_by_attention.copies(trained=trained) * widths.query
+    if not weights.eager:  # eager attention repeats keys and values for all queries
+        own += 2 * widths.key_value
     if weights.fused:
-        own += query + key_value
-    return Kept(own, kept_norm[1] * (weights.norms * hidden + qk))
+        own += widths.query + widths.key_value
+    return SavedActivations(own, norm_fp32 * (weights.norms * widths.hidden + query_and_key))
 
 
-def _on(config: Config, switch: Switch) -> bool:
+def _saved_by_norm(weights: FamilyWeights, *, trained: bool) -> tuple[int, int]:
+    """Return how many tensors of its width a norm saves: in the model's precision, and in fp32."""
+    match weights.norm:
+        case "layer":
+            return 1, 0
+        case "rms":
+            return (1 if trained else 0), 1
+        case "rms_fp32":
+            return 0, (2 if trained else 1)
+
+
+def _is_on(config: Config, switch: Switch) -> bool:
     key, default = switch
     return bool(config.get(key, default)) if key else default
 
 
 def _dtype_bytes(config: Config) -> int:
-    """As ``device.resolve_dtype`` does: a config that names none means float32."""
+    """Return the bytes of one weight as ``device.resolve_dtype`` understands the config.
+
+    A config that names no dtype means float32.
+    """
     named = str(config.get("dtype", config.get("torch_dtype")) or "float32")
     return 2 if named.endswith("16") else 4

@@ -1,10 +1,9 @@
-"""The ladder: rung after rung for what is trained and what there is, and nothing that cannot help."""
+"""The ladder: rung after rung for what is trained and what there is, none that cannot help."""
 
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains
@@ -15,7 +14,7 @@ HOST = Layout(ranks=1, cpus=4, engine=EngineSettings(zero_stage=0))
 
 
 def climb(layout: Layout, limits: Limits) -> list[str]:
-    """What changes from rung to rung, to the end."""
+    """Return what changes from rung to rung, to the end."""
     changes = []
     while (rung := next_rung(layout, limits)) is not None:
         before, after = _flat(layout), _flat(rung)
@@ -127,30 +126,3 @@ def test_every_rung_is_a_setting_that_the_engine_accepts() -> None:
         assert EngineSettings.model_validate(layout.engine.model_dump()) == layout.engine
         assert Layout.from_json(layout.to_json()) == layout
         layout = next_rung(layout, Limits(Trains.WEIGHTS, blocks_per_step=8, max_ranks=4))
-
-
-def test_a_layout_for_people() -> None:
-    engine = EngineSettings(zero_stage=3, activation_checkpointing=True, offload_optimizer="cpu")
-    assert Layout(2, 4, 1, engine=engine).text == (
-        "2 ranks of 1 GPU, ZeRO 3, micro-batch 1, activation checkpointing, optimizer on cpu"
-    )
-    assert Layout().text == "1 rank of 1 CPU, ZeRO 2, micro-batch 1"
-
-
-def test_what_the_user_says_of_memory_limits_what_was_found() -> None:
-    cluster = Capacity.of([Capacity(6, 1, 50, 40), Capacity(2, 1, 0, 80)])
-    assert (cluster.cpus, cluster.gpus, cluster.memory_bytes, cluster.gpu_memory_bytes) == (
-        8,
-        2,
-        50,
-        40,
-    )
-    limited = cluster.limited(80, 16)
-    assert [node.memory_bytes for node in limited.nodes] == [50, 20], (
-        "6 and 2 of 8 CPUs; the first has no more"
-    )
-    assert {limited.gpu_memory_bytes, *(node.gpu_memory_bytes for node in limited.nodes)} == {16}
-    assert limited.memory_bytes == 70
-    assert cluster.limited(None, None) == cluster
-    assert Capacity(2, memory_bytes=50).limited(20, None) == Capacity(2, memory_bytes=20)
-    assert Capacity(2).limited(20, None).memory_bytes == 20

@@ -1,9 +1,12 @@
-"""The estimate of memory against real ranks: a few rows of benchmarks/memory.py, whose every row is to be within 15 %."""
+"""The estimate of memory against real ranks: two rows of benchmarks/memory.py.
+
+Every row of it is to be within 15 %.
+"""
 
 import pytest
 
 from benchmarks.memory import RUNS, measure
-from orchestrator.layouts.memory import peak
+from orchestrator.layouts.peak import peak
 
 ROWS = ("transfer, ZeRO 2, checkpointing", "gates, ZeRO 3, 2 ranks")
 

@@ -1,4 +1,7 @@
-"""Sizes read off a config.json, against the models that transformers makes of it and what autograd keeps of them."""
+"""Sizes read off a config.json, against real models.
+
+These are the models that transformers makes of the config, and what autograd keeps of them.
+"""
 
 from contextlib import nullcontext
 from typing import Any
@@ -14,7 +17,8 @@ from trsp.architecture.family_weights import FAMILY_WEIGHTS
 from trsp.architecture.shape import model_shape
 from trsp.gates import gated
 
-# Published sizes, from which some differ that no tiny model shows: projections around the embedding, fused widths, defaults.
+# Published sizes. They show what no tiny model does: projections around the embedding, fused
+# widths, defaults.
 KNOWN: dict[str, tuple[str, dict[str, Any], int]] = {
     "Llama-2-7b": ("llama", {}, 6_738_415_616),
     "Llama-2-13b": (
@@ -93,14 +97,14 @@ def test_published_sizes(name: str) -> None:
     assert sum(parameter.numel() for parameter in meta_model(config).parameters()) == params
 
 
-# --- what a layer keeps for its backward pass ---------------------------------------------------------------------------
+# --- what a layer saves for its backward pass ---
 
 TOKENS = 64
 NO_WINDOW = {"sliding_window": 4 * TOKENS, "use_sliding_window": False}
 
 
-def kept_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> int:
-    """Bytes of all storages that autograd saves in a forward pass, weights left out."""
+def saved_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> int:
+    """Return the bytes of all storages that autograd saves in a forward pass, weights left out."""
     config = tiny_config(family, layers)
     for key, value in NO_WINDOW.items():
         if hasattr(config, key):
@@ -127,13 +131,11 @@ def kept_bytes(family: str, layers: int, dtype: torch.dtype, trained: bool) -> i
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
-def test_what_a_layer_keeps_of_a_token(family: str, trained: bool, dtype: torch.dtype) -> None:
-    """Within what the table leaves out: logarithms of the softmax's sums and a number or two of each norm."""
+def test_what_a_layer_saves_of_a_token(family: str, trained: bool, dtype: torch.dtype) -> None:
+    """The table leaves out logarithms of the softmax's sums and a number or two of each norm."""
     shape = model_shape(tiny_config(family).to_dict())
-    layer = (
-        (kept_bytes(family, 4, dtype, trained) - kept_bytes(family, 2, dtype, trained)) / 2 / TOKENS
-    )
-    estimated = (shape.trained if trained else shape.frozen).bytes(
-        dtype.itemsize
-    ) + TOKENS * shape.square_bytes
-    assert estimated == pytest.approx(layer, rel=0.06)
+    four, two = (saved_bytes(family, layers, dtype, trained) for layers in (4, 2))
+    of_one_layer = (four - two) / 2 / TOKENS
+    saved = shape.saved_if_trained if trained else shape.saved_if_frozen
+    estimated = saved.bytes(dtype.itemsize) + TOKENS * shape.square_bytes
+    assert estimated == pytest.approx(of_one_layer, rel=0.06)

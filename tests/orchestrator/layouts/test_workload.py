@@ -1,0 +1,22 @@
+"""What the stages of a cell compute, read off their inputs."""
+
+from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.stages.stage_specs import StageKind
+from tests.orchestrator.layouts.samples import stages
+from trsp.config import DriftSettings, GatesSettings, LoraSettings, RandomSettings
+
+
+def test_what_stages_compute() -> None:
+    works = {kind: work_of(spec) for kind, spec in stages().items()}
+    trained = {kind: work.trains for kind, work in works.items()}
+    assert {kind: trains for kind, trains in trained.items() if trains is not Trains.NOTHING} == {
+        StageKind.RANKING: Trains.ADAPTERS,
+        StageKind.TRANSFER: Trains.WEIGHTS,
+    }
+    assert (works[StageKind.TRANSFER].tokens, works[StageKind.TRANSFER].rows) == (2048, 16)
+    assert works[StageKind.EVALUATE].tokens == 16
+    with_weights = work_of(stages(GatesSettings(train_weights=True))[StageKind.RANKING])
+    assert with_weights.trains is Trains.WEIGHTS
+    assert work_of(stages(RandomSettings())[StageKind.RANKING]).trains is Trains.NOTHING
+    lora = work_of(stages(transfer=DriftSettings(lora=LoraSettings()))[StageKind.TRANSFER])
+    assert (lora.trains, lora.lora) == (Trains.ADAPTERS, LoraSettings())
