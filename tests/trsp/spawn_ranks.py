@@ -1,7 +1,8 @@
 """A function on N ranks of a gloo group, each a process of its own, started in a moment. Knows nothing of what it runs.
 
-The processes are forks of one server that has imported torch, transformers and DeepSpeed already; the first group of a test
-run waits for it (about ten seconds). Functions and their arguments cross by reference and pickle: both belong to tests only.
+The processes are forks of one server that has imported torch, transformers and DeepSpeed already;
+the first group of a test run waits for it (about ten seconds). Functions and their arguments cross
+by reference and pickle: both belong to tests only.
 """
 
 import multiprocessing
@@ -44,8 +45,9 @@ def on_ranks(
 ) -> list[Any]:
     """``function(*args)`` on every rank, in rank order; AssertionError with all tracebacks where one failed.
 
-    ``function`` belongs to a module's top level. It finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, and
-    joins the group through the engine or ``trsp.engine.deepspeed_runtime.init_distributed``.
+    ``function`` belongs to a module's top level. It finds RANK, LOCAL_RANK, WORLD_SIZE,
+    MASTER_ADDR and MASTER_PORT set, and joins the group through the engine or
+    ``trsp.engine.deepspeed_runtime.init_distributed``.
     """
     with Gang(world_size, function, *args) as gang:
         outcomes = gang.join(timeout_s)

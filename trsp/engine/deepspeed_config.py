@@ -78,10 +78,10 @@ def _offload(device: Offload, nvme_path: str | None, pin_memory: bool) -> dict[s
 def _adamw(optimizer_config: OptimizerConfig) -> dict[str, Any]:
     """The parameters of torch's own AdamW, fused.
 
-    DeepSpeed's are compiled at first use, on a GPU by a compiler that few have. Fused, torch's needs
-    no temporary copies of the moments and is as fast on the host, where an offloaded optimizer runs.
-    The rate is set before each step; until then it is 0, since DeepSpeed may make a step of its own
-    while it is built.
+    DeepSpeed's are compiled at first use, on a GPU by a compiler that few have. Fused, torch's
+    needs no temporary copies of the moments and is as fast on the host, where an offloaded
+    optimizer runs. The rate is set before each step; until then it is 0, since DeepSpeed may make
+    a step of its own while it is built.
     """
     return {
         "lr": 0.0,

@@ -1,4 +1,4 @@
-"""DeepSpeed itself: its import, process group and engines, and its ZeRO-3 partitioning of parameters.
+"""DeepSpeed itself: its import, process group, engines and ZeRO-3 partitioning of parameters.
 
 The only module that imports it: what must be set before, around and after that stands here.
 """
@@ -32,15 +32,16 @@ warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", Fu
 def check_offload(settings: EngineSettings) -> None:
     """Refuse, before anything is loaded, an offload to NVMe that is impossible on this machine.
 
-    InvalidInputError where DeepSpeed cannot build what it takes, or ``nvme_path`` cannot be written.
+    InvalidInputError where DeepSpeed cannot build what it takes, or ``nvme_path`` cannot be
+    written.
     """
     if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
         return
     if not AsyncIOBuilder().is_compatible(verbose=False):
         raise InvalidInputError(
             "offload to nvme needs DeepSpeed's async_io, which cannot be built here: install "
-            "libaio's headers (package libaio-dev) and a C++ compiler, or set offload_optimizer and "
-            "offload_weights to cpu"
+            "libaio's headers (package libaio-dev) and a C++ compiler, or set offload_optimizer "
+            "and offload_weights to cpu"
         )
     if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
         raise InvalidInputError(
@@ -98,7 +99,10 @@ def initialize(
 
 
 def _forget_step_at_birth(engine: Any) -> None:
-    """In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count."""
+    """Clear Adam's state.
+
+    In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count.
+    """
     engine.basic_optimizer.state.clear()
 
 

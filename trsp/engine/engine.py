@@ -178,7 +178,11 @@ class Engine:
             loss.backward()
 
     def _check_finite(self, losses: StepLosses) -> None:
-        """DeepSpeed leaves out a step whose gradient is not finite (ZeRO 1 to 3) and tells nobody."""
+        """Raise TrainingDivergedError where a loss or the norm of the gradient is not finite.
+
+        DeepSpeed leaves out a step with such a gradient (under ZeRO 1 to 3), and says so nowhere
+        else.
+        """
         norm = float(self._engine.get_global_grad_norm() or 0.0)
         if not all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
             raise TrainingDivergedError(
@@ -226,14 +230,15 @@ def _check(model: Any, settings: EngineSettings) -> None:
     sharded = is_sharded(model)
     if sharded and settings.zero_stage != 3:
         raise InvalidInputError(
-            f"zero_stage {settings.zero_stage} for a model whose weights are spread over the ranks; "
-            "it needs ZeRO 3: set engine.zero_stage to 3, or load the model whole"
+            f"zero_stage {settings.zero_stage} for a model whose weights are spread over the "
+            "ranks; it needs ZeRO 3: set engine.zero_stage to 3, or load the model whole"
         )
     # DeepSpeed would take fp32 weights there as bf16
     if settings.offload_weights == "nvme" and not sharded:
         raise InvalidInputError(
             "offload_weights: nvme for a model that was loaded whole; it must be there from the "
-            "start: load it with trsp.engine.load_sharded.load_sharded, or set offload_weights to cpu"
+            "start: load it with trsp.engine.load_sharded.load_sharded, or set offload_weights to "
+            "cpu"
         )
     check_offload(settings)
 

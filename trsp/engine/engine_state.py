@@ -93,7 +93,7 @@ def _in_order(
 
 
 class StoredState:
-    """The ranges that the files of a snapshot hold, whichever rank of whatever layout wrote them."""
+    """The ranges that the files of a snapshot hold, whichever rank and layout wrote them."""
 
     def __init__(self, files: Sequence[TensorFile]) -> None:
         self.files = files
@@ -120,8 +120,8 @@ class StoredState:
             missing -= max(0, end - begin)
         if missing:
             raise InvalidInputError(
-                f"the snapshot lacks {missing} of {piece.numel} elements of {kind} of {piece.name}: "
-                "it is of another model, or damaged; remove it, to begin anew"
+                f"the snapshot lacks {missing} of {piece.numel} elements of {kind} of "
+                f"{piece.name}: it is of another model, or damaged; remove it, to begin anew"
             )
 
     def generators(self) -> Mapping[str, Tensor]:

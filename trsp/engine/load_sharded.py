@@ -33,12 +33,11 @@ def load_sharded(
 ) -> PreTrainedModel:
     """Return a causal LM in eval mode, spread over all ranks, for an ``Engine`` with ZeRO 3.
 
-    Called on every rank. Everything but the weights is as ``load_model`` gives it. A rank reads from
-    disk the share of each tensor that it keeps, and there is no communication. It needs the memory
-    of its share, and of one tensor where ``precision`` is not the file's own. With
-    ``engine.offload_weights`` the shares lie there (host memory, NVMe).
-    Safetensors only. Errors are those of ``load_model``, and InvalidInputError for an ``engine``
-    that cannot train it.
+    Called on every rank. Everything but the weights is as ``load_model`` gives it. A rank reads
+    from disk the share of each tensor that it keeps, and there is no communication. It needs the
+    memory of its share, and of one tensor where ``precision`` is not the file's own. With
+    ``engine.offload_weights`` the shares lie there (host memory, NVMe). Safetensors only. Errors
+    are those of ``load_model``, and InvalidInputError for an ``engine`` that cannot train it.
     """
     engine = engine or EngineSettings(zero_stage=3)
     _check(engine)
@@ -130,7 +129,10 @@ def _names(model: nn.Module) -> list[list[str]]:
 
 
 def _read(files: StoredWeights, stored: Sequence[str], wanted: nn.Parameter) -> Tensor:
-    """The values of a parameter in the model's dtype. Tied weights that were stored twice must agree."""
+    """The values of a parameter in the model's dtype.
+
+    InvalidInputError where it has another shape, or tied weights that were stored twice differ.
+    """
     tensor, *others = (files.read(name) for name in stored)
     if tensor.shape != wanted.shape:
         raise InvalidInputError(

@@ -149,7 +149,8 @@ def adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[st
     """The optimizer's state of ``holder``, by torch's names.
 
     It is made where a new engine has none yet, or a parameter never had a gradient. ``steps`` sets
-    how many steps it has made; torch counts them in a tensor, which lies beside a fused optimizer's.
+    how many steps it has made; torch counts them in a tensor, which lies beside a fused
+    optimizer's.
     """
     adam = _adam(engine)
     state: dict[str, Any] = adam.state.get(holder) or {

@@ -30,10 +30,11 @@ _SEED = 0  # of the adapters' first weights: adapters are a function of the sett
 def adapted(model: Any, settings: LoraSettings | None) -> Iterator[list[nn.Parameter] | None]:
     """Give ``model`` adapters within the block, and yield their parameters.
 
-    Without ``settings`` nothing is done, and None is yielded. Where the block ends without an error,
-    the adapters are merged into the weights (in fp32, rounded once); after one they are dropped.
-    Either way the model is plain again. There is no communication, but for partitioned weights every
-    rank must have whole adapters by then. InvalidInputError for names of modules that no layer has.
+    Without ``settings`` nothing is done, and None is yielded. Where the block ends without an
+    error, the adapters are merged into the weights (in fp32, rounded once); after one they are
+    dropped. Either way the model is plain again. There is no communication, but for partitioned
+    weights every rank must have whole adapters by then. InvalidInputError for names of modules
+    that no layer has.
     """
     if settings is None:
         yield None
@@ -69,7 +70,10 @@ def _targets(model: Any, settings: LoraSettings) -> list[str]:
 
 
 def _inject(model: Any, settings: LoraSettings, names: Sequence[str]) -> None:
-    """Adapters in the model's own precision: their fp32 masters are the optimizer's, as for all weights."""
+    """Give the modules ``names`` adapters, in the model's own precision.
+
+    Their fp32 masters are the optimizer's, as for all weights.
+    """
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

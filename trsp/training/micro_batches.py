@@ -25,7 +25,7 @@ class BatchShard:
 
     @property
     def micro_steps(self) -> int:
-        """Forward and backward passes per step: as many on all ranks, since collectives must match."""
+        """Forward and backward passes per step, equal on all ranks: collectives must match."""
         largest = -(-self.blocks // self.ranks)
         return -(-largest // self.micro_batch)
 

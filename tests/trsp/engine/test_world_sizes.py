@@ -1,7 +1,8 @@
 """One science on any number of ranks: world sizes x ZeRO stages x offload, the same layers and the same weights. One table.
 
-The effective batch of five blocks divides by no world size but one, and ``micro_batch`` by none: shares and micro-batches are
-uneven, and some ranks idle. One gang a world size runs all configurations, one after the other.
+The effective batch of five blocks divides by no world size but one, and ``micro_batch`` by none:
+shares and micro-batches are uneven, and some ranks idle. One gang a world size runs all
+configurations, one after the other.
 """
 
 from collections.abc import Mapping
