@@ -1,9 +1,8 @@
 """Proves every checkpoint of a finished grid, each in a fresh process: ``python tests/verify_checkpoints.py FILE [--lm-eval]``.
 
-For each: it loads with ``AutoModelForCausalLM.from_pretrained``; its logits equal those of the
-weights it was made of with the layers bypassed (stage two's where they were kept, else the
-original's for cells without training); greedy generation agrees with and without the cache; with
-``--lm-eval`` the real ``lm_eval`` CLI prints the scores that we recorded.
+For each: it loads with ``AutoModelForCausalLM.from_pretrained``; its logits equal those of the weights it was made of with
+the layers bypassed (stage two's where they were kept, else the original's for cells without training); greedy generation
+agrees with and without the cache; with ``--lm-eval`` the real ``lm_eval`` CLI prints the scores that we recorded.
 """
 
 import json
@@ -64,8 +63,7 @@ def verify_one(checkpoint: str, origin: str, layers: list[int]) -> str:
             with bypassed(whole, layers):
                 expected_BTV = whole(input_ids=ids_BT, use_cache=False).logits
             torch.testing.assert_close(logits_BTV, expected_BTV)
-            said += f", logits equal the bypassed model's (largest difference {
-                (logits_BTV - expected_BTV).abs().max():.1e})"
+            said += f", logits equal the bypassed model's (largest difference {(logits_BTV - expected_BTV).abs().max():.1e})"
         settings = {
             "max_new_tokens": 16,
             "min_new_tokens": 16,

@@ -1,9 +1,8 @@
 """Proves on a real model that a gang gives what one rank gives: ``python tests/verify_gang.py ASSETS [FOLDER]``.
 
-ASSETS is what ``jobs/demo_assets.py`` made (SmolLM2-135M and its texts). ``trsp run`` makes one
-small grid twice, each in a home of its own: on one rank under ZeRO 0 and on two under ZeRO 3, both
-stages and pruning, in fp32. Then the chosen layers, the gates and every tensor of the two
-checkpoints are compared.
+ASSETS is what ``jobs/demo_assets.py`` made (SmolLM2-135M and its texts). ``trsp run`` makes one small grid twice, each in a
+home of its own: on one rank under ZeRO 0 and on two under ZeRO 3, both stages and pruning, in fp32. Then the chosen layers,
+the gates and every tensor of the two checkpoints are compared.
 """
 
 import os
@@ -25,12 +24,16 @@ WAYS = {
     "two ranks, ZeRO 3": ("engine: {zero_stage: 3}", "resources: {ranks: 2}"),
 }
 GRID = """
-name: gang models: {assets}/SmolLM2-135M-Instruct selectors: {{name: gates, learning_rate: 0.1,
-steps_per_round: 4, blocks_per_step: 2}} ratios: 10% gate_l1: 5e-3 drift: 0.1 transfer: {{name:
-drift, steps: 6, blocks_per_step: 2, learning_rate: 2e-4}} calibration: {{text: {{name: wiki, path:
-{assets}/text/wiki-train.jsonl}}, blocks: 12, block_tokens: 128}} evaluation:
-  perplexity: [{{text: {{name: c4, path: {assets}/text/c4.jsonl}}, window_tokens: 128, max_windows:
-  8}}]
+name: gang
+models: {assets}/SmolLM2-135M-Instruct
+selectors: {{name: gates, learning_rate: 0.1, steps_per_round: 4, blocks_per_step: 2}}
+ratios: 10%
+gate_l1: 5e-3
+drift: 0.1
+transfer: {{name: drift, steps: 6, blocks_per_step: 2, learning_rate: 2e-4}}
+calibration: {{text: {{name: wiki, path: {assets}/text/wiki-train.jsonl}}, blocks: 12, block_tokens: 128}}
+evaluation:
+  perplexity: [{{text: {{name: c4, path: {assets}/text/c4.jsonl}}, window_tokens: 128, max_windows: 8}}]
 measurement: {{protocol: none}}
 precision: fp32
 storage: {{store: {home}/store}}
