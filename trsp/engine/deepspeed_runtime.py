@@ -106,6 +106,29 @@ def _forget_step_at_birth(engine: Any) -> None:
     engine.basic_optimizer.state.clear()
 
 
+def forget_gradients(engine: Any) -> None:
+    """Zero the last gradients, which stage 3 and offloaded optimizers keep.
+
+    That of a parameter that gets none now (its layer is bypassed since) would go on counting when
+    gradients are clipped. On NVMe it goes on changing that layer's own weights, which will be
+    deleted, and no others.
+    """
+    optimizer = engine.optimizer
+    partitioned = engine.zero_optimization_partition_weights()
+    if partitioned:
+        optimizer.grad_partitions_flat_buffer.zero_()
+    if not engine.zero_use_cpu_optimizer():
+        return
+    optimizer.norm_for_param_grads.clear()
+    if partitioned:
+        masters = optimizer.fp32_partitioned_groups_flat
+    else:
+        masters = optimizer.single_partition_of_fp32_groups
+    for master in masters:
+        if master.grad is not None:  # on NVMe it is not in memory
+            master.grad.zero_()
+
+
 def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Parameter], None]:
     """Return what turns a whole parameter of ``dtype`` into a ZeRO-3 one, in place.
 

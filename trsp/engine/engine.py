@@ -30,6 +30,7 @@ from trsp.engine.deepspeed_config import deepspeed_config
 from trsp.engine.deepspeed_runtime import (
     check_offload,
     ensure_local_rank,
+    forget_gradients,
     init_distributed,
     initialize,
 )
@@ -128,7 +129,7 @@ class Engine:
         """
         if self._optimizer_config:
             self._set_rate(self._optimizer_config.rate(self._step))
-            self._forget_gradients()
+            forget_gradients(self._engine)
         lm_total = penalty_total = 0.0
         for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
             logits_BTV = self._forward(input_ids=rows_BT, use_cache=False).logits
@@ -147,28 +148,6 @@ class Engine:
     def _set_rate(self, rate: float) -> None:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
-
-    def _forget_gradients(self) -> None:
-        """Zero the last gradients, which stage 3 and offloaded optimizers keep.
-
-        That of a parameter that gets none now (its layer is bypassed since) would go on counting
-        when gradients are clipped. On NVMe it goes on changing that layer's own weights, which will
-        be deleted, and no others.
-        """
-        engine, optimizer = self._engine, self._engine.optimizer
-        partitioned = engine.zero_optimization_partition_weights()
-        if partitioned:
-            optimizer.grad_partitions_flat_buffer.zero_()
-        if not engine.zero_use_cpu_optimizer():
-            return
-        optimizer.norm_for_param_grads.clear()
-        if partitioned:
-            masters = optimizer.fp32_partitioned_groups_flat
-        else:
-            masters = optimizer.single_partition_of_fp32_groups
-        for master in masters:
-            if master.grad is not None:  # on NVMe it is not in memory
-                master.grad.zero_()
 
     def _backward(self, loss: Tensor) -> None:
         if self._optimizer_config:
