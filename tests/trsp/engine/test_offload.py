@@ -23,6 +23,18 @@ def test_a_model_loaded_whole_does_not_go_to_nvme(tmp_path: Path) -> None:
         transfer(tiny_model("llama"), [1], BLOCKS, DRIFT, 0.5, settings)
 
 
+def check_refused(settings: EngineSettings, source: Path) -> None:
+    cure = r"libaio.*offload_optimizer and offload_weights to cpu"
+    with pytest.raises(InvalidInputError, match=cure):
+        load_sharded(str(source), engine=settings)
+    model = tiny_model("llama")
+    marked = marks(model)
+    optimizer_alone = settings.model_copy(update={"offload_weights": "none"})
+    with pytest.raises(InvalidInputError, match=cure):
+        transfer(model, [1], BLOCKS, DRIFT, 0.5, optimizer_alone)
+    assert marks(model) == marked
+
+
 def test_offload_to_nvme_is_tried_or_refused_before_anything_starts(
     tmp_path: Path, tiny_llama: Path
 ) -> None:
@@ -30,30 +42,13 @@ def test_offload_to_nvme_is_tried_or_refused_before_anything_starts(
         zero_stage=3, offload_optimizer="nvme", offload_weights="nvme", nvme_path=str(tmp_path)
     )
     if not AsyncIOBuilder().is_compatible(verbose=False):
-        with pytest.raises(
-            InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"
-        ):
-            load_sharded(str(tiny_llama), engine=settings)
-        model = tiny_model("llama")
-        marked = marks(model)
-        with pytest.raises(
-            InvalidInputError, match=r"libaio.*offload_optimizer and offload_weights to cpu"
-        ):
-            transfer(
-                model,
-                [1],
-                BLOCKS,
-                DRIFT,
-                0.5,
-                settings.model_copy(update={"offload_weights": "none"}),
-            )
-        assert marks(model) == marked
+        check_refused(settings, tiny_llama)
         pytest.skip("libaio's headers are not here: only the refusal could be tested")
     trained, wanted = load_sharded(str(tiny_llama), engine=settings), load_model(str(tiny_llama))
     transfer(trained, [1], BLOCKS, DRIFT, 0.5, settings)
     transfer(wanted, [1], BLOCKS, DRIFT, 0.5, REFERENCE)
     for name, parameter in trained.named_parameters():
-        if ".layers.1." not in name:  # that one will be deleted: see Engine._forget_gradients
+        if ".layers.1." not in name:  # will be deleted: see deepspeed_runtime.forget_gradients
             torch.testing.assert_close(
                 whole_tensor(parameter), weights(wanted)[name], rtol=0, atol=3e-5
             )
