@@ -22,18 +22,16 @@ def local_folder(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    looks_like_path = (
-        source.startswith((".", "/", "~"))
-        or source.count("/") > 1
-        or "\\" in source
-        or path.exists()
-    )
-    if looks_like_path or not source.strip():
+    if _looks_like_path(source) or path.exists() or not source.strip():
         raise InvalidInputError(
             f"model folder {source!r} does not exist; give a folder with config.json and "
             "safetensors, or a hub id (owner/name)"
         )
     return None
+
+
+def _looks_like_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
 
 
 def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
@@ -48,6 +46,11 @@ def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
             f"model folder {source!r} has no config.json; "
             "give the folder that save_pretrained wrote"
         )
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The JSON object that the file holds. InvalidInputError where it holds none."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

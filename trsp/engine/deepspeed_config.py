@@ -60,18 +60,16 @@ def _zero(
         "allgather_bucket_size": bucket,
     }
     if stage == 3 and settings.offload_weights != "none":
-        zero["offload_param"] = _offload(settings.offload_weights, settings.nvme_path, pin_memory)
+        zero["offload_param"] = _offload(settings, settings.offload_weights, pin_memory)
     if trains and settings.offload_optimizer != "none":
-        zero["offload_optimizer"] = _offload(
-            settings.offload_optimizer, settings.nvme_path, pin_memory
-        )
+        zero["offload_optimizer"] = _offload(settings, settings.offload_optimizer, pin_memory)
     return zero
 
 
-def _offload(device: Offload, nvme_path: str | None, pin_memory: bool) -> dict[str, Any]:
+def _offload(settings: EngineSettings, device: Offload, pin_memory: bool) -> dict[str, Any]:
     offload: dict[str, Any] = {"device": device, "pin_memory": pin_memory}
     if device == "nvme":
-        offload["nvme_path"] = nvme_path
+        offload["nvme_path"] = settings.nvme_path
     return offload
 
 

@@ -130,6 +130,18 @@ class Engine:
         if self._optimizer_config:
             self._set_rate(self._optimizer_config.rate(self._step))
             forget_gradients(self._engine)
+        totals = self._forward_and_backward(blocks_BT, penalty, weight)
+        if gates is not None:
+            gates.step()
+        self._step += 1
+        losses = StepLosses(*all_reduce_mean(*totals))
+        self._check_finite(losses)
+        return losses
+
+    def _forward_and_backward(
+        self, blocks_BT: Tensor, penalty: Callable[[], Tensor | None], weight: float
+    ) -> tuple[float, float]:
+        """Pass all micro-batches through; return LM loss and penalty, weighted for this rank."""
         lm_total = penalty_total = 0.0
         for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
             logits_BTV = self._forward(input_ids=rows_BT, use_cache=False).logits
@@ -138,12 +150,7 @@ class Engine:
             if factor:
                 lm_total += factor * lm.item()
                 penalty_total += 0.0 if extra is None else factor * extra.item()
-        if gates is not None:
-            gates.step()
-        self._step += 1
-        losses = StepLosses(*all_reduce_mean(lm_total, penalty_total))
-        self._check_finite(losses)
-        return losses
+        return lm_total, penalty_total
 
     def _set_rate(self, rate: float) -> None:
         for group in self._engine.optimizer.param_groups:

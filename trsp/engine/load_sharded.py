@@ -68,8 +68,8 @@ def _without_weights(source: str, revision: str | None, dtype: torch.dtype) -> A
     config = AutoConfig.from_pretrained(source_path(source), trust_remote_code=False, **where)
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    model.tie_weights()  # the context has made a parameter of its own for every name
-    # Where it has none of its own, the model has made one from its config.
+    model.tie_weights()  # the context made a parameter of its own for every name
+    # Where the checkpoint has none, the model keeps the one that follows from its config.
     with contextlib.suppress(OSError):
         model.generation_config = GenerationConfig.from_pretrained(source_path(source), **where)
     return model

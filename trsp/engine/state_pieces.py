@@ -38,10 +38,7 @@ class Piece:
 
 
 def pieces(engine: Any) -> list[list[Piece]]:
-    """What this rank keeps of the trainable parameters.
-
-    The pieces of a group are in memory at one time (see ``resident``).
-    """
+    """What this rank keeps of the trainable parameters, in groups that are ``resident`` together."""
     named = {
         name: parameter
         for name, parameter in engine.module.named_parameters()
@@ -56,8 +53,8 @@ def pieces(engine: Any) -> list[list[Piece]]:
             return [[_fragment(engine, name, p) for name, p in kept.items()]]
         case _:
             names = {parameter: name for name, parameter in named.items()}
-            count = len(engine.optimizer.fp16_groups)
-            return [_sub_group(engine.optimizer, index, names) for index in range(count)]
+            indices = range(len(engine.optimizer.fp16_groups))
+            return [_sub_group(engine.optimizer, index, names) for index in indices]
 
 
 def written_here(engine: Any, groups: list[list[Piece]]) -> list[list[Piece]]:
@@ -148,9 +145,8 @@ def _resident_sub_groups(
 def adam_state(engine: Any, holder: Tensor, steps: int | None = None) -> dict[str, Any]:
     """The optimizer's state of ``holder``, by torch's names.
 
-    It is made where a new engine has none yet, or a parameter never had a gradient. ``steps`` sets
-    how many steps it has made; torch counts them in a tensor, which lies beside a fused
-    optimizer's.
+    It is new where the engine has none yet, or a parameter never had a gradient. ``steps`` sets the
+    number of steps done; torch counts them in a tensor, which lies beside a fused optimizer's.
     """
     adam = _adam(engine)
     state: dict[str, Any] = adam.state.get(holder) or {

@@ -70,10 +70,7 @@ def _targets(model: Any, settings: LoraSettings) -> list[str]:
 
 
 def _inject(model: Any, settings: LoraSettings, names: Sequence[str]) -> None:
-    """Give the modules ``names`` adapters, in the model's own precision.
-
-    Their fp32 masters are the optimizer's, as for all weights.
-    """
+    """Give modules adapters in the model's precision; fp32 masters are the optimizer's, as ever."""
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

@@ -58,11 +58,7 @@ class Progress:
         if latest is None:
             return None
         state = latest["state"]
-        if state["subject"] != identity:
-            raise InvalidInputError(
-                f"the snapshots are of another training, {state['subject']}; this one is "
-                f"{identity}: keep its snapshots elsewhere, or remove those"
-            )
+        _check_same(state["subject"], identity)
         return Snapshot(**{**latest, "state": state["loop"]})
 
     def restore(self, snapshot: Snapshot, load: Callable[[Sequence[BinaryIO]], None]) -> None:
@@ -127,6 +123,15 @@ def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
         latest = None
     snapshots.keep_only(latest)
     return None if latest is None else asdict(latest)
+
+
+def _check_same(stored: Any, identity: Any) -> None:
+    """Refuse snapshots of another training."""
+    if stored != identity:
+        raise InvalidInputError(
+            f"the snapshots are of another training, {stored}; this one is {identity}: "
+            "keep its snapshots elsewhere, or remove those"
+        )
 
 
 def digest(tensor: Tensor) -> str:
