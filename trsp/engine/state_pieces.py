@@ -38,7 +38,7 @@ class Piece:
 
 
 def pieces(engine: Any) -> list[list[Piece]]:
-    """What this rank keeps of the trainable parameters, in groups that are ``resident`` together."""
+    """What this rank keeps of the trainable parameters, in groups ``resident`` at one time."""
     named = {
         name: parameter
         for name, parameter in engine.module.named_parameters()
