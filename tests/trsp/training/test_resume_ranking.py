@@ -39,7 +39,7 @@ def ranked(
     progress = Progress(FolderSnapshots(place), leaving=leaving)
     with contextlib.suppress(PreemptedError):
         for record in rank_layers(
-            model, BLOCKS, settings, 3, done=tuple(done), engine=ENGINE, progress=progress
+            model, BLOCKS, settings, depth=3, done=tuple(done), engine=ENGINE, progress=progress
         ):
             done.append(record.model_copy(update={"seconds": 0}))
     return weights(model), len(steps)
