@@ -1,8 +1,11 @@
-"""Proves on a real model that a gang gives what one rank gives: ``python tests/verify_gang.py ASSETS [FOLDER]``.
+"""Proves on a real model that a gang gives what one rank gives.
 
-ASSETS is what ``jobs/demo_assets.py`` made (SmolLM2-135M and its texts). ``trsp run`` makes one small grid twice, each in a
-home of its own: on one rank under ZeRO 0 and on two under ZeRO 3, both stages and pruning, in fp32. Then the chosen layers,
-the gates and every tensor of the two checkpoints are compared.
+    python tests/verify_gang.py ASSETS [FOLDER]
+
+ASSETS is what ``jobs/demo_assets.py`` made (SmolLM2-135M and its texts). ``trsp run`` makes one
+small grid twice, each in a home of its own: on one rank under ZeRO 0 and on two under ZeRO 3, both
+stages and pruning, in fp32. Then the chosen layers, the gates and every tensor of the two
+checkpoints are compared.
 """
 
 import os
@@ -31,9 +34,15 @@ ratios: 10%
 gate_l1: 5e-3
 drift: 0.1
 transfer: {{name: drift, steps: 6, blocks_per_step: 2, learning_rate: 2e-4}}
-calibration: {{text: {{name: wiki, path: {assets}/text/wiki-train.jsonl}}, blocks: 12, block_tokens: 128}}
+calibration:
+  text: {{name: wiki, path: {assets}/text/wiki-train.jsonl}}
+  blocks: 12
+  block_tokens: 128
 evaluation:
-  perplexity: [{{text: {{name: c4, path: {assets}/text/c4.jsonl}}, window_tokens: 128, max_windows: 8}}]
+  perplexity:
+    - text: {{name: c4, path: {assets}/text/c4.jsonl}}
+      window_tokens: 128
+      max_windows: 8
 measurement: {{protocol: none}}
 precision: fp32
 storage: {{store: {home}/store}}
@@ -42,6 +51,7 @@ tracking: {{uri: "sqlite:///{home}/mlflow.db"}}
 
 
 def run(assets: Path, home: Path, way: str) -> tuple[RankingView, CellView]:
+    """Run the grid in ``home``; return its only ranking and its only cell."""
     home.mkdir(parents=True)
     file = home / "gang.yaml"
     file.write_text(
@@ -59,12 +69,17 @@ def run(assets: Path, home: Path, way: str) -> tuple[RankingView, CellView]:
     return view.rankings[0], view.cells[0]
 
 
+def gate_difference(one: RankingView, two: RankingView) -> float:
+    """The largest difference of any gate in any round."""
+    differences: list[float] = []
+    for mine, other in zip(one.rounds, two.rounds, strict=True):
+        differences += [abs(mine.scores[layer] - other.scores[layer]) for layer in mine.scores]
+    return max(differences)
+
+
 def compare(one: tuple[RankingView, CellView], two: tuple[RankingView, CellView]) -> None:
-    gates = max(
-        abs(mine.scores[layer] - other.scores[layer])
-        for mine, other in zip(one[0].rounds, two[0].rounds, strict=True)
-        for layer in mine.scores
-    )
+    """Print how far the two runs differ; AssertionError where that is too far."""
+    gates = gate_difference(one[0], two[0])
     assert one[1].layers == two[1].layers, f"layers {one[1].layers} and {two[1].layers}"
     first, second = (
         load_file(Path(str(cell.checkpoint_uri)) / "model.safetensors") for _, cell in (one, two)
@@ -77,7 +92,8 @@ def compare(one: tuple[RankingView, CellView], two: tuple[RankingView, CellView]
         cell.evaluation.scores["perplexity/c4"].value for _, cell in (one, two) if cell.evaluation
     ]
     print(
-        f"layers {one[1].layers} in both; gates differ by at most {gates:.1e}; perplexity {scores[0]:.6f} and {scores[1]:.6f}"
+        f"layers {one[1].layers} in both; gates differ by at most {gates:.1e}; "
+        f"perplexity {scores[0]:.6f} and {scores[1]:.6f}"
     )
     print(f"{len(first)} tensors, the largest relative difference is {worst[0]:.1e} ({worst[1]})")
     assert worst[0] <= TOLERANCE, f"more than {TOLERANCE}"

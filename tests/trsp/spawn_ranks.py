@@ -1,7 +1,8 @@
-"""A function on N ranks of a gloo group, each a process of its own, started in a moment. Knows nothing of what it runs.
+"""A function on N ranks of a gloo group, each a process of its own, started in a moment.
 
-The processes are forks of one server that has imported torch, transformers and DeepSpeed already; the first group of a test
-run waits for it (about ten seconds). Functions and their arguments cross by reference and pickle: both belong to tests only.
+The processes are forks of one server that has imported torch, transformers and DeepSpeed already;
+the first group of a test run waits for it (about ten seconds). Functions and their arguments cross
+by reference and pickle: both belong to tests only. Knows nothing of what it runs.
 """
 
 import multiprocessing
@@ -28,11 +29,11 @@ PRELOADED = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a rank ended: ``value`` is what the function returned, ``error`` its traceback, ``exitcode`` -9 after a SIGKILL."""
+    """How a rank ended."""
 
-    value: Any
-    error: str | None
-    exitcode: int
+    value: Any  # what the function returned
+    error: str | None  # its traceback
+    exitcode: int  # -9 after a SIGKILL
 
     @property
     def ended_well(self) -> bool:
@@ -42,10 +43,13 @@ class Outcome:
 def on_ranks(
     world_size: int, function: Callable[..., Any], *args: Any, timeout_s: float = 120
 ) -> list[Any]:
-    """``function(*args)`` on every rank, in rank order; AssertionError with all tracebacks where one failed.
+    """Return what ``function(*args)`` returns on every rank, in rank order.
 
-    ``function`` belongs to a module's top level. It finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, and
-    joins the group through the engine or ``trsp.engine.deepspeed_runtime.init_distributed``.
+    AssertionError, with all tracebacks, where a rank failed.
+
+    ``function`` belongs to a module's top level. It finds RANK, LOCAL_RANK, WORLD_SIZE,
+    MASTER_ADDR and MASTER_PORT set, and joins the group through the engine or
+    ``trsp.engine.deepspeed_runtime.init_distributed``.
     """
     with Gang(world_size, function, *args) as gang:
         outcomes = gang.join(timeout_s)
@@ -101,7 +105,10 @@ class Gang:
         os.kill(pid, signal_number)
 
     def join(self, timeout_s: float = 120) -> list[Outcome]:
-        """Waits until all ranks have ended; those that have not within ``timeout_s`` are killed (exit code -9)."""
+        """Wait until all ranks have ended, and return how, in rank order.
+
+        Those that have not ended within ``timeout_s`` are killed (exit code -9).
+        """
         deadline = time.monotonic() + timeout_s
         return [_outcome(process, pipe, deadline) for process, pipe in self._ranks]
 
@@ -136,9 +143,8 @@ def _rank(
         answer = (function(*args), None)
     except BaseException:
         answer = (None, traceback.format_exc())
-    pipe.send_bytes(
-        pickle.dumps(answer)
-    )  # tensors by value: otherwise they would be fetched from a process that is gone
+    # Tensors by value: otherwise they would be fetched from a process that is gone.
+    pipe.send_bytes(pickle.dumps(answer))
     pipe.close()
     if answer[1] is None and distributed.is_initialized():
         distributed.destroy_process_group()

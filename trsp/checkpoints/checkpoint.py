@@ -1,6 +1,7 @@
-"""Models and tokenizers to and from disk or hub, and how large they are. Knows no selection, training or evaluation.
+"""Models and tokenizers to and from disk or hub, and how large they are.
 
 Nothing here runs code that came with a checkpoint, and nothing is written but safetensors and JSON.
+Knows no selection, training or evaluation.
 """
 
 import os
@@ -40,22 +41,33 @@ def load_model(
     *,
     device: torch.device | str | None = None,
 ) -> PreTrainedModel:
-    """A causal LM in eval mode on ``device`` (None: this process's default). ``precision``: see ``device.resolve_dtype``.
+    """Return a causal LM in eval mode on ``device`` (None: this process's default).
 
-    Without a ``device``, a process that is alone with several GPUs spreads a model over them that does not fit the first.
-    InvalidInputError, before any weight is read, for a missing folder or config and for a model that cannot be pruned
-    (UnknownFamilyError); afterwards for missing, damaged or incomplete weights.
+    ``precision`` is explained at ``trsp.distributed.device.resolve_dtype``. Without a ``device``,
+    a process that is alone with several GPUs spreads a model over them that does not fit the
+    first. InvalidInputError, before any weight is read, for a missing folder or config and for a
+    model that cannot be pruned (UnknownFamilyError); afterwards for missing, damaged or incomplete
+    weights.
     """
     config = read_config(source, revision)
     check_supported(config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
+    model = _read(source, revision, dtype, device_map="auto" if spread else None)
+    if not spread:
+        model = model.to(device or default_device())
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
+    """The model with its weights, all of them. InvalidInputError where some cannot be read."""
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source_path(source),
             revision=revision or "main",
             dtype=dtype,
-            device_map="auto" if spread else None,
+            device_map=device_map,
             trust_remote_code=False,
             local_files_only=local_folder(source) is not None,
             output_loading_info=True,
@@ -66,12 +78,14 @@ def load_model(
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise incomplete(source, missing)
-    loaded: PreTrainedModel = (model if spread else model.to(device or default_device())).eval()
-    return loaded
+    return model
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
-    """Whether this process has several GPUs to itself (no launcher gave it one), and the first cannot hold the weights."""
+    """Whether the first of this process's GPUs cannot hold the weights, and it has several.
+
+    It has one alone where a launcher gave it one.
+    """
     if "LOCAL_RANK" in os.environ or torch.cuda.device_count() < 2:
         return False
     free_bytes, _ = torch.cuda.mem_get_info(default_device())
@@ -81,13 +95,13 @@ def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
 def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:
     """The refusal of a checkpoint that lacks the tensors ``missing``."""
     return InvalidInputError(
-        f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is {missing[0]}; they would be "
-        "random: take a complete checkpoint"
+        f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is "
+        f"{missing[0]}; they would be random: take a complete checkpoint"
     )
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer. InvalidInputError where it has none."""
+    """Return the model's own tokenizer. InvalidInputError where it has none."""
     folder = local_folder(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -98,7 +112,8 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
         )
     except (OSError, ValueError) as error:
         raise InvalidInputError(
-            f"the tokenizer of {source!r} cannot be read: {error}; put its tokenizer.json and tokenizer_config.json there"
+            f"the tokenizer of {source!r} cannot be read: {error}; "
+            "put its tokenizer.json and tokenizer_config.json there"
         ) from error
     return tokenizer
 
@@ -118,12 +133,12 @@ def save_checkpoint(
     removed_layers: Sequence[int],
     max_shard_size: str = MAX_SHARD_SIZE,
 ) -> CheckpointRecord:
-    """Writes weights (safetensors), config, generation config, tokenizer and ``card`` (README.md) to ``folder``.
+    """Write weights (safetensors), configs, tokenizer and ``card`` (README.md) to ``folder``.
 
-    Called by all ranks, where there are several: rank 0 alone writes, and all return the same record once it has. A sharded
-    model is written tensor by tensor: a rank needs the memory of its largest tensor, not of the model.
-    ``removed_layers``: 0-based in the original, as they go into the record. A crash leaves an incomplete folder: write to
-    a temporary one and rename it.
+    Called by all ranks, where there are several: rank 0 alone writes, and all return the same
+    record once it has. A sharded model is written tensor by tensor: a rank needs the memory of its
+    largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
+    the record. A crash leaves an incomplete folder: write to a temporary one and rename it.
     """
     writes = rank() == 0
     if is_sharded(model):
@@ -133,12 +148,15 @@ def save_checkpoint(
     if writes:
         tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        mode = (folder / "README.md").stat().st_mode
-        for shard in folder.glob(
-            "*.safetensors"
-        ):  # safetensors lets only the owner read them: useless in a shared store
-            shard.chmod(mode)
+        _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
+
+
+def _make_readable(folder: Path) -> None:
+    """Let all read the weights: safetensors lets only the owner, useless in a shared store."""
+    mode = (folder / "README.md").stat().st_mode
+    for shard in folder.glob("*.safetensors"):
+        shard.chmod(mode)
 
 
 def checkpoint_record(
@@ -149,8 +167,12 @@ def checkpoint_record(
 
 
 def dense_record(model: PreTrainedModel) -> CheckpointRecord:
-    """The record of an unpruned model. Its size is that of its tensors, which a safetensors file exceeds by some KB."""
-    return _record(model, (), sum(whole_numel([p]) * p.element_size() for p in model.parameters()))
+    """The record of an unpruned model.
+
+    Its size is that of its tensors, which a safetensors file exceeds by some KB.
+    """
+    size_bytes = sum(whole_numel([each]) * each.element_size() for each in model.parameters())
+    return _record(model, (), size_bytes)
 
 
 def _weights_bytes(folder: Path) -> int:
@@ -160,12 +182,12 @@ def _weights_bytes(folder: Path) -> int:
 def _record(
     model: PreTrainedModel, removed_layers: Sequence[int], size_bytes: int
 ) -> CheckpointRecord:
-    """``parameters()`` yields a tied tensor once, so it is counted once."""
+    """The record of ``model``; a tied tensor counts once, as ``parameters()`` yields it once."""
+    kv_values_per_token = model_shape(model.config.to_dict()).kv_values_per_token
     return CheckpointRecord(
         removed_layers=tuple(removed_layers),
         layers=len(decoder_layers(model)),
         params=whole_numel(model.parameters()),
         size_bytes=size_bytes,
-        kv_bytes_per_token=model_shape(model.config.to_dict()).kv_values_per_token
-        * model.dtype.itemsize,
+        kv_bytes_per_token=kv_values_per_token * model.dtype.itemsize,
     )

@@ -1,4 +1,7 @@
-"""The model card of a pruned checkpoint: plain values in, markdown out. No torch; knows nothing of files."""
+"""The model card of a pruned checkpoint: plain values in, markdown out.
+
+No torch; knows nothing of files.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,36 +30,41 @@ def model_card(
     dense_scores: Mapping[str, float] | None = None,
     license_id: str | None = None,
 ) -> str:
-    """Markdown with YAML front matter, as the hub reads it.
+    """Return markdown with YAML front matter, as the hub reads it.
 
-    ``layers``: count of the original. ``removed_layers``: 0-based in the original, in any order.
-    ``settings``: what made the checkpoint, by name. ``scores`` and ``dense_scores``: by metric; either may be missing.
+    ``layers`` counts those of the original; ``removed_layers`` are 0-based in it, in any order.
+    ``settings`` are what made the checkpoint, by name. ``scores`` and ``dense_scores`` are by
+    metric; either may be missing.
     """
-    original = source if _is_hub_id(source) else Path(source).name
-    at = f" at revision `{revision}`" if revision else ""
-    listed = ", ".join(str(layer) for layer in sorted(removed_layers)) or "none"
+    setting_rows = [(key, str(value)) for key, value in settings.items()]
+    score_rows = _score_rows(scores or {}, dense_scores or {})
     parts = [
         _front_matter(source, license_id),
         f"# {name}\n",
-        f"`{original}`{at} with {len(removed_layers)} of its {layers} transformer layers removed by TRSP's toolchain.\n",
-        f"Removed layers (0-based, in the original model): **{listed}**.\n",
-        _table(
-            "How it was made",
-            ("setting", "value"),
-            [(key, str(value)) for key, value in settings.items()],
-        ),
-        _table(
-            "Scores",
-            ("metric", "this model", "original"),
-            _score_rows(scores or {}, dense_scores or {}),
-        ),
+        _summary(source, revision, layers, removed_layers),
+        _table("How it was made", ("setting", "value"), setting_rows),
+        _table("Scores", ("metric", "this model", "original"), score_rows),
         f"## Use\n\n{_USE}",
     ]
     return "\n".join(part for part in parts if part)
 
 
+def _summary(source: str, revision: str | None, layers: int, removed_layers: Sequence[int]) -> str:
+    original = source if _is_hub_id(source) else Path(source).name
+    at = f" at revision `{revision}`" if revision else ""
+    listed = ", ".join(str(layer) for layer in sorted(removed_layers)) or "none"
+    return (
+        f"`{original}`{at} with {len(removed_layers)} of its {layers} transformer layers removed "
+        "by TRSP's toolchain.\n\n"
+        f"Removed layers (0-based, in the original model): **{listed}**.\n"
+    )
+
+
 def _is_hub_id(source: str) -> bool:
-    """A folder's path must not go out with a checkpoint: it means nothing elsewhere."""
+    """Whether ``source`` names a model on the hub, and no folder.
+
+    A folder's path must not go out with a checkpoint: it means nothing elsewhere.
+    """
     return (
         source.count("/") <= 1
         and not source.startswith((".", "/", "~"))

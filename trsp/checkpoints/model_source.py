@@ -1,6 +1,7 @@
-"""Where a model lies, a local folder or the hub, and its config.json. No torch, no transformers: a plan needs no more.
+"""Where a model lies, a local folder or the hub, and its config.json.
 
-A source is written as a folder's path or a hub id (``owner/name`` or ``name``).
+A source is written as a folder's path or a hub id (``owner/name`` or ``name``). No torch, no
+transformers: a plan needs no more.
 """
 
 import json
@@ -14,31 +15,42 @@ from trsp.errors import InvalidInputError
 
 
 def local_folder(source: str) -> Path | None:
-    """The folder that ``source`` names, or None for a hub id. InvalidInputError for a path where no folder is."""
+    """The folder that ``source`` names, or None for a hub id.
+
+    InvalidInputError for a path where no folder is.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    looks_like_path = (
-        source.startswith((".", "/", "~"))
-        or source.count("/") > 1
-        or "\\" in source
-        or path.exists()
-    )
-    if looks_like_path or not source.strip():
+    if _looks_like_path(source) or path.exists() or not source.strip():
         raise InvalidInputError(
-            f"model folder {source!r} does not exist; give a folder with config.json and safetensors, or a hub id (owner/name)"
+            f"model folder {source!r} does not exist; give a folder with config.json and "
+            "safetensors, or a hub id (owner/name)"
         )
     return None
 
 
+def _looks_like_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
+
+
 def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
-    """The config.json of a model as it is written there. InvalidInputError when it is missing, out of reach or not JSON."""
+    """The config.json of a model as it is written there.
+
+    InvalidInputError where it is missing, out of reach or not JSON.
+    """
     folder = local_folder(source)
     path = _hub_config(source, revision) if folder is None else folder / "config.json"
     if not path.is_file():
         raise InvalidInputError(
-            f"model folder {source!r} has no config.json; give the folder that save_pretrained wrote"
+            f"model folder {source!r} has no config.json; "
+            "give the folder that save_pretrained wrote"
         )
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The JSON object that the file holds. InvalidInputError where it holds none."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -47,7 +59,8 @@ def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
         ) from error
     if not isinstance(config, dict):
         raise InvalidInputError(
-            f"{path} holds a {type(config).__name__}, not an object; download or export the model again"
+            f"{path} holds a {type(config).__name__}, not an object; "
+            "download or export the model again"
         )
     return config
 
@@ -58,6 +71,7 @@ def _hub_config(source: str, revision: str | None) -> Path:
     except (OSError, ValueError, EntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidInputError(
-            f"model {source!r} (revision {revision or 'main'}) is no local folder and could not be read from the hub: "
-            f"{reason}; check the name, the network and, for a gated model, HF_TOKEN"
+            f"model {source!r} (revision {revision or 'main'}) is no local folder and could not be "
+            f"read from the hub: {reason}; check the name, the network and, for a gated model, "
+            "HF_TOKEN"
         ) from error

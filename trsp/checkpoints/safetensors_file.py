@@ -1,7 +1,8 @@
-"""Safetensors files, written tensor by tensor and read range by range: neither end holds more than one tensor's bytes.
+"""Safetensors files, written tensor by tensor and read range by range.
 
-The format (huggingface/safetensors): 8 bytes, the header's length; a JSON header of dtypes, shapes and byte ranges; the
-data. Knows nothing of what the tensors are for.
+Neither end holds more than one tensor's bytes. The format (huggingface/safetensors): 8 bytes, the
+header's length; a JSON header of dtypes, shapes and byte ranges; the data. Knows nothing of what
+the tensors are for.
 """
 
 import json
@@ -20,6 +21,7 @@ _CODES = {
     torch.int64: "I64",
     torch.uint8: "U8",
 }
+_LENGTH_BYTES = 8  # of the header's length
 _ALIGNED = 8  # the data begins at a multiple of so many bytes
 _METADATA = "__metadata__"
 
@@ -42,7 +44,23 @@ def write_tensors(
     tensor: Callable[[str], Tensor],
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Write ``tensor(name)`` for every name, one after the other, in order; each may be on any device. Returns the bytes."""
+    """Write ``tensor(name)`` for every name of ``shapes``, in order; return the bytes written.
+
+    One tensor is there at a time, on any device.
+    """
+    header = _header(shapes, metadata)
+    stream.write(header)
+    for name, shape in shapes.items():
+        given = tensor(name)
+        assert (given.dtype, tuple(given.shape)) == (shape.dtype, shape.sizes), (
+            f"{name}: {given.dtype} {given.shape}"
+        )
+        stream.write(_bytes_of(given.detach().cpu().contiguous()))
+    return len(header) + sum(shape.size_bytes for shape in shapes.values())
+
+
+def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None) -> bytes:
+    """The header and its length, as safetensors writes them, to the byte."""
     header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     end = 0
     for name, shape in shapes.items():
@@ -52,39 +70,39 @@ def write_tensors(
             "shape": list(shape.sizes),
             "data_offsets": [begin, end],
         }
-    encoded = json.dumps(
-        header, separators=(",", ":")
-    ).encode()  # as safetensors writes it, to the byte
+    encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % _ALIGNED)
-    stream.write(len(encoded).to_bytes(8, "little") + encoded)
-    for name, shape in shapes.items():
-        found = tensor(name)
-        assert (found.dtype, tuple(found.shape)) == (shape.dtype, shape.sizes), (
-            f"{name}: {found.dtype} {found.shape}"
-        )
-        stream.write(_bytes_of(found.detach().cpu().contiguous()))
-    return 8 + len(encoded) + end
+    return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
 
 
 class TensorFile:
-    """A safetensors file that is read where it lies. ``stream``: seekable. ValueError where it is not such a file."""
+    """A safetensors file that is read where it lies, from a seekable ``stream``.
+
+    ValueError where it is not such a file.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        length = int.from_bytes(stream.read(8), "little")
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
         header = json.loads(stream.read(length))
         self.metadata: dict[str, str] = header.pop(_METADATA, {})
         self._entries: dict[str, dict[str, Any]] = header
-        self._begin = 8 + length
+        self._begin = _LENGTH_BYTES + length
 
     def names(self) -> Sequence[str]:
+        """The tensors' names, in the file's order."""
         return list(self._entries)
 
     def numel(self, name: str) -> int:
+        """The number of elements of a tensor."""
         return math.prod(self._entries[name]["shape"])
 
     def read_into(self, name: str, start: int, out: Tensor) -> None:
-        """Fill ``out``, a contiguous CPU tensor of the file's dtype, from elements ``start`` on of the flattened tensor."""
+        """Fill ``out`` from element ``start`` on of the flattened tensor ``name``.
+
+        ``out`` is a contiguous CPU tensor of the file's dtype. ValueError where the file ends
+        early.
+        """
         entry = self._entries[name]
         assert _CODES[out.dtype] == entry["dtype"], f"{name} is {entry['dtype']}, not {out.dtype}"
         self._stream.seek(self._begin + entry["data_offsets"][0] + start * out.dtype.itemsize)

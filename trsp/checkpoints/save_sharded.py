@@ -1,4 +1,7 @@
-"""``save_pretrained`` for a model that is whole on no rank: the same files, to the byte, written tensor by tensor."""
+"""``save_pretrained`` for a model that is whole on no rank.
+
+It writes the same files, to the byte, tensor by tensor.
+"""
 
 import json
 from collections.abc import Mapping
@@ -19,42 +22,50 @@ from trsp.distributed.zero3_parameters import whole_numel, whole_shape, whole_te
 
 @dataclass(frozen=True)
 class _Plan:
-    """``tensors`` by the names they are saved by; what each file holds, in its order; the index, where files are several."""
+    """What is written to which file."""
 
-    tensors: Mapping[str, Tensor]
-    files: Mapping[str, Mapping[str, Shape]]
-    index: Mapping[str, Any] | None
+    tensors: Mapping[str, Tensor]  # by the names that they are saved by
+    files: Mapping[str, Mapping[str, Shape]]  # what each file holds, in its order
+    index: Mapping[str, Any] | None  # where there are several files
 
 
 def save_streamed(model: Any, folder: Path, max_shard_size: str) -> None:
-    """Weights, config and generation config into ``folder``. On all ranks, of which rank 0 alone touches the disk.
+    """Write weights, config and generation config to ``folder``.
 
-    Peak memory: one whole tensor on every rank, on rank 0 another copy of it in host memory.
+    Called on all ranks, of which rank 0 alone touches the disk. Peak memory: one whole tensor on
+    every rank, and on rank 0 another copy of it in host memory.
     """
     plan = _plan(model, max_shard_size)
     if rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        model.config.dtype = str(model.dtype).removeprefix("torch.")
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        model.generation_config.save_pretrained(folder)
+        _write(model, folder, plan)
+        return
+    for shapes in plan.files.values():
+        for name in shapes:  # takes part in gathering, and keeps nothing
+            whole_tensor(plan.tensors[name])
+
+
+def _write(model: Any, folder: Path, plan: _Plan) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
     for file, shapes in plan.files.items():
-        if rank() == 0:
-            with (folder / file).open("wb") as stream:
-                write_tensors(
-                    stream, shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"}
-                )
-        else:
-            for name in shapes:  # takes part in gathering, and keeps nothing
-                whole_tensor(plan.tensors[name])
-    if rank() == 0 and plan.index is not None:
-        (folder / INDEX).write_text(
-            json.dumps(plan.index, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-        )
+        with (folder / file).open("wb") as stream:
+            write_tensors(
+                stream, shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"}
+            )
+    if plan.index is not None:
+        index = json.dumps(plan.index, indent=2, sort_keys=True) + "\n"
+        (folder / INDEX).write_text(index, encoding="utf-8")
 
 
 def _plan(model: Any, max_shard_size: str) -> _Plan:
-    """Tied weights are saved once, by the first of their names; some families are saved by older names than they have."""
+    """Divide the model's tensors among files.
+
+    Tied weights are saved once, by the first of their names; some families are saved by older names
+    than they have.
+    """
     first_names: dict[Tensor, str] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         first_names.setdefault(tensor, name)
@@ -65,23 +76,15 @@ def _plan(model: Any, max_shard_size: str) -> _Plan:
     tensor_of = {empty[name]: tensor for tensor, name in first_names.items()}
     saved = revert_weight_conversion(model, empty)
     split = split_torch_state_dict_into_shards(saved, max_shard_size=max_shard_size)
-    total = {"total_parameters": whole_numel(model.parameters()), **split.metadata}
-    return _Plan(
-        tensors={name: tensor_of[each] for name, each in saved.items()},
-        files={
-            file: {name: _shape(saved[name]) for name in _order(names, saved)}
-            for file, names in split.filename_to_tensors.items()
-        },
-        index={"metadata": total, "weight_map": split.tensor_to_filename}
-        if split.is_sharded
-        else None,
-    )
+    files = {file: _shapes(names, saved) for file, names in split.filename_to_tensors.items()}
+    index = None
+    if split.is_sharded:
+        total = {"total_parameters": whole_numel(model.parameters()), **split.metadata}
+        index = {"metadata": total, "weight_map": split.tensor_to_filename}
+    return _Plan({name: tensor_of[each] for name, each in saved.items()}, files, index)
 
 
-def _shape(tensor: Tensor) -> Shape:
-    return Shape(tensor.dtype, tuple(tensor.shape))
-
-
-def _order(names: list[str], tensors: Mapping[str, Tensor]) -> list[str]:
-    """As safetensors lays them out: wide numbers first, then by name."""
-    return sorted(names, key=lambda name: (-tensors[name].dtype.itemsize, name))
+def _shapes(names: list[str], tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The shapes of a file's tensors, in safetensors' order: wide numbers first, then by name."""
+    in_order = sorted(names, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    return {name: Shape(tensors[name].dtype, tuple(tensors[name].shape)) for name in in_order}

@@ -1,4 +1,7 @@
-"""The stored weights of a checkpoint, one tensor at a time, from a folder or the hub. Safetensors only; knows no model."""
+"""The stored weights of a checkpoint, one tensor at a time, from a folder or the hub.
+
+Safetensors only; knows no model.
+"""
 
 import json
 from collections.abc import Sequence
@@ -24,24 +27,27 @@ class StoredWeights:
     """
 
     def __init__(self, source: str, revision: str | None = None) -> None:
-        """Finds all files, and downloads them from the hub, before any is read."""
+        """Find all files, and download them from the hub, before any is read."""
         self._source, self._revision = source, revision
         self._path_of = self._find()
 
     @property
     def names(self) -> Sequence[str]:
+        """The names of all tensors."""
         return tuple(self._path_of)
 
     def read(self, name: str) -> Tensor:
-        """A view of the mapped file, on the CPU: only what is then copied from it is read from disk. Not to be written to.
+        """Return a view of the mapped file, on the CPU, not to be written to.
 
-        The file is mapped for as long as the view lives, and no longer: what was read stops counting as this process's memory.
+        Only what is then copied from it is read from disk. The file is mapped for as long as the
+        view lives, and no longer: what was read stops counting as this process's memory.
         """
         with self._open(self._path_of[name]) as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
 
     def _find(self) -> dict[str, Path]:
+        """The file that holds each tensor, by the tensor's name."""
         single = self._fetch(SINGLE)
         if single is not None:
             with self._open(single) as file:
@@ -49,11 +55,14 @@ class StoredWeights:
         index = self._fetch(INDEX)
         if index is None:
             raise InvalidInputError(
-                f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read shard by shard: load the "
-                "model once with transformers and save it with save_pretrained"
+                f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read "
+                "shard by shard: load the model once with transformers and save it with "
+                "save_pretrained"
             )
         file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        path_of = {file: self._fetch(file) for file in sorted(set(file_of.values()))}
+        path_of: dict[str, Path | None] = {}
+        for file in sorted(set(file_of.values())):
+            path_of[file] = self._fetch(file)
         if missing := [file for file, path in path_of.items() if path is None]:
             raise self._unreadable(f"{missing[0]} is missing")
         return {name: path for name, file in file_of.items() if (path := path_of[file]) is not None}
@@ -66,11 +75,15 @@ class StoredWeights:
 
     def _unreadable(self, reason: str) -> InvalidInputError:
         return InvalidInputError(
-            f"the weights of {self._source!r} cannot be read: {reason}; download or export them again"
+            f"the weights of {self._source!r} cannot be read: {reason}; "
+            "download or export them again"
         )
 
     def _fetch(self, file: str) -> Path | None:
-        """The local path of one of the checkpoint's files, downloaded once a machine; None where it has no such file."""
+        """The local path of one of the checkpoint's files; None where it has no such file.
+
+        It is downloaded once per machine.
+        """
         folder = local_folder(self._source)
         if folder is not None:
             return folder / file if (folder / file).is_file() else None

@@ -1,4 +1,7 @@
-"""Where tensors live and in what precision. Knows torch and environment variables; nothing of models, data or stages."""
+"""Where tensors live and in what precision.
+
+Knows torch and environment variables; nothing of models, data or stages.
+"""
 
 import contextlib
 import os
@@ -19,46 +22,52 @@ _NAMED: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def default_device() -> torch.device:
-    """This process's accelerator (``cuda:LOCAL_RANK`` under a launcher, else ``cuda:0``), or the CPU where there is none."""
+    """This process's accelerator, or the CPU where there is none.
+
+    The accelerator is ``cuda:LOCAL_RANK`` under a launcher, else ``cuda:0``.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) -> torch.dtype:
-    """The dtype of the weights. ``config_dtype`` is ``dtype`` (formerly ``torch_dtype``) of the checkpoint's config.
+    """The dtype of the weights.
 
-    ``auto`` keeps the checkpoint's own dtype, with two exceptions: float16 becomes bfloat16, because training in float16
-    needs loss scaling; a checkpoint that names none is float32, which is what files without the key hold (gpt2).
+    ``config_dtype`` is ``dtype`` (formerly ``torch_dtype``) of the checkpoint's config. ``auto``
+    keeps it, with two exceptions: float16 becomes bfloat16, because training in float16 needs loss
+    scaling; a checkpoint that names none is float32, which is what files without the key hold
+    (gpt2).
     """
     if precision != "auto":
         return _NAMED[precision]
     if config_dtype is None:
         return torch.float32
-    named = (
-        getattr(torch, config_dtype.removeprefix("torch."))
-        if isinstance(config_dtype, str)
-        else config_dtype
-    )
-    assert isinstance(named, torch.dtype), f"not a dtype: {config_dtype!r}"
-    return torch.bfloat16 if named is torch.float16 else named
+    dtype: object = config_dtype
+    if isinstance(config_dtype, str):
+        dtype = getattr(torch, config_dtype.removeprefix("torch."))
+    assert isinstance(dtype, torch.dtype), f"not a dtype: {config_dtype!r}"
+    return torch.bfloat16 if dtype is torch.float16 else dtype
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's generators, on every device."""
+    """Seed Python's, numpy's and torch's generators, on every device."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for the work queued on ``device``, so that a clock read after it is honest."""
+    """Wait for the work queued on ``device``, so that a clock read after it is honest."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts a new peak: on an accelerator, and on the CPU where Linux lets us (else it stays the peak of all time)."""
+    """Start a new peak: on an accelerator, and on the CPU where Linux lets us.
+
+    Elsewhere it stays the peak of all time.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _STATUS.exists():
@@ -67,16 +76,15 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak bytes of tensors on the accelerator since the last reset, or of this process's resident set on CPU.
+    """The peak since the last reset, in bytes.
 
-    On Linux not ``ru_maxrss``: that begins with the size of whoever started this process.
+    That of the tensors on an accelerator; on the CPU that of this process's resident set, on Linux
+    not by ``ru_maxrss``, which begins with the size of whoever started this process.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if _STATUS.exists() and (
-        peak := re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-    ):
+    status = _STATUS.read_text() if _STATUS.exists() else ""
+    if peak := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
         return int(peak[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )  # bytes on macOS
+    maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return maximum if sys.platform == "darwin" else maximum * 1024  # bytes on macOS, else KiB

@@ -1,7 +1,8 @@
-"""What a parameter holds when ZeRO-3 has cut it into one partition a rank. Knows DeepSpeed's attributes, not DeepSpeed.
+"""What a parameter holds when ZeRO-3 has cut it into one partition per rank.
 
-A partitioned parameter's own data is empty. Its elements, flattened and padded to a multiple of the number of ranks, lie in
-equal contiguous pieces, each in the ``ds_tensor`` of one rank. Everything here serves ordinary parameters as well.
+A partitioned parameter's own data is empty. Its elements, flattened and padded to a multiple of the
+number of ranks, lie in equal contiguous pieces, each in the ``ds_tensor`` of one rank. Everything
+here serves ordinary parameters as well. Knows DeepSpeed's attributes, not DeepSpeed.
 """
 
 from collections.abc import Iterable
@@ -29,33 +30,33 @@ def whole_shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def whole_numel(tensors: Iterable[Tensor]) -> int:
-    """Elements of all ``tensors``, each counted whole."""
+    """The number of elements of all ``tensors``, each counted whole."""
     return sum(prod(whole_shape(tensor)) for tensor in tensors)
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """All values, on this rank: a copy for a partitioned parameter, else ``tensor`` itself, detached.
+    """All values of ``tensor``: of a partitioned parameter a copy, else the tensor, detached.
 
-    For a partitioned one all ranks must call it, in the same order, and each needs the memory of one whole tensor.
+    For a partitioned one all ranks must call it, in the same order, and each needs the memory of
+    one whole tensor.
     """
     if not is_partitioned(tensor):
         return tensor.detach()
     parameter: Any = tensor
     if parameter.nvme_swapper is not None:
-        return _by_way_of_memory(parameter)
+        return _gathered_copy(parameter)
     mine, ranks = parameter.ds_tensor.detach(), distributed.get_world_size()
     flat = torch.empty(mine.numel() * ranks, dtype=mine.dtype, device=parameter.device)
     pieces = flat.chunk(ranks)
     pieces[distributed.get_rank()].copy_(mine)
-    for rank, piece in enumerate(
-        pieces
-    ):  # in place; gloo's all_gather would hold a second copy of the whole
+    # In place: gloo's all_gather would hold a second copy of the whole.
+    for rank, piece in enumerate(pieces):
         distributed.broadcast(piece, src=rank)
     return flat[: parameter.ds_numel].view(parameter.ds_shape)
 
 
-def _by_way_of_memory(parameter: Any) -> Tensor:
-    """The partitions may lie on NVMe: DeepSpeed reads, gathers and drops them; ours is a copy."""
+def _gathered_copy(parameter: Any) -> Tensor:
+    """A copy of a parameter whose partitions may lie on NVMe: DeepSpeed reads and gathers them."""
     parameter.all_gather()
     whole: Tensor = parameter.detach().clone()
     parameter.partition()
@@ -63,7 +64,10 @@ def _by_way_of_memory(parameter: Any) -> Tensor:
 
 
 def drop_gathered(parameters: Iterable[nn.Parameter]) -> None:
-    """Leaves partitioned ``parameters`` with their partition alone: what an engine kept gathered is freed."""
+    """Leave partitioned ``parameters`` with their partition alone.
+
+    What an engine kept gathered is freed.
+    """
     for parameter in parameters:
         with torch.no_grad():
             parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)

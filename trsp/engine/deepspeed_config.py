@@ -13,7 +13,7 @@ LARGEST_BUCKET = 500_000_000  # DeepSpeed's own default; a small model need not 
 
 def deepspeed_config(
     settings: EngineSettings,
-    optimization: OptimizerConfig | None,
+    optimizer_config: OptimizerConfig | None,
     *,
     bf16: bool,
     parameters: int,
@@ -21,54 +21,69 @@ def deepspeed_config(
     micro_steps: int,
     pin_memory: bool,
 ) -> dict[str, Any]:
-    """``optimization`` None: frozen weights. ``parameters``: of the whole model; ``pin_memory``: whether host memory is worth
-    pinning (there is an accelerator).
+    """Return what ``deepspeed.initialize`` takes as its config.
+
+    ``optimizer_config`` is None where all weights are frozen. ``parameters`` counts the elements of
+    the whole model; ``pin_memory`` says whether host memory is worth pinning (there is an
+    accelerator).
     """
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": micro_steps,
+        "zero_optimization": _zero(settings, optimizer_config is not None, parameters, pin_memory),
+        "bf16": {"enabled": bf16},
+        "steps_per_print": 2**31,
+    }
+    if optimizer_config is not None:
+        config["gradient_clipping"] = optimizer_config.max_grad_norm
+        config["optimizer"] = {"type": "AdamW", "params": _adamw(optimizer_config)}
+    return config
+
+
+def effective_stage(settings: EngineSettings, *, trains: bool) -> int:
+    """The ZeRO stage that the engine runs under.
+
+    Weights that are all frozen leave stages 1 and 2 nothing to partition: they run under stage 0.
+    """
+    return settings.zero_stage if trains or settings.zero_stage == 3 else 0
+
+
+def _zero(
+    settings: EngineSettings, trains: bool, parameters: int, pin_memory: bool
+) -> dict[str, Any]:
+    """The section ``zero_optimization``: the stage, its buckets, and what is offloaded."""
+    stage = effective_stage(settings, trains=trains)
     bucket = min(LARGEST_BUCKET, parameters)
-    stage = effective_stage(settings, trains=optimization is not None)
     zero: dict[str, Any] = {
         "stage": stage,
         "reduce_bucket_size": bucket,
         "allgather_bucket_size": bucket,
     }
     if stage == 3 and settings.offload_weights != "none":
-        zero["offload_param"] = _offload(settings.offload_weights, settings.nvme_path, pin_memory)
-    config: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": micro_steps,
-        "zero_optimization": zero,
-        "bf16": {"enabled": bf16},
-        "steps_per_print": 2**31,
-    }
-    if optimization:
-        if settings.offload_optimizer != "none":
-            zero["offload_optimizer"] = _offload(
-                settings.offload_optimizer, settings.nvme_path, pin_memory
-            )
-        config["gradient_clipping"] = optimization.max_grad_norm
-        config["optimizer"] = {"type": "AdamW", "params": _adamw(optimization)}
-    return config
+        zero["offload_param"] = _offload(settings, settings.offload_weights, pin_memory)
+    if trains and settings.offload_optimizer != "none":
+        zero["offload_optimizer"] = _offload(settings, settings.offload_optimizer, pin_memory)
+    return zero
 
 
-def effective_stage(settings: EngineSettings, *, trains: bool) -> int:
-    """The ZeRO stage that the engine runs under: weights that are all frozen leave 1 and 2 nothing to partition."""
-    return settings.zero_stage if trains or settings.zero_stage == 3 else 0
+def _offload(settings: EngineSettings, device: Offload, pin_memory: bool) -> dict[str, Any]:
+    offload: dict[str, Any] = {"device": device, "pin_memory": pin_memory}
+    if device == "nvme":
+        offload["nvme_path"] = settings.nvme_path
+    return offload
 
 
-def _offload(where: Offload, nvme_path: str | None, pin_memory: bool) -> dict[str, Any]:
-    place: dict[str, Any] = {"device": where, "pin_memory": pin_memory}
-    return place | {"nvme_path": nvme_path} if where == "nvme" else place
+def _adamw(optimizer_config: OptimizerConfig) -> dict[str, Any]:
+    """The parameters of torch's own AdamW, fused.
 
-
-def _adamw(optimization: OptimizerConfig) -> dict[str, Any]:
-    """Torch's own, fused: DeepSpeed's are compiled at first use, on a GPU by a compiler that few have.
-
-    Fused, it needs no temporary copies of the moments and is as fast on the host, where an offloaded optimizer runs. The
-    rate is set before each step; until then it is 0, since DeepSpeed may make a step of its own while it is built.
+    DeepSpeed's are compiled at first use, on a GPU by a compiler that few have. Fused, torch's
+    needs no temporary copies of the moments and is as fast on the host, where an offloaded
+    optimizer runs. The rate is set before each step; until then it is 0, since DeepSpeed may make
+    a step of its own while it is built.
     """
     return {
         "lr": 0.0,
-        "weight_decay": optimization.weight_decay,
+        "weight_decay": optimizer_config.weight_decay,
         "torch_adam": True,
         "fused": True,
     }

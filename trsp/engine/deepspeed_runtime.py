@@ -1,4 +1,4 @@
-"""DeepSpeed itself: its import, its process group, its engines, and its ZeRO-3 partitioning of parameters.
+"""DeepSpeed itself: its import, process group, engines and ZeRO-3 partitioning of parameters.
 
 The only module that imports it: what must be set before, around and after that stands here.
 """
@@ -29,22 +29,112 @@ logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
 
+def check_offload(settings: EngineSettings) -> None:
+    """Refuse, before anything is loaded, an offload to NVMe that is impossible on this machine.
+
+    InvalidInputError where DeepSpeed cannot build what it takes, or ``nvme_path`` cannot be
+    written.
+    """
+    if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
+        return
+    if not AsyncIOBuilder().is_compatible(verbose=False):
+        raise InvalidInputError(
+            "offload to nvme needs DeepSpeed's async_io, which cannot be built here: install "
+            "libaio's headers (package libaio-dev) and a C++ compiler, or set offload_optimizer "
+            "and offload_weights to cpu"
+        )
+    if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
+        raise InvalidInputError(
+            f"nvme_path {settings.nvme_path} is no folder that can be written to; "
+            "make it on every node"
+        )
+
+
+def init_distributed() -> None:
+    """Join the process group described by the environment; without one, make one of a single rank.
+
+    The group of a single rank needs no port.
+    """
+    if not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            distributed.init_process_group(backend)
+        else:
+            distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    # On CPU DeepSpeed would compile a shared-memory op at first use: 20 s, and a compiler killed
+    # half-way leaves a lock that hangs every later run. gloo does without it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)
+
+
+def ensure_local_rank() -> Callable[[], None]:
+    """Set LOCAL_RANK to 0 where no launcher has set it, and return what undoes that.
+
+    DeepSpeed insists on the variable; left behind, other libraries take it for a launcher's.
+    """
+    if "LOCAL_RANK" in os.environ:
+        return lambda: None
+    os.environ["LOCAL_RANK"] = "0"
+
+    def undo() -> None:
+        os.environ.pop("LOCAL_RANK", None)
+
+    return undo
+
+
 def initialize(
     model: nn.Module, learning: Sequence[nn.Parameter], config: Mapping[str, Any]
 ) -> Any:
-    """DeepSpeed's engine around ``model``. ``learning``: the parameters that its optimizer changes; none: no optimizer."""
+    """Return DeepSpeed's engine around ``model``. LOCAL_RANK must be set (``ensure_local_rank``).
+
+    ``learning`` are the parameters that its optimizer changes; without any it has no optimizer.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its use of memory
         engine = deepspeed.initialize(
             model=model, model_parameters=list(learning) or None, config=dict(config)
         )[0]
+    if learning and engine.zero_optimization_stage() == 0:
+        _forget_step_at_birth(engine)
     return engine
 
 
-def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Parameter], None]:
-    """What turns a whole parameter of ``dtype`` into a ZeRO-3 one, in place; ``init_distributed`` comes first.
+def _forget_step_at_birth(engine: Any) -> None:
+    """Clear Adam's state.
 
-    Only this rank's share of it is copied, to where ``settings`` keep weights, without communication. (``zero.Init`` as a
-    context or on a module would send every parameter whole to every rank.)
+    In bf16 DeepSpeed makes a step of its own (at rate 0), which Adam's bias correction would count.
+    """
+    engine.basic_optimizer.state.clear()
+
+
+def forget_gradients(engine: Any) -> None:
+    """Zero the last gradients, which stage 3 and offloaded optimizers keep.
+
+    That of a parameter that gets none now (its layer is bypassed since) would go on counting when
+    gradients are clipped. On NVMe it goes on changing that layer's own weights, which will be
+    deleted, and no others.
+    """
+    optimizer = engine.optimizer
+    partitioned = engine.zero_optimization_partition_weights()
+    if partitioned:
+        optimizer.grad_partitions_flat_buffer.zero_()
+    if not engine.zero_use_cpu_optimizer():
+        return
+    optimizer.norm_for_param_grads.clear()
+    if partitioned:
+        masters = optimizer.fp32_partitioned_groups_flat
+    else:
+        masters = optimizer.single_partition_of_fp32_groups
+    for master in masters:
+        if master.grad is not None:  # on NVMe it is not in memory
+            master.grad.zero_()
+
+
+def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Parameter], None]:
+    """Return what turns a whole parameter of ``dtype`` into a ZeRO-3 one, in place.
+
+    ``init_distributed`` comes first. Only this rank's share of a parameter is copied, to where
+    ``settings`` keep weights, without communication. (``zero.Init`` as a context or on a module
+    would send every parameter whole to every rank.)
     """
     config = deepspeed_config(
         settings,
@@ -55,43 +145,12 @@ def partitioner(settings: EngineSettings, dtype: torch.dtype) -> Callable[[nn.Pa
         micro_steps=1,
         pin_memory=torch.cuda.is_available(),
     )
-    alone = "LOCAL_RANK" not in os.environ
-    os.environ.setdefault("LOCAL_RANK", "0")
+    undo_local_rank = ensure_local_rank()
     zero = deepspeed.zero.Init(config_dict_or_path=config)
-    if alone:
-        os.environ.pop("LOCAL_RANK")
+    undo_local_rank()
 
     def partition(parameter: Any) -> None:
         zero._convert_to_deepspeed_param(parameter)
         parameter.partition()
 
     return partition
-
-
-def check_offload(settings: EngineSettings) -> None:
-    """InvalidInputError, before anything is loaded, where this machine cannot offload to NVMe as ``settings`` ask."""
-    if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
-        return
-    if not AsyncIOBuilder().is_compatible(verbose=False):
-        raise InvalidInputError(
-            "offload to nvme needs DeepSpeed's async_io, which cannot be built here: install libaio's headers (package "
-            "libaio-dev) and a C++ compiler, or set offload_optimizer and offload_weights to cpu"
-        )
-    if not os.access(str(settings.nvme_path), os.W_OK | os.X_OK):
-        raise InvalidInputError(
-            f"nvme_path {settings.nvme_path} is no folder that can be written to; make it on every node"
-        )
-
-
-def init_distributed() -> None:
-    """Join the process group described by the environment, or make one of a single rank, without a port."""
-    if not distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            distributed.init_process_group(backend)
-        else:
-            distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    # On CPU DeepSpeed would compile a shared-memory op at first use: 20 s, and a compiler killed half-way leaves a lock
-    # that hangs every later run. gloo does without it.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend=distributed.get_backend(), verbose=False)

@@ -1,6 +1,7 @@
-"""The optimizer of the gates, beside whatever trains the weights. Knows one vector and the process group; no model.
+"""The optimizer of the gates, beside whatever trains the weights. Knows one vector and the group.
 
-Gates are L fp32 scalars: a training library would cast them to the model's precision, which near 1 has steps of 2^-8.
+Gates are L fp32 scalars: a training library would cast them to the model's precision, which near 1
+has steps of 2^-8. Knows no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,10 @@ class GateOptimizer:
         self._adam = torch.optim.AdamW([gates], lr=learning_rate, weight_decay=0.0)
 
     def step(self) -> None:
+        """Move the gates by their mean gradient over the ranks, and drop it.
+
+        TrainingDivergedError where a gate is no longer finite.
+        """
         if self.gates.grad is not None and distributed.get_world_size() > 1:
             distributed.all_reduce(self.gates.grad)
             self.gates.grad /= distributed.get_world_size()
@@ -30,9 +35,9 @@ class GateOptimizer:
             )
 
     def state(self) -> dict[str, list[float]]:
-        """Gates and their moments, as JSON; exact."""
-        kept = {"gates": self.gates, **self._adam.state[self.gates]}
-        return {name: tensor.detach().cpu().view(-1).tolist() for name, tensor in kept.items()}
+        """The gates and their moments, as JSON; exact."""
+        tensors = {"gates": self.gates, **self._adam.state[self.gates]}
+        return {name: tensor.detach().cpu().view(-1).tolist() for name, tensor in tensors.items()}
 
     def restore(self, state: Mapping[str, Sequence[float]]) -> None:
         """Go on from what ``state`` returned."""

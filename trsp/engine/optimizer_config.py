@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW over the trained weights: linear warm-up over ``warmup_steps``, then linear to 0 at ``steps``."""
+    """AdamW over the trained weights.
+
+    The rate warms up linearly over ``warmup_steps``, then falls linearly to 0 at ``steps``.
+    """
 
     learning_rate: float
     steps: int
@@ -15,6 +18,7 @@ class OptimizerConfig:
     constant: bool = False  # no schedule: the rate of a ranking may not depend on its depth
 
     def rate(self, step: int) -> float:
+        """The learning rate of step number ``step`` (the first is 0)."""
         if self.constant:
             return self.learning_rate
         if step < self.warmup_steps:

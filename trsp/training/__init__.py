@@ -1,1 +1,4 @@
-"""What surrounds a training step: batches, snapshots, signs of life and adapters. Knows no DeepSpeed."""
+"""What surrounds a training step: batches, snapshots, signs of life, adapters.
+
+Knows no DeepSpeed.
+"""

@@ -1,7 +1,8 @@
-"""Low-rank adapters on the linear modules of the decoder layers, and their merging. The only file that imports peft.
+"""Low-rank adapters on the linear modules of the decoder layers, and their merging.
 
-An adapter adds ``alpha / rank * B A x`` to what its module gives. A is random, the same on every rank; B starts at 0.
-Knows models as a whole or as ZeRO-3 partitions; nothing of training.
+The only file that imports peft. An adapter adds ``alpha / rank * B A x`` to what its module gives.
+A is random, the same on every rank; B starts at 0. Knows models as a whole or as ZeRO-3 partitions;
+nothing of training.
 """
 
 import re
@@ -27,17 +28,19 @@ _SEED = 0  # of the adapters' first weights: adapters are a function of the sett
 
 @contextmanager
 def adapted(model: Any, settings: LoraSettings | None) -> Iterator[list[nn.Parameter] | None]:
-    """Within the block ``model`` has adapters, whose parameters are given; None without ``settings``: nothing is done.
+    """Give ``model`` adapters within the block, and yield their parameters.
 
-    Left without an error, they are merged into the weights (in fp32, rounded once); after one they are dropped. Either way
-    the model is plain again. No communication, but for partitioned weights every rank must have whole adapters by then.
-    InvalidInputError for names of modules that no layer has.
+    Without ``settings`` nothing is done, and None is yielded. Where the block ends without an
+    error, the adapters are merged into the weights (in fp32, rounded once); after one they are
+    dropped. Either way the model is plain again. There is no communication, but for partitioned
+    weights every rank must have whole adapters by then. InvalidInputError for names of modules
+    that no layer has.
     """
     if settings is None:
         yield None
         return
     names = _targets(model, settings)
-    plain = ModelRestorer(model)
+    restorer = ModelRestorer(model)
     _inject(model, settings, names)
     adapters = {name: model.get_submodule(name) for name in names}
     try:
@@ -46,7 +49,7 @@ def adapted(model: Any, settings: LoraSettings | None) -> Iterator[list[nn.Param
             for adapter in adapters.values():
                 _merge(adapter)
     finally:
-        plain.restore()
+        restorer.restore()
 
 
 def _targets(model: Any, settings: LoraSettings) -> list[str]:
@@ -67,14 +70,13 @@ def _targets(model: Any, settings: LoraSettings) -> list[str]:
 
 
 def _inject(model: Any, settings: LoraSettings, names: Sequence[str]) -> None:
-    """Adapters in the model's own precision: their fp32 masters are the optimizer's, as for all weights."""
+    """Give modules adapters in the model's precision; fp32 masters are the optimizer's, as ever."""
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         target_modules="|".join(re.escape(name) for name in names),
-        fan_in_fan_out=isinstance(
-            model.get_submodule(names[0]), Conv1D
-        ),  # which keeps its weight transposed
+        # Conv1D keeps its weight transposed.
+        fan_in_fan_out=isinstance(model.get_submodule(names[0]), Conv1D),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
@@ -85,23 +87,25 @@ def _inject(model: Any, settings: LoraSettings, names: Sequence[str]) -> None:
 
 
 def _parameters(adapter: Any) -> tuple[nn.Parameter, nn.Parameter]:
+    """The weights of A and B."""
     assert isinstance(adapter, LoraLayer)
     return adapter.lora_A[_NAME].weight, adapter.lora_B[_NAME].weight
 
 
 def _merge(adapter: Any) -> None:
-    """``W + alpha / rank * B A``, of a partitioned W the part that this rank keeps."""
+    """Set W to ``W + alpha / rank * B A``; of a partitioned W, the part that this rank keeps."""
     a, b = (parameter.float() for parameter in _parameters(adapter))
     delta = adapter.scaling[_NAME] * (b @ a)
     weight = adapter.get_base_layer().weight
     if adapter.fan_in_fan_out:
         delta = delta.T
-    mine, added = _part(weight, delta.flatten()) if is_partitioned(weight) else (weight, delta)
-    mine.copy_(mine.float() + added.to(mine.device))
+    if is_partitioned(weight):
+        weight, delta = _part(weight, delta.flatten())
+    weight.copy_(weight.float() + delta.to(weight.device))
 
 
 def _part(weight: Any, values_N: Tensor) -> tuple[Tensor, Tensor]:
-    """What this rank keeps of a partitioned weight, without padding, and the same elements of ``values_N``."""
+    """What this rank keeps of a weight, without padding, and the same elements of ``values_N``."""
     start = weight.ds_tensor.numel() * distributed.get_rank()
     part = values_N[start : start + weight.ds_tensor.numel()]
     kept: Tensor = weight.ds_tensor[: len(part)]

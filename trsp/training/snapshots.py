@@ -1,10 +1,11 @@
-"""Where a stage that still trains keeps its state, so that a killed one goes on. Knows no engine, no tensors and no store.
+"""Where a stage that still trains keeps its state, so that a killed one goes on.
 
-A snapshot is one file a rank and a small JSON state that is written last: what it does not name does not exist. No attempt
-writes into the folder of another, so the files of a half-written snapshot are never taken for those of a whole one.
+A snapshot is one file per rank and a small JSON state that is written last: what it does not name
+does not exist. No attempt writes into the folder of another, so the files of a half-written
+snapshot are never taken for those of a whole one. Knows no engine, no tensors and no store.
 
     ROOT/000120-ATTEMPT/rank-00000.safetensors, rank-00001.safetensors, ...
-                        state.json               {"step": 120, "files": {NAME: BYTES, ...}, "state": {...}}
+                        state.json    {"step": 120, "files": {NAME: BYTES, ...}, "state": {...}}
 """
 
 import json
@@ -21,7 +22,10 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A committed snapshot. ``step`` counts finished steps; ``files`` maps names to sizes in bytes; ``state`` is JSON."""
+    """A committed snapshot.
+
+    ``step`` counts finished steps; ``files`` maps names to sizes in bytes; ``state`` is JSON.
+    """
 
     name: str
     step: int
@@ -30,43 +34,56 @@ class Snapshot:
 
 
 class Snapshots(Protocol):
-    """Snapshots of one stage."""
+    """The snapshots of one stage."""
 
     def latest(self) -> Snapshot | None:
-        """The committed snapshot of the highest step whose files are all there, whole; None where there is none."""
+        """The committed snapshot of the highest step whose files are all there, whole; or None."""
 
     def open(self, snapshot: Snapshot, file: str) -> AbstractContextManager[BinaryIO]:
-        """One of its files, to read from anywhere in it (seek, readinto): a rank reads the ranges it needs and no more."""
+        """Open one of its files, to read from anywhere in it (seek, readinto).
+
+        A rank reads the ranges that it needs and no more.
+        """
 
     def create(self, step: int, file: str) -> AbstractContextManager[BinaryIO]:
-        """A new file of a snapshot that does not exist yet, to be written in one go; after that it is where it belongs."""
+        """Open a new file of a snapshot that does not exist yet, to be written in one go.
+
+        Once closed it is where it belongs.
+        """
 
     def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
-        """On one rank, after all have written their ``files``: this snapshot exists from now on, and no other one."""
+        """Let this snapshot exist from now on, and no other one.
+
+        Called on one rank, after all have written their ``files``.
+        """
 
     def keep_only(self, snapshot: Snapshot | None) -> None:
-        """On one rank, while none writes: remove all others, and what never became one."""
+        """Remove all others, and what never became one. Called on one rank, while none writes."""
 
 
 class Folder(Protocol):
     """What snapshots need of a file system. Paths are ``NAME`` for folders and ``NAME/FILE``."""
 
     def names(self) -> Sequence[str]:
-        """All folders, in no order."""
+        """The names of all folders, in no order."""
 
     def size(self, path: str) -> int | None:
-        """Bytes of a file; None where there is none."""
+        """The bytes that a file has; None where there is none."""
 
-    def read(self, path: str) -> bytes | None: ...
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none."""
 
     def write(self, path: str, data: bytes) -> None:
-        """Whole or not at all."""
+        """Write a file whole or not at all."""
 
-    def open(self, path: str) -> AbstractContextManager[BinaryIO]: ...
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file, to read from anywhere in it."""
 
-    def create(self, path: str) -> AbstractContextManager[BinaryIO]: ...
+    def create(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a new file to be written, and make its folder."""
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Remove a folder, if it is there."""
 
 
 class LocalFolder:
@@ -76,11 +93,9 @@ class LocalFolder:
         self._root = Path(root)
 
     def names(self) -> Sequence[str]:
-        return (
-            [entry.name for entry in self._root.iterdir() if entry.is_dir()]
-            if self._root.is_dir()
-            else []
-        )
+        if not self._root.is_dir():
+            return []
+        return [entry.name for entry in self._root.iterdir() if entry.is_dir()]
 
     def size(self, path: str) -> int | None:
         file = self._root / path
@@ -107,7 +122,10 @@ class LocalFolder:
 
 
 class FolderSnapshots:
-    """Snapshots in a folder. ``attempt``: the same on all ranks of a gang, and never used before in this folder."""
+    """Snapshots in a folder.
+
+    ``attempt`` is the same on all ranks of a gang, and was never used before in this folder.
+    """
 
     def __init__(self, folder: Folder | Path | str, attempt: str | None = None) -> None:
         self._folder: Folder = LocalFolder(folder) if isinstance(folder, Path | str) else folder
@@ -120,15 +138,17 @@ class FolderSnapshots:
         return None
 
     def _committed(self, name: str) -> Snapshot | None:
+        """The snapshot in the folder ``name``; None where it is not committed, or damaged."""
         data = self._folder.read(f"{name}/{STATE}")
         try:
             stored = json.loads(data) if data else None
         except ValueError:  # cut short by a lost power supply
             return None
-        if stored is None or any(
-            self._folder.size(f"{name}/{file}") != size for file, size in stored["files"].items()
-        ):
+        if stored is None:
             return None
+        for file, size in stored["files"].items():
+            if self._folder.size(f"{name}/{file}") != size:
+                return None
         return Snapshot(name, stored["step"], stored["files"], stored["state"])
 
     def open(self, snapshot: Snapshot, file: str) -> AbstractContextManager[BinaryIO]:

@@ -1,6 +1,7 @@
 """Ends a process whose training makes no steps any more. Knows no training, store or cluster.
 
-A collective whose peer is gone, or a read from a dead file system, cannot be interrupted from Python: only ended.
+A collective whose peer is gone, or a read from a dead file system, cannot be interrupted from
+Python: only ended.
 """
 
 import os
@@ -15,7 +16,10 @@ RECORDING_LIMIT_S = 20.0  # what is recorded may be on its way to the very file 
 
 
 class Watchdog:
-    """Started by the first ``beat``. ``limit_s`` after the last, ``record`` gets the stacks of all threads; then all ends."""
+    """Ends this process ``limit_s`` seconds after the last ``beat``; the first one starts it.
+
+    Before that, ``record`` gets the stacks of all threads.
+    """
 
     def __init__(self, limit_s: float, record: Callable[[str], None]) -> None:
         self._limit_s, self._record = limit_s, record
@@ -24,17 +28,18 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def beat(self) -> None:
-        """All is well. Cheap: to be called at every step."""
+        """Tell that all is well. Cheap: to be called at every step."""
         self._last = time.monotonic()
         if self._thread is None and not self._over.is_set():
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """What was watched is over; later beats mean nothing."""
+        """Watch no longer, for what was watched is over; later beats mean nothing."""
         self._over.set()
 
     def _watch(self) -> None:
+        """Wait until no beat has come for the limit, record and end the process; or return."""
         while (left_s := self._last + self._limit_s - time.monotonic()) > 0:
             if self._over.wait(left_s):
                 return
@@ -45,11 +50,11 @@ class Watchdog:
 
 
 def stacks() -> str:
-    """Where every thread of this process is now, but for the one that asks."""
+    """Where every thread of this process is now, but for the calling one."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    asking = threading.get_ident()
+    calling = threading.get_ident()
     return "\n".join(
         f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
         for ident, frame in sys._current_frames().items()
-        if ident != asking
+        if ident != calling
     )

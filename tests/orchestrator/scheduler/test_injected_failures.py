@@ -73,8 +73,8 @@ class Injected:
             settings[id(engine)] = given
 
         def injected(engine: Engine, *args: Any, **kwargs: Any) -> Any:
-            given, optimization = settings[id(engine)], engine._optimization
-            before(given, optimization.learning_rate if optimization else 0.0, len(self.done))
+            given, optimizer = settings[id(engine)], engine._optimizer_config
+            before(given, optimizer.learning_rate if optimizer else 0.0, len(self.done))
             losses = step(engine, *args, **kwargs)
             self.done.append((given.micro_batch, given.activation_checkpointing))
             return losses

@@ -1,7 +1,8 @@
-"""One science on any number of ranks: world sizes x ZeRO stages x offload, the same layers and the same weights. One table.
+"""One science on any number of ranks: world sizes x ZeRO stages x offload, in one table.
 
-The effective batch of five blocks divides by no world size but one, and ``micro_batch`` by none: shares and micro-batches are
-uneven, and some ranks idle. One gang a world size runs all configurations, one after the other.
+All choose the same layers and leave the same weights. The effective batch of five blocks divides by
+no world size but one, and ``micro_batch`` by none: shares and micro-batches are uneven, and some
+ranks idle. One gang per world size runs all configurations, one after the other.
 """
 
 from collections.abc import Mapping
@@ -69,7 +70,10 @@ def both_stages(
 def compared(
     ways: list[str], lora: LoraSettings | None, wanted: Mapping[str, Tensor]
 ) -> list[tuple[list[int], float]]:
-    """Of every way, on this rank: the layers chosen, and the largest relative difference of any weight tensor."""
+    """For every way, on this rank: the layers chosen, and the largest relative difference.
+
+    The difference is that of the weight tensor where it is largest.
+    """
     dtype = next(iter(wanted.values())).dtype
     return [
         (order, difference(weights, wanted))
@@ -89,7 +93,7 @@ def difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> flo
 def check_all(
     ways: list[str], worlds: tuple[int, ...], tolerance: float, dtype: torch.dtype, lora: Any = None
 ) -> None:
-    """Prints the table, and asserts that all its cells are within ``tolerance`` and all layers those of the reference."""
+    """Print the table; assert that its cells are within ``tolerance`` and all layers the same."""
     layers, wanted = both_stages("zero 0", lora, dtype)
     cells: dict[tuple[str, int], float] = {}
     for world in worlds:

@@ -1,4 +1,4 @@
-"""Sharing out an effective batch: every row counts once and alike, whatever the ranks and micro-batches."""
+"""Sharing out an effective batch: every row counts once, whatever the ranks and micro-batches."""
 
 from fractions import Fraction
 from itertools import product
@@ -16,7 +16,7 @@ CASES = [
 
 @pytest.mark.parametrize(("blocks", "ranks", "micro_batch"), CASES)
 def test_every_row_counts_once(blocks: int, ranks: int, micro_batch: int) -> None:
-    """A row's weight is its micro-batch's factor, by the rows of it that are averaged and the ranks that are."""
+    """A row's weight is its micro-batch's factor by the rows and the ranks that are averaged."""
     blocks_BT = torch.arange(blocks)[:, None]
     weights = dict.fromkeys(range(blocks), Fraction(0))
     shares = [BatchShard(blocks, micro_batch, ranks, rank) for rank in range(ranks)]

@@ -1,4 +1,4 @@
-"""Snapshots on disk and in a store: what is committed is read whole, and nothing else is read at all."""
+"""Snapshots on disk and in a store: what is committed is read whole, and nothing else at all."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ def test_a_stage_that_is_done_needs_none(tmp_path: Path) -> None:
     assert not on_disk(tmp_path)
 
 
-# --- when they are taken ------------------------------------------------------------------------------------------------
+# --- when they are taken ----------------------------------------------------
 
 
 def save_nothing(stream: BinaryIO) -> int:
@@ -180,7 +180,7 @@ def test_another_rate_begins_anew(tmp_path: Path) -> None:
     assert not on_disk(tmp_path)
 
 
-# --- the files ----------------------------------------------------------------------------------------------------------
+# --- the files --------------------------------------------------------------
 
 TENSORS = {
     "a": torch.arange(6, dtype=torch.float32).view(2, 3),

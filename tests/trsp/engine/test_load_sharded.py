@@ -1,19 +1,16 @@
-"""Models that are whole on no rank: loaded, trained and saved as the same model would be whole."""
+"""Models that are whole on no rank: every family, every way a checkpoint may be written."""
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from torch import Tensor
 
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
-from tests.trsp.spawn_ranks import on_ranks
 from trsp.architecture.families import FAMILIES
 from trsp.checkpoints.checkpoint import (
     dense_record,
@@ -22,19 +19,11 @@ from trsp.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from trsp.checkpoints.model_source import read_config
-from trsp.config import DriftSettings, EngineSettings, GatesSettings, Offload, Precision
-from trsp.distributed.device import peak_memory_bytes, reset_peak_memory
+from trsp.config import EngineSettings, Precision
 from trsp.distributed.zero3_parameters import is_sharded, whole_tensor
-from trsp.engine.deepspeed_runtime import init_distributed
 from trsp.engine.engine import Engine
 from trsp.engine.load_sharded import load_sharded
 from trsp.errors import InvalidInputError
-from trsp.selection import rank_layers
-from trsp.transfer import transfer
-
-BLOCKS = torch.randint(0, 256, (8, 24), generator=torch.Generator().manual_seed(0))
-GATES = GatesSettings(learning_rate=0.03, blocks_per_step=4)
-DRIFT = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=3, max_grad_norm=0.5)
 
 
 @pytest.fixture
@@ -52,7 +41,12 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, Tensor]], dict[str, Ten
     save_file(edit(load_file(path)), path, metadata={"format": "pt"})
 
 
-# --- one rank: every family, every way a checkpoint may be written ------------------------------------------------------
+def assert_same(found: Iterable[tuple[str, Tensor]], wanted: Iterable[tuple[str, Tensor]]) -> None:
+    """Names, dtypes and all values; a partitioned parameter's are gathered."""
+    for (name, tensor), (wanted_name, wanted_tensor) in zip(found, wanted, strict=True):
+        assert name == wanted_name
+        assert tensor.dtype is wanted_tensor.dtype
+        assert torch.equal(whole_tensor(tensor), wanted_tensor)
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
@@ -65,22 +59,13 @@ def test_is_what_a_whole_load_gives_and_saves_the_same_bytes(
     assert is_sharded(sharded)
     assert not sharded.training
     assert dense_record(sharded) == dense_record(whole)
-    for (name, wanted), (found, parameter) in zip(
-        whole.named_parameters(), sharded.named_parameters(), strict=True
-    ):
-        assert found == name
-        assert parameter.numel() == 0
-        assert parameter.dtype is wanted.dtype
-        assert torch.equal(whole_tensor(parameter), wanted)
-    for (name, buffer), (found, other) in zip(
-        whole.named_buffers(), sharded.named_buffers(), strict=True
-    ):
-        assert found == name
-        assert other.dtype is buffer.dtype
-        assert torch.equal(other, buffer)
+    assert all(parameter.numel() == 0 for parameter in sharded.parameters())
+    assert_same(sharded.named_parameters(), whole.named_parameters())
+    assert_same(sharded.named_buffers(), whole.named_buffers())
 
-    records = {
-        name: save_checkpoint(
+    records = {}
+    for name, model in (("whole", whole), ("sharded", sharded)):
+        records[name] = save_checkpoint(
             model,
             tiny_tokenizer(),
             tmp_path / name,
@@ -88,8 +73,6 @@ def test_is_what_a_whole_load_gives_and_saves_the_same_bytes(
             removed_layers=(),
             max_shard_size="20KB",
         )
-        for name, model in (("whole", whole), ("sharded", sharded))
-    }
     assert records["sharded"] == records["whole"]
     assert contents(tmp_path / "sharded") == contents(tmp_path / "whole")
     assert len(list((tmp_path / "whole").glob("*.safetensors"))) > 1
@@ -112,7 +95,10 @@ def test_names_without_the_base_models_prefix(family: str, prefix: str, tmp_path
 
 
 def test_former_names(tmp_path: Path) -> None:
-    """gpt_neox calls its head embed_out in files, and lm_head in memory; both are read, and the former is written."""
+    """gpt_neox calls its head embed_out in files, and lm_head in memory; both are read.
+
+    The former is written.
+    """
     folder = save_tiny("gpt_neox", tmp_path / "in", layers=2)
     assert "embed_out.weight" in load_file(folder / "model.safetensors")
     wanted = tiny_model("gpt_neox", 2).lm_head.weight
@@ -206,111 +192,3 @@ def test_spreads_over_several_gpus_only_what_one_cannot_hold(
     assert not needs_several_gpus(config, torch.bfloat16)
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert not needs_several_gpus(config, torch.float32)
-
-
-# --- several ranks ------------------------------------------------------------------------------------------------------
-
-HOW: dict[str, tuple[bool, Offload]] = {
-    "whole": (False, "none"),
-    "sharded": (True, "none"),
-    "offloaded": (True, "cpu"),
-}
-
-
-def both_stages(source: str, folder: Path, sharded: bool, offload: Offload) -> dict[str, Any]:
-    """Ranking, twice stage two, and a save; each engine takes the model as the one before has left it."""
-    settings = EngineSettings(zero_stage=3, offload_weights=offload)
-    model = load_sharded(source, engine=settings) if sharded else load_model(source)
-    before = [whole_tensor(parameter).clone() for parameter in model.parameters()]
-    rounds = list(rank_layers(model, BLOCKS, GATES, depth=2, engine=settings))
-    assert all(
-        torch.equal(whole_tensor(now), was)
-        for was, now in zip(before, model.parameters(), strict=True)
-    )
-    losses = [transfer(model, [1, 3], BLOCKS, DRIFT, 0.5, settings).lm_loss for _ in range(2)]
-    assert is_sharded(model) is sharded
-    assert all(parameter.numel() == 0 for parameter in model.parameters()) is sharded
-    if sharded:
-        share = (
-            sum(parameter.ds_tensor.numel() for parameter in model.parameters())
-            * distributed.get_world_size()
-        )
-        assert 1 <= share / dense_record(model).params < 1.02
-    record = save_checkpoint(
-        model, tiny_tokenizer(), folder, card="# x\n", removed_layers=(), max_shard_size="50KB"
-    )
-    return {
-        "rounds": [(each.layer, each.scores, each.lm_loss) for each in rounds],
-        "losses": losses,
-        "record": record,
-    }
-
-
-def both_stages_on_all(sources: list[str]) -> dict[str, dict[str, Any]]:
-    return {
-        source: {name: both_stages(source, Path(source) / name, *how) for name, how in HOW.items()}
-        for source in sources
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_a_sharded_model_becomes_to_the_bit_what_a_whole_one_becomes(
-    world_size: int, tmp_path: Path
-) -> None:
-    kinds = {"llama": torch.float32, "gpt2": torch.bfloat16}
-    sources = [
-        str(save_tiny(family, tmp_path / family, layers=4, dtype=dtype))
-        for family, dtype in kinds.items()
-    ]
-    first, *others = on_ranks(world_size, both_stages_on_all, sources)
-    assert all(other == first for other in others), "all ranks return the same records"
-    for source in sources:
-        assert first[source]["sharded"] == first[source]["whole"]
-        assert first[source]["offloaded"] == first[source]["whole"]
-        saved = {name: contents(Path(source) / name) for name in HOW}
-        assert saved["sharded"] == saved["whole"]
-        assert saved["offloaded"] == saved["whole"]
-        trained = AutoModelForCausalLM.from_pretrained(Path(source) / "sharded")
-        assert not torch.equal(trained.lm_head.weight, load_model(source).lm_head.weight)
-
-
-def peaks(source: str, folder: str) -> dict[str, int]:
-    """Growth of this rank's peak resident memory, in bytes, while it loads and while it saves."""
-    cpu = torch.device("cpu")
-    init_distributed()
-    load_sharded(str(Path(source) / "small"))  # what libraries allocate once
-    found = {}
-    for name in ("load", "save"):
-        reset_peak_memory(cpu)
-        before = peak_memory_bytes(cpu)
-        if name == "load":
-            model = load_sharded(str(Path(source) / "large"))
-        else:
-            save_checkpoint(model, tiny_tokenizer(), Path(folder), card="# x\n", removed_layers=())
-        found[name] = peak_memory_bytes(cpu) - before
-    return found
-
-
-@pytest.mark.slow
-def test_no_rank_ever_holds_more_than_its_share_and_one_tensor(tmp_path: Path) -> None:
-    save_tiny("llama", tmp_path / "small")
-    config = LlamaConfig(
-        vocab_size=16384,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_hidden_layers=24,
-        tie_word_embeddings=True,
-    )
-    config.save_pretrained(tmp_path / "large")
-    with torch.device("meta"):
-        shapes = {name: each.shape for name, each in LlamaForCausalLM(config).named_parameters()}
-    weights = {name: torch.full(shape, 0.01, dtype=torch.float32) for name, shape in shapes.items()}
-    save_file(weights, tmp_path / "large" / "model.safetensors", metadata={"format": "pt"})
-    whole, largest = (count(each.nbytes for each in weights.values()) for count in (sum, max))
-    noise = 24 * 2**20
-    assert largest + noise < whole / 4
-    for found in on_ranks(2, peaks, str(tmp_path), str(tmp_path / "out")):
-        assert 0.4 * whole < found["load"] < 0.5 * whole + largest + noise
-        assert found["save"] < largest + noise
-    assert load_file(tmp_path / "out" / "model.safetensors").keys() == weights.keys()

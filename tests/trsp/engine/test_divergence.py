@@ -1,0 +1,70 @@
+"""A loss that is not finite is an error of its own, on all ranks."""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny import tiny_model
+from tests.trsp.engine.ways import BLOCKS, DRIFT, marks
+from tests.trsp.spawn_ranks import on_ranks
+from trsp.config import DriftSettings, EngineSettings, GatesSettings
+from trsp.engine.engine import Engine
+from trsp.engine.optimizer_config import OptimizerConfig
+from trsp.errors import TrainingDivergedError
+from trsp.selection import rank_layers
+from trsp.transfer import transfer
+
+
+def broken(model: Any) -> Any:
+    model.model.layers[3].mlp.down_proj.weight.data[0, 0] = math.nan
+    return model
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda model: list(rank_layers(model, BLOCKS, GatesSettings(), depth=1)),
+        lambda model: transfer(model, [1], BLOCKS, DriftSettings(learning_rate=1e-3)),
+    ],
+    ids=["rank", "transfer"],
+)
+def test_nan_is_an_error_of_its_own_and_the_model_comes_back_plain(
+    stage: Callable[[Any], object],
+) -> None:
+    model = broken(tiny_model("llama"))
+    marked = marks(model)
+    with pytest.raises(TrainingDivergedError, match=r"nan.*lower"):
+        stage(model)
+    assert marks(model) == marked
+
+
+def test_an_infinite_penalty_is_noticed_in_the_step_that_has_it() -> None:
+    with (
+        Engine(tiny_model("llama"), EngineSettings(), 1, OptimizerConfig(1e-3, steps=1)) as engine,
+        pytest.raises(TrainingDivergedError, match="penalty inf"),
+    ):
+        engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
+
+
+def diverges_on_all_ranks(zero_stage: int) -> bool:
+    """The NaN is in the last rank's copy alone: the others must hear of it, or wait for ever."""
+    model = tiny_model("llama")
+    if os.environ.get("RANK") == "1":
+        model.model.layers[0].mlp.down_proj.register_forward_hook(
+            lambda _, args, output: output * math.nan
+        )
+    try:
+        transfer(model, [1], BLOCKS, DRIFT, 0.5, EngineSettings(zero_stage=zero_stage))
+    except TrainingDivergedError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_two_ranks_diverge_together(zero_stage: int) -> None:
+    assert on_ranks(2, diverges_on_all_ranks, zero_stage) == [True, True]
