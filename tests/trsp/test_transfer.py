@@ -129,7 +129,7 @@ def test_the_papers_stage_two_is_the_lm_loss_plus_the_weighted_norms(
 def test_the_penalty_lowers_the_drift(scale: str) -> None:
     """Against where it began, and against the same training without it."""
     settings = DriftSettings.model_validate(
-        BUDGET | {"anneal": False, "drift_scale": scale, "steps": 12, "learning_rate": 3e-3}
+        BUDGET | {"anneal": False, "drift_scale": scale, "steps": 20, "learning_rate": 3e-3}
     )
     with_it, without = (
         transfer(tiny_model("llama"), LAYERS_OUT, BLOCKS, settings, strength)

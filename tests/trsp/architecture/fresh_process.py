@@ -12,9 +12,21 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 NEW_TOKENS = 12
+
+
+def generated(model: PreTrainedModel, input_ids: Tensor, cached: bool) -> Any:
+    """Return the first ten tokens and NEW_TOKENS that the model adds, greedily, [1, T] as a list."""
+    return model.generate(
+        input_ids[:1, :10],
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        use_cache=cached,
+    ).tolist()
 
 
 def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
@@ -24,20 +36,10 @@ def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
     tensors = load_file(expected)
     with torch.no_grad():
         logits = model(tensors["input_ids"]).logits
-    generated = {
-        cached: model.generate(
-            tensors["input_ids"][:1, :10],
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            use_cache=cached,
-        ).tolist()
-        for cached in (True, False)
-    }
     return {
         "difference": (logits - tensors["logits"]).abs().max().item(),
-        "with_cache": generated[True],
-        "without_cache": generated[False],
+        "with_cache": generated(model, tensors["input_ids"], cached=True),
+        "without_cache": generated(model, tensors["input_ids"], cached=False),
         "dtype": str(model.dtype),
         "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
         "layers": model.config.num_hidden_layers,
@@ -46,7 +48,6 @@ def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    assert PreTrainedModel, "imported before the folders are there, as it takes seconds"
     checkpoints, expected = (Path(line.strip()) for line in sys.stdin)
     seen = {
         folder.name: look(folder, expected / f"{folder.name}.safetensors")
