@@ -19,7 +19,7 @@ NEW_TOKENS = 12
 
 
 def generated(model: PreTrainedModel, input_ids: Tensor, cached: bool) -> Any:
-    """Return the first ten tokens and NEW_TOKENS that the model adds, greedily, [1, T] as a list."""
+    """Return ten tokens and the NEW_TOKENS that the model adds greedily, [1, T] as a list."""
     return model.generate(
         input_ids[:1, :10],
         max_new_tokens=NEW_TOKENS,
