@@ -1,4 +1,4 @@
-"""What every test shares: a home folder of its own, no network, one thread, and tiny models on disk."""
+"""What every test shares: a home folder of its own, no network, one thread, tiny models on disk."""
 
 import os
 import shutil
@@ -13,8 +13,9 @@ _HOME = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is imported that reads the environment.
 
-    A local Ray writes an authentication token to the home folder, which changes every later Ray of that user: hence a
-    throw-away home, and authentication off within the tests. What DeepSpeed compiles is kept: it takes 20 s to make again.
+    A local Ray writes an authentication token to the home folder, which changes every later Ray of
+    that user: hence a throw-away home, and authentication off within the tests. What DeepSpeed
+    compiles is kept: it takes 20 s to make again.
     """
     extensions = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch_extensions"
     home = tempfile.mkdtemp(prefix="trsp-test-home-")
@@ -44,7 +45,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A .jsonl of 64 documents, field ``text``; about 30000 tokens of the tiny tokenizer. Read only."""
+    """A .jsonl of 64 documents, about 30000 tokens of the tiny tokenizer. Read only."""
     from tests.tiny import tiny_text
 
     return tiny_text(tmp_path_factory.mktemp("texts"))

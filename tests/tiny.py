@@ -1,6 +1,7 @@
-"""Tiny random models of every family, a tiny real tokenizer and a tiny text: what the tests run on instead of downloads.
+"""Tiny random models of every family, a tiny real tokenizer and a tiny text.
 
-Everything is a pure function of its arguments: two calls write the same bytes.
+They are what the tests run on instead of downloads. Everything is a pure function of its arguments:
+two calls write the same bytes.
 """
 
 import json
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from trsp.architecture.families import FAMILIES
+from trsp.config import TextSource
 
 LAYERS = 6
 HIDDEN = 32
@@ -24,7 +26,8 @@ _WIDE = {"hidden_size": HIDDEN, "num_attention_heads": HEADS, "max_position_embe
 _GROUPED = _WIDE | {"intermediate_size": 48, "num_key_value_heads": 2}
 _GEMMA = _GROUPED | {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16}
 
-# What differs from a family's own defaults. Windows are shorter than the tests' texts, so that layer types matter.
+# What differs from a family's own defaults. Windows are shorter than the tests' texts: layer types
+# matter.
 FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
     "llama": _GROUPED | {"tie_word_embeddings": True},
     "mistral": _GROUPED | {"sliding_window": 8},
@@ -42,7 +45,11 @@ FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def tiny_config(family: str, layers: int = LAYERS) -> Any:
-    """Gemma 3 gets full attention in layers 1, 3 and the last: neither its own pattern nor any other regular one."""
+    """The config of a tiny model.
+
+    Gemma 3 gets full attention in layers 1, 3 and the last: neither its own pattern nor any other
+    regular one.
+    """
     settings = FAMILY_SETTINGS[family] | {FAMILIES[family].count: layers, "vocab_size": VOCABULARY}
     if family == "gemma3_text":
         full = {1, 3, layers - 1}
@@ -58,7 +65,10 @@ def tiny_config(family: str, layers: int = LAYERS) -> Any:
 def tiny_model(
     family: str, layers: int = LAYERS, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
-    """A random model in eval mode. Its weights are larger than freshly initialised ones: every layer moves the logits."""
+    """A random model in eval mode.
+
+    Its weights are larger than freshly initialised ones: every layer moves the logits.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(tiny_config(family, layers), dtype=torch.float32)
@@ -70,7 +80,7 @@ def tiny_model(
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte; adds <bos> itself, as Llama's tokenizer does."""
+    """A tokenizer of one token per byte; it adds <bos> itself, as Llama's does."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate([*alphabet, *SPECIAL.values()])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -89,7 +99,7 @@ def save_tiny(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Writes a tiny model and its tokenizer to ``folder``, as a hub checkpoint lies there."""
+    """Write a tiny model and its tokenizer to ``folder``, as a hub checkpoint lies there."""
     tiny_model(family, layers, seed, dtype).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
@@ -101,7 +111,10 @@ _VERBS = ("sees", "follows", "finds", "remembers")
 
 
 def tiny_text(folder: Path, documents: int = 64, sentences: int = 12, seed: int = 0) -> Path:
-    """A .jsonl of documents (field ``text``) in a small grammar: a model that trains on it gets better soon."""
+    """Write a .jsonl of documents (field ``text``) in a small grammar.
+
+    A model that trains on it gets better soon.
+    """
     rng = random.Random(seed)
 
     def sentence() -> str:
@@ -110,6 +123,11 @@ def tiny_text(folder: Path, documents: int = 64, sentences: int = 12, seed: int 
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "text.jsonl"
-    texts = (" ".join(sentence() for _ in range(sentences)) for _ in range(documents))
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    write_jsonl(path, *(" ".join(sentence() for _ in range(sentences)) for _ in range(documents)))
     return path
+
+
+def write_jsonl(path: Path, *texts: str) -> TextSource:
+    """Write ``texts`` to ``path``, one JSON object per line, and return the source that it is."""
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return TextSource(name="t", path=str(path))

@@ -1,7 +1,8 @@
 """TRSP, two-stage regularization-based structured pruning of language models, as a library.
 
-``LanguageModel`` prunes one model in ten lines (docs/library.md); ``trsp.selection.ranking``, ``trsp.transfer`` and ``trsp.surgery``
-are what it is made of. Names are loaded at first use: importing ``trsp``, ``trsp.config`` or ``trsp.records`` costs no torch.
+``LanguageModel`` prunes one model in ten lines (docs/library.md); ``trsp.selection``,
+``trsp.transfer`` and ``trsp.surgery`` are what it is made of. Names are loaded at first use:
+importing ``trsp``, ``trsp.config`` or ``trsp.records`` costs no torch.
 """
 
 from importlib import import_module

@@ -8,11 +8,14 @@ from difflib import get_close_matches
 
 
 class TrspError(Exception):
-    """Base of every error whose message is written for the user; the CLI prints it without a traceback."""
+    """Base of every error whose message is for the user; the CLI prints it without a traceback."""
 
 
 class InvalidInputError(TrspError, ValueError):
-    """A setting, file or model that cannot be used as given. Raised before anything expensive starts."""
+    """A setting, file or model that cannot be used as given.
+
+    Raised before anything expensive starts.
+    """
 
 
 class UnknownFamilyError(InvalidInputError):
@@ -36,11 +39,17 @@ class TrainingDivergedError(TrspError, ArithmeticError):
 
 
 class PreemptedError(TrspError, RuntimeError):
-    """This process was told to go, and went at the end of a step; what was done is in a snapshot, if it has a place for one."""
+    """This process was told to go, and went at the end of a step.
+
+    What was done is in a snapshot, if there is a place for one.
+    """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """``unknown selector 'gate': known are gates, sleb; did you mean 'gates'?``"""
+    """Return the message for a ``name`` that is not among the ``known`` ones, with the nearest.
+
+    ``unknown selector 'gate': known are gates, sleb; did you mean 'gates'?``
+    """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,8 @@
-"""Gates on decoder layers, and the branch scale of stage two, as forward hooks: no module is wrapped, no name changes.
+"""Gates on decoder layers, and the branch scale of stage two, as forward hooks.
 
-Shapes: B sequences, T tokens, D hidden width, L layers. ``x`` is a layer's input, ``y`` its output (after the residual add).
-It knows nothing of losses, optimizers or the choice of layers.
+No module is wrapped and no name changes. Shapes: B sequences, T tokens, D hidden width, L layers.
+``x`` is a layer's input, ``y`` its output (after the residual add), both [B, T, D]. Nothing here
+knows losses, optimizers or the choice of layers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ Placement = Literal["output", "residual"]
 
 
 def apply_gate(x_BTD: Tensor, y_BTD: Tensor, gate: Tensor, placement: Placement) -> Tensor:
-    """``output``: s * y (TRSP eq. 1). ``residual``: x + s * (y - x). Returns [B, T, D].
+    """Return a layer's output under its gate s, [B, T, D].
 
-    Written as ``y + (s - 1) * ...``: the layer's output is exact at s = 1 and s - 1 keeps its precision in bf16, where s
-    itself has steps of 2^-8 near 1.
+    ``output``: s * y (TRSP eq. 1). ``residual``: x + s * (y - x). Both are written as
+    ``y + (s - 1) * ...``: the layer's output is exact at s = 1, and s - 1 keeps its precision in
+    bf16, where s itself has steps of 2^-8 near 1.
     """
     offset = (gate - 1.0).to(y_BTD.dtype)
     return y_BTD + offset * (y_BTD if placement == "output" else y_BTD - x_BTD)
@@ -30,7 +32,7 @@ def apply_gate(x_BTD: Tensor, y_BTD: Tensor, gate: Tensor, placement: Placement)
 def gated(
     model: nn.Module, gates: Tensor, layers: Sequence[int], placement: Placement
 ) -> Iterator[None]:
-    """Within the block, layer ``layers[i]`` of the model is multiplied by ``gates[i]`` (fp32, shape [len(layers)])."""
+    """While open, ``gates[i]`` is the gate of layer ``layers[i]`` (fp32, shape [len(layers)])."""
     decoder = decoder_layers(model)
     with ExitStack() as stack:
         for position, layer in enumerate(layers):
@@ -48,17 +50,18 @@ def gated(
         yield
 
 
-Drift = Callable[[Tensor, Tensor], Tensor]  # (x, y) -> scalar
+Drift = Callable[[Tensor, Tensor], Tensor]  # (x, y) -> scalar, see trsp.losses
 
 
 class Branches:
-    """Stage two's view of the chosen layers: measures each one's drift and scales its branch.
+    """Stage two's hooks on the chosen layers: they measure each one's drift and scale its branch.
 
-    ``scale``: 1 leaves the layers as they are; 0 < scale < 1 gives ``x + scale * (y - x)``.
+    ``scale`` may be set between passes: 1 leaves the layers as they are, 0 < scale < 1 gives
+    ``x + scale * (y - x)``, and at 0 the caller bypasses the layers and nothing is measured.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[int], drift: Drift | None) -> None:
-        """``drift``: None where nothing is measured."""
+        """Hook ``layers``. ``drift`` measures one of them; None where nothing is measured."""
         self.scale = 1.0
         self._drift = drift
         self._measured: list[Tensor] = []
@@ -72,29 +75,34 @@ class Branches:
         if self.scale == 0.0:  # the layer is bypassed: y is x
             return output
         if self._drift is None:
-            return (
-                output if self.scale == 1.0 else with_hidden(output, torch.lerp(x, y, self.scale))
-            )
+            if self.scale == 1.0:
+                return output
+            return with_hidden(output, torch.lerp(x, y, self.scale))
         scaled_BTD, drift = _ScaledAndMeasured.apply(x, y, self.scale, self._drift)  # type: ignore[no-untyped-call]
         self._measured.append(drift)
         return with_hidden(output, scaled_BTD)
 
     def take_drift(self) -> Tensor | None:
-        """Sum over the chosen layers of the drift in the last forward pass (fp32 scalar), then forgotten."""
+        """Return the drift of the last forward pass, summed over the chosen layers, and forget it.
+
+        An fp32 scalar; None where nothing was measured.
+        """
         measured, self._measured = self._measured, []
         return sum(measured[1:], measured[0]) if measured else None
 
     def remove(self) -> None:
+        """Take the hooks off the model."""
         for handle in self._handles:
             handle.remove()
 
 
 class _ScaledAndMeasured(torch.autograd.Function):
-    """``x + scale * (y - x)`` and ``drift(x, y)``, keeping nothing for the backward pass but x and the former.
+    """``x + scale * (y - x)`` and ``drift(x, y)``; kept for the backward pass: x and the former.
 
-    Both are inputs of layers, which keep them anyway (as such, or to compute the layer again). Autograd alone would keep
-    y - x of every chosen layer; here y comes back from x and the scaled output, in fp32. (A norm that reads bf16 through an
-    fp32 copy keeps the copy instead: 2 % more activations for a quarter of the layers, none where layers are recomputed;
+    Both are inputs of layers, which keep them anyway (as such, or to compute the layer again).
+    Autograd alone would keep y - x of every chosen layer; here y comes back from x and the scaled
+    output, in fp32. (A norm that reads bf16 through an fp32 copy keeps the copy instead: 2 % more
+    activations for a quarter of the layers, none where layers are recomputed;
     benchmarks/step_cost.py.)
     """
 

@@ -1,6 +1,7 @@
-"""One model, pruned from Python: the algorithms behind one object with a model, its tokenizer and what was removed.
+"""One model, pruned from Python: an object with a model, its tokenizer and what was removed.
 
-It knows no grid, store or cluster. Everything it does is a call or two of the modules it imports, which are as public.
+It knows no grid, store or cluster. Everything it does is a call or two of the modules it imports,
+which are as public.
 """
 
 from collections.abc import Sequence
@@ -38,9 +39,10 @@ Text = TextSource | str | Path  # a path stands for the local file there
 
 
 class LanguageModel:
-    """A causal LM of a known family with its tokenizer. ``model`` and ``tokenizer`` are plain transformers objects.
+    """A causal LM of a known family with its tokenizer; both are plain transformers objects.
 
     Layers are named by their 0-based index in the original model. Blocks are token ids, [N, T].
+    ``source`` (a folder or hub id) and ``revision`` are where the model came from, for its card.
     """
 
     def __init__(
@@ -55,16 +57,18 @@ class LanguageModel:
 
     @classmethod
     def load(cls, source: str, revision: str | None = None, precision: Precision = "auto") -> Self:
-        """``source``: a folder, or a hub id. On the accelerator where there is one. InvalidInputError: see ``load_model``."""
-        return cls(
-            load_model(source, revision, precision),
-            load_tokenizer(source, revision),
-            source,
-            revision,
-        )
+        """Return the model in the folder, or of the hub id, ``source``.
+
+        It lies on the accelerator where there is one. InvalidInputError: see ``load_model``.
+        """
+        model = load_model(source, revision, precision)
+        return cls(model, load_tokenizer(source, revision), source, revision)
 
     def blocks(self, text: Text, count: int = 128, tokens: int = 2048, seed: int = 0) -> Tensor:
-        """Calibration blocks [count, tokens] of the text's documents, shuffled by ``seed``; the published size by default."""
+        """Return calibration blocks [count, tokens] of the text's documents, shuffled by ``seed``.
+
+        The default size is the published one. CalibrationTooShortError: the text fills fewer.
+        """
         settings = CalibrationSettings(text=_source(text), blocks=count, block_tokens=tokens)
         return calibration_blocks(self.tokenizer, settings, seed)
 
@@ -79,15 +83,16 @@ class LanguageModel:
         engine: EngineSettings | None = None,
         progress: Progress | None = None,
     ) -> list[int]:
-        """Stage one: the ``count`` layers that may go, first to go first. Default selector: TRSP's learned gates.
+        """Stage one: return the ``count`` layers that may go, the first to go first.
 
-        ``progress``: keeps snapshots, so that the same call goes on where it was killed (docs/snapshots.md).
+        The default selector is TRSP's learned gates, at ``gate_l1`` = lambda_1; only those that
+        read no text take None for blocks. ``progress`` keeps snapshots, so that the same call goes
+        on where it was killed (docs/snapshots.md). InvalidInputError: fewer layers may go.
         """
-        selector = selector or GatesSettings()
         rounds = rank_layers(
             self.model,
             blocks_NT,
-            selector,
+            selector or GatesSettings(),
             depth=count,
             gate_l1=gate_l1,
             seed=seed,
@@ -106,16 +111,23 @@ class LanguageModel:
         engine: EngineSettings | None = None,
         progress: Progress | None = None,
     ) -> TransferRecord:
-        """Stage two, in place: train so that ``layers`` can go. Default: TRSP's drift, at ``drift`` = lambda_2."""
+        """Stage two, in place: train so that ``layers`` can go; return losses and drifts per step.
+
+        The default is TRSP's drift, at ``drift`` = lambda_2. ``progress``: see ``rank``.
+        """
         return transfer(
             self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress
         )
 
     def remove(self, layers: Sequence[int]) -> None:
-        """Delete ``layers`` for good, and prove on random tokens that this equals bypassing them. Once a model."""
+        """Delete ``layers`` for good, and prove on random tokens that this equals bypassing them.
+
+        Once per model: InvalidInputError for a second call.
+        """
         if self.removed:
             raise InvalidInputError(
-                f"layers {list(self.removed)} are gone already; remove all in one call, or load again"
+                f"layers {list(self.removed)} are gone already; "
+                "remove all in one call, or load again"
             )
         remove_layers_verified(self.model, layers)
         self.removed = tuple(sorted(layers))
@@ -123,7 +135,7 @@ class LanguageModel:
     def perplexity(
         self, text: Text, window_tokens: int = 2048, max_windows: int | None = None
     ) -> Score:
-        """Over fixed, non-overlapping windows; with its standard error."""
+        """Return the perplexity over fixed, non-overlapping windows, with its standard error."""
         settings = PerplexitySettings(
             text=_source(text), window_tokens=window_tokens, max_windows=max_windows
         )
@@ -132,7 +144,10 @@ class LanguageModel:
     def save(
         self, folder: str | Path, settings: dict[str, object] | None = None
     ) -> CheckpointRecord:
-        """Safetensors, config, tokenizer and a model card that names the removed layers and ``settings``."""
+        """Write safetensors, config, tokenizer and a model card; return the checkpoint's size.
+
+        The card names the removed layers and ``settings``.
+        """
         folder = Path(folder)
         card = model_card(
             name=folder.name,

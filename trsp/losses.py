@@ -1,6 +1,7 @@
-"""Losses and penalties as plain tensor functions. They know no model.
+"""Losses and penalties as plain tensor functions (docs/method.md, sections 1 and 2). No models.
 
-Shapes: B sequences, T tokens, D hidden width, V vocabulary.
+Shapes: B sequences, T tokens, D hidden width, V vocabulary, N predicted tokens. ``x`` is a layer's
+input and ``y`` its output, [B, T, D]. Every loss is an fp32 scalar.
 """
 
 from collections.abc import Callable
@@ -16,17 +17,18 @@ from trsp.config import DriftSettings
 
 
 def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
-    """Mean cross-entropy over all B * (T - 1) predicted tokens, in nats, computed in fp32.
+    """Return L(W, X): the mean cross-entropy over all B * (T - 1) predicted tokens, in nats.
 
-    In pieces that the backward pass computes again: whole, the fp32 logits and their softmax would be the largest tensors of
-    a step (2 GB each for 2048 tokens of a vocabulary of 262144).
+    It is computed in fp32, in chunks that the backward pass computes again: whole, the fp32 logits
+    and their softmax would be the largest tensors of a step (2 GB each for 2048 tokens of a
+    vocabulary of 262144).
     """
     logits_NV = logits_BTV[:, :-1].flatten(0, 1)
     targets_N = tokens_BT[:, 1:].flatten()
     at_once = max(1, LOGITS_AT_ONCE // logits_NV.shape[-1])
-    pieces = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
+    chunks = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
     sums = [
-        checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in pieces
+        checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in chunks
     ]
     return torch.stack(sums).sum() / len(targets_N)
 
@@ -36,15 +38,17 @@ def _summed_nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 
 def gate_l1(gates: Tensor, strength: float) -> Tensor:
-    """lambda_1 * sum |s_i| (TRSP stage one)."""
+    """Return lambda_1 * sum over i of |s_i|, where ``strength`` is lambda_1 (TRSP stage one)."""
     return strength * gates.abs().sum()
 
 
 def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
-    """Frobenius norm of each sequence's [T, D] difference, mean over B (TRSP stage two).
+    """Return the l2 norm of what a layer adds (TRSP stage two).
 
-    Relative: each token's norm of the difference by that of its input, mean over B * T. Not the ratio of the two Frobenius
-    norms: a few tokens with massive activations (attention sinks) make up nearly all of the input's.
+    Absolute: mean over B of ||y - x||, the Frobenius norm of each sequence's [T, D] difference.
+    Relative: mean over B * T of ||y_t - x_t|| / ||x_t||, each token by its own input. Not the ratio
+    of the two Frobenius norms: a few tokens with massive activations (attention sinks) make up
+    nearly all of the input's.
     """
     dims = -1 if relative else (1, 2)
     norms: Tensor = torch.linalg.vector_norm(y_BTD - x_BTD, dim=dims, dtype=torch.float32)
@@ -54,23 +58,30 @@ def l2_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
 
 
 def l1_drift(x_BTD: Tensor, y_BTD: Tensor, *, relative: bool) -> Tensor:
-    """Mean absolute difference; relative: each token's by that of its input, mean over B * T."""
+    """Return mean |y - x| over B * T * D.
+
+    Relative: mean over B * T of each token's mean |y_t - x_t| / mean |x_t|.
+    """
     drift_BT = (y_BTD - x_BTD).abs().mean(dim=-1, dtype=torch.float32)
-    return (
-        drift_BT / x_BTD.detach().abs().mean(dim=-1, dtype=torch.float32) if relative else drift_BT
-    ).mean()
+    if relative:
+        drift_BT = drift_BT / x_BTD.detach().abs().mean(dim=-1, dtype=torch.float32)
+    return drift_BT.mean()
 
 
 def drift_function(settings: DriftSettings) -> Callable[[Tensor, Tensor], Tensor]:
-    """The settings' ``(x, y) -> scalar``. The divisor of a relative drift carries no gradient: it cannot be gamed."""
+    """Return the drift ``(x, y) -> scalar`` that the settings name.
+
+    The divisor of a relative drift carries no gradient: it cannot be gamed.
+    """
     function = l2_drift if settings.norm == "l2" else l1_drift
     return partial(function, relative=settings.drift_scale == "relative")
 
 
 def branch_scale(step: int, steps: int, settings: DriftSettings) -> float:
-    """Scale of the chosen branches at ``step`` of ``steps``: 1 without annealing, else linearly down to 0, then held at 0.
+    """Return the scale of the chosen branches at step 0 to ``steps - 1`` (docs/annealing.md).
 
-    The first step is already below 1 and the last is always at 0, so that deletion after it changes nothing.
+    It is 1 without annealing, else it goes linearly down to 0 and is held there. The first step is
+    already below 1 and the last is always at 0, so that deletion after it changes nothing.
     """
     if not settings.anneal:
         return 1.0

@@ -1,10 +1,16 @@
-"""Results of the algorithms: what comes out. Frozen pydantic, no torch. ``layer`` = 0-based index in the original model."""
+"""Results of the algorithms: what comes out. Frozen pydantic, no torch.
+
+``layer`` is the 0-based index in the original model; seconds are wall time.
+"""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Frozen; unknown keys are ignored so that an older reader understands a newer writer's record."""
+    """A frozen result.
+
+    Unknown keys are ignored, so that an older reader understands a newer writer's record.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -12,9 +18,11 @@ class Record(BaseModel):
 class RoundRecord(Record):
     """One removed layer. For one-shot selectors every round is written at once.
 
-    ``scores`` holds what the choice was made by, for every candidate of the round (lowest goes): gates, influence, NLL.
-    ``gate_steps[t]`` are all gates after step t of the round, in the order of ``gate_layers`` (gates selector only).
-    ``rate_scale``: factor on the settings' learning rates, below 1 after a run that diverged.
+    ``scores`` holds what the choice was made by, for every candidate of the round (the lowest
+    goes): gates, influence or NLL. ``gate_steps[t]`` are all gates after step t of the round, in
+    the order of ``gate_layers``, and ``lm_loss[t]`` is the loss of that step, in nats per token
+    (gates selector only). ``rate_scale`` is a factor on the settings' learning rates, below 1 after
+    a run that diverged.
     """
 
     round: int
@@ -28,13 +36,21 @@ class RoundRecord(Record):
 
     @property
     def margin(self) -> float | None:
-        """Distance from the removed candidate's score to the next one's; None when there was no other."""
+        """The distance from the removed candidate's score to the next one's.
+
+        None when there was no other candidate.
+        """
         ordered = sorted(self.scores.values())
         return ordered[1] - ordered[0] if len(ordered) > 1 else None
 
 
 class TransferRecord(Record):
-    """Stage two. One entry a step: ``lm_loss``, ``drift`` (unweighted sum over the chosen layers), ``branch_scale``."""
+    """Stage two.
+
+    ``lm_loss``, ``drift`` (the unweighted sum over the chosen layers) and ``branch_scale`` have one
+    entry per step; ``tokens`` is how many were trained on, repeats included. ``rate_scale``: see
+    RoundRecord.
+    """
 
     layers: tuple[int, ...]
     lm_loss: tuple[float, ...] = ()
@@ -46,7 +62,10 @@ class TransferRecord(Record):
 
 
 class CheckpointRecord(Record):
-    """A pruned (or dense) checkpoint's size. ``kv_bytes_per_token``: keys and values of one token over all layers."""
+    """The size of a pruned (or dense) checkpoint.
+
+    ``kv_bytes_per_token``: keys and values of one token over all layers.
+    """
 
     removed_layers: tuple[int, ...]
     layers: int
@@ -64,9 +83,11 @@ class Score(Record):
 
 
 class EvaluationRecord(Record):
-    """``scores``: ``perplexity/NAME`` and lm-eval's ``TASK/acc`` and ``TASK/acc_norm``; ``accuracy`` = mean over tasks.
+    """Scores of a checkpoint.
 
-    ``window_nll[NAME]``: mean NLL a token of every window, for paired comparisons between checkpoints.
+    ``scores``: ``perplexity/NAME`` and lm-eval's ``TASK/acc`` and ``TASK/acc_norm``; ``accuracy``
+    is the mean over tasks. ``window_nll[NAME]``: mean NLL per token of every window, in nats, for
+    paired comparisons between checkpoints.
     """
 
     scores: dict[str, Score]
@@ -75,7 +96,10 @@ class EvaluationRecord(Record):
 
 
 class MeasurementRecord(Record):
-    """Means over the protocol's repeats. Memory: peak of the accelerator, or of the process's resident set on CPU."""
+    """Speed and memory of a checkpoint, means over the protocol's repeats.
+
+    ``peak_memory_bytes`` is the accelerator's peak, or that of the process's resident set on CPU.
+    """
 
     hardware: str
     prompt_latency_ms: float
@@ -87,7 +111,6 @@ class MeasurementRecord(Record):
 
 
 def lower_is_better(metric: str) -> bool:
-    """Perplexities, latencies and sizes are minimised; accuracies and throughputs are maximised."""
-    return metric.startswith(("perplexity", "params", "bytes", "kv_bytes")) or metric.endswith(
-        ("latency_ms", "_bytes")
-    )
+    """Whether ``metric`` is minimised, as perplexities, latencies and sizes are, or maximised."""
+    minimised = metric.startswith(("perplexity", "params", "bytes", "kv_bytes"))
+    return minimised or metric.endswith(("latency_ms", "_bytes"))

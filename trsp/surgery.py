@@ -1,4 +1,7 @@
-"""Taking layers out of a model: for a while (``bypassed``) or for good (``remove_layers``). Knows no files and no training."""
+"""Taking layers out of a model: for a while (``bypassed``) or for good (``remove_layers``).
+
+Knows no files and no training. What must be true afterwards: docs/method.md, section 5.
+"""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,9 +14,8 @@ from transformers import PreTrainedModel
 from trsp.architecture.decoders import decoder_layers, layer_input, set_decoder_layers
 from trsp.architecture.families import check_layers, pruned_config
 
-_PROOF_STEPS = (
-    8  # rounding steps of the largest logit that two orders of the same sums may differ by
-)
+# Rounding steps of the largest logit that two orders of the same sums may differ by.
+_PROOF_STEPS = 8
 
 
 def _identity(*args: Any, **kwargs: Any) -> Tensor:
@@ -22,11 +24,12 @@ def _identity(*args: Any, **kwargs: Any) -> Tensor:
 
 @contextmanager
 def bypassed(model: PreTrainedModel, layers: Collection[int]) -> Iterator[None]:
-    """While open, ``layers`` return their input unchanged, at no cost. Call the model with ``use_cache=False`` inside.
+    """While open, ``layers`` (0-based positions) return their input unchanged, at no cost.
 
-    The override sits on each layer's ``forward`` attribute: module names, state dict, hooks and gradient checkpointing of
-    the other layers stay as they are. May be nested, with overlapping layers; leaving restores whatever was there before.
-    The KV cache is not valid inside, since a bypassed layer writes nothing into its place.
+    Call the model with ``use_cache=False`` inside: the KV cache is not valid, since a bypassed
+    layer writes nothing into its place. The override sits on each layer's ``forward`` attribute:
+    module names, state dict, hooks and gradient checkpointing of the other layers stay as they are.
+    May be nested, with overlapping layers; leaving restores whatever was there before.
     """
     stack = decoder_layers(model)
     overridden = [stack[i] for i in sorted(check_layers(layers, len(stack)))]
@@ -44,10 +47,11 @@ def bypassed(model: PreTrainedModel, layers: Collection[int]) -> Iterator[None]:
 
 
 def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
-    """Deletes ``layers`` (0-based positions in ``model`` as it is now) in place, for good.
+    """Delete ``layers`` (0-based positions in ``model`` as it is now) in place, for good.
 
-    What stays is renumbered (``layer_idx``, which places keys and values in the cache) and the config is cut to match.
-    Weights are neither copied nor renamed apart from their position; tied embeddings stay tied.
+    What stays is renumbered (``layer_idx``, which places keys and values in the cache) and the
+    config is cut to match. Weights are neither copied nor renamed apart from their position; tied
+    embeddings stay tied. InvalidInputError: see ``check_layers``.
     """
     stack = decoder_layers(model)
     removed = check_layers(layers, len(stack))
@@ -62,41 +66,41 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
 def remove_layers_verified(
     model: PreTrainedModel, layers: Collection[int], tokens: int = 32
 ) -> None:
-    """``remove_layers`` on a model in eval mode, and the proof: on random tokens the logits are those with ``layers`` bypassed.
+    """Delete ``layers`` of a model in eval mode, and prove that this equals bypassing them.
 
-    Costs two forward passes over ``tokens`` tokens. A difference beyond rounding raises AssertionError: the family's entry in
-    the table is wrong, or this file.
+    On random tokens the logits must be those with ``layers`` bypassed: two forward passes over
+    ``tokens`` tokens. A difference beyond rounding raises AssertionError: the family's entry in the
+    table is wrong, or this module.
     """
     assert not model.training, "dropout would make any two passes differ"
     vocabulary = model.get_input_embeddings().num_embeddings
-    tokens_BT = torch.randint(
-        vocabulary, (1, tokens), generator=torch.Generator().manual_seed(0)
-    ).to(model.device)
+    generator = torch.Generator().manual_seed(0)
+    tokens_BT = torch.randint(vocabulary, (1, tokens), generator=generator).to(model.device)
     with torch.no_grad():
         with bypassed(model, layers):
-            wanted_BTV = model(tokens_BT, use_cache=False).logits
+            bypassed_BTV = model(tokens_BT, use_cache=False).logits
         remove_layers(model, layers)
-        logits_BTV = model(tokens_BT, use_cache=False).logits
-    scale = wanted_BTV.abs().max().item()
-    tolerance = _PROOF_STEPS * torch.finfo(wanted_BTV.dtype).eps * scale
+        removed_BTV = model(tokens_BT, use_cache=False).logits
+    scale = bypassed_BTV.abs().max().item()
     torch.testing.assert_close(
-        logits_BTV,
-        wanted_BTV,
+        removed_BTV,
+        bypassed_BTV,
         rtol=0,
-        atol=tolerance,
+        atol=_PROOF_STEPS * torch.finfo(bypassed_BTV.dtype).eps * scale,
         equal_nan=True,
         msg=lambda text: f"deletion differs from bypassing {sorted(layers)}: {text}",
     )
 
 
 def _renumber(layer: nn.Module, position: int) -> None:
+    """Set ``layer_idx`` of all modules in ``layer`` that have one."""
     for module in layer.modules():
         if "layer_idx" in module.__dict__:
             module.layer_idx = position  # type: ignore[assignment]
 
 
 def _apply_config(model: PreTrainedModel, pruned: dict[str, Any]) -> None:
-    """Changes the config object in place: the model's submodules hold the same one."""
+    """Change the model's config to ``pruned`` in place: its submodules hold the same object."""
     for key, value in model.config.to_dict().items():
         if key not in pruned:
             delattr(model.config, key)

@@ -1,20 +1,17 @@
-"""Gates and branches as hooks: values, gradients, precision, and what the gradient of an output gate really is."""
+"""Gates as hooks: values, gradients, precision, and what an output gate's gradient really is."""
 
 import contextlib
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from tests.tiny import HIDDEN, LAYERS, tiny_model
-from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input, with_hidden
+from tests.tiny import LAYERS, tiny_model
+from trsp.architecture.decoders import decoder_layers
 from trsp.config import GatesSettings
-from trsp.gates import Branches, Drift, Placement, apply_gate, gated
-from trsp.losses import l1_drift, l2_drift, lm_loss
+from trsp.gates import Placement, apply_gate, gated
+from trsp.losses import lm_loss
 from trsp.surgery import bypassed
 
 IDS = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
@@ -34,7 +31,7 @@ def hook_count(model: nn.Module) -> int:
 
 
 def naive(x: Tensor, y: Tensor, gate: Tensor, placement: Placement) -> Tensor:
-    """The formulas of METHOD section 1 and 2, word by word."""
+    """The formulas of docs/method.md, sections 1 and 2, word by word."""
     return gate * y if placement == "output" else x + gate * (y - x)
 
 
@@ -65,11 +62,9 @@ def test_gates_at_one_leave_a_bf16_model_bit_equal(placement: Placement) -> None
 
 
 def test_a_gate_below_bf16s_step_still_changes_a_bf16_model() -> None:
-    """1 - 2^-10 rounds to 1 in bf16; written as an offset it does not. Gradients come back in fp32."""
-    model, gates = (
-        tiny_model("llama", dtype=torch.bfloat16),
-        torch.full((LAYERS,), 1 - 2**-10, requires_grad=True),
-    )
+    """1 - 2^-10 rounds to 1 in bf16; as an offset it does not. Gradients come back in fp32."""
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    gates = torch.full((LAYERS,), 1 - 2**-10, requires_grad=True)
     assert torch.equal(gates.bfloat16().float(), torch.ones(LAYERS))
     before = logits(model)
     with gated(model, gates, range(LAYERS), "residual"):
@@ -99,7 +94,7 @@ def test_hooks_go_even_after_an_error() -> None:
     assert hook_count(model) == before
 
 
-# --- the output gate on a pre-norm model: docs/output_gate.md ---------------------------------------------------------
+# --- the output gate on a pre-norm model: docs/output_gate.md ------------------
 
 
 def gate_gradient(model: Any, placement: Placement) -> Tensor:
@@ -121,7 +116,10 @@ def without_epsilon(family: str, norms: str) -> Any:
 
 
 def branch_gradient(model: Any) -> Tensor:
-    """dL/dr of every attention and every MLP at r = 1, where r scales what the branch adds to the stream; [L, 2]."""
+    """dL/dr of every attention and every MLP at r = 1, [L, 2].
+
+    r scales what the branch adds to the stream.
+    """
     scales = torch.ones(LAYERS, 2, requires_grad=True)
     handles = []
     for i, layer in enumerate(decoder_layers(model)):
@@ -146,7 +144,7 @@ def later_sums(gradient_L: Tensor) -> Tensor:
 
 
 def test_an_output_gates_gradient_is_minus_the_sum_of_the_later_branches_gradients() -> None:
-    """A llama layer has two branches, attention and MLP, and the MLP reads what the attention has added."""
+    """A llama layer has two branches, and its MLP reads what its attention has added."""
     model = without_epsilon("llama", "LlamaRMSNorm")
     branches = branch_gradient(model).sum(dim=1)
     assert branches.abs().min() > 1e-3, "every branch must matter, or the test says nothing"
@@ -156,7 +154,7 @@ def test_an_output_gates_gradient_is_minus_the_sum_of_the_later_branches_gradien
 
 
 def test_where_a_layer_is_one_branch_its_residual_gate_is_that_branchs_scale() -> None:
-    """GPT-NeoX adds attention and MLP side by side: dL/ds_i = - sum over j > i of dL/dr_j, gate by gate."""
+    """GPT-NeoX adds attention and MLP side by side: dL/ds_i = - sum over j > i of dL/dr_j."""
     model = without_epsilon("gpt_neox", "LayerNorm")
     residual = gate_gradient(model, "residual")
     assert residual.abs().min() > 1e-4
@@ -166,7 +164,7 @@ def test_where_a_layer_is_one_branch_its_residual_gate_is_that_branchs_scale() -
 
 
 def test_the_last_output_gate_gets_no_gradient_from_the_loss() -> None:
-    """Nothing reads the stream behind it but the final norm: only the penalty moves it, so it goes first."""
+    """Only the final norm reads the stream behind it, so the penalty alone moves it: first out."""
     model = without_epsilon("llama", "LlamaRMSNorm")
     assert abs(gate_gradient(model, "output")[-1]) < 1e-6
     assert abs(gate_gradient(model, "residual")[-1]) > 1e-3
@@ -187,165 +185,3 @@ def test_the_papers_gates_are_literal_and_the_default_is_residual() -> None:
     assert not any((paper.train_weights, paper.reset_each_round, paper.average_steps))
     assert paper.steps_per_round is None, "a round is one pass over the calibration data"
     assert GatesSettings().placement == "residual"
-
-
-# --- branches: stage two's hooks --------------------------------------------------------------------------------------
-
-
-def inputs_and_outputs(model: Any, layers: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """(x, y) of the layers, read by hooks of the test's own."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    handles = [
-        decoder_layers(model)[layer].register_forward_hook(
-            lambda _, args, kwargs, output: seen.append(
-                (layer_input(args, kwargs), layer_hidden(output))
-            ),
-            with_kwargs=True,
-        )
-        for layer in layers
-    ]
-    logits(model)
-    for handle in handles:
-        handle.remove()
-    return seen
-
-
-def drift(x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
-    return l2_drift(x_BTD, y_BTD, relative=True)
-
-
-def test_drift_is_summed_over_the_chosen_layers_and_measured_before_scaling() -> None:
-    model = tiny_model("llama")
-    wanted = sum(drift(x, y) for x, y in inputs_and_outputs(model, [1, 2]))
-    branches = Branches(model, [1, 2], drift)
-    for _ in range(2):  # a second forward pass must not add to the first
-        logits(model)
-        torch.testing.assert_close(branches.take_drift(), wanted)
-    assert branches.take_drift() is None
-
-    branches.scale = 0.25
-    logits(model)
-    first_x, first_y = inputs_and_outputs(tiny_model("llama"), [1])[0]
-    scaled = branches.take_drift()
-    assert scaled is not None
-    assert scaled > drift(first_x, first_y), (
-        "layer 1 reads the same stream: its own drift counts whole"
-    )
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.5, 0.1])
-def test_a_scaled_branch_is_a_residual_gate(scale: float) -> None:
-    model = tiny_model("gpt2")
-    before = logits(model)
-    with gated(model, torch.full((2,), scale), [0, 3], "residual"):
-        wanted = logits(model)
-    branches = Branches(model, [0, 3], None)
-    branches.scale = scale
-    torch.testing.assert_close(logits(model), wanted)
-    branches.remove()
-    assert torch.equal(logits(model), before)
-
-
-# --- what the drift costs in memory -----------------------------------------------------------------------------------
-
-
-def kept_bytes(model: Any, penalty: Callable[[], Tensor | None]) -> int:
-    """Bytes of activations that are alive between a forward pass and its backward pass: what autograd has saved."""
-    kept: list[Tensor] = []  # held, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.detach())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = lm_loss(model(IDS, use_cache=False).logits, IDS)
-        extra = penalty()
-        _ = loss if extra is None else loss + extra
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
-    }
-    return sum(size for address, size in storages.items() if address not in weights)
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize(
-    ("family", "dtype", "recomputed"),
-    [
-        ("llama", torch.float32, False),
-        ("gpt2", torch.bfloat16, False),
-        ("llama", torch.bfloat16, True),
-    ],
-)
-def test_the_drift_keeps_no_activation_alive(
-    family: str, dtype: torch.dtype, recomputed: bool, scale: float
-) -> None:
-    """Where layers keep their inputs as they are, or to be computed again: beyond what they keep, numbers, not activations."""
-    model = tiny_model(family, dtype=dtype)
-    if recomputed:
-        for layer in decoder_layers(model):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-    activation = IDS.numel() * HIDDEN * dtype.itemsize
-
-    def scaled(measured: Drift | None) -> tuple[int, Branches]:
-        branches = Branches(model, [1, 3], measured)
-        branches.scale = scale
-        kept = kept_bytes(model, branches.take_drift)
-        branches.remove()
-        return kept, branches
-
-    without, _ = scaled(None)
-    ours, _ = scaled(drift)
-    assert ours <= without + 64, f"{ours - without} bytes more; an activation has {activation}"
-
-    seen: list[Tensor] = []
-    handles = [  # what autograd makes of the formula itself
-        decoder_layers(model)[layer].register_forward_hook(
-            lambda _, args, kwargs, output: seen.append(
-                drift(layer_input(args, kwargs), layer_hidden(output))
-            ),
-            with_kwargs=True,
-        )
-        for layer in (1, 3)
-    ]
-    naively = kept_bytes(model, lambda: sum(seen))  # type: ignore[arg-type, return-value]
-    for handle in handles:
-        handle.remove()
-    plain = kept_bytes(model, lambda: None)
-    assert naively >= plain + 2 * activation, (
-        "the control: the account sees activations that are kept"
-    )
-
-
-@pytest.mark.parametrize("measured", [l2_drift, l1_drift])
-@pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_gradients_through_a_measured_branch_are_those_of_the_formula(
-    measured: Any, relative: bool, scale: float
-) -> None:
-    penalty = partial(measured, relative=relative)
-    ours, theirs = tiny_model("llama"), tiny_model("llama")
-    branches = Branches(ours, [1, 3], penalty)
-    branches.scale = scale
-    seen: list[Tensor] = []
-
-    def literal(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        x, y = layer_input(args, kwargs), layer_hidden(output)
-        seen.append(penalty(x, y))
-        return with_hidden(output, x + scale * (y - x))
-
-    for layer in (1, 3):
-        decoder_layers(theirs)[layer].register_forward_hook(literal, with_kwargs=True)
-    for model, total in ((ours, branches.take_drift), (theirs, lambda: sum(seen))):
-        lm = lm_loss(model(IDS, use_cache=False).logits, IDS)
-        (lm + 3.0 * total()).backward()  # type: ignore[operator]
-    for (name, found), (_, wanted) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
-        torch.testing.assert_close(
-            found.grad,
-            wanted.grad,
-            rtol=1e-3,
-            atol=1e-5,
-            msg=lambda text, name=name: f"{name}: {text}",
-        )

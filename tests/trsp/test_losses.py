@@ -1,4 +1,4 @@
-"""Losses, penalties and the annealing schedule against numbers worked out by hand or by another path."""
+"""Losses, penalties and the annealing schedule, against numbers by hand or by another path."""
 
 import math
 
@@ -16,17 +16,18 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_lm_loss_is_that_of_transformers_over_all_tokens() -> None:
-    model, tokens_BT = (
-        tiny_model("llama"),
-        torch.randint(0, VOCABULARY, (2, 24), generator=torch.Generator().manual_seed(1)),
-    )
+    model, generator = tiny_model("llama"), torch.Generator().manual_seed(1)
+    tokens_BT = torch.randint(0, VOCABULARY, (2, 24), generator=generator)
     with torch.no_grad():
         output = model(tokens_BT, labels=tokens_BT)
     torch.testing.assert_close(lm_loss(output.logits, tokens_BT), output.loss)
 
 
 def test_the_lm_loss_counts_every_predicted_token_once() -> None:
-    """Token t is predicted from position t - 1: a model sure of the next token loses nothing, of the present one much."""
+    """Token t is predicted from position t - 1.
+
+    A model sure of the next token loses nothing, one sure of the present token much.
+    """
     tokens_BT = torch.tensor([[3, 1, 4, 1, 5]])
     sure_of_next = 50.0 * functional.one_hot(tokens_BT.roll(-1, dims=1), 8).float()
     assert lm_loss(sure_of_next, tokens_BT).item() == pytest.approx(0.0, abs=1e-6)

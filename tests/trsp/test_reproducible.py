@@ -1,4 +1,4 @@
-"""One seed on one machine: the same layers, the same weights, the same perplexity, in any process."""
+"""One seed on one machine: the same layers, weights and perplexity, in any process."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from trsp.distributed.device import seed_everything
 
 
 def pruned(model: str, text: str, seed: int, zero_stage: int) -> tuple[list[int], float]:
-    """Layers and held-out perplexity of the whole way, from disk."""
+    """Return the layers and the perplexity at the end of the whole way, from disk."""
     seed_everything(seed)
     lm, engine = LanguageModel.load(model), EngineSettings(zero_stage=zero_stage)
     blocks = lm.blocks(text, count=8, tokens=32, seed=seed)
@@ -32,7 +32,10 @@ def test_one_seed_gives_one_result_and_another_seed_another(
 
 @pytest.mark.slow
 def test_two_fresh_processes_agree(tiny_llama: Path, text_file: Path) -> None:
-    program = "import json, sys; from tests.trsp.test_reproducible import pruned; print(json.dumps(pruned(*sys.argv[1:3], 0, 3)))"
+    program = (
+        "import json, sys; from tests.trsp.test_reproducible import pruned; "
+        "print(json.dumps(pruned(*sys.argv[1:3], 0, 3)))"
+    )
     command = [sys.executable, "-c", program, str(tiny_llama), str(text_file)]
     root = Path(__file__).parents[2]
     running = [

@@ -1,12 +1,13 @@
-"""How the bypass behaves towards the rest of a program: nesting, hooks, checkpointing, names, errors, cost."""
+"""How the bypass behaves towards the rest of a program, and what deletion refuses."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import tiny_model
+from tests.tiny import LAYERS, tiny_model
 from trsp import surgery
 from trsp.architecture.decoders import decoder_layers
+from trsp.errors import InvalidInputError
 from trsp.surgery import bypassed, remove_layers, remove_layers_verified
 
 IDS = torch.arange(16)[None]
@@ -78,6 +79,24 @@ def test_gradients_with_activation_checkpointing_are_those_without(family: str) 
         gradients.append([p.grad for p in decoder_layers(model)[0].parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((6,), r"layers \[6\] do not exist.*0 to 5"),
+        ((-1,), "do not exist"),
+        (range(6), "at least one must stay"),
+        ((1, 1), "twice"),
+    ],
+)
+def test_layers_that_cannot_be_removed(layers: tuple[int, ...], message: str) -> None:
+    model = tiny_model("llama")
+    with pytest.raises(InvalidInputError, match=message):
+        remove_layers(model, layers)
+    with pytest.raises(InvalidInputError, match=message), bypassed(model, layers):
+        pass
+    assert len(decoder_layers(model)) == LAYERS
 
 
 def test_removal_twice_counts_positions_of_the_model_as_it_is() -> None:

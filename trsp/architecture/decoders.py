@@ -1,6 +1,7 @@
-"""The decoder layers of a model and the hidden states that go in and out of one. Knows transformers' conventions only.
+"""The decoder layers of a model and the hidden states that go in and out of one.
 
-Shapes: B sequences, T tokens, D hidden size. A layer takes hidden_BTD first and returns hidden_BTD, alone or first in a tuple.
+Knows transformers' conventions only. Shapes: B sequences, T tokens, D hidden size. A layer takes
+hidden_BTD first and returns hidden_BTD, alone or first in a tuple.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ LayerOutput = Tensor | tuple[Any, ...]
 
 
 def _layers_path(model: PreTrainedModel) -> str:
+    """Return the dotted path from the causal LM to its list of layers."""
     return family_of({"model_type": model.config.model_type}).layers
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The model's own list of layers, by the table of families; UnknownFamilyError for any other model."""
+    """Return the model's own list of layers. UnknownFamilyError: its family is not in the table."""
     layers = model.get_submodule(_layers_path(model))
     assert isinstance(layers, nn.ModuleList), (
         f"{model.config.model_type}: layers are a {type(layers).__name__}"
@@ -28,21 +30,24 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def set_decoder_layers(model: PreTrainedModel, layers: nn.ModuleList) -> None:
-    """Puts ``layers`` where the model keeps its own. Neither the config nor any ``layer_idx`` is touched: see surgery."""
+    """Put ``layers`` where the model keeps its own.
+
+    Neither the config nor any ``layer_idx`` is touched: see ``trsp.surgery``.
+    """
     parent, _, name = _layers_path(model).rpartition(".")
     setattr(model.get_submodule(parent), name, layers)
 
 
 def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """hidden_BTD that a layer was called with, as a forward (pre-)hook with ``with_kwargs=True`` sees the call."""
+    """Return hidden_BTD of a layer's call, as a hook with ``with_kwargs=True`` sees the call."""
     return cast(Tensor, args[0] if args else kwargs["hidden_states"])
 
 
 def layer_hidden(output: LayerOutput) -> Tensor:
-    """hidden_BTD in what a layer returned."""
+    """Return hidden_BTD in what a layer returned."""
     return output if isinstance(output, Tensor) else cast(Tensor, output[0])
 
 
 def with_hidden(output: LayerOutput, hidden_BTD: Tensor) -> LayerOutput:
-    """What a layer returned, with its hidden states replaced; fit to be returned by a forward hook."""
+    """Return a layer's ``output`` with its hidden states replaced, for a forward hook to return."""
     return hidden_BTD if isinstance(output, Tensor) else (hidden_BTD, *output[1:])

@@ -1,6 +1,7 @@
-"""What the config.json of each decoder family means for pruning: one table by ``model_type``. No torch, no transformers.
+"""What the config.json of each decoder family means for pruning: one table by ``model_type``.
 
-All functions take the plain dict of a config.json; indices are 0-based layers of the model that config describes.
+All functions take the plain dict of a config.json; indices are 0-based layers of the model which
+that config describes. No torch, no transformers.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,19 +17,21 @@ FULL = "full_attention"
 
 
 def _max_window_types(config: Config) -> list[str]:
-    """Qwen: the layers from ``max_window_layers`` on use the window, where the window is on at all."""
-    windowed = bool(config.get("use_sliding_window")) and config.get("sliding_window") is not None
+    """Return Qwen's types: layers from ``max_window_layers`` on use the window, if it is on."""
+    count = layer_count(config)
+    if not config.get("use_sliding_window") or config.get("sliding_window") is None:
+        return [FULL] * count
     first = config.get("max_window_layers", 28)
-    return [SLIDING if windowed and i >= first else FULL for i in range(layer_count(config))]
+    return [SLIDING if i >= first else FULL for i in range(count)]
 
 
 def _every_second_types(config: Config) -> list[str]:
-    """Gemma 2: sliding and full in turn."""
+    """Return Gemma 2's types: sliding and full in turn."""
     return [FULL if (i + 1) % 2 == 0 else SLIDING for i in range(layer_count(config))]
 
 
 def _patterned_types(config: Config) -> list[str]:
-    """Gemma 3: every ``sliding_window_pattern``-th layer is full."""
+    """Return Gemma 3's types: every ``sliding_window_pattern``-th layer is full."""
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6
     return [FULL if (i + 1) % pattern == 0 else SLIDING for i in range(layer_count(config))]
 
@@ -37,10 +40,12 @@ def _patterned_types(config: Config) -> list[str]:
 class Family:
     """Where a family keeps its layers, and which keys of its config speak of them.
 
-    ``layers``: dotted path from the causal LM to the ModuleList. ``per_layer``: config lists with one entry a layer.
-    ``default_layer_types`` fills in ``layer_types`` when a (usually older) config leaves it out; None: the family has none.
-    ``superseded``: keys that explicit lists replace, and that would be false of a pruned model.
-    ``forbidden``: config switches that tie a layer's function to its index, and why they forbid pruning.
+    ``layers``: dotted path from the causal LM to the ModuleList. ``count``, ``heads``, ``width``:
+    the keys of those numbers. ``per_layer``: keys of lists with one entry per layer.
+    ``default_layer_types`` fills in ``layer_types`` when a (usually older) config leaves it out;
+    None: the family has none. ``superseded``: keys that explicit lists replace, and that would be
+    false of a pruned model. ``forbidden``: switches that tie a layer's function to its index, and
+    why they forbid pruning.
     """
 
     layers: str = "model.layers"
@@ -75,7 +80,8 @@ FAMILIES: Mapping[str, Family] = {
         heads="n_head",
         width="n_embd",
         forbidden={
-            "scale_attn_by_inverse_layer_idx": "attention is divided by the layer's index, which pruning changes"
+            "scale_attn_by_inverse_layer_idx": "attention is divided by the layer's index, "
+            "which pruning changes"
         },
     ),
     "gpt_neox": Family(layers="gpt_neox.layers"),
@@ -84,7 +90,10 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_of(config: Config) -> Family:
-    """The family of ``config.model_type``. UnknownFamilyError, with the known ones, for any other."""
+    """Return the family of ``config.model_type``.
+
+    UnknownFamilyError, with the known ones, for any other.
+    """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise UnknownFamilyError(
@@ -96,43 +105,56 @@ def family_of(config: Config) -> Family:
 
 
 def check_supported(config: Config) -> None:
-    """Raises InvalidInputError (UnknownFamilyError) for a model that cannot be pruned; reads nothing but its config."""
+    """Raise InvalidInputError (UnknownFamilyError) for a model that cannot be pruned.
+
+    Nothing is read but its config.
+    """
     model_type = config.get("model_type")
     if config.get("is_encoder_decoder"):
         raise InvalidInputError(
-            f"{model_type!r} is an encoder-decoder model; only decoder-only language models can be pruned: "
-            f"choose one of the families {', '.join(sorted(FAMILIES))}"
+            f"{model_type!r} is an encoder-decoder model; only decoder-only language models can be "
+            f"pruned: choose one of the families {', '.join(sorted(FAMILIES))}"
         )
     family = family_of(config)
-    if quantization := config.get("quantization_config"):
-        raise InvalidInputError(
-            f"the checkpoint is quantized ({quantization.get('quant_method', 'method not named')}); quantized weights "
-            "cannot be trained or saved here: give the original float checkpoint and quantize after pruning"
-        )
+    _check_not_quantized(config)
     for switch, reason in (family.forbidden or {}).items():
         if config.get(switch):
             raise InvalidInputError(
-                f"{model_type!r} with {switch}=true cannot be pruned: {reason}; choose another model"
+                f"{model_type!r} with {switch}=true cannot be pruned: {reason}; "
+                "choose another model"
             )
-    if layer_count(config) < 2:
+    count = layer_count(config)
+    if count < 2:
         raise InvalidInputError(
-            f"the model has {layer_count(config)} layer; at least 2 are needed, so that one can stay"
+            f"the model has {count} layer; at least 2 are needed, so that one can stay"
         )
     for key in family.per_layer:
         _check_length(config, key)
 
 
+def _check_not_quantized(config: Config) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        raise InvalidInputError(
+            f"the checkpoint is quantized ({quantization.get('quant_method', 'method not named')});"
+            " quantized weights cannot be trained or saved here: give the original float checkpoint"
+            " and quantize after pruning"
+        )
+
+
 def _check_length(config: Config, key: str) -> None:
+    """Raise InvalidInputError unless the list ``key``, if there, has one entry per layer."""
     listed = config.get(key)
     if listed is not None and len(listed) != layer_count(config):
         raise InvalidInputError(
-            f"config.json: {key} has {len(listed)} entries for {layer_count(config)} layers; it must have one a layer: "
-            "the checkpoint was cut without its config, repair it or take the original"
+            f"config.json: {key} has {len(listed)} entries for {layer_count(config)} layers; "
+            "it must have one per layer: the checkpoint was cut without its config, "
+            "repair it or take the original"
         )
 
 
 def layer_count(config: Config) -> int:
-    """Number of decoder layers."""
+    """Return the number of decoder layers. InvalidInputError: the config has none."""
     key = family_of(config).count
     count = config.get(key, config.get("num_hidden_layers"))
     if not isinstance(count, int):
@@ -141,7 +163,10 @@ def layer_count(config: Config) -> int:
 
 
 def layer_types(config: Config) -> tuple[str, ...]:
-    """``full_attention`` or ``sliding_attention`` of each layer; empty for a family whose layers are all alike."""
+    """Return ``full_attention`` or ``sliding_attention`` for each layer.
+
+    Empty for a family whose layers are all alike.
+    """
     family = family_of(config)
     if family.default_layer_types is None:
         return ()
@@ -149,15 +174,13 @@ def layer_types(config: Config) -> tuple[str, ...]:
 
 
 def pruned_config(config: Config, removed: Collection[int]) -> dict[str, Any]:
-    """The config after deletion of ``removed``: the count and every per-layer list are cut, nothing else changes.
+    """Return the config after deletion of ``removed``, with the count and every per-layer list cut.
 
-    Lists the family derives when absent are written out, since a pruned model no longer follows the rule they come from.
+    Nothing else changes. Lists the family derives when absent are written out, since a pruned model
+    no longer follows the rule they come from. InvalidInputError: see ``check_layers``.
     """
-    family, count, removed = (
-        family_of(config),
-        layer_count(config),
-        check_layers(removed, layer_count(config)),
-    )
+    family, count = family_of(config), layer_count(config)
+    removed = check_layers(removed, count)
     kept = [i for i in range(count) if i not in removed]
     pruned = {key: value for key, value in config.items() if key not in family.superseded}
     pruned[family.count] = len(kept)
@@ -171,11 +194,15 @@ def pruned_config(config: Config, removed: Collection[int]) -> dict[str, Any]:
 
 
 def check_layers(layers: Collection[int], count: int) -> frozenset[int]:
-    """``layers`` as a set. InvalidInputError when one is outside [0, count), named twice, or when none would be left."""
+    """Return ``layers`` as a set.
+
+    InvalidInputError when one is outside [0, count) or named twice, or when none would be left.
+    """
     unique = frozenset(layers)
     if len(unique) != len(layers):
         raise InvalidInputError(f"layers {sorted(layers)} name one twice; each may be given once")
-    if outside := sorted(i for i in unique if not 0 <= i < count):
+    outside = sorted(i for i in unique if not 0 <= i < count)
+    if outside:
         raise InvalidInputError(
             f"layers {outside} do not exist; the model has layers 0 to {count - 1}"
         )

@@ -1,5 +1,6 @@
-"""What goes into the algorithms: frozen pydantic settings, no torch, no knowledge of grids, stores or clusters.
+"""What goes into the algorithms: frozen pydantic settings.
 
+No torch, no knowledge of grids, stores or clusters.
 Every default is part of a stage's content key, so changing one here never returns an old result.
 Token counts are in tokens, rates in their field's usual unit, durations end in ``_s``.
 """

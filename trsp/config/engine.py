@@ -14,7 +14,7 @@ class EngineSettings(Settings):
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     micro_batch: PositiveInt = Field(
-        1, description="blocks a forward pass on one rank; the rest is accumulated"
+        1, description="blocks per forward pass on one rank; the rest is accumulated"
     )
     activation_checkpointing: bool = False
     offload_optimizer: Offload = Field(
@@ -29,16 +29,16 @@ class EngineSettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.offload_optimizer != "none" and self.zero_stage < (
-            3 if self.offload_optimizer == "nvme" else 1
-        ):
+        lowest_stage = {"none": 0, "cpu": 1, "nvme": 3}[self.offload_optimizer]
+        if self.zero_stage < lowest_stage:
             raise ValueError(
                 f"offload_optimizer: {self.offload_optimizer} with zero_stage {self.zero_stage}; "
                 "cpu needs ZeRO 1 to 3, nvme ZeRO 3"
             )
         if self.offload_weights != "none" and self.zero_stage < 3:
             raise ValueError(
-                f"offload_weights: {self.offload_weights} with zero_stage {self.zero_stage}; it needs ZeRO 3"
+                f"offload_weights: {self.offload_weights} with zero_stage {self.zero_stage}; "
+                "it needs ZeRO 3"
             )
         if "nvme" in (self.offload_optimizer, self.offload_weights) and not self.nvme_path:
             raise ValueError("offload to nvme needs nvme_path, a folder on each node's local disk")

@@ -7,11 +7,9 @@ from pydantic import Field, PositiveInt, model_validator
 from trsp.config.settings import NonNegativeInt, Settings
 from trsp.config.texts import BosPolicy, TextSource
 
-# --- evaluation and measurement ---------------------------------------------------------------------------------------
-
 
 class PerplexitySettings(Settings):
-    """Perplexity over fixed, non-overlapping windows: exp of the mean NLL of all predicted tokens."""
+    """Perplexity over fixed, non-overlapping windows: exp of the mean NLL of predicted tokens."""
 
     text: TextSource
     window_tokens: Annotated[int, Field(ge=8)] = 2048
@@ -23,23 +21,32 @@ class PerplexitySettings(Settings):
 
 
 class BenchmarkSettings(Settings):
-    """lm-eval tasks. ``data``: folder of DATA/TASK/{train,validation,test}.jsonl that stands in for the hub."""
+    """lm-eval tasks.
+
+    ``data``: folder of DATA/TASK/{train,validation,test}.jsonl that stands in for the hub.
+    """
 
     tasks: tuple[str, ...]
-    limit: PositiveInt | None = Field(None, description="items a task; default: all")
+    limit: PositiveInt | None = Field(None, description="items per task; default: all")
     num_fewshot: NonNegativeInt | None = None
     batch_size: PositiveInt = 1
     data: str | None = None
 
 
 class EvaluationSettings(Settings):
+    """What a checkpoint is scored on."""
+
     perplexity: tuple[PerplexitySettings, ...] = ()
     benchmarks: BenchmarkSettings | None = None
-    batch_size: PositiveInt = Field(1, description="windows a forward pass, for perplexity")
+    batch_size: PositiveInt = Field(1, description="windows per forward pass, for perplexity")
 
 
 class MeasurementSettings(Settings):
-    """Speed and memory of a checkpoint. ``paper``: METHOD section 3's protocol; ``small``: minutes on a CPU; ``none``."""
+    """Speed and memory of a checkpoint.
+
+    ``paper``: the published protocol (docs/method.md, section 3); ``small``: minutes on a CPU;
+    ``none``: not measured.
+    """
 
     protocol: Literal["paper", "small", "none"] = "small"
     prompt_batch: PositiveInt = 1

@@ -6,11 +6,12 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from trsp.config.settings import NonNegativeInt, Settings
 
-# --- selectors: each gives an order of layers -----------------------------------------------------------------------
-
 
 class SelectorSettings(Settings):
-    """What every selector has. ``uses_*`` say which axes of a grid can change its order; the others collapse."""
+    """What every selector has.
+
+    ``uses_*`` say which axes of a grid can change its order; the others collapse.
+    """
 
     uses_gate_l1: ClassVar[bool] = False
     uses_seed: ClassVar[bool] = True
@@ -21,7 +22,10 @@ class SelectorSettings(Settings):
 
 
 class GatesSettings(SelectorSettings):
-    """TRSP stage one: a learned weight per layer under an l1 penalty, one layer removed a round (METHOD section 1)."""
+    """TRSP stage one: a learned weight per layer under an l1 penalty, one layer removed per round.
+
+    The loss is in docs/method.md, section 1; what the paper leaves open, in section 2.
+    """
 
     uses_gate_l1: ClassVar[bool] = True
 
@@ -73,13 +77,19 @@ PAPER_GATES: dict[str, Any] = {
 
 
 class BlockInfluenceSettings(SelectorSettings):
-    """ShortGPT: 1 - mean over tokens of cos(layer input, layer output); lowest first, one shot (METHOD section 4)."""
+    """ShortGPT: 1 - mean over tokens of cos(layer input, layer output); lowest first, one shot.
+
+    See docs/method.md, section 4.
+    """
 
     name: Literal["block_influence"] = "block_influence"
 
 
 class SlebSettings(SelectorSettings):
-    """SLEB: each round bypass every candidate in turn; remove the one whose bypass gives the lowest calibration NLL."""
+    """SLEB: each round bypass every candidate in turn, and remove one.
+
+    It is the one whose bypass gives the lowest calibration NLL (docs/method.md, section 4).
+    """
 
     name: Literal["sleb"] = "sleb"
     protect_first: NonNegativeInt = 1

@@ -18,12 +18,13 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
-        """Pydantic's own refusal names neither the known keys nor the nearest one."""
-        unknown = (
-            [str(key) for key in data if key not in cls.model_fields]
-            if isinstance(data, dict)
-            else []
-        )
+        """Refuse unknown keys, with the known ones and the nearest.
+
+        Pydantic's own refusal names neither.
+        """
+        if not isinstance(data, dict):
+            return data
+        unknown = [str(key) for key in data if key not in cls.model_fields]
         if unknown:
             raise ValueError(
                 "; ".join(unknown_name("key", key, cls.model_fields) for key in unknown)

@@ -10,7 +10,10 @@ BosPolicy = Literal["auto", "always", "never"]
 
 
 class TextSource(Settings):
-    """Documents: a local file (``path``: .jsonl, .parquet or .txt with a blank line between documents) or a hub dataset."""
+    """Documents of a local file or of a hub dataset.
+
+    ``path``: .jsonl, .parquet, or .txt with a blank line between documents.
+    """
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9_-]+$", description="short name, used in metric names: perplexity/NAME"
@@ -27,7 +30,8 @@ class TextSource(Settings):
     field: str = Field("text", description="column that holds the text")
     document_start: str | None = Field(
         None,
-        description="pattern of a row that begins a document, where rows are lines of one; wikitext: '^ = [^=]'",
+        description="pattern of a row that begins a document, where rows are lines of one; "
+        "wikitext: '^ = [^=]'",
     )
     max_documents: PositiveInt | None = Field(
         None, description="read only the first so many documents (streams a hub dataset)"
@@ -41,7 +45,10 @@ class TextSource(Settings):
 
 
 class CalibrationSettings(Settings):
-    """Blocks that both stages and every data-driven selector read. Documents are shuffled by ``seed``, joined and cut."""
+    """Blocks that both stages and every data-driven selector read.
+
+    Documents are shuffled by ``seed``, joined and cut.
+    """
 
     text: TextSource
     blocks: PositiveInt = 128

@@ -1,12 +1,10 @@
-"""Settings of stage two and its controls: what happens to the weights before the chosen layers are deleted."""
+"""Settings of stage two and its controls: what happens to the weights before deletion."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from trsp.config.settings import Settings
-
-# --- transfer: what happens to the weights before the chosen layers are deleted --------------------------------------
 
 
 class NoTransfer(Settings):
@@ -17,7 +15,10 @@ class NoTransfer(Settings):
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters (peft) on linear modules of every layer, merged into the weights before deletion."""
+    """Low-rank adapters (peft) on linear modules of every layer.
+
+    They are merged into the weights before deletion.
+    """
 
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
@@ -28,7 +29,7 @@ class LoraSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """The training budget. Effective batch = blocks_per_step blocks, whatever the number of GPUs."""
+    """The training budget. An effective batch has blocks_per_step blocks on any number of GPUs."""
 
     steps: PositiveInt | None = Field(
         None, description="default: one pass over the calibration blocks"
@@ -44,7 +45,10 @@ class TrainingSettings(Settings):
 
 
 class DriftSettings(TrainingSettings):
-    """TRSP stage two: LM loss + lambda_2 * sum over the chosen layers of the norm of (output - input)."""
+    """TRSP stage two: LM loss + lambda_2 * sum over the chosen layers of ||output - input||.
+
+    See docs/method.md, sections 1 and 2.
+    """
 
     uses_drift: ClassVar[bool] = True
 
@@ -85,7 +89,10 @@ PAPER_DRIFT: dict[str, Any] = {
 
 
 class HealSettings(TrainingSettings):
-    """The control: the same training budget on the LM loss alone, after deletion (the chosen layers are bypassed)."""
+    """The control: the same training budget on the LM loss alone, after deletion.
+
+    The chosen layers are bypassed.
+    """
 
     uses_drift: ClassVar[bool] = False
 

@@ -1,8 +1,9 @@
-"""Token blocks for calibration and windows for perplexity, made of documents. Knows no model and no device.
+"""Token blocks for calibration and windows for perplexity, made of documents.
 
-BOS policy, the same for both: ``always`` and ``never`` as they say; ``auto`` puts one where the tokenizer itself would, and
-for the families that break without one (BOS_REQUIRED) even where a converted tokenizer has forgotten to.
-No other special token is added. Shapes: N blocks or windows, T tokens in each.
+Knows no model and no device. BOS policy, the same for both: ``always`` and ``never`` as they say;
+``auto`` puts one where the tokenizer itself would, and for the families that break without one
+(BOS_REQUIRED) even where a converted tokenizer has forgotten to. No other special token is added.
+Shapes: N blocks or windows, T tokens in each.
 """
 
 import random
@@ -17,21 +18,21 @@ from trsp.config import BosPolicy, CalibrationSettings, PerplexitySettings
 from trsp.data.texts import PARAGRAPH, read_documents
 from trsp.errors import CalibrationTooShortError, InvalidInputError
 
-BOS_REQUIRED = frozenset(
-    {"GemmaTokenizer", "GemmaTokenizerFast"}
-)  # without <bos> Gemma's perplexity explodes
-_CHARACTERS_PER_TOKEN = (
-    8  # about twice a usual text's: the first guess at how many characters hold enough tokens
-)
+# Classes of tokenizers: without <bos> Gemma's perplexity explodes.
+BOS_REQUIRED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})
+
+# About twice a usual text's: the first guess at how many characters hold enough tokens.
+_CHARACTERS_PER_TOKEN = 8
 
 
 def calibration_blocks(
     tokenizer: PreTrainedTokenizerBase, settings: CalibrationSettings, seed: int
 ) -> Tensor:
-    """``settings.blocks`` blocks of ``block_tokens`` token ids, [N, T] int64, the same for the same seed.
+    """Return ``settings.blocks`` blocks of ``block_tokens`` token ids, [N, T] int64.
 
-    Documents are shuffled by ``seed``, each opened by BOS under the policy, parted by a blank line, joined and cut;
-    tokenizing stops at enough. CalibrationTooShortError: the text does not fill all blocks (never silently fewer).
+    Documents are shuffled by ``seed``, each opened by BOS under the policy, parted by a blank line,
+    joined and cut; one seed always gives the same blocks. Tokenizing stops at enough.
+    CalibrationTooShortError: the text does not fill all blocks (never silently fewer).
     """
     bos = bos_ids(tokenizer, settings.bos)
     documents = list(read_documents(settings.text))
@@ -44,19 +45,21 @@ def calibration_blocks(
 
 
 def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexitySettings) -> Tensor:
-    """Non-overlapping windows of the text in document order, [N, T] int64; the incomplete last one is left out.
+    """Return non-overlapping windows of the text in document order, [N, T] int64.
 
-    The documents are parted by blank lines and tokenized as one text, as published perplexities are; under the policy every
-    window starts with BOS, which takes one of its ``window_tokens`` places. N is at most ``max_windows``.
+    The documents are parted by blank lines and tokenized as one text, as published perplexities
+    are; under the policy every window starts with BOS, which takes one of its ``window_tokens``
+    places. The incomplete last window is left out; N is at most ``max_windows``.
+    CalibrationTooShortError: the text does not fill one window.
     """
     bos = bos_ids(tokenizer, settings.bos)
     content = settings.window_tokens - len(bos)
-    wanted = None if settings.max_windows is None else settings.max_windows * content
-    tokens = _leading_tokens(tokenizer, read_documents(settings.text), wanted)
+    limit = None if settings.max_windows is None else settings.max_windows * content
+    tokens = _leading_tokens(tokenizer, read_documents(settings.text), limit)
     if len(tokens) < content:
         raise CalibrationTooShortError(
-            f"text {settings.text.name!r} holds {len(tokens)} tokens, less than one window of {content}: "
-            "give more text or lower window_tokens"
+            f"text {settings.text.name!r} holds {len(tokens)} tokens, less than one window of "
+            f"{content}: give more text or lower window_tokens"
         )
     starts = range(0, len(tokens) - content + 1, content)
     return torch.tensor(
@@ -65,7 +68,10 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexityS
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
-    """What opens a text: ``[bos]`` or nothing. InvalidInputError: ``always`` for a tokenizer that has no BOS."""
+    """Return what opens a text: ``[bos]`` or nothing.
+
+    InvalidInputError: ``always`` for a tokenizer that has no BOS.
+    """
     bos = tokenizer.bos_token_id
     if policy == "always" and bos is None:
         raise InvalidInputError(
@@ -73,37 +79,41 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
         )
     if policy == "never" or bos is None:
         return []
-    wanted = (
+    opened = (
         policy == "always"
         or type(tokenizer).__name__ in BOS_REQUIRED
         or tokenizer("a")["input_ids"][:1] == [bos]
     )
-    return [bos] if wanted else []
+    return [bos] if opened else []
 
 
 def _opened(
     tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int]
 ) -> Iterator[list[int]]:
+    """Yield the tokens of each document, opened by ``bos`` and closed by a blank line."""
     for document in documents:
         yield bos + _token_ids(tokenizer, document + PARAGRAPH)
 
 
 def _leading_tokens(
-    tokenizer: PreTrainedTokenizerBase, documents: Iterator[str], wanted: int | None
+    tokenizer: PreTrainedTokenizerBase, documents: Iterator[str], limit: int | None
 ) -> list[int]:
-    """The first ``wanted`` tokens of the joined documents (all: None), reading little more text than that takes."""
+    """Return the first ``limit`` tokens of the joined documents, or all of them (None).
+
+    Little more text is read than that takes.
+    """
     taken: list[str] = []
     characters = 0
-    target = _CHARACTERS_PER_TOKEN * (wanted or 0)
+    target = _CHARACTERS_PER_TOKEN * (limit or 0)
     for document in documents:
         taken.append(document)
         characters += len(document)
-        if wanted is not None and characters >= target:
+        if limit is not None and characters >= target:
             tokens = _token_ids(tokenizer, PARAGRAPH.join(taken))
-            if len(tokens) > wanted:  # one to spare: text to come can only change the last token
-                return tokens[:wanted]
+            if len(tokens) > limit:  # one to spare: text to come can only change the last token
+                return tokens[:limit]
             target *= 2
-    return _token_ids(tokenizer, PARAGRAPH.join(taken))[:wanted]
+    return _token_ids(tokenizer, PARAGRAPH.join(taken))[:limit]
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -114,7 +124,8 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def _too_short(settings: CalibrationSettings, tokens: int) -> CalibrationTooShortError:
     whole = tokens // settings.block_tokens
     return CalibrationTooShortError(
-        f"calibration text {settings.text.name!r} holds {tokens} tokens: {whole} blocks of {settings.block_tokens}, "
-        f"but {settings.blocks} are asked for ({settings.blocks * settings.block_tokens} tokens); "
+        f"calibration text {settings.text.name!r} holds {tokens} tokens: {whole} blocks of "
+        f"{settings.block_tokens}, but {settings.blocks} are asked for "
+        f"({settings.blocks * settings.block_tokens} tokens); "
         "give more text, or lower calibration.blocks or calibration.block_tokens"
     )

@@ -1,4 +1,7 @@
-"""Where text comes from: documents of a local file or hub dataset, and a fingerprint of them. Knows no torch or tokenizer."""
+"""Where text comes from: documents of a local file or hub dataset, and a fingerprint of them.
+
+Knows no torch and no tokenizer.
+"""
 
 import hashlib
 import json
@@ -18,37 +21,37 @@ _HASH_CHUNK_BYTES = 1 << 20
 
 
 def read_documents(text: TextSource) -> Iterator[str]:
-    """Documents in the order of the file or dataset; at most ``text.max_documents``. Reads no further than asked.
+    """Yield documents in the order of the file or dataset, at most ``text.max_documents``.
 
-    Raises InvalidInputError when the file, dataset or column is not there.
+    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there.
     """
     rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
-    documents = (
-        rows if text.document_start is None else _grouped(rows, re.compile(text.document_start))
-    )
-    return islice(documents, text.max_documents)
+    if text.document_start is not None:
+        rows = _grouped(rows, re.compile(text.document_start))
+    return islice(rows, text.max_documents)
 
 
 def text_fingerprint(text: TextSource) -> str:
-    """Names the content: sha256 of a local file's bytes, or ``dataset@commit/config/split``.
+    """Return a name of the content: sha256 of a file's bytes, or ``dataset@commit/config/split``.
 
-    The commit is asked of the hub, else read from its local cache; offline and never cached, the revision stands as given.
+    The commit is asked of the hub, else read from its local cache; offline and never cached, the
+    revision stands as given.
     """
     if text.path is not None:
         return f"sha256:{file_sha256(_existing_file(text, Path(text.path)))}"
     assert text.dataset is not None  # TextSource has exactly one source
-    return f"{text.dataset}@{_dataset_commit(text.dataset, text.revision)}/{text.config or 'default'}/{text.split}"
+    commit = _dataset_commit(text.dataset, text.revision)
+    return f"{text.dataset}@{commit}/{text.config or 'default'}/{text.split}"
 
 
-# --- local files ------------------------------------------------------------------------------------------------------
+# --- local files ---------------------------------------------------------------
 
 
 def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
     readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".txt": _txt_rows}
     if path.suffix not in readers:
-        raise InvalidInputError(
-            f"text {text.name!r}: {unknown_name('kind of text file', path.suffix or path.name, readers)}"
-        )
+        refusal = unknown_name("kind of text file", path.suffix or path.name, readers)
+        raise InvalidInputError(f"text {text.name!r}: {refusal}")
     return readers[path.suffix](text, _existing_file(text, path))
 
 
@@ -94,6 +97,7 @@ def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
 
 
 def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
+    """Yield paragraphs, which blank lines part."""
     paragraph: list[str] = []
     with path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -107,6 +111,7 @@ def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
 
 
 def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
+    """Return the text in a row; null counts as empty. ``where`` names the row in a refusal."""
     if text.field not in row:
         raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
     value = row[text.field] or ""
@@ -118,7 +123,10 @@ def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Of the file's bytes, in hex. Streamed: a 14 GB shard needs 1 MiB of memory."""
+    """Return the sha256 of the file's bytes, in hex.
+
+    They are streamed: a 14 GB shard needs 1 MiB of memory.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_HASH_CHUNK_BYTES):
@@ -126,11 +134,15 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-# --- hub --------------------------------------------------------------------------------------------------------------
+# --- hub -----------------------------------------------------------------------
 
 
 def _hub_rows(text: TextSource) -> Iterator[str]:
-    """Streams when only the first documents are wanted, else downloads once into the hub's cache."""
+    """Yield the rows of a hub dataset.
+
+    They are streamed when only the first documents are wanted, else downloaded once into the hub's
+    cache.
+    """
     import datasets
 
     try:
@@ -143,36 +155,39 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
         )
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise InvalidInputError(
-            f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, {text.revision}) "
-            f"cannot be loaded: {error}; check the names, or give a local file as 'path'"
+            f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, "
+            f"{text.revision}) cannot be loaded: {error}; check the names, or give a local file as "
+            "'path'"
         ) from error
     for number, row in enumerate(rows):
         yield _field(text, row, f"{text.dataset}, row {number}")
 
 
 def _dataset_commit(dataset: str, revision: str) -> str:
+    """Return the commit that ``revision`` of a hub dataset is at; ``revision`` when unknown."""
     if _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    http_error: type[Exception] = HfHubHTTPError.__bases__[
-        0
-    ]  # of the HTTP library in use: the hub is away
+    # The error of the HTTP library in use, raised where the hub is away.
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
     try:
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
     except (OSError, http_error):
         commit = None
-    cached = (
-        Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / revision
-    )
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}"
+    cached = folder / "refs" / revision
     if commit is None and cached.is_file():
         commit = cached.read_text().strip()
     return commit or revision
 
 
 def _grouped(rows: Iterable[str], start: re.Pattern[str]) -> Iterator[str]:
-    """Rows of a running text as documents: one begins at every row that ``start`` matches at its beginning."""
+    """Yield the documents of a running text, joined from its rows.
+
+    One begins at every row that ``start`` matches at its beginning.
+    """
     document: list[str] = []
     for row in rows:
         if document and start.match(row):

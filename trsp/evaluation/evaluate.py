@@ -1,6 +1,7 @@
-"""Scores of a model: perplexity over fixed windows, and lm-eval's benchmark tasks. Knows no checkpoint folder or store.
+"""Scores of a model: perplexity over fixed windows, and lm-eval's benchmark tasks.
 
-Shapes: N windows, B windows a forward pass, T tokens, V vocabulary. NLL in nats a predicted token.
+Knows no checkpoint folder or store. Shapes: N windows, B windows per forward pass, T tokens, V
+vocabulary. NLL is in nats per predicted token.
 """
 
 import contextlib
@@ -26,7 +27,8 @@ from trsp.errors import TrspError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
 from trsp.records import EvaluationRecord, Score
 
-# METHOD section 3: what the published 5-task mean is made of. Other tasks: acc_norm where there is one, else acc.
+# What the published 5-task mean is made of (docs/method.md, section 3). Of other tasks it is
+# acc_norm where there is one, else acc.
 PUBLISHED_METRICS: Mapping[str, str] = {
     "piqa": "acc_norm",
     "hellaswag": "acc_norm",
@@ -41,9 +43,10 @@ _LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million to
 def evaluate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings
 ) -> EvaluationRecord:
-    """All scores of ``settings``, on the model's own device and in its own precision; leaves it in eval mode.
+    """Return all scores of ``settings``, on the model's own device and in its own precision.
 
-    InvalidInputError, before anything is computed, for an unknown task or a text too short for one window.
+    The model is left in eval mode. InvalidInputError, before anything is computed, for an unknown
+    task or a text too short for one window.
     """
     started = time.monotonic()
     if settings.benchmarks is not None:
@@ -62,14 +65,17 @@ def evaluate(
     )
 
 
-# --- perplexity -------------------------------------------------------------------------------------------------------
+# --- perplexity ----------------------------------------------------------------
 
 
 @torch.inference_mode()
 def windows_nll(
     model: PreTrainedModel, tokens_NT: Tensor, batch_size: int = 1
 ) -> tuple[float, ...]:
-    """Mean NLL of the T - 1 predicted tokens of every window; log-softmax in fp32 whatever the model's precision."""
+    """Return the mean NLL of the T - 1 predicted tokens of every window, N values.
+
+    The log-softmax is in fp32 whatever the model's precision.
+    """
     nll: list[float] = []
     for tokens_BT in tokens_NT.to(model.device).split(batch_size):
         logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
@@ -90,60 +96,68 @@ def _window_nll(logits_TV: Tensor, targets_T: Tensor) -> float:
 
 
 def perplexity(window_nll: tuple[float, ...]) -> Score:
-    """exp of the mean NLL (windows are of one length). Standard error over windows by the delta method, None for one window.
+    """Return exp of the mean NLL over windows, which are of one length.
 
-    TrspError when it is no finite number.
+    The standard error is over windows, by the delta method; None for one window. TrspError when
+    the mean is no finite number.
     """
     mean = statistics.fmean(window_nll)
     if not mean < math.log(1e300):
         raise TrspError(
-            f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or look at its training"
+            f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or "
+            "look at its training"
         )
     value = math.exp(mean)
-    stderr = (
-        value * statistics.stdev(window_nll) / math.sqrt(len(window_nll))
-        if len(window_nll) > 1
-        else None
-    )
+    if len(window_nll) == 1:
+        return Score(value=value)
+    stderr = value * statistics.stdev(window_nll) / math.sqrt(len(window_nll))
     return Score(value=value, stderr=stderr)
 
 
-# --- benchmarks -------------------------------------------------------------------------------------------------------
+# --- benchmarks ----------------------------------------------------------------
 
 
 def benchmark_scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarkSettings
 ) -> dict[str, Score]:
-    """``TASK/METRIC`` for every metric of lm-eval, and ``accuracy``. The same numbers as ``lm_eval --model hf`` prints.
+    """Return ``TASK/METRIC`` for every metric of lm-eval, and ``accuracy``, their published mean.
 
-    A metric behind one of a task's own filters reads ``TASK/METRIC-FILTER``.
+    They are the numbers that ``lm_eval --model hf`` prints. A metric behind one of a task's own
+    filters reads ``TASK/METRIC-FILTER``.
     """
     check_tasks(settings)
     with _quiet(), tempfile.TemporaryDirectory(prefix="trsp-tasks-") as folder:
         results = _lm_eval(model, tokenizer, settings, folder)
-    scores = {
-        name: score for task, found in results.items() for name, score in _task_scores(task, found)
-    }
+    scores: dict[str, Score] = {}
+    for task, metrics in results.items():
+        scores.update(_task_scores(task, metrics))
     accuracy = mean_accuracy(settings.tasks, scores)
     return scores if accuracy is None else scores | {"accuracy": accuracy}
 
 
 def mean_accuracy(tasks: tuple[str, ...], scores: Mapping[str, Score]) -> Score | None:
-    """Mean over tasks of METHOD section 3's metric, tasks without an accuracy left out; None when none has one."""
-    found = [score for task in tasks if (score := _accuracy(task, scores)) is not None]
-    if not found:
+    """Return the mean over tasks of the accuracy that PUBLISHED_METRICS names.
+
+    Tasks without an accuracy are left out; None when none has one. The standard error is None
+    unless that of every task is known.
+    """
+    accuracies = [score for task in tasks if (score := _accuracy(task, scores)) is not None]
+    if not accuracies:
         return None
-    errors = [score.stderr for score in found if score.stderr is not None]
-    stderr = math.hypot(*errors) / len(found) if len(errors) == len(found) else None
-    return Score(value=statistics.fmean(score.value for score in found), stderr=stderr)
+    mean = statistics.fmean(score.value for score in accuracies)
+    errors = [score.stderr for score in accuracies if score.stderr is not None]
+    if len(errors) < len(accuracies):
+        return Score(value=mean)
+    return Score(value=mean, stderr=math.hypot(*errors) / len(accuracies))
 
 
 def _accuracy(task: str, scores: Mapping[str, Score]) -> Score | None:
+    """Return the task's published metric, or of other tasks acc_norm, else acc, else None."""
     published = PUBLISHED_METRICS.get(task)
-    metrics = (published,) if published else ("acc_norm", "acc")
-    return next(
-        (scores[f"{task}/{metric}"] for metric in metrics if f"{task}/{metric}" in scores), None
-    )
+    for metric in (published,) if published else ("acc_norm", "acc"):
+        if f"{task}/{metric}" in scores:
+            return scores[f"{task}/{metric}"]
+    return None
 
 
 def _lm_eval(
@@ -152,21 +166,14 @@ def _lm_eval(
     settings: BenchmarkSettings,
     folder: str,
 ) -> dict[str, dict[str, Any]]:
-    """lm-eval's ``results``. With a data folder its index holds our task files only: reading all of its own takes seconds."""
+    """Return lm-eval's ``results``: task -> its metrics. ``folder`` is for task files."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
 
-    if settings.data is None:
-        manager = TaskManager()
-    else:
-        manager = TaskManager(
-            include_path=str(write_task_overrides(settings.data, settings.tasks, folder)),
-            include_defaults=False,
-        )
-    found = simple_evaluate(
-        # a copy of the tokenizer, because HFLM gives it a padding token
-        HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=settings.batch_size),
+    manager = _task_manager(settings, folder)
+    copied = copy.deepcopy(tokenizer)  # because HFLM gives it a padding token
+    output = simple_evaluate(
+        HFLM(pretrained=model, tokenizer=copied, batch_size=settings.batch_size),
         tasks=list(settings.tasks),
         num_fewshot=settings.num_fewshot,
         batch_size=settings.batch_size,
@@ -174,24 +181,41 @@ def _lm_eval(
         log_samples=False,
         task_manager=manager,
     )
-    results: dict[str, dict[str, Any]] = found["results"]
+    results: dict[str, dict[str, Any]] = output["results"]
     return results
 
 
-def _task_scores(task: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Score]]:
-    """lm-eval's keys are ``METRIC,FILTER`` and ``METRIC_stderr,FILTER``; a standard error it cannot know is "N/A"."""
-    for key, value in found.items():
+def _task_manager(settings: BenchmarkSettings, folder: str) -> Any:
+    """Return lm-eval's index of tasks.
+
+    With a data folder it holds our task files only: reading all of lm-eval's own takes seconds.
+    """
+    from lm_eval.tasks import TaskManager
+
+    if settings.data is None:
+        return TaskManager()
+    overrides = write_task_overrides(settings.data, settings.tasks, folder)
+    return TaskManager(include_path=str(overrides), include_defaults=False)
+
+
+def _task_scores(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, Score]]:
+    """Yield the names and scores of lm-eval's ``metrics`` of one task.
+
+    Its keys are ``METRIC,FILTER`` and ``METRIC_stderr,FILTER``; a standard error that it cannot
+    know is "N/A".
+    """
+    for key, value in metrics.items():
         metric, comma, chosen = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
             continue
-        stderr = found.get(f"{metric}_stderr,{chosen}")
+        stderr = metrics.get(f"{metric}_stderr,{chosen}")
         name = f"{task}/{metric}" if chosen == "none" else f"{task}/{metric}-{chosen}"
         yield name, Score(value=value, stderr=stderr if isinstance(stderr, int | float) else None)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps progress bars and notices of lm-eval and datasets out of the log; errors are raised as ever."""
+    """Keep progress bars and notices of lm-eval and datasets out of the log; errors still raise."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)

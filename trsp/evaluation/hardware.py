@@ -1,4 +1,7 @@
-"""A label for the hardware that speed was measured on. Asks the kernel and knows no torch: the driver reads it too."""
+"""A label for the hardware that speed was measured on.
+
+Asks the kernel and knows no torch: the driver reads it too.
+"""
 
 import os
 import platform
@@ -11,13 +14,14 @@ _CPU = Path("/proc/cpuinfo")
 
 
 def hardware_name(threads: int | None = None) -> str:
-    """``NVIDIA H100 80GB HBM3``, or ``AMD EPYC 7B13, 2 threads`` where this process may use no GPU.
+    """Return ``NVIDIA H100 80GB HBM3``, or ``AMD EPYC 7B13, 2 threads`` where there is no GPU.
 
-    ``threads``: how many the work is given; default: what this process may use.
+    A GPU that this process may not use counts as none. ``threads``: how many the work is given;
+    default: what this process may use.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (
-        gpu := _first(_GPUS.glob("*/information"), "Model")
-    ):
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    gpu = None if hidden else _first(_GPUS.glob("*/information"), "Model")
+    if gpu:
         return gpu
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     cpu = _first([_CPU], "model name") or platform.machine()
@@ -25,10 +29,10 @@ def hardware_name(threads: int | None = None) -> str:
 
 
 def _first(paths: Iterable[Path], key: str) -> str | None:
-    """The value of the first ``key: value`` line of the first file that has one."""
+    """Return the value of the first ``key: value`` line of the first file that has one."""
+    line = re.compile(rf"^{key}\s*:\s*(.+?)\s*$", re.MULTILINE)
     for path in sorted(paths):
-        if path.is_file() and (
-            found := re.search(rf"^{key}\s*:\s*(.+?)\s*$", path.read_text(), re.MULTILINE)
-        ):
-            return found[1]
+        match = line.search(path.read_text()) if path.is_file() else None
+        if match:
+            return match[1]
     return None

@@ -1,8 +1,9 @@
-"""Where lm-eval's tasks come from: the hub, or a folder of JSON lines that stands in for it. Knows no torch, no model.
+"""Where lm-eval's tasks come from: the hub, or a folder of JSON lines that stands in for it.
 
-A task has one name and two sources. From DATA/TASK/{train,validation,test}.jsonl we write lm-eval task files that include
-lm-eval's own (prompt, choices, metrics) and override only where the rows are. What lm-eval scores is the test split if the
-folder has one, else the validation split. Nothing here imports lm_eval: its task files are found by name.
+A task has one name and two sources. From DATA/TASK/{train,validation,test}.jsonl we write lm-eval
+task files that include lm-eval's own (prompt, choices, metrics) and override only where the rows
+are. What lm-eval scores is the test split if the folder has one, else the validation split. Knows
+no torch and no model, and imports no lm_eval: its task files are found by name.
 """
 
 import hashlib
@@ -25,7 +26,10 @@ _SPLITS = {"training_split": "train", "validation_split": "validation", "test_sp
 
 
 def check_tasks(settings: BenchmarkSettings) -> None:
-    """InvalidInputError unless lm-eval knows every task and, where ``data`` is given, its folder holds a split to score."""
+    """Raise InvalidInputError for a task that lm-eval does not know.
+
+    Where ``data`` is given, also for one whose folder holds no split to score.
+    """
     for task in settings.tasks:
         task_file(task)
         if settings.data is not None:
@@ -33,32 +37,33 @@ def check_tasks(settings: BenchmarkSettings) -> None:
 
 
 def benchmark_fingerprint(settings: BenchmarkSettings) -> str:
-    """``hub``, or sha256 over the rows of the tasks in the data folder."""
+    """Return ``hub``, or sha256 over the rows of the tasks in the data folder."""
     if settings.data is None:
         return "hub"
     digest = hashlib.sha256()
     for task in sorted(settings.tasks):
         for split, path in _splits(Path(settings.data), task).items():
-            digest.update(
-                f"{task}/{split}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-            )
+            rows = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{task}/{split}:{rows}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
 def write_task_overrides(data: str | Path, tasks: Iterable[str], folder: str | Path) -> Path:
-    """Writes ``folder/TASK.yaml`` for each task and returns ``folder``: what ``lm_eval --include_path`` takes."""
+    """Write ``folder/TASK.yaml`` for each task.
+
+    Return ``folder``: what ``lm_eval --include_path`` takes.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         splits = _splits(Path(data), task)
+        files = {split: str(path.resolve()) for split, path in splits.items()}
         override = {
             "include": str(task_file(task)),
             "task": task,
             "dataset_path": "json",
             "dataset_name": None,
-            "dataset_kwargs": {
-                "data_files": {split: str(path.resolve()) for split, path in splits.items()}
-            },
+            "dataset_kwargs": {"data_files": files},
             **{setting: split if split in splits else None for setting, split in _SPLITS.items()},
         }
         (folder / f"{task}.yaml").write_text(yaml.safe_dump(override, sort_keys=False))
@@ -67,7 +72,10 @@ def write_task_overrides(data: str | Path, tasks: Iterable[str], folder: str | P
 
 @cache
 def task_file(task: str) -> Path:
-    """lm-eval's own YAML of a task or group. InvalidInputError, with near names, when it knows none of that name."""
+    """Return lm-eval's own YAML of a task or group.
+
+    InvalidInputError, with near names, when it knows none of that name.
+    """
     known: set[str] = set()
     for path in _likely_first(_task_files(), task):
         names = {name.decode() for name in _NAME.findall(Path(path).read_bytes())}
@@ -76,13 +84,13 @@ def task_file(task: str) -> Path:
         known |= names
     near = get_close_matches(task, known, n=3)
     raise InvalidInputError(
-        f"unknown benchmark task {task!r}: lm-eval has {len(known)}, the nearest are {', '.join(near) or 'none'}; "
-        "`lm_eval ls tasks` lists them"
+        f"unknown benchmark task {task!r}: lm-eval has {len(known)}, the nearest are "
+        f"{', '.join(near) or 'none'}; `lm_eval ls tasks` lists them"
     )
 
 
 def _task_files() -> list[str]:
-    """In lm-eval's own order: where two files claim one name, the first wins."""
+    """Return lm-eval's task files in its own order: where two claim one name, the first wins."""
     package = find_spec("lm_eval")
     assert package is not None, "lm-eval is a dependency of this package"
     assert package.origin is not None, "lm-eval is a package with files"
@@ -99,21 +107,27 @@ def _yaml_files(folder: str | Path) -> Iterator[str]:
 
 
 def _likely_first(paths: list[str], task: str) -> list[str]:
-    """A task mostly lives under its first word (arc_easy: arc/): saves reading 14 000 files for a name that exists."""
+    """Return ``paths`` with those first that hold the first word of ``task``, else in order.
+
+    A task mostly lives under its first word (arc_easy: arc/): this saves reading 14 000 files for a
+    name that exists.
+    """
     word = task.split("_")[0]
     return sorted(paths, key=lambda path: word not in path)
 
 
 def _splits(data: Path, task: str) -> dict[str, Path]:
-    """Split name -> its file, for every .jsonl of DATA/TASK."""
+    """Return split name -> its file, for every .jsonl of DATA/TASK.
+
+    InvalidInputError: there is neither a validation nor a test split.
+    """
     folder = data / task
     if not folder.is_dir():
-        there = (
-            sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
-        )
+        there = sorted(path.name for path in data.glob("*") if path.is_dir())
         raise InvalidInputError(
-            f"benchmark {task!r}: there is no folder {folder}; the data folder holds {', '.join(there) or 'no tasks'}; "
-            "add TASK/validation.jsonl or leave out benchmarks.data to read the hub"
+            f"benchmark {task!r}: there is no folder {folder}; the data folder holds "
+            f"{', '.join(there) or 'no tasks'}; add TASK/validation.jsonl or leave out "
+            "benchmarks.data to read the hub"
         )
     splits = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
     if not splits.keys() & {"validation", "test"}:

@@ -1,7 +1,9 @@
-"""Speed and memory of a model by the published protocol (METHOD section 3) or a smaller one. Knows no checkpoint or store.
+"""Speed and memory of a model, by the published protocol or a smaller one.
 
-Prompt: one forward pass over random tokens without a cache. Generation: greedy, with the cache, exactly so many new tokens.
-Each has one warm-up that is not counted. Times are wall time, means over the repeats, with the accelerator synchronised.
+The protocol is in docs/method.md, section 3. Knows no checkpoint or store. Prompt: one forward
+pass over random tokens without a cache. Generation: greedy, with the cache, exactly so many new
+tokens. Each has one warm-up that is not counted. Times are wall time, means over the repeats, with
+the accelerator synchronised.
 """
 
 import time
@@ -23,9 +25,10 @@ _TOKEN_SEED = 0  # the tokens are random, but the same for every model of one vo
 def measure(
     model: PreTrainedModel, settings: MeasurementSettings, hardware: str
 ) -> MeasurementRecord:
-    """On the model's own device. ``hardware`` is a label for the record, see ``hardware_name``.
+    """Return the model's speed and peak memory, on its own device; leaves it in eval mode.
 
-    InvalidInputError when the model has fewer positions than the protocol needs.
+    ``hardware`` is a label for the record, see ``hardware_name``. InvalidInputError when the model
+    has fewer positions than the protocol needs.
     """
     started = time.monotonic()
     _check_positions(model, settings)
@@ -80,12 +83,14 @@ def _generation(model: PreTrainedModel, settings: MeasurementSettings) -> Callab
 
 
 def _random_tokens(model: PreTrainedModel, batch: int, tokens: int) -> Tensor:
+    """Return random token ids [batch, tokens] on the model's device."""
     generator = torch.Generator().manual_seed(_TOKEN_SEED)
     tokens_BT = torch.randint(model.config.vocab_size, (batch, tokens), generator=generator)
     return tokens_BT.to(model.device)
 
 
 def _mean_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Return the mean wall time of ``work``, in seconds, after one call that does not count."""
     work()
     synchronize(device)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Stage one: selectors, each of which gives an order of layers. ``rank_layers`` is the one way in."""
+"""Stage one: selectors, each of which gives an order of layers. ``rank_layers`` is the way in."""
 
 from trsp.selection.ranking import rank_layers
 

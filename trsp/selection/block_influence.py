@@ -1,4 +1,4 @@
-"""Selectors that read activations of the unchanged model in one pass."""
+"""ShortGPT's block influence: the selector that reads activations of the unchanged model once."""
 
 import time
 from typing import Any
@@ -15,22 +15,23 @@ from trsp.selection.order import candidates, one_shot
 
 @torch.no_grad()
 def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
-    """ShortGPT eq. 1: BI_i = 1 - mean over all N * T tokens of cos(input of layer i, its output); one value a layer."""
+    """Return ShortGPT's BI of every layer, L values (ShortGPT eq. 1).
+
+    BI_i = 1 - mean over all N * T tokens of cos(input of layer i, its output).
+    """
     layers = decoder_layers(model)
     cosine_L = torch.zeros(len(layers), dtype=torch.float64)
 
-    def add(index: int, args: Any, kwargs: Any, output: Any) -> None:
-        x, y = layer_input(args, kwargs), layer_hidden(output)
-        cosine_L[index] += functional.cosine_similarity(x.float(), y.float(), dim=-1).mean().item()
+    def adding_to(index: int) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            x, y = layer_input(args, kwargs).float(), layer_hidden(output).float()
+            cosine_L[index] += functional.cosine_similarity(x, y, dim=-1).mean().item()
 
-    def hook(index: int) -> Any:
-        def measure(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            add(index, args, kwargs, output)
-
-        return measure
+        return hook
 
     handles = [
-        layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(layers)
+        layer.register_forward_hook(adding_to(index), with_kwargs=True)
+        for index, layer in enumerate(layers)
     ]
     try:
         for block_T in blocks_NT.to(model.device):
@@ -44,10 +45,9 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
 def rank_by_influence(
     model: Any, blocks_NT: Tensor, settings: BlockInfluenceSettings, *, depth: int
 ) -> list[RoundRecord]:
-    """ShortGPT's order: lowest block influence first."""
+    """Return ShortGPT's order, all rounds at once: the lowest block influence first."""
     started = time.monotonic()
     influence = block_influence(model, blocks_NT)
     allowed = candidates(len(influence), (), settings.protect_first, settings.protect_last)
-    return one_shot(
-        {layer: influence[layer] for layer in allowed}, depth, time.monotonic() - started
-    )
+    scores = {layer: influence[layer] for layer in allowed}
+    return one_shot(scores, depth, time.monotonic() - started)

@@ -1,8 +1,9 @@
-"""TRSP stage one: learn a gate per layer under an l1 penalty, remove the layer with the smallest, round by round.
+"""TRSP stage one: learn a gate per layer under an l1 penalty and remove the smallest, by rounds.
 
-Nothing in a round depends on how many rounds will follow: a ranking to depth d is the prefix of any deeper one. A round
-starts from the gates that the one before left and from fresh optimizer moments, so a published round is all that a
-continuation needs; where weights train too, and within a round, it is a snapshot.
+Nothing in a round depends on how many rounds will follow: a ranking to depth d is the prefix of
+any deeper one. A round starts from the gates that the one before left and from fresh optimizer
+moments, so a published round is all that a continuation needs; where weights train too, and within
+a round, it is a snapshot. The loss is that of docs/method.md, section 1.
 """
 
 import time
@@ -30,162 +31,177 @@ from trsp.training.progress import Progress, digest
 
 @dataclass(frozen=True)
 class GateTraining:
-    """All that a round needs besides what was removed before it."""
+    """How gates are learned: on blocks [N, T] of token ids, by ``settings``, the same every round.
 
-    trainer: Engine
+    ``engine`` says how steps are computed (default: ``EngineSettings()``). ``progress`` keeps
+    snapshots, goes on from the last one and hears that it must leave (PreemptedError).
+    """
+
     blocks_NT: Tensor
     settings: GatesSettings
     strength: float  # lambda_1
-    progress: Progress
-    lr_scale: float = 1.0
+    engine: EngineSettings | None = None
+    progress: Progress | None = None
+    lr_scale: float = 1.0  # factor on the settings' learning rates
 
     @property
     def steps(self) -> int:
-        """Of a round."""
-        return self.settings.steps_per_round or max(
-            1, len(self.blocks_NT) // self.settings.blocks_per_step
-        )
+        """The optimizer steps of one round: by default one pass over the blocks."""
+        one_pass = max(1, len(self.blocks_NT) // self.settings.blocks_per_step)
+        return self.settings.steps_per_round or one_pass
+
+    @property
+    def weights_optimizer(self) -> OptimizerConfig | None:
+        """The optimizer of the model's weights; None where they are frozen."""
+        if not self.settings.train_weights:
+            return None
+        rate = self.settings.weights_learning_rate * self.lr_scale
+        return OptimizerConfig(rate, steps=1, constant=True)
 
     @property
     def subject(self) -> dict[str, Any]:
-        """What tells it from another ranking of the same model; not the depth, nor what was published."""
+        """What tells this ranking from another of the same model, as JSON.
+
+        Neither the depth nor what was published belongs to it.
+        """
         settings = self.settings.model_dump(mode="json", exclude={"preset"})
         return {"blocks": digest(self.blocks_NT), "gate_l1": self.strength, **settings}
 
 
 @dataclass
 class Round:
-    """A round as far as it has come: ``gate_steps[t]`` are the gates after its step t, ``adam`` what continues them."""
+    """A round as far as it has come."""
 
     number: int
-    values_L: Tensor  # all gates, as they were when it began
-    gate_steps: list[list[float]] = field(default_factory=list)
-    lm_loss: list[float] = field(default_factory=list)
-    adam: dict[str, list[float]] | None = None
+    values_L: Tensor  # all gates, as they were when the round began
+    gate_steps: list[list[float]] = field(default_factory=list)  # [t]: the gates after step t
+    lm_loss: list[float] = field(default_factory=list)  # one per step, in nats per token
+    adam: dict[str, list[float]] | None = None  # the optimizer's state; None before a first step
     seconds: float = 0.0
 
     def state(self) -> dict[str, Any]:
+        """Return the round as JSON, for a snapshot."""
         return {**vars(self), "values_L": self.values_L.tolist()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Round":
+        """Return the round that ``state`` was taken of."""
         return cls(**{**state, "values_L": torch.tensor(state["values_L"])})
 
 
 def rank_by_gates(
-    model: Any,
-    blocks_NT: Tensor,
-    settings: GatesSettings,
-    *,
-    strength: float,
-    depth: int,
-    done: Sequence[RoundRecord] = (),
-    engine: EngineSettings | None = None,
-    progress: Progress | None = None,
-    lr_scale: float = 1.0,
+    model: Any, training: GateTraining, *, depth: int, done: Sequence[RoundRecord] = ()
 ) -> Iterator[RoundRecord]:
-    """Rounds ``len(done)`` to ``depth - 1``, each as soon as it is known. ``blocks_NT``: token ids; ``strength``: lambda_1.
+    """Yield rounds ``len(done)`` to ``depth - 1``, each as soon as it is known.
 
-    With ``train_weights`` and no snapshot the rounds already done are trained again to restore the weights, but keep their
-    choice.
+    Where weights train and there is no snapshot, the rounds already ``done`` are trained again to
+    restore the weights, but keep their choice.
     """
-    optimization = None
-    if settings.train_weights:
-        optimization = OptimizerConfig(
-            settings.weights_learning_rate * lr_scale, steps=1, constant=True
-        )
-    published = list(done)
-    with Engine(
-        model, engine or EngineSettings(), settings.blocks_per_step, optimization
-    ) as trainer:
-        training = GateTraining(
-            trainer, blocks_NT, settings, strength, progress or Progress(), lr_scale
-        )
-        current = _resume(training, published) or _first(training, published)
+    settings, published = training.settings, list(done)
+    engine = training.engine or EngineSettings()
+    with Engine(model, engine, settings.blocks_per_step, training.weights_optimizer) as trainer:
+        learner = _Learner(trainer, training)
+        current = learner.resume(published) or learner.first_round(published)
         while current.number < depth:
-            record, values_L = _finish(
-                training, current, [record.layer for record in published[: current.number]]
-            )
+            removed = [record.layer for record in published[: current.number]]
+            record, values_L = learner.finish(current, removed)
             if record.round == len(published):
                 published.append(record)
                 yield record
-            current = Round(
-                record.round + 1,
-                torch.ones_like(values_L) if settings.reset_each_round else values_L,
-            )
+            if settings.reset_each_round:
+                values_L = torch.ones_like(values_L)
+            current = Round(record.round + 1, values_L)
 
 
-def _resume(training: GateTraining, published: Sequence[RoundRecord]) -> Round | None:
-    """The round in which a snapshot was taken. One that has been published since is of use only for the weights."""
-    snapshot = training.progress.begin(training.subject, training.lr_scale)
-    if snapshot is None:
-        return None
-    found = Round.from_state(snapshot.state)
-    last = found.number == len(published)
-    if not (last or (training.settings.train_weights and found.number < len(published))):
-        return None
-    training.progress.restore(snapshot, training.trainer.load_state)
-    return found
+class _Learner:
+    """An engine that learns the gates of one round after the other."""
 
+    def __init__(self, trainer: Engine, training: GateTraining) -> None:
+        self._trainer, self._training = trainer, training
+        self._progress = training.progress or Progress()
 
-def _first(training: GateTraining, published: Sequence[RoundRecord]) -> Round:
-    """The first round to be trained, with the gates as the published ones left them."""
-    values_L = torch.ones(len(decoder_layers(training.trainer.model)))
-    if training.settings.train_weights:
-        return Round(0, values_L)
-    for record in published if not training.settings.reset_each_round else ():
-        if record.gate_steps:
-            values_L[list(record.gate_layers)] = torch.tensor(record.gate_steps[-1])
-    return Round(len(published), values_L)
+    def resume(self, published: Sequence[RoundRecord]) -> Round | None:
+        """Return the round in which a snapshot was taken, with the engine restored to it, or None.
 
+        One that has been published since is of use only for the weights.
+        """
+        training = self._training
+        snapshot = self._progress.begin(training.subject, training.lr_scale)
+        if snapshot is None:
+            return None
+        current = Round.from_state(snapshot.state)
+        is_next = current.number == len(published)
+        before_next = current.number < len(published)
+        if not (is_next or (training.settings.train_weights and before_next)):
+            return None
+        self._progress.restore(snapshot, self._trainer.load_state)
+        return current
 
-def _finish(
-    training: GateTraining, current: Round, removed: Sequence[int]
-) -> tuple[RoundRecord, Tensor]:
-    """Learn the gates of what is left over one pass; the candidate with the smallest (signed) goes."""
-    begun = time.monotonic() - current.seconds
-    model, settings = training.trainer.model, training.settings
-    layers = candidates(
-        len(current.values_L), removed, settings.protect_first, settings.protect_last
-    )
-    gates = current.values_L[layers].to(default_device()).requires_grad_()
-    optimizer = GateOptimizer(gates, settings.learning_rate * training.lr_scale)
-    if current.adam is not None:
-        optimizer.restore(current.adam)
+    def first_round(self, published: Sequence[RoundRecord]) -> Round:
+        """Return the first round to be trained, with the gates as the published ones left them."""
+        settings = self._training.settings
+        values_L = torch.ones(len(decoder_layers(self._trainer.model)))
+        if settings.train_weights:
+            return Round(0, values_L)
+        for record in published:
+            if record.gate_steps and not settings.reset_each_round:
+                values_L[list(record.gate_layers)] = torch.tensor(record.gate_steps[-1])
+        return Round(len(published), values_L)
 
-    def state() -> dict[str, Any]:
-        current.adam, current.seconds = optimizer.state(), time.monotonic() - begun
-        return current.state()
+    def finish(self, current: Round, removed: Sequence[int]) -> tuple[RoundRecord, Tensor]:
+        """Learn the gates of the layers left to the round's end; return its record and all gates.
 
-    with bypassed(model, removed), gated(model, gates, layers, settings.placement):
-        for step in range(len(current.gate_steps), training.steps):
-            total = current.number * training.steps + step
-            rows = batch(training.blocks_NT, total, settings.blocks_per_step)
-            loss = training.trainer.step(
-                rows, lambda: gate_l1(gates, 1.0), training.strength, optimizer
-            )
-            current.gate_steps.append(gates.detach().cpu().tolist())
-            current.lm_loss.append(loss.lm)
-            training.progress.step_done(total + 1, training.trainer.save_state, state)
-    values_L = current.values_L.clone()
-    values_L[layers] = gates.detach().cpu()
-    return _record(training, current, layers, time.monotonic() - begun), values_L
+        The gates come back as [L]: those of removed and protected layers as they were.
+        """
+        begun = time.monotonic() - current.seconds
+        settings, values_L = self._training.settings, current.values_L.clone()
+        layers = candidates(len(values_L), removed, settings.protect_first, settings.protect_last)
+        optimizer = self._optimizer(current, layers)
+        with (
+            bypassed(self._trainer.model, removed),
+            gated(self._trainer.model, optimizer.gates, layers, settings.placement),
+        ):
+            for step in range(len(current.gate_steps), self._training.steps):
+                self._step(current, step, optimizer, begun)
+        values_L[layers] = optimizer.gates.detach().cpu()
+        return self._record(current, layers, time.monotonic() - begun), values_L
 
+    def _optimizer(self, current: Round, layers: Sequence[int]) -> GateOptimizer:
+        """Return the optimizer of the gates of ``layers``, as far as the round has come."""
+        gates = current.values_L[layers].to(default_device()).requires_grad_()
+        rate = self._training.settings.learning_rate * self._training.lr_scale
+        optimizer = GateOptimizer(gates, rate)
+        if current.adam is not None:
+            optimizer.restore(current.adam)
+        return optimizer
 
-def _record(
-    training: GateTraining, learned: Round, layers: Sequence[int], seconds: float
-) -> RoundRecord:
-    average = training.settings.average_steps
-    deciding = (
-        torch.tensor(learned.gate_steps).mean(0).tolist() if average else learned.gate_steps[-1]
-    )
-    return RoundRecord(
-        round=learned.number,
-        layer=min(zip(deciding, layers, strict=True))[1],
-        scores=dict(zip(layers, deciding, strict=True)),
-        gate_layers=tuple(layers),
-        gate_steps=tuple(tuple(step) for step in learned.gate_steps),
-        lm_loss=tuple(learned.lm_loss),
-        rate_scale=training.lr_scale,
-        seconds=seconds,
-    )
+    def _step(self, current: Round, step: int, optimizer: GateOptimizer, begun: float) -> None:
+        """Train one step, note it in ``current`` and take a snapshot where one is due."""
+        training, gates = self._training, optimizer.gates
+        total = current.number * training.steps + step
+        rows = batch(training.blocks_NT, total, training.settings.blocks_per_step)
+        loss = self._trainer.step(rows, lambda: gate_l1(gates, 1.0), training.strength, optimizer)
+        current.gate_steps.append(gates.detach().cpu().tolist())
+        current.lm_loss.append(loss.lm)
+
+        def state() -> dict[str, Any]:
+            current.adam, current.seconds = optimizer.state(), time.monotonic() - begun
+            return current.state()
+
+        self._progress.step_done(total + 1, self._trainer.save_state, state)
+
+    def _record(self, learned: Round, layers: Sequence[int], seconds: float) -> RoundRecord:
+        """Return the record of a round: the layer with the smallest (signed) gate goes."""
+        deciding = learned.gate_steps[-1]
+        if self._training.settings.average_steps:
+            deciding = torch.tensor(learned.gate_steps).mean(0).tolist()
+        return RoundRecord(
+            round=learned.number,
+            layer=min(zip(deciding, layers, strict=True))[1],
+            scores=dict(zip(layers, deciding, strict=True)),
+            gate_layers=tuple(layers),
+            gate_steps=tuple(tuple(step) for step in learned.gate_steps),
+            lm_loss=tuple(learned.lm_loss),
+            rate_scale=self._training.lr_scale,
+            seconds=seconds,
+        )

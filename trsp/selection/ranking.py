@@ -19,8 +19,8 @@ from trsp.errors import InvalidInputError
 from trsp.records import RoundRecord
 from trsp.selection.baselines import rank_at_random, rank_in_reverse
 from trsp.selection.block_influence import rank_by_influence
-from trsp.selection.learned_gates import rank_by_gates
-from trsp.selection.sleb import rank_by_bypass
+from trsp.selection.learned_gates import GateTraining, rank_by_gates
+from trsp.selection.sleb import rank_by_sleb
 from trsp.training.progress import Progress
 
 
@@ -37,47 +37,45 @@ def rank_layers(
     progress: Progress | None = None,
     lr_scale: float = 1.0,
 ) -> Iterable[RoundRecord]:
-    """The order in which ``selector`` would remove layers, as rounds ``len(done)`` to ``depth - 1``, lazily.
+    """Return the rounds ``len(done)`` to ``depth - 1`` of ``selector``'s order of layers, lazily.
 
-    ``model`` is a causal LM of a known family, left as it was unless the selector trains weights; ``blocks_NT`` holds
-    token ids [N, T] (None for selectors that read no text). Raises InvalidInputError when fewer than ``depth`` may go.
-    ``progress`` and ``lr_scale`` are for selectors that train: see ``transfer``.
+    ``model`` is a causal LM of a known family, left as it was unless the selector trains weights.
+    ``blocks_NT`` holds token ids, and is None for selectors that read no text. ``gate_l1``
+    (lambda_1), ``engine``, ``progress`` and ``lr_scale`` are for learned gates: see GateTraining.
+    InvalidInputError, at once, when fewer than ``depth`` layers may go or the text is missing.
     """
     layers = len(decoder_layers(model))
-    removable = layers - selector.protect_first - selector.protect_last
-    if not 0 < depth <= min(removable, layers - 1):
-        raise InvalidInputError(
-            f"depth {depth} of {layers} layers, {max(0, removable)} of which may go; "
-            f"choose 1 to {max(0, min(removable, layers - 1))}, or lower protect_first and protect_last"
-        )
+    _check_depth(depth, layers, selector)
     match selector:
         case RandomSettings():
             return rank_at_random(layers, selector, seed=seed, depth=depth)[len(done) :]
         case ReverseSettings():
             return rank_in_reverse(layers, selector, depth=depth)[len(done) :]
-    if blocks_NT is None:
-        raise InvalidInputError(f"selector {selector.name!r} reads text: give calibration blocks")
-    match selector:
         case BlockInfluenceSettings():
+            blocks_NT = _given(blocks_NT, selector)
             return rank_by_influence(model, blocks_NT, selector, depth=depth)[len(done) :]
         case SlebSettings():
-            return rank_by_bypass(
-                model,
-                blocks_NT,
-                selector,
-                depth=depth,
-                done=done,
-                beat=(progress or Progress()).beat,
-            )
+            blocks_NT, beat = _given(blocks_NT, selector), (progress or Progress()).beat
+            return rank_by_sleb(model, blocks_NT, selector, depth=depth, done=done, beat=beat)
         case GatesSettings():
-            return rank_by_gates(
-                model,
-                blocks_NT,
-                selector,
-                strength=gate_l1,
-                depth=depth,
-                done=done,
-                engine=engine,
-                progress=progress,
-                lr_scale=lr_scale,
-            )
+            blocks_NT = _given(blocks_NT, selector)
+            training = GateTraining(blocks_NT, selector, gate_l1, engine, progress, lr_scale)
+            return rank_by_gates(model, training, depth=depth, done=done)
+
+
+def _check_depth(depth: int, layers: int, selector: Selector) -> None:
+    """Raise InvalidInputError unless ``depth`` layers may go and one of ``layers`` stays."""
+    removable = layers - selector.protect_first - selector.protect_last
+    deepest = max(0, min(removable, layers - 1))
+    if not 0 < depth <= deepest:
+        raise InvalidInputError(
+            f"depth {depth} of {layers} layers, {max(0, removable)} of which may go; "
+            f"choose 1 to {deepest}, or lower protect_first and protect_last"
+        )
+
+
+def _given(blocks_NT: Tensor | None, selector: Selector) -> Tensor:
+    """Return the blocks that ``selector`` reads. InvalidInputError: there are none."""
+    if blocks_NT is None:
+        raise InvalidInputError(f"selector {selector.name!r} reads text: give calibration blocks")
+    return blocks_NT

@@ -1,4 +1,4 @@
-"""Selectors that compare losses with layers bypassed."""
+"""SLEB: the selector that compares calibration losses with layers bypassed, by rounds."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from trsp.surgery import bypassed
 
 @torch.no_grad()
 def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> float:
-    """Mean NLL a predicted token over the blocks, in nats, with ``removed`` bypassed."""
+    """Return the mean NLL of all predicted tokens, in nats per token, with ``removed`` bypassed."""
     with bypassed(model, removed):
         losses = [
             lm_loss(model(input_ids=block_T[None], use_cache=False).logits, block_T[None]).item()
@@ -26,7 +26,7 @@ def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> fl
     return sum(losses) / len(losses)
 
 
-def rank_by_bypass(
+def rank_by_sleb(
     model: Any,
     blocks_NT: Tensor,
     settings: SlebSettings,
@@ -35,21 +35,19 @@ def rank_by_bypass(
     done: Sequence[RoundRecord] = (),
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[RoundRecord]:
-    """SLEB: each round remove the candidate whose bypass, on top of those removed before, hurts the NLL least.
+    """Yield rounds ``len(done)`` to ``depth - 1``: the candidate goes whose bypass hurts least.
 
-    ``beat`` is called after every candidate.
+    The score of a candidate is the calibration NLL with it bypassed on top of those removed before
+    (docs/method.md, section 4). ``beat`` is called after every candidate.
     """
     removed = [record.layer for record in done]
+    layers = len(decoder_layers(model))
     for number in range(len(removed), depth):
         started = time.monotonic()
-        allowed = candidates(
-            len(decoder_layers(model)), removed, settings.protect_first, settings.protect_last
-        )
         nll = {}
-        for layer in allowed:
+        for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
-        yield RoundRecord(
-            round=number, layer=removed[-1], scores=nll, seconds=time.monotonic() - started
-        )
+        seconds = time.monotonic() - started
+        yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)

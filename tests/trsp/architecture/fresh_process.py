@@ -1,7 +1,8 @@
-"""Loads saved checkpoints as a stranger would: transformers alone, nothing of ours. Run by test_families.
+"""Loads saved checkpoints as a stranger would: transformers alone, nothing of ours.
 
-Usage: fresh_process.py CHECKPOINTS EXPECTED. For every folder CHECKPOINTS/NAME, EXPECTED/NAME.safetensors holds input_ids
-[B, T] and the logits [B, T, V] wanted. Prints one JSON object: NAME -> what was seen.
+Run by test_families. Reads two lines once it has imported what it needs: the folders CHECKPOINTS
+and EXPECTED. For every CHECKPOINTS/NAME, EXPECTED/NAME.safetensors holds input_ids [B, T] and the
+expected logits [B, T, V]. Prints one JSON object: NAME -> what was seen.
 """
 
 import json
@@ -11,31 +12,34 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 NEW_TOKENS = 12
 
 
+def generated(model: PreTrainedModel, input_ids: Tensor, cached: bool) -> Any:
+    """Return ten tokens and the NEW_TOKENS that the model adds greedily, [1, T] as a list."""
+    return model.generate(
+        input_ids[:1, :10],
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        use_cache=cached,
+    ).tolist()
+
+
 def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
+    """Load one checkpoint; return its logits' difference, its texts and what it says of itself."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    wanted = load_file(expected)
+    tensors = load_file(expected)
     with torch.no_grad():
-        logits = model(wanted["input_ids"]).logits
-    generated = {
-        cached: model.generate(
-            wanted["input_ids"][:1, :10],
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            use_cache=cached,
-        ).tolist()
-        for cached in (True, False)
-    }
+        logits = model(tensors["input_ids"]).logits
     return {
-        "difference": (logits - wanted["logits"]).abs().max().item(),
-        "with_cache": generated[True],
-        "without_cache": generated[False],
+        "difference": (logits - tensors["logits"]).abs().max().item(),
+        "with_cache": generated(model, tensors["input_ids"], cached=True),
+        "without_cache": generated(model, tensors["input_ids"], cached=False),
         "dtype": str(model.dtype),
         "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
         "layers": model.config.num_hidden_layers,
@@ -44,7 +48,7 @@ def look(checkpoint: Path, expected: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    checkpoints, expected = map(Path, sys.argv[1:])
+    checkpoints, expected = (Path(line.strip()) for line in sys.stdin)
     seen = {
         folder.name: look(folder, expected / f"{folder.name}.safetensors")
         for folder in sorted(checkpoints.iterdir())

@@ -1,10 +1,12 @@
-"""Perplexity and lm-eval scores, on tiny models. A model whose logits are all equal knows nothing: its scores are known."""
+"""Perplexity and lm-eval scores, on tiny models.
+
+A model whose logits are all equal knows nothing: its scores are known.
+"""
 
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
+from tests.trsp.evaluation.benchmark_rows import items, write_items
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
 from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
@@ -22,60 +25,19 @@ from trsp.evaluation.evaluate import (
     perplexity,
     windows_nll,
 )
-from trsp.evaluation.lm_eval_tasks import (
-    benchmark_fingerprint,
-    check_tasks,
-    task_file,
-    write_task_overrides,
-)
+from trsp.evaluation.lm_eval_tasks import write_task_overrides
 from trsp.records import Score
-
-LETTERS = "ABCD"
 
 
 def ignorant_model() -> PreTrainedModel:
-    """Every token is as likely as every other: the log-likelihood of a text is -length * log(vocabulary)."""
+    """All tokens are equally likely: a text's log-likelihood is -length * log(vocabulary)."""
     model = tiny_model("llama")
     with torch.no_grad():
         model.get_output_embeddings().weight.zero_()
     return model
 
 
-def items(shortest_is_right: bool, count: int = 10) -> Mapping[str, list[dict[str, object]]]:
-    """Rows of four tasks with the columns of their real data sets; the choices of an item differ in length."""
-    right = 0 if shortest_is_right else 1
-    short, long = "a stone", "a stone and a very old river"
-    choices = {"text": [short, long, long + "!", long + "?"], "label": list(LETTERS)}
-    arc = {"choices": choices, "answerKey": LETTERS[right]}
-    hellaswag = {
-        "activity_label": "Farming",
-        "ctx_b": "he",
-        "endings": [short] + 3 * [long],
-        "label": str(right),
-    }
-    copa = {"choice1": "It broke.", "choice2": long, "question": "effect", "label": right}
-    return {
-        "arc_easy": [{"question": f"What is {i}?", **arc} for i in range(count)],
-        "piqa": [
-            {"goal": f"To lift {i}", "sol1": short, "sol2": long, "label": right}
-            for i in range(count)
-        ],
-        "hellaswag": [{"ctx_a": f"The farmer sees {i}.", **hellaswag} for i in range(count)],
-        "copa": [{"premise": f"Stone {i} fell.", **copa} for i in range(count)],
-    }
-
-
-def write_items(
-    folder: Path, rows: Mapping[str, list[dict[str, object]]], split: str = "validation"
-) -> Path:
-    for task, of_task in rows.items():
-        (folder / task).mkdir(parents=True, exist_ok=True)
-        text = "".join(json.dumps(row) + "\n" for row in of_task)
-        (folder / task / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    return folder
-
-
-# --- perplexity -------------------------------------------------------------------------------------------------------
+# --- perplexity ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -140,9 +102,16 @@ def test_nothing_is_computed_for_settings_that_cannot_be_met(
         evaluate(model, tiny_tokenizer(), too_long)
 
 
-# --- benchmarks -------------------------------------------------------------------------------------------------------
+# --- benchmarks ---------------------------------------------------------------
 
 
+@pytest.fixture
+def no_pip_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval adds what ``pip list`` prints to its results, which takes a second each time."""
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
+
+
+@pytest.mark.usefixtures("no_pip_list")
 @pytest.mark.parametrize("shortest_is_right", [True, False])
 def test_tasks_read_their_rows_from_the_folder(tmp_path: Path, shortest_is_right: bool) -> None:
     """Ignorance prefers what is short: every item is right, or every one wrong."""
@@ -159,6 +128,7 @@ def test_tasks_read_their_rows_from_the_folder(tmp_path: Path, shortest_is_right
     assert normalised == {"arc_easy/acc_norm", "hellaswag/acc_norm", "piqa/acc_norm"}
 
 
+@pytest.mark.usefixtures("no_pip_list")
 def test_limit_few_shots_and_the_test_split(tmp_path: Path) -> None:
     """The test split is scored where there is one; examples come from the training split."""
     for split, shortest_is_right in (("train", True), ("validation", True), ("test", False)):
@@ -168,6 +138,7 @@ def test_limit_few_shots_and_the_test_split(tmp_path: Path) -> None:
     assert score.value == 0.0
 
 
+@pytest.mark.usefixtures("no_pip_list")
 def test_benchmarks_leave_the_tokenizer_alone(tmp_path: Path) -> None:
     rows = {"piqa": items(True, count=2)["piqa"]}
     tokenizer = tiny_tokenizer()
@@ -197,31 +168,19 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
         tasks=tuple(rows), data=str(data), limit=7, batch_size=4, num_fewshot=1
     )
     ours = benchmark_scores(load_model(str(checkpoint)), load_tokenizer(str(checkpoint)), settings)
-    command = [
-        sys.executable,
-        "-m",
-        "lm_eval",
-        "--model",
-        "hf",
-        "--model_args",
-        f"pretrained={checkpoint}",
-    ]
-    command += [
-        "--tasks",
-        ",".join(rows),
-        "--include_path",
-        str(write_task_overrides(data, rows, tmp_path / "tasks")),
-    ]
-    command += [
-        "--limit",
-        "7",
-        "--batch_size",
-        "4",
-        "--num_fewshot",
-        "1",
-        "--output_path",
-        str(tmp_path / "out"),
-    ]
+    options = {
+        "model": "hf",
+        "model_args": f"pretrained={checkpoint}",
+        "tasks": ",".join(rows),
+        "include_path": str(write_task_overrides(data, rows, tmp_path / "tasks")),
+        "limit": "7",
+        "batch_size": "4",
+        "num_fewshot": "1",
+        "output_path": str(tmp_path / "out"),
+    }
+    command = [sys.executable, "-m", "lm_eval"]
+    for name, value in options.items():
+        command += [f"--{name}", value]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     (written,) = (tmp_path / "out").rglob("results_*.json")
     theirs = json.loads(written.read_text())["results"]
@@ -233,45 +192,3 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
                 assert ours[f"{task}/{metric}"].stderr == pytest.approx(
                     theirs[task][f"{metric}_stderr,none"]
                 )
-
-
-# --- task names and folders -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("task", "file"),
-    [
-        ("arc_easy", "arc/arc_easy.yaml"),
-        ("boolq", "super_glue/boolq/default.yaml"),
-        ("mmlu", "mmlu/default/_mmlu.yaml"),
-        ("winogrande", "winogrande/default.yaml"),
-    ],
-)
-def test_task_files_are_found_by_name(task: str, file: str) -> None:
-    assert task_file(task).as_posix().endswith(f"lm_eval/tasks/{file}")
-
-
-def test_task_folders_are_checked(tmp_path: Path) -> None:
-    data = write_items(tmp_path, items(True))
-    check_tasks(BenchmarkSettings(tasks=("piqa", "copa"), data=str(data)))
-    with pytest.raises(
-        InvalidInputError,
-        match=r"no folder .*sciq; the data folder holds arc_easy, copa, hellaswag, piqa",
-    ):
-        check_tasks(BenchmarkSettings(tasks=("piqa", "sciq"), data=str(data)))
-    with pytest.raises(InvalidInputError, match="holds no tasks"):
-        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data / "absent")))
-    (data / "piqa" / "validation.jsonl").rename(data / "piqa" / "train.jsonl")
-    with pytest.raises(InvalidInputError, match=r"neither validation\.jsonl nor test\.jsonl"):
-        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data)))
-
-
-def test_benchmark_fingerprint_follows_the_rows_of_the_asked_tasks(tmp_path: Path) -> None:
-    one, two = (write_items(tmp_path / name, items(True)) for name in ("one", "two"))
-    settings = BenchmarkSettings(tasks=("piqa", "copa"), data=str(one))
-    before = benchmark_fingerprint(settings)
-    write_items(two, {"arc_easy": items(False)["arc_easy"]})
-    assert benchmark_fingerprint(BenchmarkSettings(tasks=("copa", "piqa"), data=str(two))) == before
-    write_items(one, {"piqa": items(False)["piqa"]})
-    assert benchmark_fingerprint(settings) != before
-    assert benchmark_fingerprint(BenchmarkSettings(tasks=("piqa",))) == "hub"

@@ -46,9 +46,8 @@ def test_protocol_runs_what_it_says() -> None:
     record = measure(model, SETTINGS, "a machine")
     assert passes == {
         (2, 24): 3 + 1,  # prompt: the repeats and a warm-up
-        (4, 8): 2
-        + 1,  # generation: the prompts, then with the cache one token at a time, to the end
-        (4, 1): (2 + 1) * (5 - 1),
+        (4, 8): 2 + 1,  # generation: the prompts,
+        (4, 1): (2 + 1) * (5 - 1),  # then with the cache one token at a time, to the end
     }
     assert record.hardware == "a machine"
     assert record.prompt_tokens_per_s * record.prompt_latency_ms == pytest.approx(1000 * 2 * 24)

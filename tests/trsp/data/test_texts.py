@@ -1,0 +1,121 @@
+"""Text sources: files of every kind, hub datasets, documents and fingerprints."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from pydantic import ValidationError
+
+from tests.tiny import write_jsonl
+from trsp.config import TextSource
+from trsp.data.texts import read_documents, text_fingerprint
+from trsp.errors import InvalidInputError
+
+
+def test_documents_come_from_json_lines_parquet_and_plain_text(tmp_path: Path) -> None:
+    documents = ["one\nline two", "", "drei ä"]
+    jsonl = write_jsonl(tmp_path / "a.jsonl", *documents)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"id": [1, 2, 3], "body": documents}), tmp_path / "a b.parquet"
+    )
+    parquet = TextSource(name="t", path=str(tmp_path / "a b.parquet"), field="body")
+    (tmp_path / "a.txt").write_text("one\nline two\n\n \n\ndrei ä\n", encoding="utf-8")
+    plain = TextSource(name="t", path=str(tmp_path / "a.txt"))
+    assert list(read_documents(jsonl)) == list(read_documents(parquet)) == documents
+    assert list(read_documents(plain)) == ["one\nline two", "drei ä"]
+
+
+def test_max_documents_reads_no_further(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b"}\nnot json\n')
+    source = TextSource(name="t", path=str(tmp_path / "a.jsonl"), max_documents=2)
+    assert list(read_documents(source)) == ["a", "b"]
+
+
+def test_rows_of_a_running_text_are_grouped_into_documents(tmp_path: Path) -> None:
+    rows = ["", " = One = \n", " a \n", " = = Part = = \n", " = Two = \n", " b \n"]
+    source = write_jsonl(tmp_path / "wikitext.jsonl", *rows).model_copy(
+        update={"document_start": "^ = [^=]"}
+    )
+    assert list(read_documents(source)) == [
+        "",
+        " = One = \n\n\n a \n\n\n = = Part = = \n",
+        " = Two = \n\n\n b \n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refusal"),
+    [
+        ("absent.jsonl", None, "there is no file"),
+        ("a.csv", "x", "unknown kind of text file '.csv': known are .jsonl, .parquet, .txt"),
+        ("a.jsonl", '{"txt": "x"}\n', "did you mean 'txt'"),
+        ("a.jsonl", '{"text": 3}\n', "holds int, not text"),
+        ("a.jsonl", '{"text": "x"}\n{"te', "line 2, is not JSON"),
+        ("a.jsonl", "[1]\n", "one object a line"),
+    ],
+)
+def test_unreadable_text_says_what_came_and_the_cure(
+    tmp_path: Path, name: str, content: str | None, refusal: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidInputError, match=re.escape(refusal)):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / name))))
+
+
+def test_parquet_without_the_column_names_the_columns(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputError, match="unknown column 'text': known are body"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / "a.parquet"))))
+
+
+def test_a_source_is_a_file_or_a_dataset_not_both() -> None:
+    for wrong in ({}, {"path": "a.txt", "dataset": "b"}):
+        with pytest.raises(ValidationError, match="exactly one"):
+            TextSource(name="t", **wrong)
+
+
+def test_fingerprint_follows_the_bytes_not_the_name(tmp_path: Path) -> None:
+    one, two, other = (
+        write_jsonl(tmp_path / name, text)
+        for name, text in [("1.jsonl", "a"), ("2.jsonl", "a"), ("3.jsonl", "b")]
+    )
+    assert text_fingerprint(one) == text_fingerprint(two) != text_fingerprint(other)
+
+
+def test_fingerprint_of_a_hub_dataset_names_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "b08601e04326c79dfdd32d625aee71d232d685c3"
+    pinned = TextSource(
+        name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1", revision=commit
+    )
+    branch = pinned.model_copy(update={"revision": "main"})
+    named = f"Salesforce/wikitext@{commit}/wikitext-2-raw-v1/train"
+    assert text_fingerprint(pinned) == named
+    never_cached = "Salesforce/wikitext@main/wikitext-2-raw-v1/train"
+    assert text_fingerprint(branch) == never_cached  # offline
+    reference = tmp_path / "datasets--Salesforce--wikitext" / "refs" / "main"
+    reference.parent.mkdir(parents=True)
+    reference.write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert text_fingerprint(branch) == named
+
+
+def test_a_dataset_out_of_reach_is_the_users_to_cure() -> None:
+    source = TextSource(name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1")
+    with pytest.raises(InvalidInputError, match=r"Salesforce/wikitext.*local file"):
+        list(read_documents(source))
+
+
+def test_texts_needs_no_torch() -> None:
+    heavy = {"torch", "datasets", "transformers", "lm_eval"}
+    code = (
+        "import sys, trsp.data.texts, trsp.evaluation.lm_eval_tasks, trsp.evaluation.hardware; "
+        f"sys.exit(bool({heavy} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

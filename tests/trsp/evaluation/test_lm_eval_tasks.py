@@ -1,0 +1,49 @@
+"""Names of lm-eval's tasks, and the folders that stand in for the hub."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trsp.evaluation.benchmark_rows import items, write_items
+from trsp.config import BenchmarkSettings
+from trsp.errors import InvalidInputError
+from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks, task_file
+
+
+@pytest.mark.parametrize(
+    ("task", "file"),
+    [
+        ("arc_easy", "arc/arc_easy.yaml"),
+        ("boolq", "super_glue/boolq/default.yaml"),
+        ("mmlu", "mmlu/default/_mmlu.yaml"),
+        ("winogrande", "winogrande/default.yaml"),
+    ],
+)
+def test_task_files_are_found_by_name(task: str, file: str) -> None:
+    assert task_file(task).as_posix().endswith(f"lm_eval/tasks/{file}")
+
+
+def test_task_folders_are_checked(tmp_path: Path) -> None:
+    data = write_items(tmp_path, items(True))
+    check_tasks(BenchmarkSettings(tasks=("piqa", "copa"), data=str(data)))
+    with pytest.raises(
+        InvalidInputError,
+        match=r"no folder .*sciq; the data folder holds arc_easy, copa, hellaswag, piqa",
+    ):
+        check_tasks(BenchmarkSettings(tasks=("piqa", "sciq"), data=str(data)))
+    with pytest.raises(InvalidInputError, match="holds no tasks"):
+        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data / "absent")))
+    (data / "piqa" / "validation.jsonl").rename(data / "piqa" / "train.jsonl")
+    with pytest.raises(InvalidInputError, match=r"neither validation\.jsonl nor test\.jsonl"):
+        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data)))
+
+
+def test_benchmark_fingerprint_follows_the_rows_of_the_asked_tasks(tmp_path: Path) -> None:
+    one, two = (write_items(tmp_path / name, items(True)) for name in ("one", "two"))
+    settings = BenchmarkSettings(tasks=("piqa", "copa"), data=str(one))
+    before = benchmark_fingerprint(settings)
+    write_items(two, {"arc_easy": items(False)["arc_easy"]})
+    assert benchmark_fingerprint(BenchmarkSettings(tasks=("copa", "piqa"), data=str(two))) == before
+    write_items(one, {"piqa": items(False)["piqa"]})
+    assert benchmark_fingerprint(settings) != before
+    assert benchmark_fingerprint(BenchmarkSettings(tasks=("piqa",))) == "hub"
