@@ -12,8 +12,9 @@ from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted
-from orchestrator.store.failures import Failure, RankFailure, failure_of
-from orchestrator.store.rank_reports import TAIL, RankReport, tail
+from orchestrator.store.diagnosis import failure_of
+from orchestrator.store.failures import Failure, RankFailure
+from orchestrator.store.rank_reports import TAIL_CHARS, RankReport, read_tail
 from orchestrator.store.store import Store
 
 __all__ = ["RankError", "StageTask", "run_rank", "run_task"]
@@ -76,7 +77,7 @@ def _end_of(rank: RankContext) -> _Ended | None:
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()
-            ended = error, traceback.format_exc()[-TAIL:]
+            ended = error, traceback.format_exc()[-TAIL_CHARS:]
     rank.report.remove()
     return ended and _Ended(*ended, output.getvalue())
 
@@ -87,7 +88,7 @@ def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
     end = io.StringIO()
     with ExitStack() as stack:
         path = (
-            report.output()
+            report.output_path()
             or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "output.txt"
         )
         log = stack.enter_context(path.open("wb"))
@@ -102,7 +103,7 @@ def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
             for descriptor, target in zip(saved, (1, 2), strict=True):
                 os.dup2(descriptor, target)
                 os.close(descriptor)
-            end.write(tail(path))
+            end.write(read_tail(path))
 
 
 def _flush() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.failures import FailureKind, RankFailure
-from orchestrator.store.rank_reports import TAIL, RankReport
+from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from trsp.training.watchdog import Watchdog
@@ -85,5 +85,5 @@ class RankContext:
 def _record_hang(rank: RankContext, stacks: str) -> None:
     """Called in a process that is about to be ended."""
     message = f"no step for {rank.task.hang_timeout_s:g} s"
-    said = f"{rank.report.tail()}\n{stacks}"[-TAIL:]
+    said = f"{rank.report.tail()}\n{stacks}"[-TAIL_CHARS:]
     rank.report.write(RankFailure((rank.number,), "HungError", message, said, FailureKind.HUNG))

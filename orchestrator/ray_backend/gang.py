@@ -20,13 +20,8 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
-from orchestrator.store.failures import (
-    Failure,
-    FailureKind,
-    RankFailure,
-    failure_of,
-    failure_of_ranks,
-)
+from orchestrator.store.diagnosis import failure_of, failure_of_ranks
+from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
 

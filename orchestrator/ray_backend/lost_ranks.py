@@ -2,7 +2,8 @@
 
 import re
 
-from orchestrator.store.failures import FailureKind, RankFailure, kind_from
+from orchestrator.store.diagnosis import classify_words
+from orchestrator.store.failures import FailureKind, RankFailure
 
 # What Ray says of an end: its memory monitor's, which comes before the kernel's; that of a process which had not begun to
 # train when it was told to go; Ray Train's of one that does not answer.
@@ -22,11 +23,11 @@ def lost_rank_failure(rank: int, error: BaseException, tail: str) -> RankFailure
     """``error``: what Ray raised in its place. ``tail``: the end of its output, empty where that is not known."""
     cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what Ray says
     name, text = type(cause).__name__, str(cause).strip()
-    kind = next((kind for pattern, kind in _SAID if pattern.search(text)), None) or kind_from(
+    kind = next((kind for pattern, kind in _SAID if pattern.search(text)), None) or classify_words(
         name, text
     )
     if kind is FailureKind.LOST:  # an abort, say of NCCL, has printed its reason
-        kind = kind_from(name, tail[-_LAST_WORDS:])
+        kind = classify_words(name, tail[-_LAST_WORDS:])
     return RankFailure((rank,), name, _message(text) or name, tail, kind)
 
 

@@ -22,7 +22,8 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice, draining_nodes
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.store.failures import Failure, failure_of
+from orchestrator.store.diagnosis import failure_of
+from orchestrator.store.failures import Failure
 from trsp.errors import InvalidInputError
 from trsp.evaluation.hardware import hardware_name
 

@@ -17,17 +17,16 @@ CLAIM_LIFETIME_S = 60.0
 
 @dataclass(frozen=True)
 class Claim:
-    """Who works on a stage. A local process is looked up by its pid; a remote claim lives as long as it is renewed.
+    """Who works on a stage.
 
-    ``renewed`` is in seconds since the epoch. ``process_start`` tells the process from a later one with its pid; it is
-    empty where there is no ``/proc``.
+    A local process is looked up by its pid; a remote claim lives as long as it is renewed.
     """
 
     owner: str
     host: str
     pid: int
-    renewed: float
-    process_start: str = ""
+    renewed: float  # seconds since the epoch
+    process_start: str = ""  # tells the process from a later one with its pid; empty without /proc
 
     @classmethod
     def mine(cls, owner: str) -> "Claim":
@@ -36,14 +35,17 @@ class Claim:
         return cls(owner, socket.gethostname(), pid, time.time(), _process_start(pid))
 
     def alive(self, now: float) -> bool:
-        """Whether the claim's owner still works at the time ``now``, as far as can be known here."""
+        """Whether the owner still works at the time ``now``, as far as can be known here."""
         if self.host == socket.gethostname() and self.process_start:
             return _process_start(self.pid) == self.process_start
         return now - self.renewed < CLAIM_LIFETIME_S
 
 
 def _process_start(pid: int) -> str:
-    """When a process of this machine began, in clock ticks since boot (proc(5), field 22); empty when there is none."""
+    """When a process of this machine began, in clock ticks since boot (proc(5), field 22).
+
+    Empty when there is no such process.
+    """
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -58,10 +60,11 @@ class Claims:
         self._files = files
 
     def take(self, key: str, owner: str) -> Claim | None:
-        """Take a stage for ``owner``. Returns None when it is ours now, or else the living claim of somebody else.
+        """Take a stage for ``owner``.
 
-        Exact on a file system. On an object store two drivers that start within the same second may both win; they then
-        do equal work, and either result is right.
+        Returns None when it is ours now, or else the living claim of somebody else. Exact on a file
+        system. On an object store two drivers that start within the same second may both win; they
+        then do equal work, and either result is right.
         """
         while True:
             held = self.holder(key)
@@ -87,9 +90,11 @@ class Claims:
             self._files.remove_file(_path(key))
 
     def _replace(self, key: str, owner: str, held: Claim | None) -> bool:
-        """Claim a stage that had no claim but ``held``, a dead or unreadable one. Returns False to say: look again.
+        """Claim a stage that had no claim but ``held``, a dead or unreadable one.
 
-        A hard link is made whole, and only where nothing stands yet; of two that move a file away, one finds it gone.
+        Returns whether it is ours; where not, the claim is to be looked at again. A hard link is
+        made whole, and only where nothing stands yet; of two that move a file away, one finds it
+        gone.
         """
         draft = f"{stage_folder(key)}/.claim.json.{uuid.uuid4().hex[:8]}"
         self._files.write_json(draft, asdict(Claim.mine(owner)))

@@ -1,4 +1,7 @@
-"""Failed attempts at stages, kept beside their results: a record for machines and a text for people."""
+"""Failed attempts at stages, kept beside the results.
+
+Each leaves a record for machines and a text for people.
+"""
 
 import time
 from dataclasses import asdict

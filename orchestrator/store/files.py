@@ -1,6 +1,6 @@
 """Files under a store's root: on a local disk, a shared file system, S3 or GCS.
 
-The only module that knows ``pyarrow.fs``. Whole files are written whole or not at all. It does not know what they mean.
+The only module that knows ``pyarrow.fs``. It does not know what the files mean.
 """
 
 import json
@@ -16,10 +16,12 @@ from trsp.errors import StoreError
 
 
 class StoreFiles:
-    """Files under one root; their paths are relative to it.
+    """Files under one root, written whole or not at all. Paths are relative to the root.
 
-    ``uri``: ``/path``, ``file:///path``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``, with options of the object
-    store in its query: ``s3://bucket/prefix?region=eu-west-1&endpoint_override=HOST``. StoreError for any other.
+    ``uri`` of the root: ``/path``, ``file:///path``, ``s3://bucket/prefix``, ``gs://bucket/prefix``.
+    Options of the object store stand in its query:
+    ``s3://bucket/prefix?region=eu-west-1&endpoint_override=HOST``.
+    Raises StoreError for an address that names no place.
     """
 
     def __init__(self, uri: str) -> None:
@@ -42,7 +44,7 @@ class StoreFiles:
         return f"{self._root}/{path}"
 
     def address(self, path: str) -> str:
-        """The address by which others open ``path``: a local path, or a URI with the options of the store's own."""
+        """The address of ``path`` for others: a local path, or a URI with the root's options."""
         if self.is_local:
             return self._full(path)
         before, query, options = self.uri.partition("?")
@@ -80,7 +82,7 @@ class StoreFiles:
         self.write(path, json.dumps(value, indent=1).encode())
 
     def read_json(self, path: str) -> Any:
-        """The value in a JSON file; None where there is no file, or a lost power supply left it unreadable."""
+        """The value in a JSON file; None where it is absent, or a power failure left it torn."""
         data = self.read(path)
         try:
             return json.loads(data) if data else None
@@ -88,7 +90,10 @@ class StoreFiles:
             return None
 
     def names(self, path: str) -> list[str]:
-        """The names of what lies in a folder, sorted, without hidden files; empty where there is no folder."""
+        """Names of the files and folders in a folder, sorted, without hidden ones.
+
+        Empty where there is no such folder.
+        """
         selector = pafs.FileSelector(self._full(path), allow_not_found=True)
         return sorted(
             info.base_name
@@ -120,7 +125,8 @@ class StoreFiles:
 class StoreFolder:
     """A folder in a store, as ``trsp.training.snapshots.Folder``.
 
-    Files are streamed to and from where they belong, with no local copy. Paths are relative to the folder.
+    Files are streamed to and from where they belong, with no local copy. Paths are relative to the
+    folder.
     """
 
     def __init__(self, fs: Any, root: str) -> None:
@@ -128,7 +134,7 @@ class StoreFolder:
 
     @property
     def local_path(self) -> Path | None:
-        """The folder's path on this machine, whether or not it exists yet; None in an object store."""
+        """The folder's path on this machine, whether it exists or not; None in an object store."""
         return Path(self._root) if _is_local(self._fs) else None
 
     def names(self) -> list[str]:
@@ -158,7 +164,7 @@ class StoreFolder:
         return self._fs.open_input_file(f"{self._root}/{path}")
 
     def create(self, path: str) -> Any:
-        """A new file ``NAME/FILE`` to be written in one go; the folder NAME is made where there is none."""
+        """A new file ``NAME/FILE`` to be written in one go; the folder NAME is made if absent."""
         self._fs.create_dir(f"{self._root}/{path.rpartition('/')[0]}")
         return self._fs.open_output_stream(f"{self._root}/{path}")
 
@@ -188,7 +194,7 @@ def _is_local(fs: Any) -> bool:
 
 
 def _write(fs: Any, path: str, data: bytes) -> None:
-    """Write a file whole or not at all: an object store commits on close, a file system on rename."""
+    """Write a file whole or not at all: object stores commit on close, file systems on rename."""
     if not _is_local(fs):
         with fs.open_output_stream(path) as stream:
             stream.write(data)

@@ -1,9 +1,11 @@
-"""What the ranks of a running stage leave in the store until its failure is recorded. Knows no cluster.
+"""What the ranks of a running stage leave in the store until its failure is recorded.
 
-    STAGE/ranks/ATTEMPT-00001/output.txt      all that rank 1 has printed: only where the store is a folder
-                              failure.json    what it says of itself where it cannot raise an error: its watchdog ends it
+    STAGE/ranks/ATTEMPT-00001/output.txt      all that rank 1 has printed: only in a local store
+                              failure.json    how it failed, where it cannot raise an error because
+                                              its watchdog ends it
 
-A rank that is killed says nothing, but what it printed is there. Nothing is left of a rank that did its work.
+A rank that is killed says nothing, but what it printed is there. Nothing is left of a rank that did
+its work. It knows no cluster.
 """
 
 from contextlib import suppress
@@ -14,19 +16,23 @@ from pydantic import TypeAdapter
 from orchestrator.store.failures import RankFailure
 from orchestrator.store.store import Store
 
-TAIL = 20_000  # characters of a rank's output that are kept
+TAIL_CHARS = 20_000  # how much of the end of a rank's output is kept
 _FAILURE = TypeAdapter(RankFailure)
 
 
 class RankReport:
-    """Of one rank in one attempt at a stage."""
+    """What one rank leaves of one attempt at a stage; ``attempt`` is unique at this stage."""
 
     def __init__(self, store: Store, key: str, attempt: str, rank: int = 0) -> None:
         self._folder, self._name = store.stages.folder(key, "ranks"), f"{attempt}-{rank:05d}"
-        self._local = Path(store.stages.uri(key)) / "ranks" / self._name if store.is_local else None
+        ranks = self._folder.local_path
+        self._local = ranks / self._name if ranks is not None else None
 
-    def output(self) -> Path | None:
-        """Where this rank's output goes, in a folder that is made. None where the store is no folder, or full."""
+    def output_path(self) -> Path | None:
+        """The file for this rank's output, in a folder that is made.
+
+        None where the store is not local, or full.
+        """
         if self._local is None:
             return None
         try:
@@ -37,28 +43,35 @@ class RankReport:
 
     def tail(self) -> str:
         """The end of what the rank printed; empty where that is not known."""
+        if self._local is None:
+            return ""
         try:
-            return tail(self._local / "output.txt") if self._local else ""
+            return read_tail(self._local / "output.txt")
         except OSError:
             return ""
 
     def write(self, failure: RankFailure) -> None:
+        """Keep how this rank failed, for whoever records the failure of the attempt."""
         self._folder.write(f"{self._name}/failure.json", _FAILURE.dump_json(failure))
 
     def failure(self) -> RankFailure | None:
+        """What ``write`` kept; None where there is nothing."""
         data = self._folder.read(f"{self._name}/failure.json")
         return _FAILURE.validate_json(data) if data else None
 
     def remove(self) -> None:
-        """As far as it can be: what a store that fails keeps of it goes with the next attempt."""
+        """Delete the report, as far as it can be.
+
+        What a store that fails keeps of it goes with the next attempt.
+        """
         with suppress(OSError):
             self._folder.remove(self._name)
             if self._local is not None:
                 self._local.parent.rmdir()  # fails while there is more of other ranks
 
 
-def tail(path: Path) -> str:
-    """The last characters of a file."""
+def read_tail(path: Path) -> str:
+    """The last ``TAIL_CHARS`` bytes of a file, as text."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
+        file.seek(max(0, path.stat().st_size - TAIL_CHARS))
         return file.read().decode(errors="replace")

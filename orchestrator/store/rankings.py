@@ -16,7 +16,10 @@ class Rankings:
         self._files.write(_path(key, record.round), record.model_dump_json().encode())
 
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
-        """The published rounds from number ``start`` (0-based) on, up to the first that is missing or unreadable."""
+        """The published rounds from number ``start`` on, 0 being the first.
+
+        They end before the first that is missing or unreadable.
+        """
         records: list[RoundRecord] = []
         while stored := self._files.read_json(_path(key, start + len(records))):
             records.append(RoundRecord.model_validate(stored))

@@ -7,11 +7,17 @@ from typing import Any
 from orchestrator.store.store import Store
 from trsp.records import RoundRecord
 
+# How long an absence is believed: on a file system, and in an object store, which is slow to ask.
+_RECHECK_LOCAL_S = 0.2
+_RECHECK_REMOTE_S = 15.0
+
 
 class StoreResults:
-    """``stages.Results`` over a store. What is there stays there, so only what is missing is asked for again.
+    """``next_stages.Results`` over a store.
 
-    ``recheck_s``: how long an absence is believed; our own stages' ends are told to ``forget``.
+    What is there stays there, so only what is missing is asked for again. ``recheck_s``: for how
+    many seconds an absence is believed; None for what suits the store. Whoever knows better, as of
+    the end of a stage of ours, calls ``forget``. ``clock`` gives seconds from any start.
     """
 
     def __init__(
@@ -20,19 +26,21 @@ class StoreResults:
         recheck_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._recheck_s = (0.2 if store.is_local else 15.0) if recheck_s is None else recheck_s
-        self._clock = clock
+        if recheck_s is None:
+            recheck_s = _RECHECK_LOCAL_S if store.is_local else _RECHECK_REMOTE_S
+        self._store, self._recheck_s, self._clock = store, recheck_s, clock
         self._records: dict[str, dict[str, Any]] = {}
         self._rounds: dict[str, tuple[RoundRecord, ...]] = {}
-        self._missed: dict[str, float] = {}
+        self._missed: dict[str, float] = {}  # when the store last had no (more) of a key
         self._dropped: set[str] = set()
         self._uris: dict[str, str | None] = {}
 
     def order(self, ranking_key: str) -> tuple[int, ...]:
+        """The layers removed in the rounds published so far, first removed first."""
         return tuple(record.layer for record in self.rounds(ranking_key))
 
     def rounds(self, ranking_key: str) -> tuple[RoundRecord, ...]:
+        """The rounds published so far."""
         known = self._rounds.get(ranking_key, ())
         if self._due(ranking_key):
             known += self._store.rankings.rounds(ranking_key, start=len(known))
@@ -41,37 +49,43 @@ class StoreResults:
         return known
 
     def done(self, key: str) -> bool:
-        """A stage whose artifacts were dropped (stage two, once its checkpoint is whole) is history, not done."""
+        """Whether a stage's result is there, whole.
+
+        A stage whose artifacts were dropped (stage two, once its checkpoint is whole) is history,
+        not done.
+        """
         return self.record(key) is not None and key not in self._dropped
 
     def record(self, key: str) -> dict[str, Any] | None:
+        """A stage's record, also where its artifacts were dropped; None while there is none."""
         if key not in self._records and self._due(key):
-            found = self._store.stages.result(key)
-            if found is None:
+            record = self._store.stages.result(key)
+            if record is None:
                 self._missed[key] = self._clock()
             else:
-                self._records[key] = found
+                self._records[key] = record
                 if not self._store.stages.done(key):
                     self._dropped.add(key)
         return self._records.get(key)
 
     def _due(self, key: str) -> bool:
+        """Whether the store is to be asked (again) for what is not known of this key."""
         return key not in self._missed or self._clock() - self._missed[key] >= self._recheck_s
 
     def forget(self, key: str) -> None:
-        """Ask the store again about this key."""
+        """Ask the store again about this key, the next time."""
         self._missed.pop(key, None)
         self._records.pop(key, None)
         self._dropped.discard(key)
         self._uris.pop(key, None)
 
     def checkpoint_uri(self, key: str) -> str | None:
-        """Where the artifacts of a finished stage lie; None before."""
+        """The address of the artifacts of a finished stage; None before, and where it has none."""
         if key not in self._uris and self.record(key) is not None:
             self._uris[key] = self._store.stages.files_uri(key)
         return self._uris.get(key)
 
     def failure(self, key: str) -> str:
-        """The last recorded failure in one line, or nothing."""
+        """The last recorded failure in one line; empty where there is none."""
         failures = self._store.failures.history(key)
         return failures[-1].line if failures else ""

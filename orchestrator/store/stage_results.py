@@ -1,6 +1,7 @@
 """Results of stages: what was asked, the record, the artifacts. Knows no grids, cells or MLflow.
 
-``result.json`` is written last and names the folder of the artifacts: what it does not name does not exist.
+``result.json`` is written last and names the folder of the artifacts: what it does not name does
+not exist.
 """
 
 import shutil
@@ -17,7 +18,7 @@ from trsp.errors import StoreError
 
 
 def stage_folder(key: str) -> str:
-    """The folder of a stage within the store: ``stages/KIND/KEY``, for a key is its kind, a hyphen and a hash."""
+    """The folder of a stage below the root: ``stages/KIND/KEY``; keys are ``KIND-HASH``."""
     return f"stages/{key.rpartition('-')[0]}/{key}"
 
 
@@ -32,7 +33,7 @@ class StageResults:
         return self._files.address(stage_folder(key))
 
     def folder(self, key: str, name: str) -> StoreFolder:
-        """A folder beside the stage's results, for those who keep more than whole small files in it."""
+        """A folder beside the stage's results, for more than whole small files."""
         return self._files.folder(f"{stage_folder(key)}/{name}")
 
     def done(self, key: str) -> bool:
@@ -46,15 +47,18 @@ class StageResults:
         return stored["record"] if stored else None
 
     def files_uri(self, key: str) -> str | None:
-        """The address of the stage's artifacts, a local path or a URI of the object store; None where it has none."""
+        """The address of the stage's artifacts: a local path, or a URI of the object store.
+
+        None where it has none.
+        """
         path = self._artifacts(key)
         return self._files.address(path) if path else None
 
     @contextmanager
     def local_files(self, key: str) -> Iterator[Path]:
-        """The stage's artifacts as a local folder: the folder itself, or a download that is removed afterwards.
+        """The stage's artifacts as a local folder. Raises StoreError where it has none.
 
-        Raises StoreError where the stage has none.
+        It is the folder itself, or a download that is removed afterwards.
         """
         path = self._artifacts(key)
         if path is None:
@@ -70,7 +74,7 @@ class StageResults:
 
     @contextmanager
     def staging(self, key: str) -> Iterator[Path]:
-        """A new local folder for artifacts, to be handed to ``commit``; after an error it is removed.
+        """A new local folder for artifacts, to be handed to ``commit``; removed after an error.
 
         In a local store it already lies beside its result, so that committing copies nothing.
         """
@@ -88,9 +92,9 @@ class StageResults:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
-        """Write the artifacts, what was asked, and last the result; the stage's snapshots are then dropped.
+        """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
-        ``files``: the folder of artifacts that ``staging`` gave; None for a stage without artifacts.
+        ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
         """
         name = self._keep(spec.key, files) if files is not None else None
         self.write_spec(spec)
@@ -113,13 +117,19 @@ class StageResults:
         )
 
     def write_file(self, key: str, name: str, data: bytes) -> None:
-        """Add or replace one small file among a finished stage's artifacts (a model card with its scores)."""
+        """Add or replace one small file among a finished stage's artifacts (a model card, say).
+
+        Nothing happens where the stage has no artifacts.
+        """
         path = self._artifacts(key)
         if path is not None:
             self._files.write(f"{path}/{name}", data)
 
     def drop_files(self, key: str) -> None:
-        """Delete a stage's artifacts but keep its record; it is then not done for whoever still needs the files."""
+        """Delete a stage's artifacts but keep its record.
+
+        It is then not done for whoever still needs the files.
+        """
         stored = self._stored(key)
         if stored and stored.get("files"):
             self._store(key, {**stored, "files": None, "dropped": True})
@@ -132,7 +142,10 @@ class StageResults:
             self._files.remove_folder(f"{stage_folder(key)}/snapshots")
 
     def remove_orphans(self, key: str) -> None:
-        """Delete what attempts that never committed left: artifacts and reports. Only for the holder of the claim."""
+        """Delete artifacts and rank reports of attempts that never committed.
+
+        Only for the holder of the claim.
+        """
         stored = self._stored(key) or {}
         for name in self._files.names(stage_folder(key)):
             orphan = name.startswith("files-") and name != stored.get("files")
@@ -140,7 +153,10 @@ class StageResults:
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
 
     def _stored(self, key: str) -> Any:
-        """What result.json says: ``record``, ``files`` (the artifacts' folder or None), perhaps ``dropped``."""
+        """result.json: ``record``, ``files`` (the artifacts' folder or null), perhaps ``dropped``.
+
+        None while there is none.
+        """
         return self._files.read_json(f"{stage_folder(key)}/result.json")
 
     def _store(self, key: str, result: Mapping[str, Any]) -> None:

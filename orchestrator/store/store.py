@@ -1,18 +1,21 @@
-"""What exists, and who works on it: all that drivers and workers know of each other goes through the store.
+"""Where stage results live, one folder per key, and who works on what. The store is the truth.
 
-Everything is written whole or not at all. The store is the truth: what lies in it was computed and need not be again.
-It knows nothing of grids, cells or MLflow. The layout, below the root:
+It lies on a local disk, a shared file system, S3 or GCS. Everything is written whole or not at all;
+``result.json`` comes last and means done. It knows nothing of cells or MLflow.
 
-    grids/KEY.json                       the hardware a grid ran on
-    layouts/KEY.json                     how far the ladder was climbed, for stages that ran out of memory
-    stages/KIND/KEY/spec.json            what was asked: the resolved inputs that the key hashes
-                    rounds/000.json      of a ranking only: one removed layer each, published while the ranking runs
-                    snapshots/           of a stage that still trains (trsp/training/snapshots.py); gone when it is done
-                    ranks/               of a stage that runs (rank_reports.py)
-                    files-ATTEMPT/       artifacts: weights, checkpoint
-                    result.json          the record, and the name of its files folder; comes last and means done
-                    failures/ATTEMPT.json, log-ATTEMPT.txt
-                    claim.json           who works on it now
+    ROOT/grids/KEY.json                     the hardware that a grid ran on
+    ROOT/layouts/KEY.json                   how far the ladder was climbed, for stages that ran out
+                                            of memory
+    ROOT/stages/KIND/KEY/spec.json          what was asked: the resolved inputs that the key hashes
+                         rounds/000.json    of a ranking only: one removed layer each, published
+                                            while the ranking runs
+                         snapshots/         of a stage that still trains, gone when it is done
+                                            (trsp/training/snapshots.py)
+                         ranks/             of a stage that runs (rank_reports.py)
+                         files-ATTEMPT/     artifacts: weights, checkpoint
+                         result.json        the record, and the name of its files folder
+                         failures/ATTEMPT.json, log-ATTEMPT.txt
+                         claim.json         who works on it now
 """
 
 from orchestrator.store.claims import Claims
@@ -23,10 +26,7 @@ from orchestrator.store.stage_results import StageResults
 
 
 class Store:
-    """Everything under one root: ``/path``, ``file:///path``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
-
-    Options of an object store stand in the URI's query. Raises StoreError for an address that names no place.
-    """
+    """All that lies under one root, by topic. ``StoreFiles`` says what ``uri`` may be."""
 
     def __init__(self, uri: str) -> None:
         self.files = StoreFiles(uri)
@@ -34,9 +34,11 @@ class Store:
         self.rankings = Rankings(self.files)
         self.claims = Claims(self.files)
         self.failures = FailureLog(self.files)
-        # What only a running cluster knows of a grid (its hardware), for those who read the results without one.
+        # By a grid's key, what only a running cluster knows of it (its hardware), for those who
+        # read the results without one.
         self.grids = JsonDocuments(self.files, "grids")
-        # Learned of memory, for all drivers: stages whose layout begins at the one keyed are to begin at this one.
+        # For all drivers, by a key of stages that need as much memory: the layout at which these
+        # are to begin.
         self.layouts = JsonDocuments(self.files, "layouts")
 
     @property

@@ -1,0 +1,63 @@
+"""Whole files in a store, and the addresses that a store may have."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.store import Store
+from tests.orchestrator.store.sample_stage import KEY, commit
+from trsp.errors import StoreError
+
+
+def test_no_temporary_file_is_left_behind(local: Store) -> None:
+    commit(local)
+    local.files.check_writable()
+    local.claims.take(KEY, "me")
+    local.claims.release(KEY)
+    hidden = [path for path in Path(local.uri).rglob("*") if path.name.startswith(".")]
+    assert hidden == []
+
+
+def test_a_writable_store_passes(store: Store) -> None:
+    store.files.check_writable()
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match=r"cannot be written.*storage\.store"):
+        Store(str(tmp_path / "file" / "store")).files.check_writable()
+
+
+def test_a_bucket_that_is_not_there_says_so(s3_server: str) -> None:
+    with pytest.raises(StoreError, match=r"cannot be written.*storage\.store"):
+        Store(
+            f"s3://no-such-bucket/x?endpoint_override={s3_server}&scheme=http"
+        ).files.check_writable()
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3://", "/"])
+def test_an_address_that_means_nothing_says_so(uri: str) -> None:
+    with pytest.raises(StoreError, match="s3://bucket/prefix"):
+        Store(uri)
+
+
+def test_a_file_uri_and_its_path_are_one_store(local: Store) -> None:
+    commit(local)
+    assert Store(Path(local.uri).as_uri()).stages.files_uri(KEY) == local.stages.files_uri(KEY)
+
+
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/store").stages.uri(KEY).startswith(str(tmp_path))
+
+
+def test_facts_of_a_grid_come_back(store: Store) -> None:
+    store.grids.save("grid-1", {"hardware": "cpu"})
+    assert store.grids.load("grid-1") == {"hardware": "cpu"}
+
+
+def test_what_was_learned_of_memory_is_kept(store: Store) -> None:
+    assert store.layouts.load("transfer-1") == {}
+    store.layouts.save("transfer-1", {"ranks": 2})
+    store.layouts.save("transfer-1", {"ranks": 4})
+    assert store.layouts.load("transfer-1") == {"ranks": 4}
