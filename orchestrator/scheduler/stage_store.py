@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.failures import Failure, failure_of
+from orchestrator.store.diagnosis import failure_of
+from orchestrator.store.failures import Failure
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store

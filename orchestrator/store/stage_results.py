@@ -38,12 +38,12 @@ class StageResults:
 
     def done(self, key: str) -> bool:
         """Whether the result is there, and its artifacts, if it has any, have not been dropped."""
-        stored = self._stored(key)
+        stored = self._read_result(key)
         return bool(stored) and not stored.get("dropped", False)
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The stage's record, as its module wrote it; None while there is none."""
-        stored = self._stored(key)
+        stored = self._read_result(key)
         return stored["record"] if stored else None
 
     def files_uri(self, key: str) -> str | None:
@@ -78,18 +78,17 @@ class StageResults:
 
         In a local store it already lies beside its result, so that committing copies nothing.
         """
-        if self._files.is_local:
-            folder = self._files.local_path(f"{stage_folder(key)}/{_artifacts_name()}")
-            folder.mkdir(parents=True)
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="trsp-"))
+        if not self._files.is_local:
+            with tempfile.TemporaryDirectory(prefix="trsp-", ignore_cleanup_errors=True) as name:
+                yield Path(name)
+            return
+        folder = self._files.local_path(f"{stage_folder(key)}/{_artifacts_name()}")
+        folder.mkdir(parents=True)
         try:
             yield folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if not self._files.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
@@ -98,7 +97,7 @@ class StageResults:
         """
         name = self._keep(spec.key, files) if files is not None else None
         self.write_spec(spec)
-        self._store(spec.key, {"record": record, "files": name})
+        self._write_result(spec.key, {"record": record, "files": name})
         self.drop_snapshots(spec.key)
 
     def _keep(self, key: str, staged: Path) -> str:
@@ -130,9 +129,9 @@ class StageResults:
 
         It is then not done for whoever still needs the files.
         """
-        stored = self._stored(key)
+        stored = self._read_result(key)
         if stored and stored.get("files"):
-            self._store(key, {**stored, "files": None, "dropped": True})
+            self._write_result(key, {**stored, "files": None, "dropped": True})
             self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
         self.drop_snapshots(key)
 
@@ -146,25 +145,25 @@ class StageResults:
 
         Only for the holder of the claim.
         """
-        stored = self._stored(key) or {}
+        stored = self._read_result(key) or {}
         for name in self._files.names(stage_folder(key)):
             orphan = name.startswith("files-") and name != stored.get("files")
             if orphan or name == "ranks":
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
 
-    def _stored(self, key: str) -> Any:
-        """result.json: ``record``, ``files`` (the artifacts' folder or null), perhaps ``dropped``.
+    def _read_result(self, key: str) -> Any:
+        """The fields of result.json: ``record``, ``files`` (None or a folder), perhaps ``dropped``.
 
         None while there is none.
         """
         return self._files.read_json(f"{stage_folder(key)}/result.json")
 
-    def _store(self, key: str, result: Mapping[str, Any]) -> None:
+    def _write_result(self, key: str, result: Mapping[str, Any]) -> None:
         self._files.write_json(f"{stage_folder(key)}/result.json", result)
 
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none."""
-        stored = self._stored(key)
+        stored = self._read_result(key)
         if not stored or not stored.get("files"):
             return None
         return f"{stage_folder(key)}/{stored['files']}"

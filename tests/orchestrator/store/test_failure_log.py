@@ -6,9 +6,11 @@ from tests.orchestrator.store.sample_stage import KEY, stage_folder
 
 
 def test_failures_are_kept_oldest_first_with_their_logs(store: Store) -> None:
-    said = (RankFailure((1,), "MemoryError", "12 GB", "its last words", FailureKind.OUT_OF_MEMORY),)
+    ranks = (
+        RankFailure((1,), "MemoryError", "12 GB", "its last words", FailureKind.OUT_OF_MEMORY),
+    )
     first = Failure(
-        "MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", 1.5e9, said, {"ranks": 2}
+        "MemoryError", "12 GB", FailureKind.OUT_OF_MEMORY, "Traceback", 1.5e9, ranks, {"ranks": 2}
     )
     store.failures.record(KEY, first, "the end of the log")
     store.failures.record(KEY, Failure("InvalidInputError", "no such file"))
