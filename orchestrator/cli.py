@@ -38,6 +38,15 @@ GridFile = Annotated[
     Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
+MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
+MaxLatency = Annotated[float | None, typer.Option(help="Prompt latency on the measured hardware.")]
+MaxKvBytes = Annotated[
+    str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
+]
 
 
 @app.command()
@@ -73,19 +82,11 @@ def plan(file: GridFile, as_json: AsJson = False) -> None:
 @app.command()
 def best(
     file: GridFile,
-    max_params: Annotated[str | None, typer.Option(help="For example 110M.")] = None,
-    max_bytes: Annotated[
-        str | None, typer.Option(help="Size of the weights, for example 250MB.")
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="Prompt latency on the measured hardware.")
-    ] = None,
-    max_kv_bytes_per_token: Annotated[
-        str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
-    ] = None,
+    max_params: MaxParams = None,
+    max_bytes: MaxBytes = None,
+    max_latency_ms: MaxLatency = None,
+    max_kv_bytes_per_token: MaxKvBytes = None,
+    metric: Metric = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which checkpoint is best under a budget, and how to load it.

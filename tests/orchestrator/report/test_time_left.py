@@ -32,7 +32,7 @@ def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
     assert left.text(staged([before, before])) == "", "this driver has done nothing yet"
     clock.now = 40
     assert left.text(staged([after, before])) == "", "no measurement was seen yet"
-    # 25 s of work in 50 s; the measurement is shared. Left: an evaluation of 20 s, at that pace 40 s.
+    # 25 s of work in 50 s; the measurement is shared. Left: 20 s of evaluation, at that pace 40 s.
     clock.now = 50
     both_measured = staged([after | {"measure": 5.0}, before | {"measure": 5.0}])
     assert left.text(both_measured) == ", about 40 s left"
