@@ -1,4 +1,7 @@
-"""``python -m orchestrator FILE``: what the first line of an executable grid file calls. The same as ``trsp run FILE``."""
+"""``python -m orchestrator FILE``: what an executable grid file's first line calls.
+
+The same as ``trsp run FILE``.
+"""
 
 from orchestrator.cli import main
 

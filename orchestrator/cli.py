@@ -1,6 +1,8 @@
-"""The command line: ``trsp run | plan | best | status | schema``. Parses and prints; what is heavy is imported when asked for.
+"""The command line: ``trsp run | plan | best | status | schema``.
 
-Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing meets the budget.
+Parses and prints; what is heavy is imported by the commands that need it.
+Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing
+meets the budget.
 """
 
 import json
@@ -15,7 +17,10 @@ from pydantic import ValidationError
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
-from orchestrator.report.tables import console, load_snippet, print_choice, print_plan, print_status
+from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
+from orchestrator.report.plan_tables import print_plan
+from orchestrator.report.printing import console
+from orchestrator.report.status_tables import print_status
 from orchestrator.views.budget import Choice, choose, pareto_front
 from orchestrator.views.grid_view import CellView, GridView
 from trsp.errors import InvalidInputError, TrspError
@@ -26,12 +31,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Structured pruning of language models by grids: what is wanted in, the best checkpoint under a budget out.",
+    help="Structured pruning of language models by grids: what is wanted in, "
+    "the best checkpoint under a budget out.",
 )
 GridFile = Annotated[
     Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
+MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
+MaxLatency = Annotated[float | None, typer.Option(help="Prompt latency on the measured hardware.")]
+MaxKvBytes = Annotated[
+    str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
+]
 
 
 @app.command()
@@ -49,38 +64,35 @@ def run(
 
 @app.command()
 def plan(file: GridFile, as_json: AsJson = False) -> None:
-    """Show what a grid would run: cells, stages after sharing, refusals. Needs no cluster and no network."""
+    """Show what a grid would run: cells, stages after sharing, refusals.
+
+    Needs no cluster and no network.
+    """
     from orchestrator.report.plan import make_plan
     from orchestrator.stages.resolve import resolve_offline
 
-    made = make_plan(resolve_offline(load_grid(file)))
+    grid_plan = make_plan(resolve_offline(load_grid(file)))
     if as_json:
-        print(json.dumps(made.as_dict(), indent=2))
+        print(json.dumps(grid_plan.as_dict(), indent=2))
     else:
-        print_plan(made, str(file), console())
-    raise typer.Exit(BAD_INPUT if made.refusals else 0)
+        print_plan(grid_plan, str(file), console())
+    raise typer.Exit(BAD_INPUT if grid_plan.refusals else 0)
 
 
 @app.command()
 def best(
     file: GridFile,
-    max_params: Annotated[str | None, typer.Option(help="For example 110M.")] = None,
-    max_bytes: Annotated[
-        str | None, typer.Option(help="Size of the weights, for example 250MB.")
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="Prompt latency on the measured hardware.")
-    ] = None,
-    max_kv_bytes_per_token: Annotated[
-        str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
-    ] = None,
+    max_params: MaxParams = None,
+    max_bytes: MaxBytes = None,
+    max_latency_ms: MaxLatency = None,
+    max_kv_bytes_per_token: MaxKvBytes = None,
+    metric: Metric = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which checkpoint is best under a budget (without limits: under each budget of the file), and how to load it."""
-    grid = load_grid(file)
+    """Say which checkpoint is best under a budget, and how to load it.
+
+    Without limits: under each budget of the file.
+    """
     limits = {
         "max_params": max_params,
         "max_bytes": max_bytes,
@@ -88,22 +100,16 @@ def best(
         "max_kv_bytes_per_token": max_kv_bytes_per_token,
         "metric": metric,
     }
-    asked = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
-    view = _look(grid)
-    choices = [choose(view.cells, budget, grid.metric(budget)) for budget in asked]
-    if as_json:
-        print(json.dumps([_choice_dict(choice, view.cells) for choice in choices], indent=2))
-    else:
-        for choice in choices:
-            print_choice(choice, view.cells, console())
-    raise typer.Exit(0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET)
+    grid = load_grid(file)
+    budgets = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
+    raise typer.Exit(_answer(grid, budgets, as_json))
 
 
 @app.command()
 def status(file: GridFile) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
     grid = load_grid(file)
-    print_status(_look(grid), grid.headline_metrics, console())
+    print_status(_view(grid), grid.headline_metrics, console())
 
 
 @app.command()
@@ -112,27 +118,43 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-def _look(grid: Grid) -> GridView:
+def _view(grid: Grid) -> GridView:
     from orchestrator.run import view_offline
 
     return view_offline(grid)
 
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
-    """The one on the command line; without any limit the file's, by the metric asked for; without those, no limit at all."""
+    """The budgets that the command line asks about.
+
+    With a limit, that one budget; without any, the file's budgets, by the metric asked for if one
+    is; where the file has none, a budget without limits. Raises InvalidInputError.
+    """
     try:
-        asked: tuple[Budget, ...] = (Budget.model_validate(limits),)
+        budgets: tuple[Budget, ...] = (Budget.model_validate(limits),)
         if not limits.keys() - {"metric"} and grid.budgets:
-            asked = tuple(budget.model_copy(update=limits) for budget in grid.budgets)
-        Grid.model_validate({**dict(grid), "budgets": asked})
+            budgets = tuple(budget.model_copy(update=limits) for budget in grid.budgets)
+        Grid.model_validate({**dict(grid), "budgets": budgets})
     except ValidationError as error:
         raise InvalidInputError(explain(error, "budget")) from None
-    return asked
+    return budgets
+
+
+def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
+    """Print the best checkpoint under each budget; return the exit code."""
+    cells = _view(grid).cells
+    choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
+    if as_json:
+        print(json.dumps([_choice_dict(choice, cells) for choice in choices], indent=2))
+    else:
+        for choice in choices:
+            print_choice(choice, cells, console())
+    return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
 
 
 def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
-    x = next(iter(choice.budget.limits), "params")
     comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
+    front = pareto_front(cells, choice_axis(choice), choice.metric)
     return {
         "budget": choice.budget.alias,
         "limits": choice.budget.limits,
@@ -142,7 +164,7 @@ def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
         "comparison": comparison,
         "nearest": _cell_dict(choice.nearest),
         "overshoot": choice.overshoot,
-        "pareto_front": [_cell_dict(cell) for cell in pareto_front(cells, x, choice.metric)],
+        "pareto_front": [_cell_dict(cell) for cell in front],
         "load": "\n".join(load_snippet(choice.best)),
     }
 
@@ -160,7 +182,10 @@ def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
 
 
 def _with_command(arguments: list[str]) -> list[str]:
-    """``FILE ...`` means ``run FILE ...``: what an executable grid file's first line comes to."""
+    """The arguments, with ``run`` before a grid file that comes first.
+
+    ``FILE ...`` means ``run FILE ...``: what an executable grid file's first line comes to.
+    """
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
     first = arguments[0] if arguments else ""
     names_file = (
@@ -172,7 +197,10 @@ def _with_command(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command and exits. An error that a user can cure is printed without a traceback."""
+    """Run a command and exit. An error that a user can cure is printed without a traceback.
+
+    ``arguments``: default those that the process was started with.
+    """
     try:
         app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
     except TrspError as error:

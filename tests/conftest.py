@@ -1,11 +1,19 @@
-"""What every test shares: a home folder of its own, no network, one thread, tiny models on disk."""
+"""What every test shares: a home folder of its own, no network, one thread, tiny models on disk.
+
+And what some share because it is slow to start: one MLflow server.
+"""
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.mlflow_server import TrackingServer
 
 _HOME = pytest.StashKey[str]()
 
@@ -49,3 +57,27 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import tiny_text
 
     return tiny_text(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to be copied: making its tables takes seconds."""
+    from orchestrator.tracking.tracker import check
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    check(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tracking_server(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["TrackingServer"]:
+    """One MLflow server for all tests: each takes its own experiment and empties the registry."""
+    from tests.mlflow_server import TrackingServer, mlflow_server
+
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    database = f"sqlite:///{folder}/mlflow.db"
+    with mlflow_server(database, folder) as url:
+        yield TrackingServer(url, database)

@@ -49,7 +49,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend": "execution grid layouts stages store trsp.errors trsp.evaluation",
     "scheduler": "execution layouts stages store views",
     "tracking": "tracking.content views trsp.errors",
-    "run": """execution grid layouts ray_backend report scheduler stages store tracking views
+    "driver": "execution report scheduler stages store tracking views",
+    "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "grid report run stages views trsp.errors",
     "__main__": "cli",

@@ -46,7 +46,7 @@ FORBIDDEN = {
         ("trsp.training.snapshots", "trsp.training.watchdog", "trsp.engine.deepspeed_config"), HEAVY
     ),
     **dict.fromkeys(
-        ("orchestrator.grid", "orchestrator.stages", "orchestrator.tracking.content.leaderboard"),
+        ("orchestrator.grid", "orchestrator.stages", "orchestrator.tracking.content"),
         HEAVY | CLUSTER,
     ),
     **dict.fromkeys(
@@ -68,7 +68,7 @@ FORBIDDEN = {
         ("orchestrator.store", "orchestrator.views", "orchestrator.report", "orchestrator.cli"),
         HEAVY | {"ray", "mlflow"},
     ),
-    **dict.fromkeys(("orchestrator.scheduler", "orchestrator.run"), HEAVY),
+    **dict.fromkeys(("orchestrator.scheduler", "orchestrator.driver", "orchestrator.run"), HEAVY),
     "orchestrator.execution.run_stage": {"torch", "ray", "mlflow"},
 }
 
@@ -76,7 +76,8 @@ FORBIDDEN = {
 IMPORTERS = {
     "orchestrator.cli": {"orchestrator.__main__"},
     "orchestrator.run": {"orchestrator.cli"},
-    "orchestrator.scheduler.controller": {"orchestrator.run"},
+    "orchestrator.driver": {"orchestrator.run"},
+    "orchestrator.scheduler.controller": {"orchestrator.driver"},
     "orchestrator.ray_backend.ray_launcher": {"orchestrator.run"},
 }
 
@@ -84,13 +85,16 @@ IMPORTERS = {
 DRIVER = (
     "cli",
     "run",
+    "driver",
     "scheduler.controller",
     "ray_backend.ray_launcher",
     "tracking.tracker",
     "store.store",
     "report.plan",
     "report.live",
-    "report.tables",
+    "report.plan_tables",
+    "report.choice_tables",
+    "report.status_tables",
 )
 
 MOST_MODULES = 12  # of a folder, its __init__ not counted

@@ -1,23 +1,28 @@
-"""What a person sees of a grid: a live table on a terminal, plain lines elsewhere. Knows views only."""
+"""What a person sees of a running grid: a live table on a terminal, plain lines elsewhere.
+
+Knows views only.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.report.tables import status_table
+from orchestrator.report.status_tables import status_table
+from orchestrator.report.time_left import TimeLeft
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
+from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 
 MAX_ROWS = 40
+_REFERENCE = "reference scores"  # what an unpruned model is worked on for
 
 
 class Report(Protocol):
-    """Told every view; says what is new."""
+    """One who is told every view and says what is new in it."""
 
     def __enter__(self) -> "Report": ...
 
@@ -27,20 +32,21 @@ class Report(Protocol):
 
 
 def make_report(console: Console, metrics: Sequence[str]) -> Report:
+    """Return a live table with these metrics on a terminal, and lines elsewhere."""
     return LiveReport(console, metrics) if console.is_terminal else LineReport(console)
 
 
 class LineReport:
-    """A line for everything that starts, ends or fails. ``clock`` in seconds."""
+    """Prints a line for everything that starts, ends or fails. ``clock`` gives seconds."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._begun = clock()
-        self._known: dict[str, tuple[Status, str]] = {}
-        self._rounds: Counter[str] = Counter()
-        self._notes: dict[str, str] = {}
-        self._left = TimeLeft(clock)
+        self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
+        self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
+        self._remarks: dict[str, str] = {}
+        self._time_left = TimeLeft(clock)
 
     def __enter__(self) -> "LineReport":
         return self
@@ -49,44 +55,48 @@ class LineReport:
         pass
 
     def show(self, view: GridView) -> None:
-        for rank in view.rankings:
-            if len(rank.rounds) > self._rounds[rank.key]:
-                self._rounds[rank.key] = len(rank.rounds)
-                layers = ", ".join(str(layer) for layer in rank.order)
-                self._say(
-                    f"{rank.name}: {len(rank.rounds)} of {rank.depth} layers ranked: {layers}"
-                )
-            self._remark(rank.name, rank.status, rank.reason)
-        left = self._left.text(view)
+        """Print what has changed since the view before."""
+        for ranking in view.rankings:
+            self._show_ranking(ranking)
+        time_left = self._time_left.text(view)
         for part in view.parts:
-            name, now = part_name(part), (part.status, part_stage(part))
-            if part_stage(part) != StageKind.RANKING:  # its ranking has said so
-                self._remark(
-                    f"{name}: {part_stage(part) or 'reference scores'}", part.status, part.reason
-                )
-            before = self._known.get(name)
-            self._known[name] = now
-            if now != before and (before is not None or part.status is not Status.WAITING):
-                self._tell(part, name, left)
+            self._show_part(part, time_left)
+
+    def _show_ranking(self, ranking: RankingView) -> None:
+        rounds = len(ranking.rounds)
+        if rounds > self._rounds[ranking.key]:
+            self._rounds[ranking.key] = rounds
+            layers = ", ".join(str(layer) for layer in ranking.order)
+            self._print(f"{ranking.name}: {rounds} of {ranking.depth} layers ranked: {layers}")
+        self._remark(ranking.name, ranking.status, ranking.reason)
+
+    def _show_part(self, part: CellView | DenseView, time_left: str) -> None:
+        name, stage = part_name(part), part_stage(part)
+        if stage != StageKind.RANKING:  # its ranking has said so
+            self._remark(f"{name}: {stage or _REFERENCE}", part.status, part.reason)
+        before = self._known.get(name)
+        self._known[name] = (part.status, stage)
+        first_and_waiting = before is None and part.status is Status.WAITING
+        if self._known[name] != before and not first_and_waiting:
+            self._print_status(part, time_left)
 
     def _remark(self, name: str, status: Status, reason: str) -> None:
-        """What is out of the ordinary about something that runs, once: a gang, another attempt and why."""
-        now = reason if status is Status.RUNNING else ""
-        if now and now != self._notes.get(name):
-            self._say(f"{name}: {now}")
-        self._notes[name] = now
+        """Print once what is unusual about something that runs: a gang, another attempt and why."""
+        remark = reason if status is Status.RUNNING else ""
+        if remark and remark != self._remarks.get(name):
+            self._print(f"{name}: {remark}")
+        self._remarks[name] = remark
 
-    def _tell(self, part: CellView | DenseView, name: str, left: str) -> None:
+    def _print_status(self, part: CellView | DenseView, time_left: str) -> None:
+        name, stage = part_name(part), part_stage(part) or _REFERENCE
         if part.status is Status.DONE:
-            self._say(f"{name}: done {headline(part)}{left}")
+            self._print(f"{name}: done {headline(part)}{time_left}")
         elif part.status is Status.RUNNING:
-            self._say(f"{name}: {part_stage(part) or 'reference scores'}")
+            self._print(f"{name}: {stage}")
         elif part.status in (Status.FAILED, Status.KILLED):
-            self._say(
-                f"{name}: {part.status} in {part_stage(part) or 'reference scores'}: {part.reason}"
-            )
+            self._print(f"{name}: {part.status} in {stage}: {part.reason}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._console.print(
             f"[{self._clock() - self._begun:6.0f} s] {line}",
             markup=False,
@@ -96,12 +106,12 @@ class LineReport:
 
 
 class LiveReport:
-    """One table that is redrawn in place."""
+    """Keeps one table on the terminal, redrawn in place."""
 
     def __init__(self, console: Console, metrics: Sequence[str]) -> None:
         self._metrics = metrics
         self._live = Live(console=console, refresh_per_second=2, transient=True)
-        self._left = TimeLeft(time.monotonic)
+        self._time_left = TimeLeft(time.monotonic)
 
     def __enter__(self) -> "LiveReport":
         self._live.__enter__()
@@ -111,103 +121,35 @@ class LiveReport:
         self._live.__exit__(None, None, None)
 
     def show(self, view: GridView) -> None:
-        self._live.update(
-            Group(
-                status_table(view, self._metrics, limit=MAX_ROWS),
-                Text(summary(view) + self._left.text(view)),
-            )
-        )
-
-
-class TimeLeft:
-    """An estimate: the mean seconds of what is left to do, at the pace at which this driver has worked so far.
-
-    The pace is seconds of stages done per second gone by, so it knows of parallel stages and of their start-up. Silent
-    until every kind of stage that is known to be left has been seen once.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._begun: float | None = None
-        self._before: set[str] = set()
-
-    def text(self, view: GridView) -> str:
-        done = {
-            cell.stage_keys[kind]: (kind, seconds)
-            for cell in view.cells
-            for kind, seconds in cell.seconds.items()
-        }
-        done |= {
-            f"{rank.key} {record.round}": (rank.key, record.seconds)
-            for rank in view.rankings
-            for record in rank.rounds
-        }
-        if self._begun is None:
-            self._begun, self._before = self._clock(), set(done)
-        worked = sum(seconds for key, (_, seconds) in done.items() if key not in self._before)
-        means = {
-            kind: _mean(seconds for other, seconds in done.values() if other == kind)
-            for kind, _ in done.values()
-        }
-        left = list(_left(view))
-        if not worked or not left or not means.keys() >= set(left):
-            return ""
-        left_s = sum(means[kind] for kind in left) * (self._clock() - self._begun) / worked
-        return (
-            f", about {left_s / 60:.0f} min left"
-            if left_s >= 90
-            else f", about {left_s:.0f} s left"
-        )
-
-
-def _left(view: GridView) -> Iterator[str]:
-    """Kinds of stages not done, each stage once; a ranking's rounds under its key."""
-    for rank in view.rankings:
-        if rank.status in (Status.WAITING, Status.RUNNING):
-            yield from [rank.key] * (rank.depth - len(rank.rounds))
-    cells = [cell for cell in view.cells if cell.status in (Status.WAITING, Status.RUNNING)]
-    known = {
-        key: kind
-        for cell in cells
-        for kind, key in cell.stage_keys.items()
-        if kind not in cell.seconds and cell.layers
-    }
-    yield from (kind for kind in known.values() if kind != StageKind.RANKING)
-    for cell in cells:
-        if cell.layers is None:  # what it will share is not known yet
-            yield from (StageKind.PRUNE, StageKind.EVALUATE)
-            if cell.cell.transfer.name != "none":
-                yield StageKind.TRANSFER
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+        """Redraw the table from this view."""
+        table = status_table(view, self._metrics, limit=MAX_ROWS)
+        self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
 
 
 def part_name(part: CellView | DenseView) -> str:
+    """Return the name of a cell, or of an unpruned model as ``NAME dense``."""
     return part.cell.name if isinstance(part, CellView) else f"{part.model.name} dense"
 
 
 def part_stage(part: CellView | DenseView) -> str:
+    """Return the kind of stage that a cell is in; empty for an unpruned model."""
     return part.stage if isinstance(part, CellView) else ""
 
 
 def headline(part: CellView | DenseView) -> str:
-    """The first scores, short: ``wiki 31.2, c4 60.1, accuracy 0.41``."""
+    """Return the main scores, ``wiki 31.2, c4 60.1, accuracy 0.41``; empty without scores."""
     if part.evaluation is None:
         return ""
     scores = part.evaluation.scores
-    names = [name for name in scores if name.startswith("perplexity/")] + [
-        n for n in ("accuracy",) if n in scores
-    ]
-    return ", ".join(
-        f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names
-    )
+    names = [name for name in scores if name.startswith("perplexity/")]
+    if "accuracy" in scores:
+        names.append("accuracy")
+    shown = [f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names]
+    return ", ".join(shown)
 
 
 def summary(view: GridView) -> str:
-    """``demo: 12 cells: 3 done, 2 running, 7 waiting``."""
+    """Return the cells counted by status: ``demo: 12 cells: 3 done, 2 running, 7 waiting``."""
     counts = Counter(cell.status for cell in view.cells)
     parts = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
     return f"{view.name}: {len(view.cells)} cells: {parts}"

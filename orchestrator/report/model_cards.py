@@ -1,4 +1,7 @@
-"""The model card of a finished cell: what went, by which settings, with what scores. Pure text from views."""
+"""The model card of a finished cell: which layers went, by which settings, with what scores.
+
+Pure text from views.
+"""
 
 from orchestrator.grid.labels import method_name
 from orchestrator.views.grid_view import CellView, DenseView
@@ -6,7 +9,10 @@ from trsp.checkpoints.model_card import model_card
 
 
 def cell_card(view: CellView, dense: DenseView | None) -> str:
-    """Markdown with YAML front matter (``trsp.checkpoints.model_card``)."""
+    """Return a cell's card: Markdown with YAML front matter (``trsp.checkpoints.model_card``).
+
+    ``dense``: the unpruned model, whose scores stand beside the cell's; None leaves them out.
+    """
     cell = view.cell
     settings: dict[str, object] = {
         "selector": method_name(cell.selector),

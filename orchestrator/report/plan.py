@@ -1,6 +1,7 @@
-"""What a grid would run: cells, stages after sharing against naive, layouts by their memory, refusals.
+"""What a grid would run: cells, stages with and without sharing, layouts by memory, refusals.
 
-Needs no cluster, network, store or torch: what the cluster has is what the grid's ``resources`` say of it.
+Needs no cluster, network, store or torch: what the cluster has is what the grid's ``resources`` say
+of it.
 """
 
 from collections import Counter
@@ -24,15 +25,17 @@ from orchestrator.stages.stage_specs import (
     ranking_spec,
 )
 
-UNLIMITED = (
-    1024  # GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit
-)
+# GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit.
+UNLIMITED = 1024
 
 
 @dataclass(frozen=True)
 class StageCount:
-    """Stages of one kind: one a cell (``naive``), and once what cells share is done once (``at_most``: before anything
-    is ranked nobody knows which cells will choose the same layers; all that do will share more)."""
+    """How many stages of one kind there would be.
+
+    ``naive``: one per cell. ``at_most``: what cells share is done once. Before anything is ranked
+    nobody knows which cells will choose the same layers; all that do will share more.
+    """
 
     kind: str
     naive: int
@@ -41,7 +44,7 @@ class StageCount:
 
 @dataclass(frozen=True)
 class ModelCount:
-    """Cells of one model; ``layers`` is None for a model of which nothing is known here."""
+    """The cells of one model; ``layers`` is None for a model of which nothing is known here."""
 
     name: str
     layers: int | None
@@ -51,7 +54,11 @@ class ModelCount:
 
 @dataclass(frozen=True)
 class StageLayout:
-    """Where stages of one kind would run, with the estimated peak of a rank; or why they cannot. Bytes of one GPU, if any."""
+    """Where a model's stages of one kind would run, or the ``refusal``: why they cannot.
+
+    ``gpu_bytes`` and ``host_bytes``: the estimated peak of a rank, on each of its GPUs (None where
+    it has none) and on the host.
+    """
 
     model: str
     stage: str  # its kind, and which method of the grid's where there are several
@@ -63,6 +70,8 @@ class StageLayout:
 
 @dataclass(frozen=True)
 class Plan:
+    """All that a plan says. ``refusals`` keep a grid from running; ``warnings`` do not."""
+
     name: str
     models: tuple[ModelCount, ...]
     stages: tuple[StageCount, ...]
@@ -76,38 +85,38 @@ class Plan:
         return sum(model.cells for model in self.models)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the plan as values that JSON can say."""
         return {**asdict(self), "cells": self.cells}
 
 
 def make_plan(resolved: Resolved) -> Plan:
-    """Counts only: the same grid gives the same plan on every machine that knows the same models."""
+    """Return the plan of a grid: the same on every machine that knows the same models."""
     expansion = resolved.expansion
     return Plan(
         name=resolved.grid.name,
-        models=tuple(_models(resolved)),
-        stages=_stages(resolved),
-        rounds=_rounds(resolved),
+        models=tuple(_model_counts(resolved)),
+        stages=_stage_counts(resolved),
+        rounds=_round_count(resolved),
         layouts=tuple(_layouts(resolved)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
     )
 
 
-def _models(resolved: Resolved) -> Iterator[ModelCount]:
+def _model_counts(resolved: Resolved) -> Iterator[ModelCount]:
     unresolved = resolved.expansion.unresolved
     for entry in resolved.grid.models:
         info = resolved.models.get(entry.name)
         cells = [cell for cell in resolved.cells if cell.model.name == entry.name]
-        removed = tuple(sorted({cell.removed for cell in cells}))
         yield ModelCount(
-            entry.name,
-            info.layers if info else None,
-            len(cells) or unresolved.get(entry.name, 0),
-            removed,
+            name=entry.name,
+            layers=info.layers if info else None,
+            cells=len(cells) or unresolved.get(entry.name, 0),
+            removed=tuple(sorted({cell.removed for cell in cells})),
         )
 
 
-def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
+def _stage_counts(resolved: Resolved) -> tuple[StageCount, ...]:
     naive: Counter[StageKind] = Counter()
     shared: dict[StageKind, set[str]] = {kind: set() for kind in StageKind}
     for cell in resolved.cells:
@@ -115,10 +124,8 @@ def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
             naive[stage.kind] += 1
             shared[stage.kind].add(_sharing_key(cell, stage))
     for model in resolved.models.values():
-        for reference in (
-            dense_spec(model, resolved.study),
-            measure_spec(model, resolved.study, ()),
-        ):
+        dense = dense_spec(model, resolved.study)
+        for reference in (dense, measure_spec(model, resolved.study, ())):
             if reference is not None:
                 naive[reference.kind] += 1
                 shared[reference.kind].add(reference.key)
@@ -127,66 +134,84 @@ def _stages(resolved: Resolved) -> tuple[StageCount, ...]:
 
 def _stages_of(cell: Cell, study: Study) -> Iterator[StageSpec]:
     """The cell's stages for a made-up choice of layers that no other ranking makes."""
-    rank = ranking_spec(cell, study)
-    yield rank
-    first = int(rank.key.rpartition("-")[2], 16) + cell.model.layers
+    ranking = ranking_spec(cell, study)
+    yield ranking
+    first = int(ranking.key.rpartition("-")[2], 16) + cell.model.layers
     yield from cell_stages(cell, study, range(first, first + cell.removed))
 
 
 def _sharing_key(cell: Cell, stage: StageSpec) -> str:
-    """Speed is shared by shape; where layers are of several types, the choice decides the shape, and each may be its own."""
+    """What stages that can be shared have in common: the key, and for speed at times the choice.
+
+    Speed is shared by shape; where layers are of several types, the choice decides the shape, and
+    each may be its own.
+    """
     if stage.kind is StageKind.MEASURE and len(set(cell.model.layer_types)) > 1:
         return f"{stage.key} {stage.reads}"
     return stage.key
 
 
-def _rounds(resolved: Resolved) -> StageCount:
+def _round_count(resolved: Resolved) -> StageCount:
+    """The rounds of ranking; cells that share a ranking share its rounds up to the deepest."""
     deepest: dict[str, int] = {}
     for cell in resolved.cells:
         key = ranking_spec(cell, resolved.study).key
         deepest[key] = max(deepest.get(key, 0), cell.removed)
-    return StageCount(
-        "rank rounds", sum(cell.removed for cell in resolved.cells), sum(deepest.values())
-    )
+    naive = sum(cell.removed for cell in resolved.cells)
+    return StageCount("rank rounds", naive, sum(deepest.values()))
 
 
 def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
-    """One for all stages of a model that compute alike, as far as memory goes."""
+    """One layout for all stages of a model that compute alike, as far as memory goes."""
     seen: set[tuple[str, Work]] = set()
     for model, label, spec in _labelled(resolved):
-        if model.shape is None or (model.name, work := work_of(spec)) in seen:
+        if model.shape is None:
             continue
-        seen.add((model.name, work))
-        grid = resolved.grid
-        stage = f"{spec.kind} {label}".strip()
-        layout = layout_for(
-            spec, model.shape, planned_capacity(grid.resources), grid.resources, grid.engine
-        )
-        if isinstance(layout, DoesNotFit):
-            yield StageLayout(model.name, stage, refusal=layout.reason)
+        alike = (model.name, work_of(spec))
+        if alike in seen:
             continue
-        needed = peak(model.shape, work, layout)
-        gpu_bytes = needed.gpu.total if needed.gpu else None
-        yield StageLayout(
-            model.name, stage, describe_layout(layout, work), gpu_bytes, needed.host.total
-        )
+        seen.add(alike)
+        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip(), spec)
+
+
+def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:
+    assert model.shape is not None
+    grid, work = resolved.grid, work_of(spec)
+    capacity = planned_capacity(grid.resources)
+    layout = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
+    if isinstance(layout, DoesNotFit):
+        return StageLayout(model.name, stage, refusal=layout.reason)
+    needed = peak(model.shape, work, layout)
+    gpu_bytes = needed.gpu.total if needed.gpu else None
+    runs_on = describe_layout(layout, work)
+    return StageLayout(model.name, stage, runs_on, gpu_bytes, needed.host.total)
 
 
 def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
-    labels = {
-        StageKind.RANKING: lambda cell: cell.selector_label,
-        StageKind.TRANSFER: lambda cell: cell.transfer_label,
-    }
+    """Every stage with its model, and the label of the grid's method that it is of, if any."""
     for cell in resolved.cells:
         for spec in _stages_of(cell, resolved.study):
-            yield cell.model, labels[spec.kind](cell) if spec.kind in labels else "", spec
+            yield cell.model, _method_label(cell, spec.kind), spec
     for model in resolved.models.values():
         yield model, "", dense_spec(model, resolved.study)
 
 
+def _method_label(cell: Cell, kind: StageKind) -> str:
+    if kind is StageKind.RANKING:
+        return cell.selector_label
+    if kind is StageKind.TRANSFER:
+        return cell.transfer_label
+    return ""
+
+
 def planned_capacity(resources: Resources) -> Capacity:
-    """The cluster that the grid speaks of: one machine with GPUs where it says so, and as many of them as it allows."""
-    most = resources.max_ranks or (UNLIMITED if resources.ranks == "auto" else resources.ranks)
+    """Return the cluster that the grid speaks of: one machine, as large as the grid allows.
+
+    It has GPUs where the grid says so; where ``use_gpus`` is "auto", if ``gpu_memory`` is given.
+    """
+    most = resources.max_ranks
+    if most is None:
+        most = UNLIMITED if resources.ranks == "auto" else resources.ranks
     with_gpus = resources.use_gpus is True or (
         resources.use_gpus == "auto" and resources.gpu_memory is not None
     )
@@ -199,18 +224,34 @@ def planned_capacity(resources: Resources) -> Capacity:
 
 
 def _warnings(resolved: Resolved) -> Iterator[str]:
+    yield from _unknown_models(resolved)
     grid = resolved.grid
-    for name, cells in resolved.expansion.unresolved.items():
-        if not any(refusal.model == name for refusal in resolved.expansion.refusals):
-            yield f"{name} is not on this machine: its {cells} combinations are counted, their stages are not; give it 'layers'"
-    for model in resolved.models.values():
-        if model.shape is None:
-            yield f"{model.name}: its config.json is not on this machine, so that its memory cannot be estimated here"
     if not grid.evaluation.perplexity and grid.evaluation.benchmarks is None:
         yield "evaluation names no text and no benchmark: no cell can be compared with another"
-    trained = {grid.calibration.text.path or grid.calibration.text.dataset}
+    calibration = grid.calibration.text
     for perplexity in grid.evaluation.perplexity:
         text = perplexity.text
-        same_split = text.dataset is None or text.split == grid.calibration.text.split
-        if (text.path or text.dataset) in trained and same_split:
-            yield f"perplexity/{text.name} is measured on the calibration text: it says nothing of unseen text"
+        same_split = text.dataset is None or text.split == calibration.split
+        same_source = (text.path or text.dataset) == (calibration.path or calibration.dataset)
+        if same_source and same_split:
+            yield (
+                f"perplexity/{text.name} is measured on the calibration text: "
+                "it says nothing of unseen text"
+            )
+
+
+def _unknown_models(resolved: Resolved) -> Iterator[str]:
+    """Warnings for models that cannot be counted or estimated in full on this machine."""
+    refused = {refusal.model for refusal in resolved.expansion.refusals}
+    for name, cells in resolved.expansion.unresolved.items():
+        if name not in refused:
+            yield (
+                f"{name} is not on this machine: its {cells} combinations are counted, "
+                "their stages are not; give it 'layers'"
+            )
+    for model in resolved.models.values():
+        if model.shape is None:
+            yield (
+                f"{model.name}: its config.json is not on this machine, "
+                "so that its memory cannot be estimated here"
+            )

@@ -1,6 +1,8 @@
-"""How a grid looks in MLflow. Only ``connection``, ``runs`` and ``models`` here import mlflow; the rest is plain data.
+"""How a grid looks in MLflow. The modules of this folder talk to MLflow; ``content`` is plain data.
 
-MLflow's usage reports are off unless the user turned them on: a job on a closed cluster must not wait for the internet.
+No module of ``content`` loads mlflow, which tests/test_imports.py checks; elsewhere nobody does.
+MLflow's usage reports are off unless the user turned them on: a job on a closed cluster must not
+wait for the internet.
 """
 
 import os

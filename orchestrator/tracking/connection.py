@@ -1,4 +1,7 @@
-"""Reaching an MLflow tracking server or database, with patience that is chosen here. Imports mlflow."""
+"""Reaching an MLflow tracking server or database, with time limits that are chosen here.
+
+Knows nothing of runs.
+"""
 
 import contextlib
 import logging
@@ -30,15 +33,16 @@ for noisy in ("mlflow", "alembic"):
 
 
 def check(uri: str) -> None:
-    """Raises TrackingError within seconds when ``uri`` cannot be used; initialises a fresh database.
+    """Raise TrackingError within seconds when ``uri`` cannot be used; initialise a fresh database.
 
-    One process must do that once before any other opens the database: several that open a new one together all fail.
+    One process must do that once before any other opens the database: several that open a new one
+    together all fail.
     """
     connect(uri)
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client that has had an answer."""
+    """Return a client that has had an answer from ``uri``. Raises TrackingError without one."""
     try:
         _probe(uri)
         with patience(FIRST_ANSWER_S, retries=0):
@@ -51,7 +55,10 @@ def connect(uri: str) -> MlflowClient:
 
 @contextlib.contextmanager
 def patience(timeout_s: int, retries: int) -> Iterator[None]:
-    """How long MLflow's HTTP client waits for an answer, which it reads from the environment at every call."""
+    """Set how long MLflow's HTTP client waits for an answer, and how often it asks again.
+
+    MLflow reads both from the environment at every call; what stood there comes back at the end.
+    """
     chosen = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
@@ -69,12 +76,16 @@ def patience(timeout_s: int, retries: int) -> Iterator[None]:
 
 
 def artifact_root(uri: str) -> str | None:
-    """Beside a local database; None where a server or the database's owner decides."""
+    """Return where a new experiment keeps its artifacts: a folder beside a local database.
+
+    None where a server or the database's owner decides.
+    """
     path = sqlite_path(uri)
     return (path.parent / "artifacts").as_uri() if path else None
 
 
 def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite database, as an absolute path; None for any other address."""
     parts = urlsplit(uri)
     if not parts.scheme.startswith("sqlite"):
         return None
@@ -82,25 +93,25 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error, without credentials, short enough for a log."""
+    """Return the first line of an error without credentials, at most 300 characters long."""
     lines = str(error).strip().splitlines()
     return redact(lines[0] if lines else type(error).__name__)[:300]
 
 
 def _probe(uri: str) -> None:
-    """Fails fast where MLflow's own client would retry for minutes: databases."""
+    """Raise OSError at once where nobody answers: MLflow's own client would retry for minutes."""
     if path := sqlite_path(uri):
         _probe_sqlite(path)
         return
     parts = urlsplit(uri)
     port = PORTS.get(parts.scheme.partition("+")[0])
     if port and parts.hostname:
-        socket.create_connection(
-            (parts.hostname, parts.port or port), timeout=CHECK_TIMEOUT_S
-        ).close()
+        address = (parts.hostname, parts.port or port)
+        socket.create_connection(address, timeout=CHECK_TIMEOUT_S).close()
 
 
 def _probe_sqlite(path: Path) -> None:
+    """Raise OSError unless the database can be written; its folder is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(

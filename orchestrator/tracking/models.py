@@ -1,4 +1,4 @@
-"""Pruned checkpoints in MLflow: a LoggedModel and a registered version each. Imports mlflow; writes no weights.
+"""Pruned checkpoints in MLflow: a LoggedModel and a registered version each. Writes no weights.
 
 The weights stay in the job's store: MLflow holds their address, settings and scores.
 """
@@ -24,23 +24,28 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 def registered_name(model: str) -> str:
-    """``org/Model-1.5:b`` -> ``org-Model-1-5-b``: what MLflow takes as a model's name."""
+    """Return what MLflow takes as a model's name: ``org/Model-1.5:b`` -> ``org-Model-1-5-b``."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-") or "model"
 
 
 def logged_name(cell_name: str) -> str:
-    """A LoggedModel's name may not contain . / : % and quotes: ``r=0.1`` -> ``r=0_1``."""
+    """Return what MLflow takes as a LoggedModel's name: ``r=0.1`` -> ``r=0_1``.
+
+    It may not contain . / : % and quotes.
+    """
     return re.sub(r"[./:%\"']", "_", cell_name)
 
 
 @dataclass(frozen=True)
 class Registered:
+    """Where a checkpoint is in MLflow: its LoggedModel, and its version of the registered model."""
+
     model_id: str
     version: str
 
 
 class ModelWriter:
-    """Each checkpoint is written once; ``write`` of one that is there finds it."""
+    """Writes checkpoints into one experiment and the registry, each once."""
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self._client = client
@@ -48,40 +53,38 @@ class ModelWriter:
         self._known: dict[tuple[str, str], Registered] = {}
 
     def write(self, run_id: str, state: RunState) -> Registered:
+        """Write the checkpoint of a run's state, which must have one, or find it written."""
         model = state.model
         assert model is not None
         if (run_id, model.content) not in self._known:
-            logged = self._logged_model(run_id, model, state)
+            logged = self._logged_model(run_id, model) or self._create(run_id, model, state)
+            self._link(run_id, logged)
             version = self._version(run_id, model, logged)
             listed = json.dumps([{"name": version.name, "version": version.version}])
             self._client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: listed})
             self._known[run_id, model.content] = Registered(logged.model_id, version.version)
         return self._known[run_id, model.content]
 
-    def _logged_model(self, run_id: str, model: ModelState, state: RunState) -> LoggedModel:
-        found = self._client.search_logged_models(
+    def _logged_model(self, run_id: str, model: ModelState) -> LoggedModel | None:
+        """The LoggedModel that an earlier process made of this checkpoint, if it finished it."""
+        models = self._client.search_logged_models(
             [self._experiment_id], f"source_run_id = '{run_id}'"
         )
-        for logged in found:
+        for logged in models:
             if logged.tags.get("trsp.content") == model.content and logged.status == "READY":
-                break
-        else:
-            logged = self._create(run_id, model, state)
+                return logged
+        return None
+
+    def _link(self, run_id: str, logged: LoggedModel) -> None:
+        """Make the model an output of its run, unless it is one."""
         outputs = self._client.get_run(run_id).outputs
-        if logged.model_id not in {
-            output.model_id for output in (outputs.model_outputs if outputs else ())
-        }:
+        linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
+        if logged.model_id not in linked:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        return logged
 
     def _create(self, run_id: str, model: ModelState, state: RunState) -> LoggedModel:
-        """What ``mlflow.create_external_model`` does, without its global tracking URI."""
-        tags = {
-            "trsp.cell": model.cell,
-            "trsp.content": model.content,
-            "trsp.checkpoint": model.uri,
-            MLFLOW_MODEL_IS_EXTERNAL: "true",
-        }
+        """Do what ``mlflow.create_external_model`` does, without its global tracking URI."""
+        tags = _tags(model) | {MLFLOW_MODEL_IS_EXTERNAL: "true"}
         logged = self._client.create_logged_model(
             self._experiment_id,
             logged_name(model.name),
@@ -96,16 +99,13 @@ class ModelWriter:
         return self._client.finalize_logged_model(logged.model_id, "READY")
 
     def _version(self, run_id: str, model: ModelState, logged: LoggedModel) -> ModelVersion:
+        """The registered version of this checkpoint, made if need be."""
         name = self._registered_model(model.source_model)
         for version in versions(self._client, name, model.cell):
             if version.tags.get("trsp.content") == model.content:
                 return version
-        tags = {
-            "trsp.cell": model.cell,
-            "trsp.content": model.content,
-            "trsp.checkpoint": model.uri,
-            "trsp.logged_model": logged.model_id,  # MLflow's SQL registry forgets the model_id that it is given below
-        }
+        # The tag, because MLflow's SQL registry forgets the model_id that it is given below.
+        tags = _tags(model) | {"trsp.logged_model": logged.model_id}
         return self._client.create_model_version(
             name,
             self._source(model.uri, logged),
@@ -116,12 +116,16 @@ class ModelWriter:
         )
 
     def _source(self, uri: str, logged: LoggedModel) -> str:
-        """The checkpoint itself; a tracking server refuses folders of a machine that is not its own, so there the model."""
+        """What a version names as its source: the checkpoint itself, where MLflow takes that.
+
+        A tracking server refuses folders of a machine that is not its own: there the LoggedModel.
+        """
         server = urlsplit(self._client.tracking_uri).scheme in ("http", "https")
         local = urlsplit(uri).scheme in ("", "file")
         return f"models:/{logged.model_id}" if server and local else uri
 
     def _registered_model(self, source_model: str) -> str:
+        """Make the registered model of a source model unless it is there; return its name."""
         name = registered_name(source_model)
         note = (
             f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
@@ -134,9 +138,17 @@ class ModelWriter:
         return name
 
 
+def _tags(model: ModelState) -> dict[str, str]:
+    return {
+        "trsp.cell": model.cell,
+        "trsp.content": model.content,
+        "trsp.checkpoint": model.uri,
+    }
+
+
 def versions(client: MlflowClient, name: str, cell_key: str) -> list[ModelVersion]:
-    """Versions of a registered model made for a cell, newest first."""
-    found = client.search_model_versions(
+    """Return the versions of a registered model that were made for a cell, newest first."""
+    listed = client.search_model_versions(
         f"name = '{name}' AND tags.`trsp.cell` = '{cell_key}'", max_results=1000
     )
-    return sorted(found, key=lambda version: int(version.version), reverse=True)
+    return sorted(listed, key=lambda version: int(version.version), reverse=True)

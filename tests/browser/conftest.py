@@ -1,11 +1,16 @@
-"""Skips the browser's tests where there is no browser, unless TRSP_REQUIRE_BROWSER=1 says that there must be one."""
+"""One browser for all of this folder's tests, which are skipped where there is none.
+
+With TRSP_REQUIRE_BROWSER=1 there must be one.
+"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
-from tests.browser.chromium import missing
+from tests.browser.chromium import browser, missing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -15,3 +20,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=missing()))
+
+
+@pytest.fixture(scope="package")
+def driver() -> Iterator[webdriver.Chrome]:
+    """Chromium, with whatever page the test before left."""
+    with browser() as driver:
+        yield driver

@@ -1,6 +1,5 @@
 """The printed link, followed by a real browser to a real MLflow UI: what a person sees."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from selenium import webdriver
 
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView
-from tests.browser.chromium import browser, close_assistant, mlflow_server, page_text, wait_for_text
+from tests.browser.chromium import close_assistant, open_page, page_text, wait_for_text
 from tests.browser.screens import Screen, screens, shoot
+from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,32 +22,34 @@ ALIAS = "best-params-1m"
 
 @dataclass(frozen=True)
 class Site:
-    base: str
-    uri: str
+    """A finished grid in MLflow, and a browser on its pages."""
+
+    server: TrackingServer
     tracker: MlflowTracker
     view: GridView
     driver: webdriver.Chrome
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("ui")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    view = sample.finished(folder / "store")
-    tracker = MlflowTracker(uri, EXPERIMENT)
+def site(
+    tracking_server: TrackingServer,
+    driver: webdriver.Chrome,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Site:
+    view = sample.finished(tmp_path_factory.mktemp("ui") / "store")
+    tracking_server.empty_registry()
+    tracker = MlflowTracker(tracking_server.database, EXPERIMENT)
     tracker.finish(view)
     tracker.set_alias(sample.MODEL.name, ALIAS, min(sample.cells(), key=sample.perplexity).key)
-    with mlflow_server(uri, folder) as base, browser() as driver:
-        driver.get(base)
-        close_assistant(driver)
-        yield Site(base, uri, tracker, view, driver)
+    driver.get(tracking_server.url)
+    close_assistant(driver)
+    return Site(tracking_server, tracker, view, driver)
 
 
 def test_the_printed_link_opens_every_cell_sorted_by_perplexity(site: Site) -> None:
     best_first = [cell.name for cell in sorted(sample.cells(), key=sample.perplexity)]
     assert best_first != [cell.name for cell in sample.cells()], "the sample must need sorting"
-    site.driver.get("about:blank")
-    site.driver.get(site.tracker.leaderboard_url(site.base, site.view.key))
+    open_page(site.driver, site.tracker.leaderboard_url(site.server.url, site.view.key))
     text = wait_for_text(site.driver, *best_first, "perplexity/wiki")
     assert sorted(best_first, key=text.index) == best_first
     assert f"{len(best_first)} matching runs" in text
@@ -58,8 +60,7 @@ def test_the_printed_link_opens_every_cell_sorted_by_perplexity(site: Site) -> N
 
 
 def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
-    site.driver.get("about:blank")
-    site.driver.get(f"{site.base}/#/models/Tiny-1-5M")
+    open_page(site.driver, f"{site.server.url}/#/models/Tiny-1-5M")
     text = wait_for_text(site.driver, "Version 1", ALIAS)
     assert text.count(f"@\N{NO-BREAK SPACE}{ALIAS}") == 1
     assert "Pruned checkpoints of Tiny-1.5M" in text
@@ -67,16 +68,16 @@ def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
 
 def test_every_screen_shows_what_it_is_for(site: Site, tmp_path: Path) -> None:
     """The pages that tests/browser/screens.py photographs exist and load."""
-    client = MlflowClient(tracking_uri=site.uri, registry_uri=site.uri)
-    expected = {
+    database = site.server.database
+    client = MlflowClient(tracking_uri=database, registry_uri=database)
+    more = {
         "ranking-charts": "gate_by_layer",
         "ranking-gates": "gate",
         "cell-charts": "by_step",
         "grid": "6 done",
     }
-    for screen in screens(client, EXPERIMENT, site.base):
-        complete = Screen(
-            screen.name, screen.url, (*screen.expects, *expected.get(screen.name, "").split("\n"))
-        )
-        assert shoot(site.driver, complete, tmp_path).stat().st_size > 20_000, screen.name
+    for screen in screens(client, EXPERIMENT, site.server.url):
+        expects = (*screen.expects, more.get(screen.name, ""))
+        picture = shoot(site.driver, Screen(screen.name, screen.url, expects), tmp_path)
+        assert picture.stat().st_size > 20_000, screen.name
         assert "went wrong" not in page_text(site.driver), screen.name

@@ -29,7 +29,7 @@ def call(*arguments: str | Path) -> int:
 
 @pytest.fixture
 def finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store in which every cell is done; what is in a store is look's to test."""
+    """A store in which every cell is done; what is in a store is for tests of views to test."""
 
     def view_offline(grid: Grid) -> GridView:
         return GridView("grid-0", grid.name, CELLS, (), (), status=Status.DONE)
@@ -37,7 +37,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "view_offline", view_offline)
 
 
-# --- plan and schema -----------------------------------------------------------------------------------------------------
+# --- plan and schema ----------------------------------------------------------
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == json_schema()
 
 
-# --- best ------------------------------------------------------------------------------------------------------------------
+# --- best ---------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("finished")
@@ -178,7 +178,7 @@ def test_a_metric_asked_for_holds_for_the_files_budgets(
     assert "did you mean 'perplexity/wiki'?" in capsys.readouterr().err
 
 
-# --- status and run ----------------------------------------------------------------------------------------------------------
+# --- status and run -----------------------------------------------------------
 
 
 @pytest.mark.usefixtures("finished")

@@ -1,4 +1,7 @@
-"""From views to runs: ``wanted(view)`` gives every MLflow run a grid should have. Pure; does not know MLflow."""
+"""From views to runs: ``described_runs(view)`` gives every MLflow run that a grid should have.
+
+Pure; does not know MLflow.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,41 +11,43 @@ from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.describe_cell import cell_state
 from orchestrator.tracking.content.describe_ranking import ranking_state
 from orchestrator.tracking.content.redact import redact, redact_tree
+from orchestrator.tracking.content.run_tables import cells_table
 from orchestrator.tracking.content.states import RunState, json_artifact, table_artifact
-from orchestrator.tracking.content.tables import cells_table
 from orchestrator.tracking.content.values import all_rounded, digest, reason_of
 from orchestrator.views.grid_view import DenseView, GridView, Status, killed
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A run that should exist once ``status`` says that its work has begun. Equal ``seen``, equal state."""
+class DescribedRun:
+    """A run that should exist once ``status`` says that its work has begun.
+
+    ``state`` makes what the run says from ``sources``: as long as those are equal, it is too.
+    """
 
     kind: str
     key: str
     status: Status
-    seen: tuple[object, ...]
+    sources: tuple[object, ...]
     state: Callable[[], RunState]
 
 
-def wanted(view: GridView) -> Iterator[Wanted]:
-    """The grid first, for it is the parent of all others."""
-    cells = {cell.cell.key: cell for cell in view.cells}
+def described_runs(view: GridView) -> Iterator[DescribedRun]:
+    """Yield every run of a grid: the grid's own first, for it is the parent of all others."""
+    yield DescribedRun("grid", view.key, view.status, (view,), partial(grid_state, view))
+    cells = {cell.cell.key: cell.cell for cell in view.cells}
+    for ranking in view.rankings:
+        sample = next((cells[key] for key in ranking.cells if key in cells), None)
+        state = partial(ranking_state, ranking, sample)
+        yield DescribedRun("rank", ranking.key, ranking.status, (ranking,), state)
+    for part in view.dense:
+        state = partial(dense_state, part)
+        yield DescribedRun("dense", part.model.fingerprint, part.status, (part,), state)
     dense = {part.model.fingerprint: part for part in view.dense}
     texts = _text_digests(view.settings)
-    yield Wanted("grid", view.key, view.status, (view,), partial(grid_state, view))
-    for rank in view.rankings:
-        sample = next((cells[key].cell for key in rank.cells if key in cells), None)
-        yield Wanted("rank", rank.key, rank.status, (rank,), partial(ranking_state, rank, sample))
-    for part in view.dense:
-        yield Wanted(
-            "dense", part.model.fingerprint, part.status, (part,), partial(dense_state, part)
-        )
     for cell in view.cells:
         base = dense.get(cell.cell.model.fingerprint)
-        yield Wanted(
-            "cell", cell.cell.key, cell.status, (cell, base), partial(cell_state, cell, base, texts)
-        )
+        state = partial(cell_state, cell, base, texts)
+        yield DescribedRun("cell", cell.cell.key, cell.status, (cell, base), state)
 
 
 def closed(view: GridView) -> GridView:
@@ -51,6 +56,7 @@ def closed(view: GridView) -> GridView:
 
 
 def grid_state(view: GridView) -> RunState:
+    """Return what a grid's run says: its progress, the table of its cells, its settings."""
     done = sum(cell.status is Status.DONE for cell in view.cells)
     table, settings = cells_table(view), redact_tree(view.settings)
     return RunState(
@@ -74,6 +80,7 @@ def grid_state(view: GridView) -> RunState:
 
 
 def dense_state(part: DenseView) -> RunState:
+    """Return what an unpruned model's run says: its source and its scores."""
     return RunState(
         kind="dense",
         key=part.model.fingerprint,
@@ -91,7 +98,10 @@ def dense_state(part: DenseView) -> RunState:
 
 
 def _text_digests(settings: Mapping[str, object]) -> dict[str, str]:
-    """MLflow tells data sets of one name apart by digest: here, how the text is read and cut into windows."""
+    """A digest per text of the evaluation, by name: of how the text is read and cut into windows.
+
+    MLflow tells data sets of one name apart by digest.
+    """
     evaluation = settings.get("evaluation")
     perplexity = evaluation.get("perplexity", ()) if isinstance(evaluation, Mapping) else ()
     return {item["text"]["name"]: digest(item)[:8] for item in perplexity}

@@ -1,9 +1,13 @@
-"""What a cell says in MLflow: settings, scores beside the dense model's, training curves, its checkpoint. Pure."""
+"""What a cell says in MLflow: settings, scores beside the dense model's, curves, its checkpoint.
+
+Pure.
+"""
 
 from collections.abc import Mapping
 
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.redact import redact
+from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
     Artifact,
     Curves,
@@ -12,14 +16,17 @@ from orchestrator.tracking.content.states import (
     RunState,
     table_artifact,
 )
-from orchestrator.tracking.content.tables import evaluation_table
 from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
 from orchestrator.views.grid_view import CellView, DenseView, Status
 from trsp.records import TransferRecord
 
 
 def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]) -> RunState:
-    """``texts``: a digest for each text of the evaluation, by name."""
+    """Return what a cell's run says.
+
+    ``dense``: the unpruned model, if it is known. ``texts``: a digest for each text of the
+    evaluation, by name.
+    """
     cell, uri = view.cell, redact(view.checkpoint_uri or "")
     return RunState(
         kind="cell",
@@ -63,26 +70,27 @@ def _cell_params(view: CellView) -> dict[str, str]:
 
 
 def _cell_finals(view: CellView, dense: DenseView | None) -> dict[str, float]:
-    found = view.metrics() | {f"seconds/{kind}": value for kind, value in view.seconds.items()}
+    finals = view.metrics() | {f"seconds/{kind}": value for kind, value in view.seconds.items()}
     if view.seconds:
-        found["seconds/total"] = sum(view.seconds.values())
+        finals["seconds/total"] = sum(view.seconds.values())
     if dense and dense.checkpoint and view.checkpoint:
-        found["kept"] = view.checkpoint.params / dense.checkpoint.params
+        finals["kept"] = view.checkpoint.params / dense.checkpoint.params
     if dense and dense.evaluation and view.evaluation:
-        found |= {f"dense/{name}": score.value for name, score in dense.evaluation.scores.items()}
-    return found
+        finals |= {f"dense/{name}": score.value for name, score in dense.evaluation.scores.items()}
+    return finals
 
 
 def _transfer_curves(record: TransferRecord) -> Curves:
+    """The curves of a training, by step from 1; the steps are taken to last equally long."""
     series = {"lm_loss": record.lm_loss, "drift": record.drift, "branch_scale": record.branch_scale}
-    return {
-        f"by_step/{name}": tuple(
-            Point(step, value, record.seconds * step / len(values))
-            for step, value in enumerate(values, start=1)
-        )
-        for name, values in series.items()
-        if values
-    }
+    curves: Curves = {}
+    for name, values in series.items():
+        if values:
+            curves[f"by_step/{name}"] = tuple(
+                Point(step, value, record.seconds * step / len(values))
+                for step, value in enumerate(values, start=1)
+            )
+    return curves
 
 
 def _cell_artifacts(view: CellView, dense: DenseView | None) -> tuple[Artifact, ...]:

@@ -8,6 +8,7 @@ from statistics import fmean
 from orchestrator.grid.cells import Cell
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.figures import round_values, write_heatmap
+from orchestrator.tracking.content.run_tables import gate_table, score_table
 from orchestrator.tracking.content.states import (
     Artifact,
     Curves,
@@ -16,94 +17,107 @@ from orchestrator.tracking.content.states import (
     json_artifact,
     table_artifact,
 )
-from orchestrator.tracking.content.tables import gate_table, score_table
 from orchestrator.tracking.content.values import digest, nested, reason_of, rounded, strings
 from orchestrator.views.grid_view import RankingView
 from trsp.records import RoundRecord
 
 
-def ranking_state(rank: RankingView, sample: Cell | None) -> RunState:
-    """``sample``: any cell that shares the ranking; it knows the selector's settings."""
+def ranking_state(ranking: RankingView, sample: Cell | None) -> RunState:
+    """Return what a ranking's run says.
+
+    ``sample``: any cell that shares the ranking; it knows the selector's settings.
+    """
     params = {
-        "model": rank.model,
-        "selector": rank.selector,
-        "gate_l1": rank.gate_l1,
-        "seed": rank.seed,
-        "depth": rank.depth,
+        "model": ranking.model,
+        "selector": ranking.selector,
+        "gate_l1": ranking.gate_l1,
+        "seed": ranking.seed,
+        "depth": ranking.depth,
     }
     settings = nested("selector", sample.selector) if sample else {}
     return RunState(
         kind="rank",
-        key=rank.key,
-        name=f"{rank.name} ranking",
-        status=rank.status,
-        reason=reason_of(rank),
+        key=ranking.key,
+        name=f"{ranking.name} ranking",
+        status=ranking.status,
+        reason=reason_of(ranking),
         params=strings({**params, **settings}),
-        tags={"trsp.order": ", ".join(map(str, rank.order))},
-        curves={} if not rank.rounds else _ranking_curves(rank),
-        artifacts=_ranking_artifacts(rank),
-        note=notes.ranking_note(rank),
+        tags={"trsp.order": ", ".join(map(str, ranking.order))},
+        curves=_ranking_curves(ranking),
+        artifacts=_ranking_artifacts(ranking),
+        note=notes.ranking_note(ranking),
     )
 
 
-def _ranking_curves(rank: RankingView) -> Curves:
-    """Summaries by round, and each round's profile over the layers: a metric whose step is the layer.
+def _ranking_curves(ranking: RankingView) -> Curves:
+    """Summaries by round, and each round's profile over the layers: a metric whose step is a layer.
 
-    MLflow makes a section of charts from what stands before the slash, in alphabetical order: summaries come first.
+    MLflow makes a section of charts from what stands before the slash, in alphabetical order: the
+    summaries come first.
     """
-    at = list(accumulate(round_.seconds for round_ in rank.rounds))
-    kind = "gate" if any(round_.gate_steps for round_ in rank.rounds) else "score"
+    kind = "gate" if _has_gates(ranking) else "score"
     curves: dict[str, list[Point]] = {}
-    for round_, at_s in zip(rank.rounds, at, strict=True):
+    ends_s = accumulate(round_.seconds for round_ in ranking.rounds)
+    for round_, end_s in zip(ranking.rounds, ends_s, strict=True):
         for name, value in _summaries(round_, kind).items():
-            curves.setdefault(f"by_round/{name}", []).append(
-                Point(round_.round, rounded(value), at_s)
-            )
-    for round_ in _profiles(rank):
+            point = Point(round_.round, rounded(value), end_s)
+            curves.setdefault(f"by_round/{name}", []).append(point)
+    for round_ in _news(ranking):
         profile = sorted(round_values(round_).items())
-        curves[f"{kind}_by_layer/round_{round_.round:02d}"] = [
-            Point(layer, value) for layer, value in profile
-        ]
+        points = [Point(layer, value) for layer, value in profile]
+        curves[f"{kind}_by_layer/round_{round_.round:02d}"] = points
     return {name: tuple(points) for name, points in curves.items()}
 
 
+def _has_gates(ranking: RankingView) -> bool:
+    return any(round_.gate_steps for round_ in ranking.rounds)
+
+
 def _summaries(round_: RoundRecord, kind: str) -> dict[str, float]:
-    found = {f"smallest_{kind}": min(round_.scores.values())} if round_.scores else {}
+    """The numbers that stand for a round as a whole, as far as its selector has them."""
+    summaries: dict[str, float] = {}
+    if round_.scores:
+        summaries[f"smallest_{kind}"] = min(round_.scores.values())
     if round_.margin is not None:
-        found["margin"] = round_.margin
+        summaries["margin"] = round_.margin
     if round_.lm_loss:
-        found["lm_loss"] = fmean(round_.lm_loss)
-    return found
+        summaries["lm_loss"] = fmean(round_.lm_loss)
+    return summaries
 
 
-def _profiles(rank: RankingView) -> Iterator[RoundRecord]:
+def _news(ranking: RankingView) -> Iterator[RoundRecord]:
     """Rounds whose values are news: a one-shot selector repeats its scores in every round."""
     known: dict[int, float] = {}
-    for round_ in rank.rounds:
+    for round_ in ranking.rounds:
         values = round_values(round_)
         if any(known.get(layer) != value for layer, value in values.items()):
             yield round_
         known = values
 
 
-def _ranking_artifacts(rank: RankingView) -> tuple[Artifact, ...]:
-    version = digest(rank.order)
+def _ranking_artifacts(ranking: RankingView) -> tuple[Artifact, ...]:
+    version = digest(ranking.order)
+    artifacts: list[Artifact] = []
+    if ranking.rounds:
+        artifacts.append(json_artifact("order.json", _order(ranking), version))
+    if _has_gates(ranking):
+        artifacts.append(table_artifact("gates.json", gate_table(ranking), version))
+    if any(round_.scores for round_ in ranking.rounds):
+        artifacts.append(table_artifact("scores.json", score_table(ranking), version))
+    if any(round_values(round_) for round_ in ranking.rounds):
+        artifacts.append(Artifact("heatmap.png", version, partial(write_heatmap, ranking)))
+    return tuple(artifacts)
+
+
+def _order(ranking: RankingView) -> dict[str, object]:
     rounds = [
         {"round": r.round, "layer": r.layer, "margin": r.margin, "seconds": rounded(r.seconds)}
-        for r in rank.rounds
+        for r in ranking.rounds
     ]
-    order = {
-        "model": rank.model,
-        "selector": rank.selector,
-        "key": rank.key,
-        "order": rank.order,
+    return {
+        "model": ranking.model,
+        "selector": ranking.selector,
+        "key": ranking.key,
+        "order": ranking.order,
         "rounds": rounds,
     }
-    found = [json_artifact("order.json", order, version)] if rank.rounds else []
-    if any(round_.gate_steps for round_ in rank.rounds):
-        found.append(table_artifact("gates.json", gate_table(rank), version))
-    if any(round_.scores for round_ in rank.rounds):
-        found.append(table_artifact("scores.json", score_table(rank), version))
-    if any(round_values(round_) for round_ in rank.rounds):
-        found.append(Artifact("heatmap.png", version, partial(write_heatmap, rank)))
-    return tuple(found)

@@ -1,58 +1,75 @@
-"""Descriptions in Markdown, for people who open MLflow without having read our documentation. Pure."""
+"""Descriptions in Markdown, for people who open MLflow without having read our documentation.
+
+Pure.
+"""
 
 from orchestrator.views.grid_view import CellView, GridView, RankingView, Status
 
-EXPERIMENT_NOTE = """Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a model.
+EXPERIMENT_NOTE = """\
+Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a model.
 
 | `trsp.kind` | run |
 |---|---|
 | `grid` | a grid file; parent of the others |
-| `rank` | an order in which layers are removed, shared by cells: `gates.json`, `heatmap.png`, `order.json` |
+| `rank` | an order in which layers are removed, shared by cells: \
+`gates.json`, `heatmap.png`, `order.json` |
 | `cell` | a pruned checkpoint: its settings, scores beside the dense model's, time |
 | `dense` | the unpruned model |
 
-Layers are 0-based indices in the original model. MLflow is a projection of the job's store and can be rebuilt from it.
+Layers are 0-based indices in the original model. \
+MLflow is a projection of the job's store and can be rebuilt from it.
 """
+REGISTRY_NOTE = """\
+The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
+Aliases such as `best-params-110m` mark the best version under a budget."""
 
 
 def grid_note(view: GridView) -> str:
+    """Return what a grid's run says of it: its cells counted by status, and its rankings."""
     counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
     cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    return f"Grid **{view.name}** (`{view.key}`): {len(view.cells)} cells ({cells}), {len(view.rankings)} rankings."
-
-
-def ranking_note(rank: RankingView) -> str:
-    order = ", ".join(map(str, rank.order)) or "none yet"
     return (
-        f"Order of removal of **{rank.model}** by `{rank.selector}`: **{order}** "
-        f"({len(rank.rounds)} of {rank.depth} rounds).\n\n"
-        f"A cell takes the first layers of this order; {len(rank.cells)} cells share it. See `heatmap.png` under Artifacts."
+        f"Grid **{view.name}** (`{view.key}`): "
+        f"{len(view.cells)} cells ({cells}), {len(view.rankings)} rankings."
     )
 
 
-def cell_note(cell: CellView, uri: str) -> str:
-    if cell.layers is None:
-        return f"{cell.cell.removed} of {cell.cell.model.layers} layers of **{cell.cell.model.name}** will be removed."
-    text = (
-        f"**{cell.cell.model.name}** without layers {', '.join(map(str, sorted(cell.layers)))} "
-        f"({len(cell.layers)} of {cell.cell.model.layers})."
+def ranking_note(ranking: RankingView) -> str:
+    """Return what a ranking's run says of it: the order so far, and how many cells share it."""
+    order = ", ".join(map(str, ranking.order)) or "none yet"
+    return (
+        f"Order of removal of **{ranking.model}** by `{ranking.selector}`: **{order}** "
+        f"({len(ranking.rounds)} of {ranking.depth} rounds).\n\n"
+        f"A cell takes the first layers of this order; {len(ranking.cells)} cells share it. "
+        "See `heatmap.png` under Artifacts."
     )
-    return f"{text}\n\n{load_snippet(uri)}" if uri else text
 
 
-def version_note(cell: CellView, uri: str) -> str:
-    """The registry's list shows the start of it, unrendered."""
-    layers = ", ".join(map(str, sorted(cell.layers or ())))
-    return f"{cell.cell.name}: without layers {layers}\n\n{load_snippet(uri)}"
+def cell_note(view: CellView, uri: str) -> str:
+    """Return what a cell's run says of it: the layers removed; with a ``uri``, how to load it."""
+    model = view.cell.model
+    if view.layers is None:
+        return f"{view.cell.removed} of {model.layers} layers of **{model.name}** will be removed."
+    layers = ", ".join(map(str, sorted(view.layers)))
+    text = f"**{model.name}** without layers {layers} ({len(view.layers)} of {model.layers})."
+    return f"{text}\n\n{_loading(uri)}" if uri else text
 
 
-def load_snippet(uri: str) -> str:
-    """How to load a checkpoint; a remote one is fetched first."""
+def version_note(view: CellView, uri: str) -> str:
+    """Return what a registered version says of itself.
+
+    The registry's list shows the start of it, unrendered: no Markdown there.
+    """
+    layers = ", ".join(map(str, sorted(view.layers or ())))
+    return f"{view.cell.name}: without layers {layers}\n\n{_loading(uri)}"
+
+
+def _loading(uri: str) -> str:
+    """Markdown that shows how to load a checkpoint; a remote one is fetched with MLflow first."""
     load = f'AutoModelForCausalLM.from_pretrained("{uri}")'
     if "://" in uri and not uri.startswith("file://"):
-        load = f'mlflow.artifacts.download_artifacts("{uri}"), then AutoModelForCausalLM.from_pretrained(that folder)'
+        load = (
+            f'mlflow.artifacts.download_artifacts("{uri}"), '
+            "then AutoModelForCausalLM.from_pretrained(that folder)"
+        )
     return f"```python\n{load}\n```"
-
-
-REGISTRY_NOTE = """The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
-Aliases such as `best-params-110m` mark the best version under a budget."""

@@ -12,17 +12,26 @@ _SECRET_NAME = re.compile(
 
 
 def redact(text: object) -> str:
-    """``postgresql://me:pw@host/db`` -> ``postgresql://***@host/db``, wherever it stands in the text."""
+    """Return the text without the credentials of any address in it.
+
+    ``cannot reach postgresql://me:pw@host/db`` -> ``cannot reach postgresql://***@host/db``.
+    """
     return _CREDENTIALS.sub(rf"\g<scheme>{HIDDEN}@", str(text))
 
 
 def redact_tree(value: Any) -> Any:
-    """The same for nested settings; the value of a key named like a secret is hidden whole."""
+    """Return nested settings with every text redacted.
+
+    The value of a key that is named like a secret (``password``, ``hf_token``) is hidden whole.
+    """
     if isinstance(value, Mapping):
-        return {
-            str(k): HIDDEN if v and _SECRET_NAME.search(str(k)) else redact_tree(v)
-            for k, v in value.items()
-        }
+        return {str(name): _redact_setting(str(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact_tree(item) for item in value]
     return redact(value) if isinstance(value, str) else value
+
+
+def _redact_setting(name: str, value: Any) -> Any:
+    if value and _SECRET_NAME.search(name):
+        return HIDDEN
+    return redact_tree(value)

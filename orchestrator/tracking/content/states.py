@@ -1,6 +1,7 @@
 """What an MLflow run says, as plain data. Pure; knows neither MLflow nor where the data comes from.
 
-Curves only ever grow, so a writer needs to remember no more than how many of their points it has written.
+Curves only ever grow, so a writer needs to remember no more than how many of their points it has
+written.
 """
 
 import json
@@ -9,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking.content.tables import Table
+from orchestrator.tracking.content.run_tables import Table
 from orchestrator.views.grid_view import Status
 
 
 @dataclass(frozen=True)
 class Point:
-    """``at_s``: seconds of work before it, for a chart's time axis."""
+    """One point of a curve. ``at_s``: seconds of work before it, for a chart's time axis."""
 
     step: int
     value: float
@@ -27,7 +28,7 @@ Curves = dict[str, tuple[Point, ...]]
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run. It is written again when ``version`` changes."""
+    """A file of a run, at ``path`` among its artifacts; written again when ``version`` changes."""
 
     path: str
     version: str
@@ -37,10 +38,14 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ModelState:
-    """The pruned checkpoint of a cell. ``scores``: which of the run's finals are its own; ``texts``: digests by name."""
+    """The pruned checkpoint of a cell.
+
+    ``scores``: which of the run's finals are its own. ``texts``: the digests of the evaluation's
+    texts, by name.
+    """
 
     source_model: str
-    cell: str
+    cell: str  # the cell's key
     name: str
     uri: str
     content: str  # key of the stage that made it
@@ -51,7 +56,10 @@ class ModelState:
 
 @dataclass(frozen=True)
 class RunState:
-    """``tags`` with an empty value are not written, but emptied where they were."""
+    """All that one run says. Of ``tags``, empty ones are not written, and removed where they were.
+
+    ``finals`` are metrics with one value each; ``curves`` are metrics with many.
+    """
 
     kind: str
     key: str
@@ -68,10 +76,12 @@ class RunState:
 
 
 def table_artifact(path: str, table: Table, version: str) -> Artifact:
+    """Return an artifact that MLflow shows as a table."""
     return Artifact(path, version, table.write, is_table=True)
 
 
 def json_artifact(path: str, value: Any, version: str) -> Artifact:
+    """Return an artifact that holds the value as JSON; what JSON cannot say becomes text."""
     return Artifact(path, version, lambda target: _write_json(target, value))
 
 

@@ -6,26 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.report.live import (
-    LineReport,
-    LiveReport,
-    TimeLeft,
-    headline,
-    make_report,
-    summary,
-)
-from orchestrator.stages.stage_specs import StageKind
+from orchestrator.report.live import LineReport, LiveReport, headline, make_report, summary
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views
-from trsp.records import RoundRecord
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.orchestrator.report.clock import Clock
 
 
 def plain() -> Console:
@@ -40,13 +24,11 @@ def printed(console: Console) -> list[str]:
 def grid(statuses: list[Status], reason: str = "") -> GridView:
     """The sample's cells, in the given states; nothing else."""
     cells = [sample_views.waiting(cell) for cell in sample_views.cells()]
-    made = tuple(
-        replace(
-            cell, status=status, reason=reason, stage="" if status is Status.DONE else "transfer"
-        )
-        for cell, status in zip(cells, statuses, strict=False)
-    )
-    return GridView("grid-1", "sample", made, (), ())
+    views = []
+    for cell, status in zip(cells, statuses, strict=False):
+        stage = "" if status is Status.DONE else "transfer"
+        views.append(replace(cell, status=status, reason=reason, stage=stage))
+    return GridView("grid-1", "sample", tuple(views), (), ())
 
 
 def test_no_terminal_no_table() -> None:
@@ -90,8 +72,8 @@ def test_a_ranking_is_told_round_by_round() -> None:
     console = plain()
     report = LineReport(console, Clock())
     for rounds in (0, 1, 1, 3):
-        rank = sample_views.ranking_view("gates", 1e-3, rounds, Status.RUNNING, ())
-        report.show(GridView("grid-1", "sample", (), (rank,), ()))
+        ranking = sample_views.ranking_view("gates", 1e-3, rounds, Status.RUNNING, ())
+        report.show(GridView("grid-1", "sample", (), (ranking,), ()))
     first, second = printed(console)
     assert first.endswith("gates l1=0.001: 1 of 4 layers ranked: 7")
     assert second.endswith("3 of 4 layers ranked: 7, 3, 8")
@@ -105,52 +87,6 @@ def test_the_reference_is_told_too() -> None:
     running, done = printed(console)
     assert running.endswith("Tiny-1.5M dense: reference scores")
     assert done.endswith("Tiny-1.5M dense: done wiki 27.56, c4 39.42, accuracy 0.451")
-
-
-def staged(done: list[dict[str, float]]) -> GridView:
-    """The sample's cells, each through the stages given with their seconds; of prune, evaluate and measure the rest is left."""
-    cells = []
-    for number, (cell, seconds) in enumerate(zip(sample_views.cells(), done, strict=False)):
-        keys = {str(kind): f"{kind}-{number}" for kind in (StageKind.PRUNE, StageKind.EVALUATE)} | {
-            "measure": "measure-shared"
-        }
-        status = Status.DONE if len(seconds) == 3 else Status.WAITING
-        view = sample_views.waiting(cell)
-        cells.append(replace(view, status=status, layers=(1,), stage_keys=keys, seconds=seconds))
-    return GridView("grid-1", "sample", tuple(cells), (), ())
-
-
-def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
-    clock = Clock()
-    left = TimeLeft(clock)
-    before, after = {"prune": 2.0}, {"prune": 2.0, "evaluate": 20.0}
-    assert left.text(staged([before, before])) == "", "this driver has done nothing yet"
-    clock.now = 40
-    assert left.text(staged([after, before])) == "", "no measurement was seen yet"
-    clock.now = 50  # 25 s of work in 50 s; left: one evaluation of 20 s, at that pace 40 s; the measurement is shared
-    assert (
-        left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}]))
-        == ", about 40 s left"
-    )
-    clock.now = 500
-    assert (
-        left.text(staged([after | {"measure": 5.0}, before | {"measure": 5.0}]))
-        == ", about 7 min left"
-    )
-    assert left.text(staged([after | {"measure": 5.0}] * 2)) == "", "nothing is left"
-
-
-def test_time_left_counts_rounds_of_rankings() -> None:
-    clock = Clock()
-    left = TimeLeft(clock)
-    rank = replace(sample_views.ranking_view("gates", 0.1, 0, Status.RUNNING, ()), depth=4)
-    rounds = tuple(RoundRecord(round=i, layer=i, seconds=10.0) for i in range(2))
-    assert left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=()),), ())) == ""
-    clock.now = 20
-    assert (
-        left.text(GridView("grid-1", "sample", (), (replace(rank, rounds=rounds),), ()))
-        == ", about 20 s left"
-    )
 
 
 def test_headline_and_summary() -> None:

@@ -1,0 +1,183 @@
+"""The driver: one pass over a grid, from its first step to the last line printed.
+
+Steps the controller and tells everyone who listens: the terminal, MLflow, the model cards. Decides
+nothing about stages, and knows neither grid files nor how a cluster is opened.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from rich.console import Console
+
+from orchestrator.execution.launcher import Launcher
+from orchestrator.report.choice_tables import print_choice
+from orchestrator.report.live import Report, make_report
+from orchestrator.report.model_cards import cell_card
+from orchestrator.report.printing import print_line
+from orchestrator.report.status_tables import print_status
+from orchestrator.scheduler.controller import Controller
+from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.store import Store
+from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.budget import Choice, choose
+from orchestrator.views.grid_view import CellView, GridView, Status
+
+STEP_WAIT_S = 0.5
+DEFAULT_UI_URL = "http://127.0.0.1:5000"
+EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
+SETTLED = (Status.DONE, Status.FAILED)  # over, and not because somebody stopped it
+
+
+class Driver:
+    """One process's pass over a grid: its controller, and those who are told of its views."""
+
+    def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
+        self._grid = resolved.grid
+        self._store = store
+        self._launcher = launcher
+        self._out = out
+        self._controller = Controller(resolved, store, launcher)
+        tracking = self._grid.tracking
+        self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
+        self._tracker.sweep(alive_grids=(resolved.key,))
+        self._leaderboard = self._tracker.leaderboard_url(
+            tracking.ui_url or DEFAULT_UI_URL, resolved.key
+        )
+
+    def run(self) -> int:
+        """Work until the grid is done, failed or stopped by a signal; return its exit code.
+
+        Raises TrackingError when MLflow is away at the end (the results are printed before), and
+        whatever breaks the driver itself, after everything that runs was stopped.
+        """
+        print_line(self._out, f"leaderboard: {self._leaderboard}")
+        try:
+            with _stop_signals() as received:
+                view = self._step_until_over(received)
+        except Exception as error:
+            self._abandon(f"the driver failed: {type(error).__name__}: {error}")
+            raise
+        self._launcher.stop()
+        self._conclude(view)
+        return EXIT_CODES[view.status]
+
+    def _abandon(self, reason: str) -> None:
+        """End what runs and close the MLflow runs, as far as that goes.
+
+        Errors on the way are dropped: the one that led here is the one to be seen.
+        """
+        with suppress(Exception):
+            self._controller.stop(reason)
+        with suppress(Exception):
+            self._tracker.finish(self._controller.view())
+
+    def _step_until_over(self, received: list[str]) -> GridView:
+        """Step until everything is done or failed, or a signal came; return the last view."""
+        self._controller.tidy()
+        view = self._controller.view()
+        without_card = {cell.cell.key for cell in view.cells}
+        with make_report(self._out, self._grid.headline_metrics) as report:
+            while not received:
+                view = self._controller.step(STEP_WAIT_S)
+                self._tell(view, report)
+                without_card -= self._publish_cards(view, without_card)
+                if view.status in SETTLED:
+                    return view
+            self._controller.stop(f"stopped by {received[0]}")
+            view = self._controller.view()
+            self._tell(view, report)
+        return view
+
+    def _tell(self, view: GridView, report: Report) -> None:
+        report.show(view)
+        self._tracker.project(view)
+
+    def _publish_cards(self, view: GridView, without_card: set[str]) -> set[str]:
+        """Write the model cards that can have their scores now; return the keys of their cells.
+
+        A checkpoint's card waits until its cell is done and its model's reference is over. Cards of
+        cells that an earlier driver finished are written again: it may have been killed before it
+        came to that.
+        """
+        references = {dense.model.name: dense for dense in view.dense if dense.status in SETTLED}
+        published: set[str] = set()
+        for cell in view.cells:
+            reference = references.get(cell.cell.model.name)
+            if cell.status is not Status.DONE or reference is None:
+                continue
+            if cell.cell.key in without_card:
+                card = cell_card(cell, reference)
+                key = cell.stage_keys[StageKind.PRUNE]
+                self._store.stages.write_file(key, "README.md", card.encode())
+                published.add(cell.cell.key)
+        return published
+
+    def _conclude(self, view: GridView) -> None:
+        """Print the cells and the best under each budget, then close MLflow's runs and set aliases.
+
+        In this order: a tracking server that is away (TrackingError) must not keep the results from
+        being seen.
+        """
+        choices = [
+            choose(view.cells, budget, self._grid.metric(budget)) for budget in self._grid.budgets
+        ]
+        self._print_results(view, choices)
+        self._tracker.finish(view)
+        for choice in choices:
+            if choice.best is not None:
+                cell = choice.best.cell
+                self._tracker.set_alias(cell.model.name, choice.budget.alias, cell.key)
+        print_line(self._out, f"leaderboard: {self._leaderboard}")
+
+    def _print_results(self, view: GridView, choices: list[Choice]) -> None:
+        print_status(view, self._grid.headline_metrics, self._out)
+        for choice in choices:
+            print_choice(choice, view.cells, self._out)
+        for cell in view.cells:
+            if cell.status is Status.FAILED:
+                where = f"{cell.cell.name} in {cell.stage}"
+                print_line(self._out, f"failed: {where}: {cell.reason}{self._log_hint(cell)}")
+
+    def _log_hint(self, cell: CellView) -> str:
+        """Where the log of the cell's failed stage is; empty where the stage left no failure."""
+        key = cell.stage_keys.get(cell.stage, "")
+        if key and self._store.failures.history(key):
+            return f"; its log is in {self._store.stages.uri(key)}"
+        return ""
+
+
+def job_facts() -> dict[str, str]:
+    """Return where this run comes from: the Ray job's ``submission_id`` and the ``git_sha``.
+
+    Facts that are not known are left out.
+    """
+    job_config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    facts = {
+        "git_sha": os.environ.get("TRSP_GIT_SHA", ""),
+        "submission_id": job_config.get("metadata", {}).get("job_submission_id", ""),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """A list that the names of the stop signals are added to as they arrive.
+
+    Must be entered after ``ray.init``, which replaces signal handlers by its own.
+    """
+    received: list[str] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,129 @@
+"""``trsp best`` as text for people: the best checkpoint under a budget and how to load it.
+
+Decides nothing; knows choices and views alone.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.printing import (
+    SIZE_COLUMNS,
+    STYLES,
+    cell_row,
+    format_metric,
+    headers,
+    print_line,
+)
+from orchestrator.views.budget import Choice, Comparison, pareto_front
+from orchestrator.views.grid_view import CellView
+
+
+def print_choice(choice: Choice, cells: Sequence[CellView], out: Console) -> None:
+    """Print the answer for one budget, the cells worth a look, and Python that loads the best."""
+    for line in (_question(choice), *_answer(choice)):
+        print_line(out, line)
+    x = choice_axis(choice)
+    rows = _rows(choice, pareto_front(cells, x, choice.metric))
+    if rows:
+        out.print(_choice_table(rows, [*SIZE_COLUMNS, choice.metric]))
+        print_line(out, f"front: no other is as good in both {x} and {choice.metric}")
+    for line in load_snippet(choice.best):
+        print_line(out, line)
+
+
+def choice_axis(choice: Choice) -> str:
+    """Return the number against which the Pareto front is drawn: the budget's first limit."""
+    return next(iter(choice.budget.limits), "params")
+
+
+def load_snippet(cell: CellView | None) -> tuple[str, ...]:
+    """Return the lines of Python that load a cell's checkpoint; none where there is none.
+
+    A checkpoint on an object store is copied to the working folder first.
+    """
+    if cell is None or cell.checkpoint_uri is None:
+        return ()
+    uri = cell.checkpoint_uri.removeprefix("file://")
+    copy: tuple[str, ...] = ()
+    if "://" in uri:
+        copy = (f'import pyarrow.fs; pyarrow.fs.copy_files("{uri}", "checkpoint")',)
+        uri = "checkpoint"
+    return (
+        *copy,
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f'model = AutoModelForCausalLM.from_pretrained("{uri}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{uri}")',
+    )
+
+
+def _question(choice: Choice) -> str:
+    budget = choice.budget
+    limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
+    return (
+        f"{budget.alias}: best {choice.metric} with {', '.join(limits) or 'no limit'} "
+        f"({choice.candidates} of {choice.cells} cells known)"
+    )
+
+
+def _answer(choice: Choice) -> Iterator[str]:
+    if choice.best is None:
+        yield _nearest(choice)
+        return
+    yield f"best: {choice.best.cell.name}"
+    if choice.runner_up is None:
+        yield "no other cell meets this budget"
+    else:
+        yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+
+
+def _nearest(choice: Choice) -> str:
+    if choice.nearest is None:
+        return (
+            f"no cell has {choice.metric} and every number that the budget limits; "
+            "see 'trsp status'"
+        )
+    percent = 100 * ((choice.overshoot or 1) - 1)
+    nearest = f"nearest is {choice.nearest.cell.name}, {percent:.1f} % above it"
+    return f"nothing meets this budget; {nearest}"
+
+
+def _margin(choice: Choice) -> str:
+    comparison = choice.comparison
+    if comparison is None:
+        return "how certain the difference is cannot be known from these scores"
+    difference = _difference(comparison, choice.metric)
+    if comparison.tie:
+        return f"a tie: the difference, {difference}, is within noise"
+    return f"behind by {difference}"
+
+
+def _difference(comparison: Comparison, metric: str) -> str:
+    value = f"{comparison.difference:+.4g} +- {comparison.stderr:.2g} (standard error)"
+    if comparison.paired:
+        return f"{value} nats a token over the same {comparison.windows} windows"
+    return f"{value} in {metric}, unpaired"
+
+
+def _rows(choice: Choice, front: Sequence[CellView]) -> list[tuple[CellView, str]]:
+    """The cells that have a part in the choice, and which: the named ones, then the front's."""
+    on_front = {cell.cell.key for cell in front}
+    rows: list[tuple[CellView, str]] = []
+    for cell, role in (
+        (choice.best, "best"),
+        (choice.runner_up, "runner-up"),
+        (choice.nearest, "nearest"),
+    ):
+        if cell is not None:
+            rows.append((cell, f"{role}, front" if cell.cell.key in on_front else role))
+    named = {cell.cell.key for cell, _ in rows}
+    return rows + [(cell, "front") for cell in front if cell.cell.key not in named]
+
+
+def _choice_table(rows: Sequence[tuple[CellView, str]], names: Sequence[str]) -> Table:
+    table = Table("cell", "removed layers", *headers(names), "")
+    for cell, role in rows:
+        table.add_row(*cell_row(cell, names), Text(role, STYLES.get(cell.status, "")))
+    return table

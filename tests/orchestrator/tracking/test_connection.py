@@ -1,0 +1,57 @@
+"""What is said, and how soon, of an MLflow that cannot be used."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking import connection
+from orchestrator.tracking.connection import check
+from trsp.errors import TrackingError
+
+DEAD_PORT = 9  # discard: nothing listens there
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        f"http://me:sesame@127.0.0.1:{DEAD_PORT}",
+        f"postgresql+psycopg2://me:sesame@127.0.0.1:{DEAD_PORT}/mlflow",
+    ],
+)
+def test_a_server_that_is_away_is_said_within_seconds(bad: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TrackingError, match=r"no MLflow at .*\*\*\*@.*start the server") as caught:
+        check(bad)
+    assert time.monotonic() - started < 10
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_server_that_accepts_and_says_nothing_is_said_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is waited for as long as for a first answer, 15 s, and no longer: here 3 s."""
+    others_s = 10  # all but that wait
+    assert connection.FIRST_ANSWER_S + others_s <= 25
+    monkeypatch.setattr(connection, "FIRST_ANSWER_S", 3)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        started = time.monotonic()
+        with pytest.raises(TrackingError, match="no MLflow at"):
+            check(f"http://127.0.0.1:{mute.getsockname()[1]}")
+        assert 3 <= time.monotonic() - started < 3 + others_s
+
+
+def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    started = time.monotonic()
+    with pytest.raises(TrackingError, match="no MLflow at sqlite"):
+        check(f"sqlite:///{tmp_path}/file/mlflow.db")
+    text = "a text, not a database, and long enough to be read as a header"
+    (tmp_path / "text.db").write_text(text * 3)
+    with pytest.raises(TrackingError, match="file is not a database"):
+        check(f"sqlite:///{tmp_path}/text.db")
+    assert time.monotonic() - started < 5

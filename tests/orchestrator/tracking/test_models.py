@@ -1,0 +1,68 @@
+"""Checkpoints in MLflow: logged models and registered versions."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.grid_view import GridView
+from tests.orchestrator import sample_views as sample
+from tests.orchestrator.tracking.reading import (
+    EXPERIMENT,
+    REGISTERED,
+    all_runs,
+    cell_run,
+    client_of,
+)
+from trsp.errors import TrackingError
+
+
+def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
+    finished: tuple[str, GridView],
+) -> None:
+    uri, view = finished
+    tracker = MlflowTracker(uri, EXPERIMENT)
+    client, runs = client_of(uri), all_runs(uri)
+    fitting = client.search_logged_models(
+        [tracker.experiment_id],
+        "metrics.params <= 1200000",
+        order_by=[{"field_name": "metrics.perplexity/wiki"}],
+    )
+    assert [model.source_run_id for model in fitting] == [
+        cell_run(runs, view, i).info.run_id for i in (4, 3, 5)
+    ]
+    best = fitting[0]
+    assert {m.key: m.dataset_name for m in best.metrics or ()}["perplexity/wiki"] == "wiki"
+    assert best.params["gate_l1"] == "0.005"
+    outputs = cell_run(runs, view, 4).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [best.model_id]
+
+    tracker.set_alias("Tiny-1.5M", "best-params-1m", view.cells[4].cell.key)
+    version = client.get_model_version_by_alias(REGISTERED, "best-params-1m")
+    assert version.tags["trsp.cell"] == view.cells[4].cell.key
+    assert version.source == view.cells[4].checkpoint_uri
+    assert version.tags["trsp.logged_model"] == best.model_id
+    listed = [{"name": REGISTERED, "version": version.version}]
+    assert json.loads(best.tags["mlflow.modelVersions"]) == listed
+    with pytest.raises(TrackingError, match="no version of cell"):
+        tracker.set_alias("Tiny-1.5M", "best-params-1m", "cell-unknown")
+
+
+def test_a_cell_that_chose_other_layers_gets_a_new_run(uri: str, tmp_path: Path) -> None:
+    done = sample.finished(tmp_path / "store")
+    MlflowTracker(uri, EXPERIMENT).finish(done)
+    old = cell_run(all_runs(uri), done, 0).info.run_id
+    other = replace(done.cells[0], layers=(1, 2), stage_keys={"prune": "prune-other"})
+    MlflowTracker(uri, EXPERIMENT).finish(replace(done, cells=(other, *done.cells[1:])))
+    new = cell_run(all_runs(uri), done, 0)
+    assert new.info.run_id != old
+    assert new.data.params["layers"] == "1, 2"
+    versions = client_of(uri).search_model_versions(
+        f"name = '{REGISTERED}' AND tags.`trsp.cell` = '{other.cell.key}'"
+    )
+    assert {version.tags["trsp.content"] for version in versions} == {
+        done.cells[0].stage_keys["prune"],
+        "prune-other",
+    }

@@ -1,0 +1,79 @@
+"""The tracker and an MLflow that comes and goes: a real server, and a database that is replaced."""
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.tracker import MlflowTracker
+from tests.mlflow_server import TrackingServer
+from tests.orchestrator import sample_views as sample
+from tests.orchestrator.tracking.forwarder import forwarded
+from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, contents
+from trsp.errors import TrackingError
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_grid_goes_on_while_mlflow_is_away_and_catches_up(
+    uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its database is replaced by an empty one: what a broken server looks like from here."""
+    story = sample.story(tmp_path / "store")
+    tracker = MlflowTracker(uri, EXPERIMENT, retry_s=0)
+    tracker.project(story[0])
+    path = Path(uri.removeprefix("sqlite:///"))
+    away = path.with_suffix(".away")
+    path.rename(away)
+    path.write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        tracker.project(story[5])
+    assert tracker.behind
+    assert len([r for r in caplog.records if r.name == "orchestrator.tracking.tracker"]) == 1
+    with pytest.raises(TrackingError, match="run the same grid file again"):
+        tracker.finish(story[-1])
+    away.rename(path)
+    tracker.project(story[5])
+    assert not tracker.behind
+    assert "7, 3, 8, 10" in {run.data.tags.get("trsp.order") for run in all_runs(uri).values()}
+
+
+def summaries(uri: str) -> dict[tuple[str, str], tuple[object, ...]]:
+    """Status, params and last values of every run."""
+    return {
+        name: (run.info.status, run.data.params, run.data.metrics)
+        for name, run in all_runs(uri).items()
+    }
+
+
+def test_a_real_server_says_the_same_as_a_database(
+    uri: str, tracking_server: TrackingServer, tmp_path: Path
+) -> None:
+    """Single points are read from the server's database: that is faster by far."""
+    done = sample.finished(tmp_path / "store")
+    MlflowTracker(uri, EXPERIMENT).finish(done)
+    tracking_server.empty_registry()
+    with forwarded(tracking_server.port) as url:
+        tracker = MlflowTracker(url, EXPERIMENT)
+        for view in sample.story(tmp_path / "store"):
+            tracker.project(view)
+            assert not tracker.behind
+        tracker.finish(done)
+        tracker.set_alias("Tiny-1.5M", "best", done.cells[0].cell.key)
+        assert summaries(url) == summaries(uri)
+    remote, local = contents(tracking_server.database), contents(uri)
+    assert remote.keys() == local.keys()
+    for name in local:
+        if name[0] == "version":  # a server refuses folders of other machines as a source
+            assert remote[name][0] == local[name][0]
+            assert remote[name][1].startswith("models:/")
+        else:
+            assert remote[name] == local[name], name
+    started = time.monotonic()
+    tracker.project(replace(done, reason="news while the server is away"))
+    assert tracker.behind
+    assert time.monotonic() - started < 15
+    tracker.project(done)
+    assert time.monotonic() - started < 15, "a server that is away is left alone for a while"
