@@ -25,7 +25,8 @@ from trsp.errors import InvalidInputError
 def _without_mlflow() -> Iterator[None]:
     """Let imports of MLflow fail meanwhile, unless it is loaded already.
 
-    DeepSpeed imports it for its autotuner, which nothing here uses: seconds at every start of a rank.
+    DeepSpeed imports it for its autotuner, which nothing here uses; that would add seconds to
+    every start of a rank.
     """
     if "mlflow" in sys.modules:
         yield

@@ -284,7 +284,7 @@ def test_a_rank_says_what_it_failed_with_and_records_nothing(
     )
     with pytest.raises(RankError) as raised:
         run_rank(StageTask(gone, store.uri), rank=3)
-    said = pickle.loads(pickle.dumps(raised.value)).said
+    said = pickle.loads(pickle.dumps(raised.value)).failure
     assert (said.ranks, said.error, said.kind) == ((3,), "InvalidInputError", FailureKind.BAD_INPUT)
     assert "Traceback" in said.tail
     assert store.failures.history(spec.key) == ()
