@@ -151,7 +151,7 @@ def _arguments(process: psutil.Process) -> list[str]:
 
 
 def _start(temp_dir: Path, num_cpus: int) -> RayHead:
-    """Start a head, and wait until its dashboard answers; RuntimeError with its log if none does."""
+    """Start a head and wait until its dashboard answers; RuntimeError with its log if none does."""
     dashboard, agent, client = _free_ports(3)
     scripts = _scripts(temp_dir)
     head = RayHead(f"http://127.0.0.1:{dashboard}", temp_dir, _environment(scripts))
