@@ -46,7 +46,7 @@ def run_task(task: StageTask, leaving: Callable[[], bool] = never_preempted) -> 
         return None
     failure = failure_of(crash.error, crash.traceback, task.layout.to_json())
     with suppress(OSError):  # a full store: whoever started us has the failure, too
-        store.record_failure(key, failure, crash.output)
+        store.failures.record(key, failure, crash.output)
     return failure
 
 

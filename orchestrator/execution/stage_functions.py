@@ -76,7 +76,7 @@ def _load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
 
     if not spec.reads:
         return _load_original(spec)
-    with store.local_files(spec.reads[0]) as folder:
+    with store.stages.local_files(spec.reads[0]) as folder:
         return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
 
 
@@ -108,17 +108,17 @@ def _run_ranking(context: RankContext) -> None:
     from trsp.distributed.device import seed_everything
 
     spec, store = context.task.spec, context.store
-    done = store.rounds(spec.key)
+    done = store.rankings.rounds(spec.key)
     if context.leads:
-        store.write_spec(spec)
+        store.stages.write_spec(spec)
     seed_everything(spec.inputs["seed"] or 0)
     model, tokenizer = _load_for_training(context)
     with context.training() as progress:
         for record in _new_rounds(context, model, tokenizer, done, progress):
             if context.leads:
-                store.publish_round(spec.key, record)
+                store.rankings.publish(spec.key, record)
     if context.leads:
-        store.drop_snapshots(spec.key)
+        store.stages.drop_snapshots(spec.key)
 
 
 def _new_rounds(
@@ -171,7 +171,7 @@ def _run_transfer(context: RankContext) -> None:
     with _artifact_folder(context) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
-            context.store.commit(spec, record.model_dump(mode="json"), folder)
+            context.store.stages.commit(spec, record.model_dump(mode="json"), folder)
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def _artifact_folder(context: RankContext) -> Iterator[Path]:
     if not context.leads:
         yield Path(os.devnull)
         return
-    with context.store.staging(context.task.spec.key) as folder:
+    with context.store.stages.staging(context.task.spec.key) as folder:
         yield folder
 
 
@@ -224,7 +224,7 @@ def _run_evaluation(context: RankContext) -> None:
     spec = context.task.spec
     model, tokenizer = _load_input_model(spec, context.store)
     record = _scores(spec, model, tokenizer)
-    context.store.commit(spec, record.model_dump(mode="json"))
+    context.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
 def _run_dense(context: RankContext) -> None:
@@ -239,7 +239,7 @@ def _run_dense(context: RankContext) -> None:
         "evaluation": evaluation.model_dump(mode="json"),
         "seconds": time.monotonic() - started,
     }
-    context.store.commit(spec, record)
+    context.store.stages.commit(spec, record)
 
 
 def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
@@ -259,7 +259,7 @@ def _run_measurement(context: RankContext) -> None:
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
     model, _ = _load_input_model(spec, context.store)
     record = measure(model, settings, spec.inputs["hardware"])
-    context.store.commit(spec, record.model_dump(mode="json"))
+    context.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.

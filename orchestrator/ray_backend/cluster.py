@@ -75,7 +75,10 @@ def cluster_capacity(with_gpus: bool) -> Capacity:
 
 
 def cluster_hardware(with_gpus: bool) -> str:
-    """Return the names of the accelerators; of this machine's CPU where there or in use are none."""
+    """Return the types of the cluster's accelerators, or else the name of this machine's CPU.
+
+    The CPU counts where there is no accelerator, and without ``with_gpus``.
+    """
     types = sorted(kind for kind in map(_accelerator_type, ray.nodes()) if kind)
     if with_gpus and types:
         return " ".join(dict.fromkeys(types))

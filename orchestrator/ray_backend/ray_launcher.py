@@ -134,7 +134,8 @@ class RayLauncher:
     def _cancel_all(self) -> None:
         """Cancel what runs.
 
-        On a cluster that outlives us, wait for gangs to end their ranks; one of ours goes as a whole.
+        On a cluster that outlives us, wait for gangs to end their ranks. One of ours goes as a
+        whole.
         """
         for key in self._running:
             self.cancel(key)

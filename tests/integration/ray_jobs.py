@@ -1,5 +1,4 @@
-"""Jobs as users submit them, by ``ray job submit --working-dir . -- FILE``, and a Ray's processes.
-"""
+"""Jobs as users submit them, ``ray job submit --working-dir . -- FILE``, and a Ray's processes."""
 
 import json
 import subprocess

@@ -107,8 +107,8 @@ def test_model_cards_hold_scores_of_the_checkpoint_and_of_the_dense_model(
 
 def test_every_checkpoint_is_proven_in_a_fresh_process(finished: tuple[Path, str]) -> None:
     """Loads, equals the bypassed model's logits, generates alike with and without the cache."""
-    command = [sys.executable, str(ROOT / "tests" / "verify_checkpoints.py"), str(finished[0])]
-    proven = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.verify_checkpoints", str(finished[0])]
+    proven = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert proven.returncode == 0, proven.stderr
     assert (
         proven.stdout.count("logits equal")

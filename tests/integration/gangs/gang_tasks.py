@@ -81,14 +81,14 @@ def failure_of_gang(launcher: RayLauncher, task: StageTask) -> Failure:
     """
     ended = finish(launcher)
     assert ended.failure is not None
-    assert Store(task.store).failures(task.spec.key)[-1] == ended.failure
-    assert not Path(Store(task.store).stage_uri(task.spec.key), "ranks").exists()
+    assert Store(task.store).failures.history(task.spec.key)[-1] == ended.failure
+    assert not Path(Store(task.store).stages.uri(task.spec.key), "ranks").exists()
     return ended.failure
 
 
 def weights(task: StageTask) -> dict[str, torch.Tensor]:
     """Return the weights that a stage has committed."""
-    with Store(task.store).local_files(task.spec.key) as folder:
+    with Store(task.store).stages.local_files(task.spec.key) as folder:
         return load_file(folder / "model.safetensors")
 
 
@@ -113,7 +113,7 @@ def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
 
 def rank_process(task: StageTask, rank: int) -> psutil.Process:
     """Return the process whose output goes to this rank's file."""
-    folder = Path(Store(task.store).stage_uri(task.spec.key), "ranks")
+    folder = Path(Store(task.store).stages.uri(task.spec.key), "ranks")
     output = folder / f"{task.attempt}-{rank:05d}" / "output.txt"
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):

@@ -51,7 +51,7 @@ def test_a_gang_gives_what_one_rank_gives_and_goes_on_after_a_rank_is_killed(
     assert some.keys() == others.keys()
     for name in some:
         torch.testing.assert_close(some[name], others[name], rtol=1e-5, atol=1e-6)
-    assert not Path(Store(gang.store).stage_uri(gang.spec.key), "snapshots").exists()
+    assert not Path(Store(gang.store).stages.uri(gang.spec.key), "snapshots").exists()
 
 
 def test_a_hung_rank_is_found_by_the_others(launcher: RayLauncher, tasks: GangTasks) -> None:

@@ -44,7 +44,9 @@ def test_what_two_nodes_began_the_one_that_is_left_ends(
     assert launcher.capacity().cpus == 1
     launcher.start(replace(gang, attempt="second", layout=ALONE))
     assert finish(launcher).failure is None
-    rounds, others = (Store(task.store).rounds(task.spec.key) for task in (gang, undisturbed))
+    rounds, others = (
+        Store(task.store).rankings.rounds(task.spec.key) for task in (gang, undisturbed)
+    )
     assert len(rounds) == 2
     for one, other in zip(rounds, others, strict=True):
         assert one.layer == other.layer

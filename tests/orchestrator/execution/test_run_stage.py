@@ -11,6 +11,7 @@ import torch
 from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import prune_spec
+from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.failures import FailureKind
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.conftest import LAYERS, RunStage
@@ -66,7 +67,7 @@ def test_a_store_that_is_full_does_not_hide_what_happened(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("trsp.checkpoints.checkpoint.save_checkpoint", full)
-    monkeypatch.setattr(Store, "record_failure", full)
+    monkeypatch.setattr(FailureLog, "record", full)
     failure = run(prune_spec(resolved.cells[0], resolved.study, LAYERS))
     assert failure is not None
     assert failure.kind is FailureKind.DISK_FULL
@@ -88,5 +89,5 @@ def test_a_rank_says_what_it_failed_with_and_records_nothing(
         FailureKind.BAD_INPUT,
     )
     assert "Traceback" in failure.tail
-    assert store.failures(spec.key) == ()
+    assert store.failures.history(spec.key) == ()
     assert list(tmp_path.rglob("output.txt")) == []

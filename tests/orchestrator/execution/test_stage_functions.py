@@ -25,7 +25,7 @@ from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, 
 
 def done(store: Store, spec: StageSpec) -> dict[str, object]:
     """Return the record that a stage has committed."""
-    record = store.result(spec.key)
+    record = store.stages.result(spec.key)
     assert record is not None
     return record
 
@@ -38,17 +38,17 @@ def test_a_ranking_is_published_and_continued(
     assert cell.selector.name == SELECTORS[number]
     shallow, deep = (ranking_spec(cell, resolved.study, depth=depth) for depth in (2, 4))
     assert run(shallow) is None
-    first = store.rounds(shallow.key)
+    first = store.rankings.rounds(shallow.key)
     assert [record.round for record in first] == [0, 1]
     written = sorted(
         (path, path.stat().st_mtime_ns)
-        for path in Path(store.stage_uri(shallow.key), "rounds").iterdir()
+        for path in Path(store.stages.uri(shallow.key), "rounds").iterdir()
     )
     assert run(deep) is None
-    assert store.rounds(deep.key)[:2] == first
-    assert len({record.layer for record in store.rounds(deep.key)}) == 4
+    assert store.rankings.rounds(deep.key)[:2] == first
+    assert len({record.layer for record in store.rankings.rounds(deep.key)}) == 4
     assert all(path.stat().st_mtime_ns == when for path, when in written)
-    assert Path(store.stage_uri(deep.key), "spec.json").is_file()
+    assert Path(store.stages.uri(deep.key), "spec.json").is_file()
 
 
 def test_pruning_without_training_deletes_the_layers_and_nothing_else(
@@ -60,7 +60,7 @@ def test_pruning_without_training_deletes_the_layers_and_nothing_else(
     assert record.removed_layers == LAYERS
     assert record.layers == 4
     assert record.seconds > 0
-    with store.local_files(spec.key) as folder:
+    with store.stages.local_files(spec.key) as folder:
         kept = load_file(folder / "model.safetensors")
         assert "1, 4" in (folder / "README.md").read_text()
         assert (folder / "tokenizer.json").is_file()
@@ -119,7 +119,10 @@ def test_stage_two_hands_its_weights_to_pruning(
     assert record.layers == LAYERS
     assert len(record.lm_loss) == len(record.drift) == 3
     assert run(prune) is None
-    with store.local_files(transfer.key) as before, store.local_files(prune.key) as after:
+    with (
+        store.stages.local_files(transfer.key) as before,
+        store.stages.local_files(prune.key) as after,
+    ):
         weights, kept = (
             load_file(before / "model.safetensors"),
             load_file(after / "model.safetensors"),
