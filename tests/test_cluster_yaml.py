@@ -1,4 +1,4 @@
-"""cluster.yaml is one that `ray up` would take: Ray's own validation, and what that is known to let pass."""
+"""cluster.yaml is one that `ray up` would take: Ray's own validation, and what that overlooks."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def provider_keys() -> set[str]:
 
 
 def oversights(cluster: dict[str, Any]) -> list[str]:
-    """What Ray's validation lets pass."""
+    """Return the mistakes that Ray's validation lets pass."""
     found = [] if cluster.get("cluster_name") else ["no cluster_name"]
     found += [f"unknown provider key {key}" for key in cluster["provider"].keys() - provider_keys()]
     for name, node in cluster["available_node_types"].items():

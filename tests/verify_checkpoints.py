@@ -1,6 +1,6 @@
 """Proves every checkpoint of a finished grid, each in a fresh process.
 
-    python tests/verify_checkpoints.py FILE [--lm-eval]
+    python -m tests.verify_checkpoints FILE [--lm-eval]
 
 For each: it loads with ``AutoModelForCausalLM.from_pretrained``; its logits equal those of the
 weights it was made of with the layers bypassed (stage two's where they were kept, else the
@@ -45,7 +45,8 @@ def _fresh_process(cell: CellView, store: Store) -> str:
     origin = store.stages.files_uri(transfer) if transfer else cell.cell.model.source
     command = [
         sys.executable,
-        __file__,
+        "-m",
+        "tests.verify_checkpoints",
         "--one",
         str(cell.checkpoint_uri),
         origin or "",

@@ -1,6 +1,6 @@
 """Proves on a real model that a gang gives what one rank gives.
 
-    python tests/verify_gang.py ASSETS [FOLDER]
+    python -m tests.verify_gang ASSETS [FOLDER]
 
 ASSETS is what ``jobs/demo_assets.py`` made (SmolLM2-135M and its texts). ``trsp run`` makes one
 small grid twice, each in a home of its own: on one rank under ZeRO 0 and on two under ZeRO 3, both

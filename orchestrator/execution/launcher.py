@@ -1,4 +1,7 @@
-"""The contract between the controller and whatever runs stages, and the in-process launcher that honours it."""
+"""The contract between the controller and whatever runs stages, and the in-process launcher.
+
+Knows no cluster: that is for other launchers.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,42 +14,58 @@ from trsp.evaluation.hardware import hardware_name
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage that ended: whole in the store (``failure`` None), or not."""
+    """A stage that ended: with all of its result in the store, or with a failure."""
 
     key: str
-    failure: Failure | None
+    failure: Failure | None  # None: the result is there
 
 
 class Launcher(Protocol):
-    """Runs stages, each at most once at a time. Nothing here blocks except ``start`` of an in-process launcher."""
+    """What runs stages, each at most once at a time.
+
+    Nothing here blocks, except ``start`` of an in-process launcher.
+    """
 
     measures_alone: bool  # whether a measurement must have the whole machine
 
     def hardware(self) -> str:
-        """What speed is measured on; part of a measurement's key."""
+        """Return the name of what speed is measured on; it is part of a measurement's key."""
 
     def capacity(self) -> Capacity:
-        """What the cluster has now, taken or not. Asked at every decision, for nodes come and go."""
+        """Return what the cluster has now, taken or not.
+
+        It is asked for at every decision, because nodes come and go.
+        """
 
     def start(self, task: StageTask) -> None:
         """Run a stage as ``task.layout`` says: all its ranks or, while they do not fit, none."""
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        """Stages that ended since the last call; waits up to ``wait_s`` for the first."""
+        """Return the stages that ended since the last call.
+
+        Waits up to ``wait_s`` seconds for the first.
+        """
 
     def cancel(self, key: str) -> None:
-        """End one stage; it comes back from ``poll`` as failed."""
+        """End one running stage; it comes back from ``poll`` as failed."""
 
     def stop(self) -> None:
-        """Cancel what runs and let go of the cluster; nothing can be started afterwards. May be called again."""
+        """Cancel what runs and let go of the cluster.
+
+        Nothing can be started afterwards. It may be called again.
+        """
 
 
 class InProcessLauncher:
-    """Runs a stage at once, in this process: a laptop without Ray, a debugger, a test. One stage at a time, no gangs."""
+    """Runs each stage at once, in this process: for a laptop without Ray, a debugger, a test.
+
+    One stage at a time, and no gangs.
+    """
 
     measures_alone = True
 
     def __init__(self, capacity: Capacity | None = None) -> None:
+        """``capacity`` is what to say that there is; by default one CPU."""
         self._capacity = capacity or Capacity()
         self._finished: list[Finished] = []
 

@@ -1,4 +1,7 @@
-"""Runs a stage in the process it was given to, and makes a record of what goes wrong. Knows no cluster and no MLflow."""
+"""Runs a stage in the process it was given to, and makes a record of what goes wrong.
+
+Knows no cluster and no MLflow.
+"""
 
 import io
 import os
@@ -7,7 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
@@ -21,70 +24,77 @@ __all__ = ["RankError", "StageTask", "run_rank", "run_task"]
 
 
 class RankError(Exception):
-    """What one rank of a gang failed with, in words: its own error need not be known where this is read."""
+    """The failure of one rank of a gang, in words.
 
-    def __init__(self, said: RankFailure) -> None:
-        super().__init__(said)
-        self.said = said
+    The error behind it need not be known, or be picklable, where this is read.
+    """
+
+    def __init__(self, failure: RankFailure) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 def run_task(task: StageTask, leaving: Callable[[], bool] = never_preempted) -> Failure | None:
-    """Run one stage to its commit, in this process alone. An error becomes a recorded failure.
+    """Run one stage to its commit, in this process alone.
 
-    ``leaving`` says whether this process was told to go; a training stage then keeps what it has and fails as PREEMPTED.
+    Returns None on success. An error is recorded in the store, as far as that can be written, and
+    returned. ``leaving`` says whether this process was told to go; a training stage then keeps what
+    it has and fails as PREEMPTED.
     """
     store, key = Store(task.store), task.spec.key
-    ended = _end_of(RankContext(task, store, 0, leaving))
-    if ended is None:
+    crash = _run_function(RankContext(task, store, 0, leaving))
+    if crash is None:
         return None
-    failure = failure_of(ended.error, ended.traceback, task.layout.to_json())
+    failure = failure_of(crash.error, crash.traceback, task.layout.to_json())
     with suppress(OSError):  # a full store: whoever started us has the failure, too
-        store.failures.record(key, failure, ended.output)
+        store.failures.record(key, failure, crash.output)
     return failure
 
 
 def run_rank(task: StageTask, rank: int, leaving: Callable[[], bool] = never_preempted) -> None:
-    """The same of one rank of a gang. Raises RankError; to record what all the ranks said is not its business."""
-    ended = _end_of(RankContext(task, Store(task.store), rank, leaving))
-    if ended is not None:
-        failure = failure_of(ended.error)
-        raise RankError(
-            RankFailure(
-                (rank,),
-                failure.error,
-                failure.message,
-                ended.output or ended.traceback,
-                failure.kind,
-            )
-        )
+    """Run one rank of a gang's stage, to its commit where that is rank 0.
+
+    Raises RankError for whatever goes wrong. Nothing is recorded: to make one failure of what all
+    the ranks raised is the business of whoever started them. ``leaving`` is as for ``run_task``.
+    """
+    crash = _run_function(RankContext(task, Store(task.store), rank, leaving))
+    if crash is None:
+        return
+    failure = failure_of(crash.error)
+    tail = crash.output or crash.traceback
+    raise RankError(RankFailure((rank,), failure.error, failure.message, tail, failure.kind))
 
 
 @dataclass(frozen=True)
-class _Ended:
-    """How a rank failed. ``output``: the end of what it printed, with the traceback."""
+class _Crash:
+    """How a stage's function failed."""
 
     error: Exception
-    traceback: str
-    output: str
+    traceback: str  # at most its last TAIL_CHARS characters
+    output: str = ""  # the end of what the process printed, with the traceback
 
 
-def _end_of(rank: RankContext) -> _Ended | None:
-    """Run the stage's function; None when it did its work."""
-    ended = None
-    with _captured_output(rank.report) as output:
+def _run_function(context: RankContext) -> _Crash | None:
+    """Call the stage's function, its output captured. Returns None when it did its work."""
+    crash = None
+    with _captured_output(context.report) as output:
         try:
-            STAGES[rank.task.spec.kind](rank)
+            STAGES[context.task.spec.kind](context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()
-            ended = error, traceback.format_exc()[-TAIL_CHARS:]
-    rank.report.remove()
-    return ended and _Ended(*ended, output.getvalue())
+            crash = _Crash(error, traceback.format_exc()[-TAIL_CHARS:])
+    context.report.remove()
+    return crash and replace(crash, output=output.getvalue())
 
 
 @contextmanager
 def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
-    """Everything written to file descriptors 1 and 2, by any library in any language; the end of it, in the StringIO."""
+    """Divert what any library in any language writes to file descriptors 1 and 2 into a file.
+
+    Afterwards, the yielded StringIO holds the end of it. The file is the report's, which others can
+    read meanwhile, or a temporary one where the store has no room for it.
+    """
     end = io.StringIO()
     with ExitStack() as stack:
         path = (
@@ -107,6 +117,7 @@ def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
 
 
 def _flush() -> None:
+    """Write out what Python buffers of its output."""
     with suppress(OSError):  # a full disk: the error that is told of is the one to be seen
         sys.stdout.flush()
         sys.stderr.flush()

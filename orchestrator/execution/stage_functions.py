@@ -1,12 +1,13 @@
-"""What each kind of stage does: read from the store, compute with trsp, commit. Knows no cluster and no MLflow.
+"""What each kind of stage does: read from the store, compute with trsp, commit.
 
-Everything that may change a result comes from ``spec.inputs``; ``spec.locations`` only says where that content lies.
-A stage of several ranks runs here once a rank, all with the same task; rank 0 alone publishes and commits.
+It knows no cluster and no MLflow. Everything that may change a result comes from ``spec.inputs``;
+``spec.locations`` only says where that content lies. A stage of several ranks runs here once on
+each rank, all with the same task; rank 0 alone publishes and commits.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,111 +26,138 @@ from trsp.config import (
     TextSource,
     Transfer,
 )
-from trsp.records import EvaluationRecord
+from trsp.records import EvaluationRecord, RoundRecord
 
 _SELECTOR: TypeAdapter[Any] = TypeAdapter(Selector)
 _TRANSFER: TypeAdapter[Any] = TypeAdapter(Transfer)
 
-
-# --- what stages read ---------------------------------------------------------------------------------------------------
+# --- what stages read ---------------------------------------------------------
 
 
 def _precision(spec: StageSpec) -> Any:
+    """The precision to load weights in; ``auto`` where the stage's inputs leave it open."""
     return spec.inputs["precision"] or "auto"
 
 
-def _load_for_training(rank: RankContext) -> tuple[Any, Any]:
-    """The original model and its tokenizer: as ZeRO-3 partitions where no rank is to hold all of it."""
-    layout = rank.task.layout
+def _load_for_training(context: RankContext) -> tuple[Any, Any]:
+    """Load the original model, as ZeRO-3 partitions where no rank is to hold all of it.
+
+    Returns the model and its tokenizer.
+    """
+    layout = context.task.layout
     whole = layout.engine.zero_stage < 3 or (
         layout.ranks == 1 and layout.engine.offload_weights == "none"
     )
-    return _load_source(rank.task.spec, None if whole else layout.engine)
+    return _load_original(context.task.spec, None if whole else layout.engine)
 
 
-def _load_source(spec: StageSpec, sharded: EngineSettings | None = None) -> tuple[Any, Any]:
-    """The original model and its tokenizer. ``sharded``: the engine for which the model is spread over the ranks."""
+def _load_original(spec: StageSpec, sharded: EngineSettings | None = None) -> tuple[Any, Any]:
+    """Load the original model and its tokenizer.
+
+    ``sharded`` is the engine for which the model is spread over the ranks; with None, this process
+    gets all of it.
+    """
     from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 
     source, revision = spec.locations["model"]["source"], spec.locations["model"]["revision"]
+    precision = _precision(spec)
     if sharded is None:
-        return load_model(source, revision, _precision(spec)), load_tokenizer(source, revision)
-    from trsp.engine.load_sharded import load_sharded  # and DeepSpeed with it
+        model = load_model(source, revision, precision)
+    else:
+        from trsp.engine.load_sharded import load_sharded  # and DeepSpeed with it
 
-    return load_sharded(source, revision, _precision(spec), sharded), load_tokenizer(
-        source, revision
-    )
+        model = load_sharded(source, revision, precision, sharded)
+    return model, load_tokenizer(source, revision)
 
 
-def _load(spec: StageSpec, store: Store) -> tuple[Any, Any]:
-    """Model and tokenizer that the stage reads: another stage's artifacts, or the original where it reads none."""
+def _load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
+    """Load the model and tokenizer that another stage left, or the original where none is read."""
     from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 
     if not spec.reads:
-        return _load_source(spec)
+        return _load_original(spec)
     with store.stages.local_files(spec.reads[0]) as folder:
         return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
 
 
-def _calibration(spec: StageSpec, tokenizer: Any) -> Any:
-    """Blocks [N, T]; None for a selector that reads no text."""
+def _calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
+    """Return the stage's blocks of token ids [N, T]; None for a selector that reads no text."""
     from trsp.data.blocks import calibration_blocks
 
-    asked = spec.inputs["calibration"]
-    if asked is None:
+    calibration = spec.inputs["calibration"]
+    if calibration is None:
         return None
-    source = TextSource.model_validate(spec.locations["texts"][asked["text"]["fingerprint"]])
+    fingerprint = calibration["text"]["fingerprint"]
     settings = CalibrationSettings(
-        text=source, blocks=asked["blocks"], block_tokens=asked["block_tokens"], bos=asked["bos"]
+        text=TextSource.model_validate(spec.locations["texts"][fingerprint]),
+        blocks=calibration["blocks"],
+        block_tokens=calibration["block_tokens"],
+        bos=calibration["bos"],
     )
-    return calibration_blocks(tokenizer, settings, asked["seed"])
+    return calibration_blocks(tokenizer, settings, calibration["seed"])
 
 
-# --- the stages ---------------------------------------------------------------------------------------------------------
+# --- the stages ---------------------------------------------------------------
 
 
-def _rank(rank: RankContext) -> None:
-    """Publishes round by round; there is no other result, for a ranking is never finished, only deep enough."""
+def _run_ranking(context: RankContext) -> None:
+    """Publish the rounds that are not there yet, each when it is known.
+
+    There is no other result, for a ranking is never finished, only deep enough.
+    """
     from trsp.distributed.device import seed_everything
-    from trsp.selection import rank_layers
 
-    task, spec, store = rank.task, rank.task.spec, rank.store
+    spec, store = context.task.spec, context.store
     done = store.rankings.rounds(spec.key)
-    if rank.leads:
+    if context.leads:
         store.stages.write_spec(spec)
     seed_everything(spec.inputs["seed"] or 0)
-    model, tokenizer = _load_for_training(rank)
-    with rank.training() as progress:
-        rounds = rank_layers(
-            model,
-            _calibration(spec, tokenizer),
-            _SELECTOR.validate_python(spec.inputs["selector"]),
-            depth=spec.depth,
-            gate_l1=spec.inputs["gate_l1"] or 0.0,
-            seed=spec.inputs["seed"] or 0,
-            done=done,
-            engine=task.layout.engine,
-            progress=progress,
-            lr_scale=task.lr_scale,
-        )
-        for record in rounds:
-            if rank.leads:
+    model, tokenizer = _load_for_training(context)
+    with context.training() as progress:
+        for record in _new_rounds(context, model, tokenizer, done, progress):
+            if context.leads:
                 store.rankings.publish(spec.key, record)
-    if rank.leads:
+    if context.leads:
         store.stages.drop_snapshots(spec.key)
 
 
-def _transfer(rank: RankContext) -> None:
+def _new_rounds(
+    context: RankContext,
+    model: Any,
+    tokenizer: Any,
+    done: Sequence[RoundRecord],
+    progress: Any,
+) -> Iterable[RoundRecord]:
+    """Return the ranking's rounds after those already ``done``, computed one by one on demand."""
+    from trsp.selection import rank_layers
+
+    task, spec = context.task, context.task.spec
+    return rank_layers(
+        model,
+        _calibration_blocks(spec, tokenizer),
+        _SELECTOR.validate_python(spec.inputs["selector"]),
+        depth=spec.depth,
+        gate_l1=spec.inputs["gate_l1"] or 0.0,
+        seed=spec.inputs["seed"] or 0,
+        done=done,
+        engine=task.layout.engine,
+        progress=progress,
+        lr_scale=task.lr_scale,
+    )
+
+
+def _run_transfer(context: RankContext) -> None:
+    """Train the whole model so that the ranked layers can go, and commit its weights."""
     from trsp.checkpoints.checkpoint import save_checkpoint
     from trsp.distributed.device import seed_everything
     from trsp.transfer import transfer
 
-    task, spec, inputs = rank.task, rank.task.spec, rank.task.spec.inputs
+    task, spec, inputs = context.task, context.task.spec, context.task.spec.inputs
     seed_everything(inputs["seed"])
-    model, tokenizer = _load_for_training(rank)
+    model, tokenizer = _load_for_training(context)
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = _calibration(spec, tokenizer)
-    with rank.training() as progress:
+    blocks = _calibration_blocks(spec, tokenizer)
+    with context.training() as progress:
         record = transfer(
             model,
             inputs["layers"],
@@ -140,31 +168,34 @@ def _transfer(rank: RankContext) -> None:
             progress=progress,
             lr_scale=task.lr_scale,
         )
-    with _files(rank) as folder:
+    with _artifact_folder(context) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
-        if rank.leads:
-            rank.store.stages.commit(spec, record.model_dump(mode="json"), folder)
+        if context.leads:
+            context.store.stages.commit(spec, record.model_dump(mode="json"), folder)
 
 
 @contextmanager
-def _files(rank: RankContext) -> Iterator[Path]:
-    """Where the leading rank writes artifacts; the others, who help to gather them, get a name of nothing."""
-    if not rank.leads:
+def _artifact_folder(context: RankContext) -> Iterator[Path]:
+    """Where the leading rank writes the stage's artifacts until they are committed.
+
+    The other ranks, which help to gather weights and write none, get the name of nothing.
+    """
+    if not context.leads:
         yield Path(os.devnull)
         return
-    with rank.store.stages.staging(rank.task.spec.key) as folder:
+    with context.store.stages.staging(context.task.spec.key) as folder:
         yield folder
 
 
-def _prune(rank: RankContext) -> None:
-    """Deletes the layers, after proving on random tokens that deletion equals bypassing them."""
+def _run_pruning(context: RankContext) -> None:
+    """Delete the layers, after proving on random tokens that deletion equals bypassing them."""
     from trsp.checkpoints.checkpoint import save_checkpoint
     from trsp.surgery import remove_layers_verified
 
-    spec, store, started = rank.task.spec, rank.store, time.monotonic()
+    spec, store, started = context.task.spec, context.store, time.monotonic()
     layers = spec.inputs["layers"]
-    model, tokenizer = _load(spec, store)
-    card = _card(spec, model)
+    model, tokenizer = _load_input_model(spec, store)
+    card = _first_model_card(spec, model)
     remove_layers_verified(model, layers)
     with store.stages.staging(spec.key) as folder:
         record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
@@ -172,8 +203,8 @@ def _prune(rank: RankContext) -> None:
         store.stages.commit(spec, record.model_dump(mode="json"), folder)
 
 
-def _card(spec: StageSpec, model: Any) -> str:
-    """A first model card; the driver replaces it by one with settings and scores once they are known."""
+def _first_model_card(spec: StageSpec, model: Any) -> str:
+    """The text of a model card; the driver replaces it once settings and scores are known."""
     from trsp.architecture.decoders import decoder_layers
     from trsp.checkpoints.model_card import model_card
 
@@ -188,29 +219,31 @@ def _card(spec: StageSpec, model: Any) -> str:
     )
 
 
-def _evaluate(rank: RankContext) -> None:
-    spec = rank.task.spec
-    model, tokenizer = _load(spec, rank.store)
+def _run_evaluation(context: RankContext) -> None:
+    """Commit the scores of the checkpoint that the stage reads."""
+    spec = context.task.spec
+    model, tokenizer = _load_input_model(spec, context.store)
     record = _scores(spec, model, tokenizer)
-    rank.store.stages.commit(spec, record.model_dump(mode="json"))
+    context.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
-def _dense(rank: RankContext) -> None:
-    """The unpruned model's scores and size, by the same code as a checkpoint's."""
+def _run_dense(context: RankContext) -> None:
+    """Commit the unpruned model's scores and size, by the same code as a checkpoint's."""
     from trsp.checkpoints.checkpoint import dense_record
 
-    spec, started = rank.task.spec, time.monotonic()
-    model, tokenizer = _load_source(spec)
+    spec, started = context.task.spec, time.monotonic()
+    model, tokenizer = _load_original(spec)
     evaluation = _scores(spec, model, tokenizer)
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
         "seconds": time.monotonic() - started,
     }
-    rank.store.stages.commit(spec, record)
+    context.store.stages.commit(spec, record)
 
 
 def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
+    """Score the model on the texts and benchmarks that the stage's evaluation settings name."""
     from trsp.evaluation.evaluate import evaluate
 
     return evaluate(
@@ -218,21 +251,23 @@ def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
     )
 
 
-def _measure(rank: RankContext) -> None:
+def _run_measurement(context: RankContext) -> None:
+    """Commit the speed and memory of the model that the stage reads, on this hardware."""
     from trsp.evaluation.measure import measure
 
-    spec = rank.task.spec
+    spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
-    model, _ = _load(spec, rank.store)
+    model, _ = _load_input_model(spec, context.store)
     record = measure(model, settings, spec.inputs["hardware"])
-    rank.store.stages.commit(spec, record.model_dump(mode="json"))
+    context.store.stages.commit(spec, record.model_dump(mode="json"))
 
 
+# What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {
-    StageKind.DENSE: _dense,
-    StageKind.RANKING: _rank,
-    StageKind.TRANSFER: _transfer,
-    StageKind.PRUNE: _prune,
-    StageKind.EVALUATE: _evaluate,
-    StageKind.MEASURE: _measure,
+    StageKind.DENSE: _run_dense,
+    StageKind.RANKING: _run_ranking,
+    StageKind.TRANSFER: _run_transfer,
+    StageKind.PRUNE: _run_pruning,
+    StageKind.EVALUATE: _run_evaluation,
+    StageKind.MEASURE: _run_measurement,
 }

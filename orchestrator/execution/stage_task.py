@@ -1,4 +1,7 @@
-"""A stage as it travels to the processes that compute it, and what one of these has at hand. Knows no cluster."""
+"""A stage as it travels to the processes that compute it, and what one of these has at hand.
+
+Knows no cluster.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,27 +20,30 @@ from trsp.training.watchdog import Watchdog
 
 @dataclass(frozen=True)
 class StageTask:
-    """A stage and where to compute it: all of it travels to the worker."""
+    """One attempt at a stage: what to compute and how. All of it travels to the worker.
+
+    ``attempt`` is unique among the attempts at this stage: it names what this one leaves behind
+    until it commits. ``lr_scale`` is a factor on every learning rate, below 1 after a run that
+    diverged. Snapshots are taken after whichever of the two limits comes first.
+    """
 
     spec: StageSpec
-    store: str
+    store: str  # URI of the store that the stage reads and commits to
     layout: Layout = field(default_factory=Layout)
-    attempt: str = (
-        "0"  # unique among the attempts of this stage: names what it leaves behind until it commits
-    )
-    lr_scale: float = 1.0  # below 1 after a run that diverged: a factor on every learning rate
+    attempt: str = "0"
+    lr_scale: float = 1.0
     snapshot_every_s: float = 600.0
-    snapshot_every_steps: int | None = None
-    hang_timeout_s: float = 1800.0
+    snapshot_every_steps: int | None = None  # None: by time alone
+    hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
 
 
 def never_preempted() -> bool:
-    """``leaving`` of a process that nobody tells to go."""
+    """Return False: this is ``leaving`` for a process that nobody tells to go."""
     return False
 
 
 def rank_reports(task: StageTask) -> list[RankReport]:
-    """Of all the ranks of this attempt."""
+    """Return what each rank of this attempt leaves in the store, by rank."""
     store = Store(task.store)
     return [
         RankReport(store, task.spec.key, task.attempt, rank) for rank in range(task.layout.ranks)
@@ -46,25 +52,33 @@ def rank_reports(task: StageTask) -> list[RankReport]:
 
 @dataclass(frozen=True)
 class RankContext:
-    """A process that computes a stage, alone or with others."""
+    """What a process that computes a stage, alone or with others, has at hand.
+
+    ``leaving`` says whether the process was told to go.
+    """
 
     task: StageTask
     store: Store
-    number: int = 0
+    rank: int = 0
     leaving: Callable[[], bool] = never_preempted
 
     @property
     def leads(self) -> bool:
-        """Whether it is this one that writes results."""
-        return self.number == 0
+        """Whether this rank is the one that writes results."""
+        return self.rank == 0
 
     @property
     def report(self) -> RankReport:
-        return RankReport(self.store, self.task.spec.key, self.task.attempt, self.number)
+        """What this rank leaves in the store until a failure is recorded."""
+        return RankReport(self.store, self.task.spec.key, self.task.attempt, self.rank)
 
     @contextmanager
     def training(self) -> Iterator[Any]:
-        """What the training loop reports to: a Progress that takes snapshots, while a watchdog looks for steps."""
+        """Yield the Progress that a training loop reports to: it takes snapshots.
+
+        A watchdog waits for its steps meanwhile, and ends this process when none comes for
+        ``hang_timeout_s``.
+        """
         from trsp.training.progress import Progress
 
         task = self.task
@@ -82,8 +96,9 @@ class RankContext:
             watchdog.stop()
 
 
-def _record_hang(rank: RankContext, stacks: str) -> None:
-    """Called in a process that is about to be ended."""
-    message = f"no step for {rank.task.hang_timeout_s:g} s"
-    said = f"{rank.report.tail()}\n{stacks}"[-TAIL_CHARS:]
-    rank.report.write(RankFailure((rank.number,), "HungError", message, said, FailureKind.HUNG))
+def _record_hang(context: RankContext, stacks: str) -> None:
+    """Leave a failure with the output and stacks of this process, which is about to be ended."""
+    message = f"no step for {context.task.hang_timeout_s:g} s"
+    tail = f"{context.report.tail()}\n{stacks}"[-TAIL_CHARS:]
+    failure = RankFailure((context.rank,), "HungError", message, tail, FailureKind.HUNG)
+    context.report.write(failure)

@@ -1,7 +1,8 @@
-"""A stage on several ranks: Ray Train's TorchTrainer, run to its end within a Ray task. Loads torch: for workers only.
+"""A stage on several ranks: Ray Train's TorchTrainer, run to its end within a Ray task.
 
-The trainer gives the processes, all or none, and their process group; it restarts nothing, for what a failure calls for
-is the controller's to decide. It needs no storage: snapshots are ours.
+It loads torch: for workers only. The trainer gives the processes, all or none, and their process
+group; it restarts nothing, for what a failure calls for is the controller's to decide. It needs no
+storage: snapshots are ours.
 """
 
 import os
@@ -25,15 +26,16 @@ from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
 
-WATCHDOG_HEAD_START_S = (
-    30.0  # before collectives and the trainer give up: it can say where a rank hangs
-)
-START_TIMEOUT_S = 15.0  # a gang that does not fit yet is asked for again so often, and can be cancelled in between
+# The watchdog ends a rank so long before collectives and the trainer give up: it can say where the
+# rank hangs.
+WATCHDOG_HEAD_START_S = 30.0
+# A gang that does not fit yet is asked for again so often, and can be cancelled in between.
+START_TIMEOUT_S = 15.0
 START_ATTEMPTS = 240
 SETTINGS: Mapping[str, str] = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(START_TIMEOUT_S),
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # see orchestrator.preemption
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # PreemptionNotice does its work
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # what ranks print goes to the stage's record
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -41,26 +43,25 @@ SETTINGS: Mapping[str, str] = {
 
 
 def run_gang(task: StageTask) -> Failure | None:
-    """Run one stage to its commit on all its ranks. An error of any becomes one recorded failure of all.
+    """Run one stage on all its ranks, to its commit.
 
-    Blocks for as long as they run. Cancelling the task that this runs in ends them all.
+    Returns None on success. Whatever goes wrong on any rank becomes one failure of all, which is
+    recorded in the store, as far as that can be written, and returned. Blocks for as long as the
+    ranks run. Cancelling the task that this runs in ends them all.
     """
     os.environ.update(SETTINGS)
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(
-        task.hang_timeout_s + WATCHDOG_HEAD_START_S
-    )
+    health_check_timeout_s = task.hang_timeout_s + WATCHDOG_HEAD_START_S
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(health_check_timeout_s)
     reports = rank_reports(task)
     try:
         with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
             _trainer(task, folder).fit()
         return None
-    except (
-        KeyboardInterrupt,
-        SystemExit,
-    ):  # ray.cancel, before and after the trainer has put its handler in place
+    except (KeyboardInterrupt, SystemExit):
+        # From ray.cancel, before and after the trainer has put its handler in place.
         return Failure("TaskCancelledError", "cancelled", FailureKind.LOST, when=time.time())
     except (TrainingFailedError, RayError) as error:
-        failure = _failure(task, reports, error)
+        failure = _gang_failure(task, reports, error)
         with suppress(OSError):  # a full store: whoever started us has the failure, too
             Store(task.store).failures.record(task.spec.key, failure)
         return failure
@@ -70,6 +71,7 @@ def run_gang(task: StageTask) -> Failure | None:
 
 
 def _trainer(task: StageTask, folder: str) -> TorchTrainer:
+    """The trainer of one attempt at a stage; ``folder`` is for what it insists on writing."""
     return TorchTrainer(
         _rank_main,
         train_loop_config={"task": task},
@@ -77,7 +79,7 @@ def _trainer(task: StageTask, folder: str) -> TorchTrainer:
         scaling_config=ScalingConfig(
             num_workers=task.layout.ranks,
             use_gpu=task.layout.gpus > 0,
-            resources_per_worker=resources(task.layout),
+            resources_per_worker=_rank_resources(task.layout),
             placement_strategy="PACK",
         ),
         run_config=RunConfig(
@@ -90,26 +92,23 @@ def _trainer(task: StageTask, folder: str) -> TorchTrainer:
     )
 
 
-def resources(layout: Layout) -> dict[str, float]:
-    """Of one rank, as Ray names them."""
-    asked = {"CPU": layout.cpus, "GPU": layout.gpus, "memory": layout.memory_bytes}
-    return {name: float(amount) for name, amount in asked.items() if amount}
+def _rank_resources(layout: Layout) -> dict[str, float]:
+    """What one rank takes, as Ray names it."""
+    amounts = {"CPU": layout.cpus, "GPU": layout.gpus, "memory": layout.memory_bytes}
+    return {name: float(amount) for name, amount in amounts.items() if amount}
 
 
-# --- in each rank ---------------------------------------------------------------------------------------------------------
-
-_notices: list[PreemptionNotice] = []  # this process's, once it is a rank's
+# --- in each rank -------------------------------------------------------------
 
 
-def _prepare() -> None:
-    """In the main thread of a rank's process; the stage runs in another."""
-    notice = PreemptionNotice()
-    notice.install()
-    _notices.append(notice)
+def _install_notice() -> None:
+    """Make SIGTERM a notice. Runs in the main thread of a rank's process; its stage, in another."""
+    PreemptionNotice().install()
 
 
 def _rank_main(config: dict[str, Any]) -> None:
-    (notice,) = _notices
+    """Run this process's rank of the stage ``config["task"]``. RankError when it fails."""
+    notice = PreemptionNotice.installed()
     try:
         run_rank(config["task"], get_context().get_world_rank(), notice.leaving)
     finally:
@@ -117,40 +116,52 @@ def _rank_main(config: dict[str, Any]) -> None:
 
 
 class GangBackend(TorchConfig().backend_cls):  # type: ignore[misc]
-    """Torch's process group, of the back end that the ranks' devices ask for, and SIGTERM as a notice."""
+    """Torch's process group, by what the ranks' devices ask for, and SIGTERM as a notice."""
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        worker_group.execute(_prepare)
+        """Prepare every rank's process; Ray Train calls it before any of them begins its stage."""
+        worker_group.execute(_install_notice)
         super().on_start(worker_group, backend_config)
 
 
 class GangConfig(TorchConfig):  # type: ignore[misc]
+    """The settings of torch's process group, by which Ray Train takes our back end for it."""
+
     @property
     def backend_cls(self) -> type:
+        """The class of the back end that starts the ranks."""
         return GangBackend
 
 
-# --- what they said -------------------------------------------------------------------------------------------------------
+# --- how they failed ----------------------------------------------------------
 
 
-def _failure(task: StageTask, reports: Sequence[RankReport], error: Exception) -> Failure:
-    """Of what the ranks said or, where the gang never came to be, of why."""
+def _gang_failure(task: StageTask, reports: Sequence[RankReport], error: Exception) -> Failure:
+    """Return the one failure of what the ranks failed with.
+
+    Where the gang never came to be, it says why.
+    """
     layout = task.layout.to_json()
     errors = getattr(error, "worker_failures", {})
-    said = [
-        failed
-        for rank, report in enumerate(reports)
-        if (failed := _said(rank, errors.get(rank), report))
+    failures = [
+        _rank_failure(rank, errors.get(rank), report) for rank, report in enumerate(reports)
     ]
-    if said:
-        return failure_of_ranks(said, layout=layout)
+    known = [failure for failure in failures if failure is not None]
+    if known:
+        return failure_of_ranks(known, layout=layout)
     return failure_of(getattr(error, "controller_failure", error), str(error), layout)
 
 
-def _said(rank: int, error: Exception | None, report: RankReport) -> RankFailure | None:
-    """None of a rank of which nothing bad is known: it was ended because of the others."""
+def _rank_failure(rank: int, error: Exception | None, report: RankReport) -> RankFailure | None:
+    """Return what one rank failed with, by its own account or else by Ray's ``error``.
+
+    None for a rank of which nothing bad is known: it was ended because of the others.
+    """
     if isinstance(error, RankError):
-        return error.said
-    if (recorded := report.failure()) is not None:
+        return error.failure
+    recorded = report.failure()
+    if recorded is not None:
         return recorded
-    return None if error is None else lost_rank_failure(rank, error, report.tail())
+    if error is None:
+        return None
+    return lost_rank_failure(rank, error, report.tail())

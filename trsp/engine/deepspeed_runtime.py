@@ -7,8 +7,9 @@ import contextlib
 import io
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,10 +20,29 @@ from trsp.config import EngineSettings
 from trsp.engine.deepspeed_config import deepspeed_config
 from trsp.errors import InvalidInputError
 
+
+@contextlib.contextmanager
+def _without_mlflow() -> Iterator[None]:
+    """Let imports of MLflow fail meanwhile, unless it is loaded already.
+
+    DeepSpeed imports it for its autotuner, which nothing here uses; that would add seconds to
+    every start of a rank.
+    """
+    if "mlflow" in sys.modules:
+        yield
+        return
+    sys.modules["mlflow"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["mlflow"]
+
+
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
-import deepspeed
-from deepspeed.ops.op_builder import AsyncIOBuilder
+with _without_mlflow():
+    import deepspeed
+    from deepspeed.ops.op_builder import AsyncIOBuilder
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 # DeepSpeed calls collectives by their former names, and torch says so at every call.

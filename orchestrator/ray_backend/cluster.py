@@ -1,0 +1,109 @@
+"""The Ray cluster itself: joining or starting one, and what its nodes have. Knows no stages."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.ray_backend.preemption import draining_nodes
+from trsp.errors import InvalidInputError
+from trsp.evaluation.hardware import hardware_name
+
+# What a stage must see of our environment on whatever node it runs.
+FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
+LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
+
+# Memory of one GPU in 10^9 bytes, by Ray's accelerator type: the smallest where there are several.
+GPU_MEMORY_GB: Mapping[str, int] = {
+    "V100": 16,
+    "P100": 16,
+    "T4": 16,
+    "A10G": 24,
+    "L4": 24,
+    "L40S": 48,
+    "A100": 40,
+    "A100-40G": 40,
+    "A100-80G": 80,
+    "H100": 80,
+    "H200": 141,
+    "H20": 96,
+    "B200": 180,
+    "B300": 270,
+    "AMD-Instinct-MI250X": 128,
+    "AMD-Instinct-MI300X-OAM": 192,
+    "AMD-Instinct-MI325X-OAM": 256,
+}
+
+
+def connect(address: str | None) -> None:
+    """Connect this process to the cluster it is a job of, else to ``address``, else to its own.
+
+    A job joins its cluster, whose environment the submission has set. With neither a job nor an
+    address, a local Ray is started that belongs to this process alone and ends with it;
+    InvalidInputError where Ray could not start workers there.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        ray.init(**options)
+        return
+    forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    options["runtime_env"] = {"env_vars": forwarded}
+    if address is None:
+        if " " in sys.executable:
+            raise InvalidInputError(
+                f"Ray cannot start workers by {sys.executable!r}, whose path has spaces; make the "
+                "virtual environment in a folder without them, or name a running cluster by "
+                "--address"
+            )
+        options |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    ray.init(address=address or "local", **options)
+
+
+def has_gpus() -> bool:
+    """Whether any node has a GPU."""
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+def cluster_capacity(with_gpus: bool) -> Capacity:
+    """Return what the nodes have that are there to stay; no GPUs unless ``with_gpus``."""
+    leaving = draining_nodes()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    return Capacity.of(_node_capacity(node, with_gpus) for node in nodes)
+
+
+def cluster_hardware(with_gpus: bool) -> str:
+    """Return the types of the cluster's accelerators, or else the name of this machine's CPU.
+
+    The CPU counts where there is no accelerator, and without ``with_gpus``.
+    """
+    types = sorted(kind for kind in map(_accelerator_type, ray.nodes()) if kind)
+    if with_gpus and types:
+        return " ".join(dict.fromkeys(types))
+    return hardware_name(largest_node_cpus())
+
+
+def largest_node_cpus() -> int:
+    """Return the number of CPUs of the node that has most."""
+    return int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
+
+
+def _accelerator_type(node: Mapping[str, Any]) -> str:
+    """Return Ray's name for the type of a node's accelerators; empty where it has none."""
+    prefix = "accelerator_type:"
+    types = [name.removeprefix(prefix) for name in node["Resources"] if name.startswith(prefix)]
+    return max(types, default="")  # A100-80G before A100
+
+
+def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
+    """Return what one of ``ray.nodes()`` has; no GPUs unless ``with_gpus``."""
+    resources = node["Resources"]
+    gpus = int(resources.get("GPU", 0)) if with_gpus else 0
+    return Capacity(
+        cpus=int(resources.get("CPU", 0)),
+        gpus=gpus,
+        memory_bytes=int(resources.get("memory", 0)),
+        gpu_memory_bytes=GPU_MEMORY_GB.get(_accelerator_type(node), 0) * 10**9 if gpus else 0,
+    )
