@@ -1,23 +1,11 @@
-"""The axes of a grid file and their values, and combinations of these. Knows no cells."""
+"""The axes of a grid file, the types of their values, and combinations of these. Knows no cells."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
-from orchestrator.grid import shorthand
-from trsp.config import (
-    NonNegativeInt,
-    Selector,
-    Settings,
-    Transfer,
-)
+from orchestrator.grid.shorthand import Ratio, Strength, as_tuple, check_filled
+from trsp.config import NonNegativeInt, Selector, Settings, Transfer
 
 AxisName = Literal["models", "selectors", "ratios", "gate_l1", "drift", "transfer", "seeds"]
 AXES: tuple[AxisName, ...] = (
@@ -31,12 +19,13 @@ AXES: tuple[AxisName, ...] = (
 )
 
 
-def _named(value: Any) -> Any:
-    """A bare name stands for a mapping with that name."""
+def _name_as_mapping(value: Any) -> Any:
+    """Return a bare name as the mapping ``{"name": value}``, and anything else as it came."""
     return {"name": value} if isinstance(value, str) else value
 
 
-def _sourced(value: Any) -> Any:
+def _source_as_mapping(value: Any) -> Any:
+    """Return a bare source as the mapping ``{"source": value}``, and anything else as it came."""
     return {"source": value} if isinstance(value, str) else value
 
 
@@ -55,84 +44,65 @@ class ModelEntry(Settings):
     @model_validator(mode="before")
     @classmethod
     def _name_from_source(cls, data: Any) -> Any:
+        """Fill in the name that is left out: the last part of the source."""
         if isinstance(data, dict) and isinstance(data.get("source"), str) and not data.get("name"):
             return {**data, "name": data["source"].rstrip("/").rsplit("/", 1)[-1]}
         return data
 
 
-Ratio = Annotated[
-    float,
-    AfterValidator(shorthand.ratio),
-    BeforeValidator(shorthand.number, json_schema_input_type=float | str),
-]
-Strength = Annotated[
-    NonNegativeFloat, BeforeValidator(shorthand.number, json_schema_input_type=float | str)
-]
 ModelItem = Annotated[
-    ModelEntry, BeforeValidator(_sourced, json_schema_input_type=ModelEntry | str)
+    ModelEntry, BeforeValidator(_source_as_mapping, json_schema_input_type=ModelEntry | str)
 ]
 SelectorName = Literal["gates", "block_influence", "sleb", "random", "reverse"]
 TransferName = Literal["none", "drift", "heal"]
 SelectorItem = Annotated[
-    Selector, BeforeValidator(_named, json_schema_input_type=Selector | SelectorName)
+    Selector, BeforeValidator(_name_as_mapping, json_schema_input_type=Selector | SelectorName)
 ]
 TransferItem = Annotated[
-    Transfer, BeforeValidator(_named, json_schema_input_type=Transfer | TransferName)
+    Transfer, BeforeValidator(_name_as_mapping, json_schema_input_type=Transfer | TransferName)
 ]
-_filled = AfterValidator(shorthand.not_empty)
 
-
+_filled = AfterValidator(check_filled)
 Models = Annotated[
     tuple[ModelItem, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[ModelItem] | ModelItem),
+    BeforeValidator(as_tuple, json_schema_input_type=list[ModelItem] | ModelItem),
 ]
-
-
 Selectors = Annotated[
     tuple[SelectorItem, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[SelectorItem] | SelectorItem),
+    BeforeValidator(as_tuple, json_schema_input_type=list[SelectorItem] | SelectorItem),
 ]
-
-
 Ratios = Annotated[
     tuple[Ratio, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[Ratio] | Ratio),
+    BeforeValidator(as_tuple, json_schema_input_type=list[Ratio] | Ratio),
 ]
-
-
 Strengths = Annotated[
     tuple[Strength, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[Strength] | Strength),
+    BeforeValidator(as_tuple, json_schema_input_type=list[Strength] | Strength),
 ]
-
-
 Transfers = Annotated[
     tuple[TransferItem, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[TransferItem] | TransferItem),
+    BeforeValidator(as_tuple, json_schema_input_type=list[TransferItem] | TransferItem),
 ]
-
-
 Seeds = Annotated[
     tuple[NonNegativeInt, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[NonNegativeInt] | NonNegativeInt),
+    BeforeValidator(as_tuple, json_schema_input_type=list[NonNegativeInt] | NonNegativeInt),
 ]
-
-
 Names = Annotated[
     tuple[str, ...],
     _filled,
-    BeforeValidator(shorthand.listed, json_schema_input_type=list[str] | str),
+    BeforeValidator(as_tuple, json_schema_input_type=list[str] | str),
 ]
 
 
 class Combination(Settings):
-    """Part of a combination: the axes it names; the others are left open. Models are meant by their name or source."""
+    """Part of a combination: the axes it names; the others are left open.
+    Models are meant by their name or source."""
 
     models: Names | None = None
     selectors: Selectors | None = None
@@ -143,7 +113,8 @@ class Combination(Settings):
     seeds: Seeds | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _names_an_axis(self) -> Self:
+        """Refuse a combination that names no axis: it would stand for everything."""
         if not self.model_fields_set:
             raise ValueError(f"names no axis; give at least one of {', '.join(AXES)}")
         return self

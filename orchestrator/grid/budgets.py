@@ -1,25 +1,9 @@
 """A budget of a grid file: limits that a checkpoint must keep, and the metric to choose by."""
 
-from typing import Annotated
+from pydantic import Field, PositiveFloat
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-)
-
-from orchestrator.grid import shorthand
-from trsp.config import (
-    Settings,
-)
-
-Count = Annotated[
-    PositiveInt, BeforeValidator(shorthand.count, json_schema_input_type=int | float | str)
-]
-Bytes = Annotated[
-    PositiveInt, BeforeValidator(shorthand.size_bytes, json_schema_input_type=int | float | str)
-]
+from orchestrator.grid.shorthand import SHORT_BYTE_UNITS, Bytes, Count, short_count
+from trsp.config import Settings
 
 
 class Budget(Settings):
@@ -40,7 +24,7 @@ class Budget(Settings):
 
     @property
     def limits(self) -> dict[str, float]:
-        """Limit by the metric that it limits (the names of ``CellView.metrics``)."""
+        """The given limits, by the metric that each limits (names of ``CellView.metrics``)."""
         limits = {
             "params": self.max_params,
             "bytes": self.max_bytes,
@@ -51,20 +35,18 @@ class Budget(Settings):
 
     @property
     def alias(self) -> str:
-        """``best-params-110m``: its name, or one made of the limits (and of the metric where it is given)."""
+        """The budget's name, or else ``best-params-110m``: of the limits and any metric given."""
         if self.name:
             return self.name
         parts = []
         if self.max_params is not None:
-            parts.append(f"params-{shorthand.short_count(self.max_params)}")
+            parts.append(f"params-{short_count(self.max_params)}")
         if self.max_bytes is not None:
-            parts.append(f"bytes-{shorthand.short_count(self.max_bytes, ('b', 'kb', 'mb', 'gb'))}")
+            parts.append(f"bytes-{short_count(self.max_bytes, SHORT_BYTE_UNITS)}")
         if self.max_latency_ms is not None:
-            parts.append(f"latency-{shorthand.short_count(self.max_latency_ms, ('',))}ms")
+            parts.append(f"latency-{short_count(self.max_latency_ms, ('',))}ms")
         if self.max_kv_bytes_per_token is not None:
-            parts.append(
-                f"kv-{shorthand.short_count(self.max_kv_bytes_per_token, ('b', 'kb', 'mb', 'gb'))}"
-            )
+            parts.append(f"kv-{short_count(self.max_kv_bytes_per_token, SHORT_BYTE_UNITS)}")
         if self.metric is not None:
             parts.append("".join(c if c.isalnum() or c == "_" else "-" for c in self.metric))
         return "-".join(["best", *parts])

@@ -1,6 +1,7 @@
-"""A cell: one combination of a grid, one pruned checkpoint wanted. Pure; knows nothing of stores, clusters or files.
+"""A cell: one combination of a grid, which asks for one pruned checkpoint.
 
-``Study`` is what all cells of a grid share; with it, a cell determines the content keys of all its stages.
+``Study`` is what all cells of a grid share; with it, a cell determines the content keys of all its
+stages. Pure; knows nothing of stores, clusters or files.
 """
 
 import math
@@ -22,64 +23,65 @@ from trsp.config import (
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model of the grid, resolved. ``fingerprint`` names its content: a hash of the files, or a hub commit."""
+    """A model of the grid, resolved: what is known of it without reading its weights."""
 
     name: str  # short, for people: SmolLM2-135M-Instruct
     source: str  # local folder or hub id
     revision: str | None  # hub commit; None for a local folder
-    fingerprint: str
+    fingerprint: str  # names its content: a hash of the files, or a hub commit
     layers: int
     layer_types: tuple[str, ...] = ()  # config.layer_types where the family has one
-    shape: ModelShape | None = (
-        None  # None: its config.json is not at hand, so that its memory cannot be estimated
-    )
+    # None where its config.json is not at hand, so that its memory cannot be estimated.
+    shape: ModelShape | None = None
 
 
 @dataclass(frozen=True)
 class Study:
-    """What all cells of a grid share, resolved. Maps text sources to fingerprints of their content."""
+    """What all cells of a grid share, resolved: settings, hardware, and the content of texts.
+
+    Of two studies that are equal, equal cells have stages of equal content keys.
+    """
 
     calibration: CalibrationSettings
     evaluation: EvaluationSettings
     measurement: MeasurementSettings
     precision: Precision
-    hardware: str
-    text_fingerprints: Mapping[str, str] = field(
-        default_factory=dict
-    )  # text_id(source) -> fingerprint
-    benchmark_fingerprint: str = "hub"
+    hardware: str  # what speed is measured on: the name of a GPU, or cpu
+    text_fingerprints: Mapping[str, str] = field(default_factory=dict)  # by text_id(source)
+    benchmark_fingerprint: str = "hub"  # or names the content of the folder in its place
 
     def fingerprint(self, text: TextSource) -> str:
+        """Return what names a text's content; KeyError for a text that is not the grid's."""
         return self.text_fingerprints[text_id(text)]
 
 
 def text_id(text: TextSource) -> str:
-    """The map key of a text source: its canonical JSON."""
+    """Return the key of a text source in ``Study.text_fingerprints``: its canonical JSON."""
     return canonical_json(text.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination. ``gate_l1`` and ``drift`` are None where the selector or transfer has no use for them."""
+    """One combination of a grid's axes: a model, which layers of it go, and how."""
 
     model: ModelInfo
     selector: Selector
-    ratio: float
-    gate_l1: float | None
+    ratio: float  # share of the layers to remove
+    gate_l1: float | None  # None where the selector has no use for it
     transfer: Transfer
-    drift: float | None
+    drift: float | None  # None where the transfer has no use for it
     seed: int
     selector_label: str = ""  # what tells this selector from the grid's others, for people
-    transfer_label: str = ""
+    transfer_label: str = ""  # what tells this transfer from the grid's others, for people
 
     @property
     def removed(self) -> int:
-        """k = ratio * L, rounded half up."""
+        """Number of layers to remove: ratio * layers, rounded half up."""
         return math.floor(self.ratio * self.model.layers + 0.5)
 
     @property
     def key(self) -> str:
-        """Identity of the combination within any grid; stage keys, not this, decide what is computed."""
+        """Names the combination in any grid; stage keys, not this, decide what is computed."""
         return content_key(
             "cell",
             {
@@ -95,7 +97,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Short, and unique within its grid: ``opt-350m r=0.1 gates l1=0.001 drift l2=0.01``."""
+        """A short name, unique in its grid: ``opt-350m r=0.1 gates l1=0.001 drift l2=0.01``."""
         parts = [self.model.name, f"r={self.ratio:g}", self.selector_label or self.selector.name]
         if self.gate_l1 is not None:
             parts.append(f"l1={self.gate_l1:g}")

@@ -3,55 +3,61 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trsp.config import (
-    Settings,
-)
+from trsp.config import Settings
 
 
-def method_name(settings: Any) -> str:
-    """``gates``, or ``gates(paper)``, or ``gates(placement=output)``: the name and what differs from the defaults."""
-    given, base = settings.model_dump(), _base(settings).model_dump()
-    return _label(settings, [key for key in given if key == "preset" or given[key] != base[key]])
+def method_name(method: Any) -> str:
+    """Return ``gates``, ``gates(paper)`` or ``gates(placement=output)``.
+
+    That is the name of a selector or transfer, its preset, and what differs from the defaults.
+    """
+    settings, defaults = method.model_dump(), _preset_as_it_is(method).model_dump()
+    shown = [key for key in settings if key == "preset" or settings[key] != defaults[key]]
+    return _label(method, shown)
 
 
 def method_labels(methods: Sequence[Any]) -> list[str]:
-    """What tells these methods apart and no more: the name, and where several share it the presets or settings that differ."""
-    labels = []
-    for method in methods:
-        given = method.model_dump()
-        namesakes = [other.model_dump() for other in methods if other.name == method.name]
-        presets = ["preset"] if len({other.get("preset") for other in namesakes}) > 1 else []
-        alike = [other for other in namesakes if other.get("preset") == given.get("preset")]
-        labels.append(
-            _label(
-                method,
-                [
-                    *presets,
-                    *(key for key in given if any(other[key] != given[key] for other in alike)),
-                ],
-            )
-        )
-    return labels
+    """Return a label per selector or transfer: what tells these apart, and no more.
+
+    A name that one method has is its label. Where several share it, their presets tell them apart,
+    and within one preset the settings that differ.
+    """
+    return [_label(method, _telling_keys(method, methods)) for method in methods]
 
 
-def _base(method: Any) -> Any:
-    """The method's preset, as it is."""
+def _telling_keys(method: Any, methods: Sequence[Any]) -> list[str]:
+    """Return the settings by which a method differs from the others of its name."""
+    settings = method.model_dump()
+    namesakes = [other.model_dump() for other in methods if other.name == method.name]
+    keys = []
+    if len({other.get("preset") for other in namesakes}) > 1:
+        keys.append("preset")
+    alike = [other for other in namesakes if other.get("preset") == settings.get("preset")]
+    keys += [key for key in settings if any(other[key] != settings[key] for other in alike)]
+    return keys
+
+
+def _preset_as_it_is(method: Any) -> Any:
+    """Return the preset that a method starts from, with nothing changed."""
     preset = getattr(method, "preset", "default")
-    return type(method)(preset=preset) if preset != "default" else type(method)()
+    return type(method)() if preset == "default" else type(method)(preset=preset)
 
 
 def _label(method: Any, keys: Sequence[str]) -> str:
-    inside = ",".join(shown for key in keys if (shown := _setting(key, getattr(method, key))))
-    return f"{method.name}({inside})" if inside else str(method.name)
+    """Return the method's name, followed by those of its settings in parentheses."""
+    shown = [text for key in keys if (text := _setting(key, getattr(method, key)))]
+    return f"{method.name}({','.join(shown)})" if shown else str(method.name)
 
 
 def _setting(name: str, value: Any) -> str:
-    """``steps=5``; a preset by itself; of settings within settings what differs from their defaults: ``lora(rank=32)``."""
+    """Return ``steps=5``, a preset by itself, or ``lora(rank=32)`` for settings within settings.
+
+    Of those only what differs from their defaults is shown. Empty for None and the default preset.
+    """
     if value is None or (name, value) == ("preset", "default"):
         return ""
     if isinstance(value, Settings):
-        inside = ",".join(
-            f"{key}={each}" for key, each in value.model_dump(exclude_defaults=True).items()
-        )
+        changed = value.model_dump(exclude_defaults=True)
+        inside = ",".join(f"{key}={each}" for key, each in changed.items())
         return f"{name}({inside})" if inside else name
     return str(value) if name == "preset" else f"{name}={value}"

@@ -1,25 +1,17 @@
 """What a run may take and where its results go. None of it changes a result."""
 
-import os
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from orchestrator.grid.budgets import Bytes
-from orchestrator.grid.yaml_file import expand_text
-from trsp.config import (
-    Settings,
-)
+from orchestrator.grid.locations import absolute_location, expand_text_variables
+from orchestrator.grid.shorthand import Bytes
+from trsp.config import Settings
 
 
 class Resources(Settings):
-    """What stages may take, how they are laid out and how often they may fail. None of it changes a result.
+    """What stages may take, how they are laid out and how often they may fail.
+    None of it changes a result.
 
     ``auto`` in place of all of it: every layout is chosen by an estimate of its memory.
     """
@@ -39,11 +31,13 @@ class Resources(Settings):
     )
     memory: Bytes | None = Field(
         None,
-        description="host memory that all stages together may take where there are no GPUs; default: the cluster's",
+        description="host memory that all stages together may take where there are no GPUs; "
+        "default: the cluster's",
     )
     max_parallel: PositiveInt | None = Field(
         None,
-        description="stages at once; default: as many as fit. Set it where nodes come when stages wait for them",
+        description="stages at once; default: as many as fit. "
+        "Set it where nodes come when stages wait for them",
     )
     max_attempts: PositiveInt = Field(
         2, description="of a stage that makes no progress; one that does may be lost more often"
@@ -60,22 +54,19 @@ class Resources(Settings):
     snapshot_every_steps: PositiveInt | None = None
 
 
-def _auto_resources(value: Any) -> Any:
+def _auto_as_mapping(value: Any) -> Any:
+    """Return ``auto`` as an empty mapping (every default holds), anything else as it came."""
     return {} if value == "auto" else value
 
 
 ResourcesItem = Annotated[
-    Resources, BeforeValidator(_auto_resources, json_schema_input_type=Resources | Literal["auto"])
+    Resources, BeforeValidator(_auto_as_mapping, json_schema_input_type=Resources | Literal["auto"])
 ]
-
-
-def _absolute(location: str) -> str:
-    """A job's working directory is thrown away: local locations are made absolute."""
-    return location if "://" in location else os.path.abspath(location)
+ExpandedText = Annotated[str, BeforeValidator(expand_text_variables)]
 
 
 class Storage(Settings):
-    store: Annotated[str, BeforeValidator(expand_text), AfterValidator(_absolute)] = Field(
+    store: Annotated[ExpandedText, AfterValidator(absolute_location)] = Field(
         "${TRSP_HOME:-~/.trsp}/store",
         validate_default=True,
         description="folder or URI (s3://bucket/prefix) of stage results",
@@ -86,7 +77,7 @@ class Storage(Settings):
 
 
 class Tracking(Settings):
-    uri: Annotated[str, BeforeValidator(expand_text)] = Field(
+    uri: ExpandedText = Field(
         "sqlite:///${TRSP_HOME:-~/.trsp}/mlflow.db",
         validate_default=True,
         description="MLflow tracking URI",

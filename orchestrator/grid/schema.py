@@ -1,13 +1,14 @@
-"""The grid file: what is wanted, as frozen pydantic types. Knows neither what a model holds nor what the store has."""
+"""The grid file: what is asked for, as frozen pydantic types, and its JSON Schema.
+
+Knows neither what a model holds nor what the store has. The JSON Schema is kept in
+``orchestrator/grid.schema.json`` (``trsp schema`` writes it): grid files name that path in their
+second line, so it stays there wherever this module lies.
+"""
 
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import (
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.grid.axes import (
     AxisName,
@@ -22,7 +23,7 @@ from orchestrator.grid.axes import (
 )
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.run_settings import Resources, ResourcesItem, Storage, Tracking
-from orchestrator.grid.yaml_file import expand, explain, read_yaml
+from orchestrator.grid.yaml_file import expand_variables, explain, read_yaml
 from trsp.config import (
     CalibrationSettings,
     DriftSettings,
@@ -37,7 +38,8 @@ from trsp.errors import InvalidInputError, unknown_name
 
 
 class Grid(Settings):
-    """One file: the product of its axes, less ``exclude``, plus ``include``; and what all its cells share."""
+    """One file: the product of its axes, less ``exclude``, plus ``include``;
+    and what all its cells share."""
 
     name: str = Field("", description="default: the file's name without .yaml")
 
@@ -76,23 +78,22 @@ class Grid(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _check_names("models: model name", [model.name for model in self.models])
-        _check_names(
-            "evaluation.perplexity: text name", [p.text.name for p in self.evaluation.perplexity]
-        )
-        _check_names("budgets: name", [budget.alias for budget in self.budgets])
+        """Refuse what no field sees alone: names used twice or unknown, zips, and budgets."""
+        _check_unique("models: model name", [model.name for model in self.models])
+        texts = [perplexity.text.name for perplexity in self.evaluation.perplexity]
+        _check_unique("evaluation.perplexity: text name", texts)
+        _check_unique("budgets: name", [budget.alias for budget in self.budgets])
         _check_zip(self)
-        for key in ("include", "exclude"):
-            for combination in getattr(self, key):
-                for name in combination.models or ():
-                    self.model(name)
+        for combination in (*self.include, *self.exclude):
+            for name in combination.models or ():
+                self.model(name)
         for budget in self.budgets:
             _check_budget(self, budget)
         return self
 
     @property
     def default_metric(self) -> str:
-        """What a budget without a metric goes by: the first perplexity, or else the mean accuracy."""
+        """The metric of a budget that names none: the first perplexity, or the mean accuracy."""
         perplexity = self.evaluation.perplexity
         return f"perplexity/{perplexity[0].text.name}" if perplexity else "accuracy"
 
@@ -103,23 +104,26 @@ class Grid(Settings):
         return (*names, "accuracy") if self.evaluation.benchmarks else tuple(names)
 
     def metric(self, budget: Budget) -> str:
+        """Return the metric to choose by under a budget of this grid."""
         return budget.metric or self.default_metric
 
     def model(self, name: str) -> ModelEntry:
-        """The entry with this name or source."""
+        """Return the model entry with this name or source; ValueError when there is none."""
         for entry in self.models:
             if name in (entry.name, entry.source):
                 return entry
         raise ValueError(unknown_name("model", name, [entry.name for entry in self.models]))
 
 
-def _check_names(what: str, names: list[str]) -> None:
+def _check_unique(what: str, names: list[str]) -> None:
+    """Raise ValueError for the first name, by the alphabet, that is used more than once."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{what} {twice[0]!r} is used twice; give one of them another 'name'")
 
 
 def _check_zip(grid: Grid) -> None:
+    """Raise ValueError unless every zip has two axes or more, of one length and of no other zip."""
     zipped = [axis for group in grid.zip for axis in group]
     for axis in zipped:
         if zipped.count(axis) > 1:
@@ -129,30 +133,31 @@ def _check_zip(grid: Grid) -> None:
         if len(group) < 2:
             raise ValueError(f"zip: {list(group)} is not a group; name at least two axes")
         if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{axis} has {n}" for axis, n in lengths.items())
-            raise ValueError(f"zip: axes that move together need equally many values, but {found}")
+            counts = ", ".join(f"{axis} has {n}" for axis, n in lengths.items())
+            raise ValueError(f"zip: axes that move together need equally many values, but {counts}")
 
 
 def _check_budget(grid: Grid, budget: Budget) -> None:
+    """Raise ValueError for a budget whose metric or latency this grid does not measure."""
     metric = grid.metric(budget)
     tasks = grid.evaluation.benchmarks.tasks if grid.evaluation.benchmarks else ()
-    known = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity] + ["accuracy"] * bool(
-        tasks
-    )
+    known = [f"perplexity/{p.text.name}" for p in grid.evaluation.perplexity]
+    if tasks:
+        known.append("accuracy")
     if metric not in known and metric.partition("/")[0] not in tasks:
-        raise ValueError(
-            f"budget {budget.alias}: {unknown_name('metric', metric, [*known, *(f'{t}/acc' for t in tasks)])}"
-        )
+        known += [f"{task}/acc" for task in tasks]
+        raise ValueError(f"budget {budget.alias}: {unknown_name('metric', metric, known)}")
     if budget.max_latency_ms is not None and grid.measurement.protocol == "none":
         raise ValueError(
-            f"budget {budget.alias} limits latency, but measurement.protocol is none; set it to small or paper"
+            f"budget {budget.alias} limits latency, but measurement.protocol is none; "
+            "set it to small or paper"
         )
 
 
 def load_grid(path: Path | str) -> Grid:
-    """Read, expand and check a grid file. InvalidInputError names the file, the place and the cure."""
+    """Read and check a grid file. InvalidInputError names the file, the place and the cure."""
     path = Path(path)
-    data = expand(read_yaml(path), path)
+    data = expand_variables(read_yaml(path), path)
     if not data.get("name"):
         data["name"] = path.stem
     try:
@@ -162,6 +167,21 @@ def load_grid(path: Path | str) -> Grid:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema by which an editor completes and checks grid files."""
+    """Return the JSON Schema by which an editor completes and checks grid files."""
     schema = Grid.model_json_schema(mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**dialect, **_with_whole_descriptions(schema)}
+
+
+def _with_whole_descriptions(schema: Any) -> Any:
+    """Return the schema with one line per paragraph of a description: docstrings are wrapped."""
+    if isinstance(schema, list):
+        return [_with_whole_descriptions(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {key: _with_whole_descriptions(value) for key, value in schema.items()}
+    description = whole.get("description")
+    if isinstance(description, str):
+        paragraphs = description.split("\n\n")
+        whole["description"] = "\n\n".join(" ".join(p.splitlines()) for p in paragraphs)
+    return whole

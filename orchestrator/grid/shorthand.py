@@ -1,7 +1,12 @@
-"""How people write numbers: ``1/4``, ``25%``, ``1e-4``, ``110M``, ``250MB``. Pure; knows nothing of grids."""
+"""How people write values: one item for a list, ``1/4``, ``25%``, ``1e-4``, ``110M``, ``250MB``.
+
+Functions that read these, and the annotated types of fields that take them. Knows nothing of grids.
+"""
 
 import re
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveInt
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BYTE_UNITS = {
@@ -17,24 +22,29 @@ _BYTE_UNITS = {
     "tib": 2**40,
 }
 _QUANTITY = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+SHORT_COUNT_UNITS = ("", "k", "m", "b")
+SHORT_BYTE_UNITS = ("b", "kb", "mb", "gb")
 
 
-def listed(value: Any) -> Any:
-    """A list of one item may be written as the item; nothing at all is an empty list."""
+def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, a single item as a tuple of one, and None as an empty tuple."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An axis without values would silently make no cell at all."""
-    if not value:
+def check_filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values; ValueError when there are none: such an axis would make no cell."""
+    if not values:
         raise ValueError("is empty; give at least one value, or leave the key out for its default")
-    return value
+    return values
 
 
-def number(value: Any) -> Any:
-    """``'1/4'``, ``'25%'`` and ``'1e-4'`` as floats; anything that is not text is returned as it came."""
+def read_number(value: Any) -> Any:
+    """Return ``'1/4'``, ``'25%'`` and ``'1e-4'`` as floats, and what is not text as it came.
+
+    ValueError for a truth value and for text that is no number.
+    """
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number; write 0.25, 1/4, 25% or 1e-4")
     if not isinstance(value, str):
@@ -49,16 +59,18 @@ def number(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a number; write 0.25, 1/4, 25% or 1e-4") from None
 
 
-def ratio(value: float) -> float:
-    """A share of the layers: more than nothing and less than all."""
+def check_ratio(value: float) -> float:
+    """Return a share of the layers; ValueError unless it is more than nothing and less than all."""
     if not 0 < value < 1:
         raise ValueError(
-            f"ratio {value:g} is outside (0, 1); it is the share of layers to remove, such as 0.25 or 25%"
+            f"ratio {value:g} is outside (0, 1); "
+            "it is the share of layers to remove, such as 0.25 or 25%"
         )
     return value
 
 
-def _quantity(value: Any, units: dict[str, int], example: str) -> int:
+def _read_quantity(value: Any, units: dict[str, int], example: str) -> int:
+    """Return a number, or text of a number and one of the units, rounded to a whole number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is not a quantity; write {example}")
     if isinstance(value, int | float):
@@ -71,19 +83,38 @@ def _quantity(value: Any, units: dict[str, int], example: str) -> int:
     return round(float(match[1].replace("_", "")) * unit)
 
 
-def count(value: Any) -> int:
-    """``'110M'``, ``'1.5B'`` or a number, as a whole number."""
-    return _quantity(value, _COUNT_UNITS, "110M or 1.5B")
+def read_count(value: Any) -> int:
+    """Return ``'110M'``, ``'1.5B'`` or a number as a whole number; ValueError for anything else."""
+    return _read_quantity(value, _COUNT_UNITS, "110M or 1.5B")
 
 
-def size_bytes(value: Any) -> int:
-    """``'250MB'`` (10^6), ``'250MiB'`` (2^20) or a number of bytes."""
-    return _quantity(value, _BYTE_UNITS, "250MB or 2GiB")
+def read_bytes(value: Any) -> int:
+    """Return ``'250MB'`` (10^6), ``'250MiB'`` (2^20) or a number as bytes; ValueError otherwise."""
+    return _read_quantity(value, _BYTE_UNITS, "250MB or 2GiB")
 
 
-def short_count(value: float, units: tuple[str, ...] = ("", "k", "m", "b")) -> str:
-    """The shortest exact way to write a whole number: ``110000000`` -> ``110m``, ``123456`` -> ``123456``."""
+def short_count(value: float, units: tuple[str, ...] = SHORT_COUNT_UNITS) -> str:
+    """Return the shortest exact way to write a number: ``110000000`` as ``110m``, 123456 in full.
+
+    ``units``: the names of the powers of 1000. A decimal point becomes ``_``.
+    """
     step = 0
     while step + 1 < len(units) and value and value % 1000 == 0:
         value, step = value // 1000, step + 1
     return f"{value:.10g}{units[step]}".replace(".", "_")
+
+
+Ratio = Annotated[
+    float,
+    AfterValidator(check_ratio),
+    BeforeValidator(read_number, json_schema_input_type=float | str),
+]
+Strength = Annotated[
+    NonNegativeFloat, BeforeValidator(read_number, json_schema_input_type=float | str)
+]
+Count = Annotated[
+    PositiveInt, BeforeValidator(read_count, json_schema_input_type=int | float | str)
+]
+Bytes = Annotated[
+    PositiveInt, BeforeValidator(read_bytes, json_schema_input_type=int | float | str)
+]

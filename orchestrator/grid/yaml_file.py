@@ -1,17 +1,17 @@
-"""From a YAML file to plain data, and from pydantic's errors to sentences. Does not know what a grid is."""
+"""From a YAML file to plain data, and from pydantic's errors to sentences. Knows no grid."""
 
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from orchestrator.grid.locations import expand_text_variables
 from trsp.errors import InvalidInputError, unknown_name
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# What the ``name`` of an item is called in an error, by the axis that the item stands in.
 _TAG_NAMES = {"selectors": "selector", "transfer": "transfer"}
 
 
@@ -19,7 +19,8 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice instead of silently keeping the last one."""
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """Return the mapping of a YAML node; MarkedYAMLError for a key that is given twice."""
     seen: set[Any] = set()
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
@@ -34,14 +35,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 # PyYAML knows YAML 1.1, where 1e-4 is text; people and editors go by 1.2, where it is a number.
 _POWER_OF_TEN = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _POWER_OF_TEN, list("-+0123456789"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The file's mapping, or InvalidInputError saying where it stops being one."""
+    """Return the file's mapping. InvalidInputError says where the file stops being one."""
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
@@ -58,56 +59,50 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def expand_text(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """``${VAR}``, ``${VAR:-default}`` and a leading ``~/`` replaced; ValueError for a variable that is not set."""
-    known = os.environ if environment is None else environment
+def expand_variables(data: Any, path: Path, at: str = "") -> Any:
+    """Return plain data with the variables of every string expanded.
 
-    def replace(match: re.Match[str]) -> str:
-        value = known.get(match[1]) or match[2]
-        if value is None:
-            raise ValueError(
-                f"${{{match[1]}}} is not set; export it, or write ${{{match[1]}:-default}}"
-            )
-        return os.path.expanduser(value)
-
-    return os.path.expanduser(_VARIABLE.sub(replace, text))
-
-
-def expand(data: Any, path: Path, at: str = "") -> Any:
-    """The same data with every string expanded; InvalidInputError names the place."""
+    ``path`` and ``at`` (the place within the file) are for the message of InvalidInputError.
+    """
     if isinstance(data, dict):
         return {
-            key: expand(value, path, f"{at}.{key}" if at else str(key))
+            key: expand_variables(value, path, f"{at}.{key}" if at else str(key))
             for key, value in data.items()
         }
     if isinstance(data, list):
-        return [expand(value, path, f"{at}[{i}]") for i, value in enumerate(data)]
+        return [expand_variables(value, path, f"{at}[{i}]") for i, value in enumerate(data)]
     if not isinstance(data, str):
         return data
     try:
-        return expand_text(data)
+        return expand_text_variables(data)
     except ValueError as error:
         raise InvalidInputError(f"{path}: {at}: {error}") from None
 
 
-def place(location: Iterable[int | str]) -> str:
-    """``('selectors', 0, 'gates', 'preset')`` -> ``selectors[0].gates.preset``."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
 def explain(error: ValidationError, path: Path | str) -> str:
-    """One line a mistake: the file, the place, what came, what is allowed."""
+    """Return one line per mistake: the file, the place, what came, what is allowed."""
     lines = []
     for mistake in error.errors():
-        where = place(mistake["loc"])
-        lines.append(": ".join(part for part in (str(path), where, _sentence(mistake)) if part))
+        parts = (str(path), _place(mistake["loc"]), _sentence(mistake))
+        lines.append(": ".join(part for part in parts if part))
     return "\n".join(lines)
 
 
+def _place(location: Iterable[int | str]) -> str:
+    """Write ``('selectors', 0, 'gates', 'preset')`` as ``selectors[0].gates.preset``."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif text:
+            text += f".{part}"
+        else:
+            text = part
+    return text
+
+
 def _sentence(mistake: Any) -> str:
+    """Return what one of pydantic's ``ErrorDetails`` says, in this project's words."""
     context = mistake.get("ctx", {})
     match mistake["type"]:
         case "value_error":
@@ -116,9 +111,8 @@ def _sentence(mistake: Any) -> str:
             return "is missing; give it a value"
         case "union_tag_invalid":
             known = re.findall(r"'([^']*)'", context["expected_tags"])
-            return unknown_name(
-                _TAG_NAMES.get(str(mistake["loc"][0]), "name"), context["tag"], known
-            )
+            kind = _TAG_NAMES.get(str(mistake["loc"][0]), "name")
+            return unknown_name(kind, context["tag"], known)
         case "union_tag_not_found":
             return "is missing its 'name'"
         case "literal_error":

@@ -25,7 +25,7 @@ from orchestrator.scheduler.stage_store import (
     StageStore,
 )
 from orchestrator.scheduler.state import Attempt, SchedulerState
-from orchestrator.stages.next_stages import next_stages, selection
+from orchestrator.stages.next_stages import chosen_layers, next_stages
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
 from orchestrator.store.failures import Failure, FailureKind
@@ -97,7 +97,7 @@ class Controller:
         """
         study = self._resolved.study
         for cell in self._resolved.cells:
-            layers = selection(cell, study, self._results)
+            layers = chosen_layers(cell, study, self._results)
             for spec in cell_stages(cell, study, layers) if layers else ():
                 if spec.kind is StageKind.PRUNE and self._results.done(spec.key):
                     self._stages.drop_transfer_weights(spec)

@@ -1,6 +1,7 @@
-"""What a grid must know of a model before anything starts: its layers and the name of its content. Loads no weights.
+"""What a grid must know of a model before anything starts: its layers, and the name of its content.
 
-A local folder is named by the hash of its files, a hub model by its commit.
+The content of a local folder is named by the hash of its files, that of a hub model by its commit.
+Loads no weights.
 """
 
 import json
@@ -34,7 +35,10 @@ _CONTENT = (
 
 
 def model_info(entry: ModelEntry) -> ModelInfo:
-    """The model as it is now. InvalidInputError when it is missing, out of reach or of a kind that cannot be pruned."""
+    """Return what is known of the model as it is now.
+
+    InvalidInputError when it is missing, out of reach or of a kind that cannot be pruned.
+    """
     from trsp.checkpoints.model_source import local_folder, read_config
 
     folder = local_folder(entry.source)
@@ -49,9 +53,10 @@ def model_info(entry: ModelEntry) -> ModelInfo:
 
 
 def planned_info(entry: ModelEntry) -> ModelInfo | None:
-    """What can be known without the network and without reading weights; None when even the number of layers cannot.
+    """Return what can be known of the model without the network and without reading weights.
 
-    The fingerprint only tells models of one grid apart: stage keys made with it are good for counting, not for looking up.
+    None when not even the number of layers can. The fingerprint only tells models of one grid
+    apart: stage keys made with it are good for counting, not for looking up.
     """
     unread = f"unread:{entry.source}@{entry.revision}"
     config = _config_at_hand(entry)
@@ -69,6 +74,10 @@ def _info(
     revision: str | None,
     fingerprint: str,
 ) -> ModelInfo:
+    """Return the model that a config.json describes.
+
+    InvalidInputError when it cannot be pruned, or has not the layers that the grid says.
+    """
     try:
         families.check_supported(config)
     except InvalidInputError as error:
@@ -76,58 +85,83 @@ def _info(
     layers = families.layer_count(config)
     if entry.layers not in (None, layers):
         raise InvalidInputError(
-            f"model {entry.source!r} has {layers} layers, but the grid says layers: {entry.layers}; correct it or leave it out"
+            f"model {entry.source!r} has {layers} layers, but the grid says layers: "
+            f"{entry.layers}; correct it or leave it out"
         )
     types, shape = families.layer_types(config), model_shape(config)
     return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape)
 
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:
+    """Return the hash of a checkpoint's files; InvalidInputError when it has no safetensors."""
     files = {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
     if not any(file.suffix == ".safetensors" for file in files):
         raise InvalidInputError(
-            f"model {entry.source!r} has no *.safetensors; pickled weights are not read: save it with save_pretrained"
+            f"model {entry.source!r} has no *.safetensors; "
+            "pickled weights are not read: save it with save_pretrained"
         )
     return f"sha256:{files_fingerprint(folder, files)}"
 
 
 def _hub_commit(entry: ModelEntry) -> str:
-    """The commit that the revision means now: a commit as it is, else asked of the hub, else of its local cache."""
+    """Return the commit that the revision means now.
+
+    A commit is taken as it is; a branch or tag is looked up on the hub, or in the hub's local cache
+    when the hub cannot be reached. InvalidInputError when neither knows it.
+    """
     if entry.revision and _COMMIT.fullmatch(entry.revision):
         return entry.revision
+    # An error of its HTTP library.
+    from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]
+
+    try:
+        return _current_commit(entry)
+    except (OSError, HttpError) as error:
+        commit = _cached_commit(entry)
+        if commit is None:
+            raise InvalidInputError(
+                f"{_described(entry)} is no local folder, the hub cannot be reached ({error}) and "
+                "it was never downloaded here; check the name and the network, "
+                "or give a local folder"
+            ) from None
+        return commit
+
+
+def _current_commit(entry: ModelEntry) -> str:
+    """Return the commit that the hub names for the revision.
+
+    InvalidInputError when the model is gated or not there; OSError or the HTTP library's error when
+    the hub cannot be reached.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]  # of its HTTP library
 
-    about = f"model {entry.source!r} (revision {entry.revision or 'main'})"
     try:
-        commit = (
-            HfApi().model_info(entry.source, revision=entry.revision, timeout=_HUB_TIMEOUT_S).sha
-        )
+        found = HfApi().model_info(entry.source, revision=entry.revision, timeout=_HUB_TIMEOUT_S)
     except GatedRepoError:
         raise InvalidInputError(
-            f"{about} is gated; accept its terms on the hub and set HF_TOKEN"
+            f"{_described(entry)} is gated; accept its terms on the hub and set HF_TOKEN"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise InvalidInputError(
-            f"{about} is neither a local folder nor on the hub; check the name and HF_TOKEN"
+            f"{_described(entry)} is neither a local folder nor on the hub; "
+            "check the name and HF_TOKEN"
         ) from None
-    except (OSError, HttpError) as error:
-        commit = _cached_commit(entry)
-        if commit is None:
-            raise InvalidInputError(
-                f"{about} is no local folder, the hub cannot be reached ({error}) and it was never downloaded here; "
-                "check the name and the network, or give a local folder"
-            ) from None
-    assert commit is not None  # the hub names a commit for every revision
-    return commit
+    assert found.sha is not None  # the hub names a commit for every revision
+    return found.sha
+
+
+def _described(entry: ModelEntry) -> str:
+    """Return how messages call a hub model: ``model 'org/name' (revision main)``."""
+    return f"model {entry.source!r} (revision {entry.revision or 'main'})"
 
 
 def _cached_commit(entry: ModelEntry) -> str | None:
+    """Return the commit that the revision meant when it was downloaded; None if it never was."""
     from huggingface_hub import constants
 
     folder = f"models--{entry.source.replace('/', '--')}"
@@ -136,10 +170,14 @@ def _cached_commit(entry: ModelEntry) -> str | None:
 
 
 def _config_at_hand(entry: ModelEntry) -> dict[str, Any] | None:
-    """config.json of a local folder or of the hub's local cache; None for a hub model that was never downloaded."""
+    """Return config.json of a local folder or of the hub's local cache.
+
+    None for a hub model that was never downloaded.
+    """
     from trsp.checkpoints.model_source import local_folder, read_config
 
-    if (folder := local_folder(entry.source)) is not None:
+    folder = local_folder(entry.source)
+    if folder is not None:
         return read_config(str(folder))
     from huggingface_hub import try_to_load_from_cache
 

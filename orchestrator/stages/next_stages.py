@@ -1,4 +1,7 @@
-"""What a cell needs next, given what the store holds: all there is of a task graph. Pure."""
+"""What a cell needs next, given what the store holds: all there is of a task graph.
+
+Pure; knows of a store no more than the protocol ``Results``.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,63 +21,75 @@ from orchestrator.stages.stage_specs import (
 
 @dataclass(frozen=True)
 class Done:
-    """Nothing is left to do for this cell."""
+    """Nothing is left to do."""
 
 
 class Results(Protocol):
     """What the store holds, as far as decisions need it."""
 
     def order(self, ranking_key: str) -> Sequence[int]:
-        """Layers published so far, first removed first; empty when there is nothing."""
+        """Return the layers that a ranking has published so far, first removed first."""
 
     def done(self, key: str) -> bool:
         """Whether the stage's result is there, whole."""
 
 
-def selection(cell: Cell, study: Study, results: Results) -> tuple[int, ...] | None:
-    """The chosen layers, first removed first; None while the ranking is not deep enough."""
+def chosen_layers(cell: Cell, study: Study, results: Results) -> tuple[int, ...] | None:
+    """Return the layers that a cell removes, first removed first.
+
+    None while its ranking is not deep enough.
+    """
     order = results.order(ranking_spec(cell, study).key)
     return tuple(order[: cell.removed]) if len(order) >= cell.removed else None
 
 
 def next_stage(cell: Cell, study: Study, results: Results) -> StageSpec | Done:
-    """What this cell needs next, given what the store holds."""
-    layers = selection(cell, study, results)
+    """Return the stage that a cell needs next: its ranking, or one of those after it."""
+    layers = chosen_layers(cell, study, results)
     if layers is None:
         return ranking_spec(cell, study)
-    return next_missing(cell_stages(cell, study, layers), results)
+    return first_needed_stage(cell_stages(cell, study, layers), results)
 
 
 def next_dense_stage(model: ModelInfo, study: Study, results: Results) -> StageSpec | Done:
-    """The same for the unpruned model."""
+    """Return the stage that the reference of a model needs next: its scores or its speed."""
     stages = (dense_spec(model, study), measure_spec(model, study, ()))
-    return next_missing([stage for stage in stages if stage is not None], results)
+    return first_needed_stage([stage for stage in stages if stage is not None], results)
 
 
-def next_missing(stages: Sequence[StageSpec], results: Results) -> StageSpec | Done:
-    """The earliest missing stage that is wanted: the checkpoint, a final stage, or what a wanted missing one reads."""
+def first_needed_stage(stages: Sequence[StageSpec], results: Results) -> StageSpec | Done:
+    """Return the earliest stage, of those of one cell in order, that is missing and needed."""
     for stage in stages:
-        if not results.done(stage.key) and _wanted(stage, stages, results):
+        if not results.done(stage.key) and _is_needed(stage, stages, results):
             return stage
     return Done()
 
 
-def _wanted(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> bool:
-    """The checkpoint is what a cell exists for. Of the rest, what nobody reads, or somebody missing and wanted reads."""
+def _is_needed(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> bool:
+    """Whether a cell with these stages needs the stage's result.
+
+    It needs the checkpoint, for which it exists, and every stage that no other reads. Any other
+    stage is needed only while one that reads it is missing and needed.
+    """
     readers = [reader for reader in stages if stage.key in reader.reads]
     if stage.kind is StageKind.PRUNE or not readers:
         return True
     return any(
-        not results.done(reader.key) and _wanted(reader, stages, results) for reader in readers
+        not results.done(reader.key) and _is_needed(reader, stages, results) for reader in readers
     )
 
 
 def next_stages(resolved: Resolved, results: Results) -> Iterator[StageSpec]:
-    """What every reference and cell that is not done needs next; equal stages as often as they are needed."""
+    """Yield what every reference and every cell that is not done needs next, in that order.
+
+    Equal stages come as often as they are needed.
+    """
     study = resolved.study
-    for needed in (
-        *(next_dense_stage(model, study, results) for model in resolved.models.values()),
-        *(next_stage(cell, study, results) for cell in resolved.cells),
-    ):
-        if not isinstance(needed, Done):
-            yield needed
+    for model in resolved.models.values():
+        reference_stage = next_dense_stage(model, study, results)
+        if not isinstance(reference_stage, Done):
+            yield reference_stage
+    for cell in resolved.cells:
+        cell_stage = next_stage(cell, study, results)
+        if not isinstance(cell_stage, Done):
+            yield cell_stage

@@ -1,13 +1,18 @@
-"""A grid with its models and texts looked up: what the keys of all its stages are made of. Starts nothing, needs no torch."""
+"""A grid with its models and texts looked up: what the keys of all its stages are made of.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Starts nothing, needs no torch.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.grid.axes import ModelEntry
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
 from orchestrator.grid.expand import Expansion, Refusal, expand
 from orchestrator.grid.keys import content_key
+from orchestrator.grid.locations import absolute_path
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.model_info import model_info, planned_info
 from orchestrator.stages.stage_specs import dense_spec
@@ -17,15 +22,16 @@ from trsp.errors import CalibrationTooShortError, InvalidInputError
 
 @dataclass(frozen=True)
 class Resolved:
-    """A grid, its models by name, what its cells share, and the cells themselves. Local paths are absolute."""
+    """A grid with all that it names looked up. Local paths are absolute."""
 
     grid: Grid
-    models: Mapping[str, ModelInfo]
+    models: Mapping[str, ModelInfo]  # by the names of the grid's model entries
     study: Study
     expansion: Expansion
 
     @property
     def key(self) -> str:
+        """Names what is asked for, wherever and with whatever resources it runs."""
         return grid_key(self)
 
     @property
@@ -34,57 +40,73 @@ class Resolved:
 
 
 def resolve(grid: Grid, hardware: str = "") -> Resolved:
-    """Everything looked up, every file read that a key depends on (large ones once: see ``fingerprints``).
+    """Return the grid with every file read that a key depends on, large ones once.
 
-    ``hardware`` names what speed is measured on. InvalidInputError for the first model or text that cannot be used;
-    refused combinations are left to ``expansion.require(file)``.
+    ``hardware`` names what speed is measured on. InvalidInputError for the first model or text that
+    cannot be used; refused combinations are left to ``expansion.require(file)``.
     """
     grid = absolute_paths(grid)
-    texts = [(grid.calibration.text, grid.calibration.block_tokens, "calibration block")]
-    texts += [(p.text, p.window_tokens, "evaluation window") for p in grid.evaluation.perplexity]
     models = {entry.name: model_info(entry) for entry in grid.models}
-    fingerprints = {
-        text_id(text): _text_fingerprint(text, tokens, unit) for text, tokens, unit in texts
-    }
-    study = _study(grid, hardware, fingerprints, _benchmark_fingerprint(grid.evaluation.benchmarks))
+    text_fingerprints = _text_fingerprints(grid)
+    benchmark_fingerprint = _benchmark_fingerprint(grid.evaluation.benchmarks)
+    study = _study(grid, hardware, text_fingerprints, benchmark_fingerprint)
     return Resolved(grid, models, study, expand(grid, models))
 
 
 def resolve_offline(grid: Grid) -> Resolved:
-    """As far as it goes without the network and without reading weights or texts: for planning, not for keys.
+    """Return the grid as far as the network, weights and texts are not needed.
 
-    What is wrong with a model or a text is among the refusals.
+    That is for planning, not for keys: fingerprints are made up. What is wrong with a model or a
+    text is among the refusals.
     """
     grid = absolute_paths(grid)
-    models: dict[str, ModelInfo] = {}
-    problems: list[Refusal] = []
-    for entry in grid.models:
-        try:
-            if (info := planned_info(entry)) is not None:
-                models[entry.name] = info
-        except InvalidInputError as error:
-            problems.append(Refusal(entry.name, str(error)))
-    texts = [grid.calibration.text, *(p.text for p in grid.evaluation.perplexity)]
-    problems += [
-        Refusal("", f"text {t.name!r}: there is no file {t.path}")
-        for t in texts
-        if t.path and not Path(t.path).is_file()
-    ]
-    study = _study(grid, "", {text_id(text): f"unread:{text_id(text)}" for text in texts}, "unread")
+    models, model_problems = _planned_models(grid.models)
+    texts = _texts(grid)
+    text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text in texts}
     expansion = expand(grid, models)
-    refusals = (*problems, *expansion.refusals)
-    return Resolved(
-        grid,
-        models,
-        study,
-        Expansion(expansion.cells, refusals, expansion.notes, expansion.unresolved),
-    )
+    refusals = (*model_problems, *_missing_texts(texts), *expansion.refusals)
+    study = _study(grid, "", text_fingerprints, "unread")
+    return Resolved(grid, models, study, replace(expansion, refusals=refusals))
+
+
+def _planned_models(
+    entries: Iterable[ModelEntry],
+) -> tuple[dict[str, ModelInfo], list[Refusal]]:
+    """Return the models whose number of layers is known, by name, and refusals of the unusable."""
+    models: dict[str, ModelInfo] = {}
+    refusals: list[Refusal] = []
+    for entry in entries:
+        try:
+            info = planned_info(entry)
+        except InvalidInputError as error:
+            refusals.append(Refusal(entry.name, str(error)))
+            continue
+        if info is not None:
+            models[entry.name] = info
+    return models, refusals
+
+
+def _texts(grid: Grid) -> list[TextSource]:
+    """Return the texts of calibration and perplexity, in this order."""
+    return [grid.calibration.text, *(p.text for p in grid.evaluation.perplexity)]
+
+
+def _missing_texts(texts: Iterable[TextSource]) -> list[Refusal]:
+    """Return a refusal, of no model in particular, for every local text that is not there."""
+    return [
+        Refusal("", f"text {text.name!r}: there is no file {text.path}")
+        for text in texts
+        if text.path and not Path(text.path).is_file()
+    ]
 
 
 def grid_key(resolved: Resolved) -> str:
-    """Names what is wanted, wherever it runs: the cells and the references, by name of the grid. Not budgets or resources."""
+    """Return what names a grid's results, wherever they are computed.
+
+    It is made of the grid's name, its cells and its references; not of budgets or resources.
+    """
     study = resolved.study
-    wanted: dict[str, Any] = {
+    content: dict[str, Any] = {
         "name": resolved.grid.name,
         "cells": sorted(cell.key for cell in resolved.cells),
         "dense": sorted(dense_spec(model, study).key for model in resolved.models.values()),
@@ -92,15 +114,18 @@ def grid_key(resolved: Resolved) -> str:
         "text": study.fingerprint(study.calibration.text),
         "measurement": study.measurement.model_dump(mode="json"),
     }
-    return content_key("grid", wanted)
+    return content_key("grid", content)
 
 
 def absolute_paths(grid: Grid) -> Grid:
-    """The same grid with local paths made absolute: a submitted job's working directory is another one on every node."""
+    """Return the grid with the local paths of texts and benchmark data made absolute.
+
+    A submitted job's working directory is another one on every node.
+    """
     evaluation = grid.evaluation
     benchmarks = evaluation.benchmarks
     if benchmarks and benchmarks.data:
-        benchmarks = benchmarks.model_copy(update={"data": _absolute(benchmarks.data)})
+        benchmarks = benchmarks.model_copy(update={"data": absolute_path(benchmarks.data)})
     perplexity = tuple(
         p.model_copy(update={"text": _absolute_text(p.text)}) for p in evaluation.perplexity
     )
@@ -111,44 +136,69 @@ def absolute_paths(grid: Grid) -> Grid:
     return grid.model_copy(update={"calibration": calibration, "evaluation": evaluation})
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
-
-
 def _absolute_text(text: TextSource) -> TextSource:
-    return text if text.path is None else text.model_copy(update={"path": _absolute(text.path)})
+    """Return a text source whose file, if it has one, has an absolute path."""
+    if text.path is None:
+        return text
+    return text.model_copy(update={"path": absolute_path(text.path)})
 
 
-def _study(grid: Grid, hardware: str, fingerprints: Mapping[str, str], benchmarks: str) -> Study:
+def _study(
+    grid: Grid, hardware: str, text_fingerprints: Mapping[str, str], benchmark_fingerprint: str
+) -> Study:
+    """Return what all cells of the grid share."""
     return Study(
         calibration=grid.calibration,
         evaluation=grid.evaluation,
         measurement=grid.measurement,
         precision=grid.precision,
         hardware=hardware,
-        text_fingerprints=fingerprints,
-        benchmark_fingerprint=benchmarks,
+        text_fingerprints=text_fingerprints,
+        benchmark_fingerprint=benchmark_fingerprint,
     )
 
 
+def _text_fingerprints(grid: Grid) -> dict[str, str]:
+    """Return what names the content of each of the grid's texts, by ``text_id``."""
+    calibration = grid.calibration
+    fingerprints = {
+        text_id(calibration.text): _text_fingerprint(
+            calibration.text, calibration.block_tokens, "calibration block"
+        )
+    }
+    for perplexity in grid.evaluation.perplexity:
+        text = perplexity.text
+        fingerprints[text_id(text)] = _text_fingerprint(
+            text, perplexity.window_tokens, "evaluation window"
+        )
+    return fingerprints
+
+
 def _text_fingerprint(text: TextSource, tokens: int, unit: str) -> str:
-    """The fingerprint, after the check that costs nothing: a token is at least a byte."""
+    """Return what names a text's content.
+
+    CalibrationTooShortError when a local file cannot make one ``unit`` of so many tokens. The check
+    costs nothing: a token is at least a byte.
+    """
     from trsp.data.texts import text_fingerprint
 
+    fingerprint = text_fingerprint(text)  # says so when there is no such file
     if text.path is not None:
-        fingerprint = text_fingerprint(text)  # says so when there is no such file
         size_bytes = Path(text.path).stat().st_size
         if size_bytes < tokens:
             raise CalibrationTooShortError(
-                f"text {text.name!r}: {text.path} has {size_bytes} bytes, which cannot make one {unit} of {tokens} tokens; "
+                f"text {text.name!r}: {text.path} has {size_bytes} bytes, "
+                f"which cannot make one {unit} of {tokens} tokens; "
                 "give a longer text or a shorter block or window"
             )
-        return fingerprint
-    return text_fingerprint(text)
+    return fingerprint
 
 
 def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:
-    """After the check that lm-eval knows the tasks, and the folder that stands in for the hub holds them."""
+    """Return what names the benchmarks' data: ``hub``, or a hash of the folder in its place.
+
+    InvalidInputError when lm-eval does not know a task, or that folder does not hold it.
+    """
     from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks
 
     if benchmarks is None:

@@ -1,7 +1,8 @@
-"""Stages and their content keys. Pure: ``next_stage(cell, study, results)`` is all there is of a task graph.
+"""Stages and their content keys, made of a cell and what all cells of its grid share.
 
-A stage's key hashes every input that can change its result, and nothing else: no path, name, date or number of GPUs.
-``locations`` says where that content lies today; it is not hashed. METHOD and ARCHITECTURE hold the reasons.
+A stage's key hashes every input that can change its result, and nothing else: no path, name, date
+or number of GPUs. ``locations`` says where that content lies today; it is not hashed. The reasons
+are in docs/design.md. Pure; knows no store.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,12 +13,12 @@ from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.keys import content_key
-from trsp.config import DriftSettings, HealSettings, Settings, TextSource
-
-_LATER = frozenset({"lora"})
+from trsp.config import DriftSettings, HealSettings, LaterSetting, Settings, TextSource
 
 
 class StageKind(StrEnum):
+    """What a stage does; the values stand in keys and in the store."""
+
     DENSE = "dense"
     RANKING = "rank"
     TRANSFER = "transfer"
@@ -35,16 +36,17 @@ VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A unit of work. ``reads`` are keys of stages whose artifacts it needs; ``depth`` is how far to rank (RANKING only)."""
+    """A unit of work: what is computed from what, wherever and however that is done."""
 
     kind: StageKind
-    inputs: Mapping[str, Any]
-    locations: Mapping[str, Any] = field(default_factory=dict)
-    reads: tuple[str, ...] = ()
-    depth: int = 0
+    inputs: Mapping[str, Any]  # all that can change the result, hashed
+    locations: Mapping[str, Any] = field(default_factory=dict)  # where the inputs lie, not hashed
+    reads: tuple[str, ...] = ()  # keys of the stages whose artifacts it needs
+    depth: int = 0  # number of layers to rank; of rankings only, not hashed
 
     @cached_property
     def key(self) -> str:
+        """Content key of the stage: equal work has one key, whichever grid asks for it."""
         return content_key(
             self.kind,
             {"version": VERSIONS[self.kind], "inputs": self.inputs, "reads": self.reads_hashed},
@@ -52,22 +54,31 @@ class StageSpec:
 
     @property
     def reads_hashed(self) -> tuple[str, ...]:
-        """Speed depends on a checkpoint's shape, not on its weights: ``measure`` reads any checkpoint of that shape."""
+        """The part of ``reads`` that the key knows: none for a measurement.
+
+        Speed depends on a checkpoint's shape and not on its weights, so a measurement reads any
+        checkpoint of that shape.
+        """
         return () if self.kind is StageKind.MEASURE else self.reads
 
 
 def _hashable(settings: Settings) -> dict[str, Any]:
-    """A preset is a way of writing settings, not a setting: ``paper`` spelled out has the same key.
+    """Return the part of the settings that a key is made of.
 
-    A setting that came later counts only where it is used: what was computed before it keeps its key.
+    A preset is a way of writing settings, not a setting: ``paper`` spelled out has the same key.
+    A setting marked as LaterSetting counts only where it is used.
     """
     dumped = settings.model_dump(mode="json", exclude={"preset"})
-    return {
-        name: value for name, value in dumped.items() if value is not None or name not in _LATER
+    later = {
+        name
+        for name, declared in type(settings).model_fields.items()
+        if any(isinstance(mark, LaterSetting) for mark in declared.metadata)
     }
+    return {name: value for name, value in dumped.items() if value is not None or name not in later}
 
 
 def _text(study: Study, text: TextSource) -> dict[str, Any]:
+    """Return what a text's documents are made of, as it is hashed."""
     return {
         "fingerprint": study.fingerprint(text),
         "field": text.field,
@@ -77,6 +88,7 @@ def _text(study: Study, text: TextSource) -> dict[str, Any]:
 
 
 def _calibration(study: Study, seed: int) -> dict[str, Any]:
+    """Return what the calibration blocks are made of, as it is hashed."""
     calibration = study.calibration
     return {
         "text": _text(study, calibration.text),
@@ -88,6 +100,7 @@ def _calibration(study: Study, seed: int) -> dict[str, Any]:
 
 
 def _locate(study: Study, model: ModelInfo, *texts: TextSource) -> dict[str, Any]:
+    """Return where a model and texts lie today; texts by their fingerprints."""
     return {
         "model": {"name": model.name, "source": model.source, "revision": model.revision},
         "texts": {study.fingerprint(text): text.model_dump(mode="json") for text in texts},
@@ -95,7 +108,11 @@ def _locate(study: Study, model: ModelInfo, *texts: TextSource) -> dict[str, Any
 
 
 def ranking_spec(cell: Cell, study: Study, depth: int | None = None) -> StageSpec:
-    """The ranking that this cell reads a prefix of; its key does not know the depth."""
+    """Return the ranking of which this cell reads a prefix.
+
+    ``depth`` is the number of layers to rank, by default as many as the cell removes; the key does
+    not know it.
+    """
     selector = cell.selector
     inputs = {
         "model": cell.model.fingerprint,
@@ -112,7 +129,10 @@ def ranking_spec(cell: Cell, study: Study, depth: int | None = None) -> StageSpe
 
 
 def transfer_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec | None:
-    """Stage two, keyed by the set of layers chosen, not by how they were chosen. None where nothing is trained."""
+    """Return stage two, or None where nothing is trained.
+
+    Its key knows the set of layers chosen, not how they were chosen.
+    """
     if not isinstance(cell.transfer, DriftSettings | HealSettings):
         return None
     inputs = {
@@ -128,7 +148,7 @@ def transfer_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec 
 
 
 def prune_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
-    """Deletion of the layers from the transferred weights, or from the model's own."""
+    """Return the deletion of the layers from stage two's weights, or from the model's own."""
     layers = sorted(layers)
     transfer = transfer_spec(cell, study, layers)
     inputs = {"model": cell.model.fingerprint, "layers": layers, "precision": study.precision}
@@ -141,6 +161,7 @@ def prune_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
 
 
 def _evaluation(study: Study) -> dict[str, Any]:
+    """Return what scores depend on besides the model, as it is hashed."""
     benchmarks = study.evaluation.benchmarks
     return {
         "perplexity": [
@@ -164,11 +185,13 @@ def _evaluation(study: Study) -> dict[str, Any]:
 
 
 def _evaluation_locations(study: Study, model: ModelInfo) -> dict[str, Any]:
+    """Return where a model and the texts of the evaluation lie, with the evaluation's settings."""
     located = _locate(study, model, *(p.text for p in study.evaluation.perplexity))
     return {**located, "evaluation": study.evaluation.model_dump(mode="json")}
 
 
 def evaluate_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
+    """Return the scoring of the checkpoint without the layers."""
     prune = prune_spec(cell, study, layers)
     inputs = {"evaluation": _evaluation(study), "precision": study.precision}
     return StageSpec(
@@ -177,7 +200,7 @@ def evaluate_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
 
 
 def dense_spec(model: ModelInfo, study: Study) -> StageSpec:
-    """Reference scores and size of the unpruned model."""
+    """Return the reference: scores and size of the unpruned model."""
     inputs = {
         "model": model.fingerprint,
         "evaluation": _evaluation(study),
@@ -189,7 +212,11 @@ def dense_spec(model: ModelInfo, study: Study) -> StageSpec:
 def measure_spec(
     model: ModelInfo, study: Study, layers: Iterable[int], reads: tuple[str, ...] = ()
 ) -> StageSpec | None:
-    """Speed on one kind of hardware, shared by all checkpoints of one shape. ``reads`` empty: the unpruned model."""
+    """Return the measurement of speed on the study's hardware, or None where none is asked for.
+
+    All checkpoints of one shape share it. ``reads`` holds the key of a checkpoint without the
+    layers; empty, the unpruned model is measured.
+    """
     if study.measurement.protocol == "none":
         return None
     removed = set(layers)
@@ -206,7 +233,7 @@ def measure_spec(
 
 
 def cell_stages(cell: Cell, study: Study, layers: Iterable[int]) -> tuple[StageSpec, ...]:
-    """Every stage of a cell after its ranking, in order."""
+    """Return every stage of a cell after its ranking, in order."""
     layers = tuple(layers)
     prune = prune_spec(cell, study, layers)
     stages = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study
-from orchestrator.stages.next_stages import Done, next_dense_stage, next_stage, selection
+from orchestrator.stages.next_stages import Done, chosen_layers, next_dense_stage, next_stage
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
     StageKind,
@@ -98,7 +98,7 @@ def _record(
 def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activity) -> CellView:
     """Return one cell, with the records of those of its stages that are done."""
     ranking = ranking_spec(cell, study)
-    layers = selection(cell, study, results)
+    layers = chosen_layers(cell, study, results)
     stages = cell_stages(cell, study, layers) if layers else ()
     keys = {str(stage.kind): stage.key for stage in (ranking, *stages)}
     standing = _standing(next_stage(cell, study, results), results, activity)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
-from orchestrator.stages.next_stages import Done, next_stage, selection
+from orchestrator.stages.next_stages import Done, chosen_layers, next_stage
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
 from trsp.config import (
     BenchmarkSettings,
@@ -88,6 +88,6 @@ def stage_of(kind: StageKind, asked: Cell, given: Study, results: DictResults) -
     """The cell's stage of that kind; its ranking must be there."""
     if kind is StageKind.RANKING:
         return ranking_spec(asked, given)
-    layers = selection(asked, given, results)
+    layers = chosen_layers(asked, given, results)
     assert layers is not None
     return next(stage for stage in cell_stages(asked, given, layers) if stage.kind is kind)

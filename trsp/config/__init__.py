@@ -23,7 +23,7 @@ from trsp.config.selectors import (
     SelectorSettings,
     SlebSettings,
 )
-from trsp.config.settings import NonNegativeInt, Precision, Settings
+from trsp.config.settings import LaterSetting, NonNegativeInt, Precision, Settings
 from trsp.config.texts import BosPolicy, CalibrationSettings, TextSource
 from trsp.config.transfers import (
     PAPER_DRIFT,
@@ -48,6 +48,7 @@ __all__ = [
     "EvaluationSettings",
     "GatesSettings",
     "HealSettings",
+    "LaterSetting",
     "LoraSettings",
     "MeasurementSettings",
     "NoTransfer",

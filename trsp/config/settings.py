@@ -10,6 +10,14 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 Precision = Literal["auto", "bf16", "fp32"]
 
 
+class LaterSetting:
+    """Marks a setting, within ``Annotated``, that was added when there were results already.
+
+    It is left out of content keys while it is None, so that what was computed before it existed
+    keeps its key. The type of such a setting allows None, its default.
+    """
+
+
 class Settings(BaseModel):
     """Frozen, and refuses keys it does not know."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from trsp.config.settings import Settings
+from trsp.config.settings import LaterSetting, Settings
 
 
 class NoTransfer(Settings):
@@ -39,7 +39,7 @@ class TrainingSettings(Settings):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    lora: LoraSettings | None = Field(
+    lora: Annotated[LoraSettings | None, LaterSetting()] = Field(
         None, description="train low-rank adapters instead of all weights; merged at the end"
     )
 

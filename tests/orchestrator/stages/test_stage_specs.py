@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.grid.cells import Cell, ModelInfo, text_id
-from orchestrator.stages.next_stages import Done, next_dense_stage, next_missing, next_stage
+from orchestrator.stages.next_stages import Done, next_dense_stage, first_needed_stage, next_stage
 from orchestrator.stages.stage_specs import (
     StageKind,
     StageSpec,
@@ -422,7 +422,7 @@ def test_a_lost_checkpoint_is_wanted_even_where_its_readers_are_done_and_brings_
 
 
 def test_nothing_is_wanted_of_no_stages() -> None:
-    assert isinstance(next_missing((), DictResults()), Done)
+    assert isinstance(first_needed_stage((), DictResults()), Done)
 
 
 def test_a_grid_ranks_once_a_model_and_lambda_1() -> None:
