@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from orchestrator.grid.cells import Cell, ModelInfo
-from orchestrator.grid.schema import Grid
+from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.views.grid_view import CellView, Status
 from trsp.config import NoTransfer, ReverseSettings
+from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord, EvaluationRecord, Score
 
 CALIBRATION = {"text": {"name": "wiki", "path": "wiki.jsonl"}, "blocks": 2, "block_tokens": 16}
@@ -32,6 +34,13 @@ def grid_file(folder: Path, **changes: Any) -> Path:
         encoding="utf-8",
     )
     return file
+
+
+def refusal(file: Path) -> str:
+    """Return what is said of a grid file that cannot be used."""
+    with pytest.raises(InvalidInputError) as caught:
+        load_grid(file)
+    return str(caught.value)
 
 
 def model(name: str = "m", layers: int = 10, layer_types: tuple[str, ...] = ()) -> ModelInfo:

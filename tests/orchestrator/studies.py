@@ -21,6 +21,7 @@ from trsp.config import (
 MODEL = ModelInfo("tiny", "/models/tiny", None, "sha256:m", 10)
 WIKI = TextSource(name="wiki", path="/texts/wiki.jsonl")
 TEST = TextSource(name="test", path="/texts/test.jsonl")
+ORDER = (4, 7, 2, 8, 5, 1, 3, 6)  # a ranking of MODEL's layers, first removed first
 
 
 def study(**changes: Any) -> Study:

@@ -7,18 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from orchestrator.grid.budgets import Budget
 from orchestrator.grid.schema import Grid, json_schema, load_grid
-from orchestrator.grid.yaml_file import read_yaml
-from tests.orchestrator.sample_grids import CALIBRATION, grid, grid_file
+from tests.orchestrator.sample_grids import CALIBRATION, grid, grid_file, refusal
 from trsp.config import BlockInfluenceSettings, DriftSettings, GatesSettings, NoTransfer
-from trsp.errors import InvalidInputError
-
-
-def refusal(file: Path) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        load_grid(file)
-    return str(caught.value)
 
 
 def test_only_models_and_a_text_are_required() -> None:
@@ -119,98 +110,11 @@ def test_refusals_say_what_came_and_what_is_allowed(
         assert part in text
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("- a\n- b\n", "not a grid: a mapping with the key 'models' is wanted, a list came"),
-        ("", "not a grid: a mapping with the key 'models' is wanted, nothing came"),
-        ("just words", "a str came"),
-        ("1: 2", "not a grid"),
-        ("models: [", "not valid YAML"),
-        ("models: a\nmodels: b\n", "key 'models' is given twice"),
-        ("models: !!python/object/apply:os.system ['true']", "not valid YAML"),
-        ("{[a]: b}", "not valid YAML"),
-    ],
-)
-def test_a_yaml_that_is_no_grid(tmp_path: Path, text: str, said: str) -> None:
-    file = tmp_path / "no grid.yaml"
-    file.write_text(text, encoding="utf-8")
-    assert said in refusal(file)
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read as text" in refusal(tmp_path / "binary.yaml")
-    assert "no such file" in refusal(tmp_path / "absent.yaml")
-    assert "cannot be read" in refusal(tmp_path)
-
-
 def test_the_name_is_the_files(tmp_path: Path) -> None:
     file = grid_file(tmp_path / "a folder")
     assert load_grid(file).name == "job"
     assert load_grid(str(file)).name == "job"
     assert load_grid(grid_file(tmp_path, name="other")).name == "other"
-
-
-def test_numbers_as_people_and_editors_read_them(tmp_path: Path) -> None:
-    file = grid_file(tmp_path)
-    written = "\ngate_l1: [1e-4, 1E-3, 2.5e-3]\ntransfer: {name: drift, learning_rate: 3e-5}\nname: 1e4x\n"
-    file.write_text(file.read_text(encoding="utf-8") + written, encoding="utf-8")
-    assert read_yaml(file)["gate_l1"] == [1e-4, 1e-3, 2.5e-3]
-    found = load_grid(file)
-    assert (found.gate_l1, found.transfer, found.name) == (
-        (1e-4, 1e-3, 2.5e-3),
-        (DriftSettings(learning_rate=3e-5),),
-        "1e4x",
-    )
-
-
-def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHERE", "/data/m")
-    monkeypatch.delenv("ABSENT", raising=False)
-    file = grid_file(
-        tmp_path, models=["${WHERE}/x", "${ABSENT:-/other}/y"], storage={"store": "${ABSENT:-~/s}"}
-    )
-    found = load_grid(file)
-    assert [model.source for model in found.models] == ["/data/m/x", "/other/y"]
-    assert found.storage.store == str(Path.home() / "s")
-    said = refusal(grid_file(tmp_path, models=["a", "${ABSENT}/x"]))
-    assert (
-        said
-        == f"{file}: models[1]: ${{ABSENT}} is not set; export it, or write ${{ABSENT:-default}}"
-    )
-
-
-def test_places_follow_trsp_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRSP_HOME", "/big disk/trsp")
-    found = grid()
-    assert found.storage.store == "/big disk/trsp/store"
-    assert found.tracking.uri == "sqlite:////big disk/trsp/mlflow.db"
-    monkeypatch.delenv("TRSP_HOME")
-    assert grid().storage.store == str(Path.home() / ".trsp" / "store")
-    assert grid(storage={"store": "s3://bucket/x"}).storage.store == "s3://bucket/x"
-
-
-@pytest.mark.parametrize(
-    ("budget", "alias", "limits"),
-    [
-        ({"max_params": "110M"}, "best-params-110m", {"params": 110_000_000}),
-        ({"max_params": "1.5B"}, "best-params-1500m", {"params": 1_500_000_000}),
-        ({"max_params": 134515008}, "best-params-134515008", {"params": 134515008}),
-        ({"max_bytes": "250MB"}, "best-bytes-250mb", {"bytes": 250_000_000}),
-        ({"max_bytes": "1KiB"}, "best-bytes-1024b", {"bytes": 1024}),
-        ({"max_latency_ms": 12.5}, "best-latency-12_5ms", {"latency_ms": 12.5}),
-        (
-            {"max_params": "1k", "metric": "piqa/acc_norm"},
-            "best-params-1k-piqa-acc_norm",
-            {"params": 1000},
-        ),
-        ({"name": "phone", "max_kv_bytes_per_token": "9kB"}, "phone", {"kv_bytes_per_token": 9000}),
-    ],
-)
-def test_budgets(budget: dict[str, Any], alias: str, limits: dict[str, float]) -> None:
-    found = Budget.model_validate(budget)
-    assert (found.alias, found.limits) == (alias, limits)
 
 
 def test_what_is_resolved_is_a_grid_again() -> None:
