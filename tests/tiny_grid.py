@@ -7,7 +7,10 @@ import yaml
 
 
 def tiny_grid(folder: Path, model: Path, text: Path, **changes: Any) -> Path:
-    """Writes ``folder/tiny.yaml``: 1 model x 2 ratios x 2 lambda_1 x 1 lambda_2, seconds a cell. ``changes`` replace keys."""
+    """Write ``folder/tiny.yaml``: 1 model x 2 ratios x 2 lambda_1 x 1 lambda_2, seconds per cell.
+
+    ``changes`` replace keys.
+    """
     source = {"name": "tiny", "path": str(text)}
     window = {"window_tokens": 32, "max_windows": 6}
     grid: dict[str, Any] = {

@@ -45,7 +45,7 @@ GRIDS = [*sorted((HERE.parents[1] / "jobs").glob("*.yaml")), HERE / "every-setti
 def resolved(path: Path) -> Resolved:
     """Return the grid with names in place of fingerprints.
 
-    So nothing is read and nothing depends on a machine.
+    Nothing is read, and nothing depends on a machine.
     """
     with mock.patch.dict(os.environ, TRSP_HOME="/trsp"):
         grid = load_grid(path)
@@ -67,6 +67,7 @@ def resolved(path: Path) -> Resolved:
 
 
 def model_info(entry: ModelEntry) -> ModelInfo:
+    """Return the model as if it had been looked up: 30 layers unless the grid says how many."""
     types = ("sliding_attention", "full_attention") * 9 if entry.name == "gemma" else ()
     return ModelInfo(
         entry.name, entry.source, entry.revision, f"golden:{entry.name}", entry.layers or 30, types
@@ -74,25 +75,26 @@ def model_info(entry: ModelEntry) -> ModelInfo:
 
 
 def stages(cell: Cell, study: Study) -> Iterator[StageSpec]:
+    """Yield every stage of a cell, as if its ranking had chosen layers 2, 3 and so on."""
     yield ranking_spec(cell, study)
     yield from cell_stages(cell, study, range(2, 2 + cell.removed))
 
 
 def lines(path: Path) -> list[str]:
-    """``GRID KIND KEY`` of all that is kept under a key, each once, in order."""
-    wanted = resolved(path)
-    specs = [spec for cell in wanted.cells for spec in stages(cell, wanted.study)]
-    for model in wanted.models.values():
+    """Return ``GRID KIND KEY`` of all that is kept under a key, each once, in order."""
+    grid = resolved(path)
+    specs = [spec for cell in grid.cells for spec in stages(cell, grid.study)]
+    for model in grid.models.values():
         specs += [
-            dense_spec(model, wanted.study),
-            *filter(None, [measure_spec(model, wanted.study, ())]),
+            dense_spec(model, grid.study),
+            *filter(None, [measure_spec(model, grid.study, ())]),
         ]
     begin = Layout(ranks=2, memory_bytes=5)
-    found = {("grid", wanted.key)}
-    found |= {("cell", cell.key) for cell in wanted.cells}
-    found |= {(str(spec.kind), spec.key) for spec in specs}
-    found |= {("layout", ladder_key(wanted, spec, begin)) for spec in specs}
-    return [f"{path.stem} {kind} {key}" for kind, key in sorted(found)]
+    keys = {("grid", grid.key)}
+    keys |= {("cell", cell.key) for cell in grid.cells}
+    keys |= {(str(spec.kind), spec.key) for spec in specs}
+    keys |= {("layout", ladder_key(grid, spec, begin)) for spec in specs}
+    return [f"{path.stem} {kind} {key}" for kind, key in sorted(keys)]
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
@@ -106,7 +108,7 @@ def test_the_keys_are_those_of_the_file(path: Path) -> None:
 
 
 def instances(value: Any) -> Iterator[BaseModel]:
-    """Every settings object within ``value``."""
+    """Yield every settings object within ``value``."""
     if isinstance(value, BaseModel):
         yield value
         for name in type(value).model_fields:

@@ -1,4 +1,7 @@
-"""The demo's assets without installing them: what is kept of the dump, and that a part appears whole or not at all."""
+"""The demo's assets without installing them.
+
+What is kept of the dump, and that a part appears whole or not at all.
+"""
 
 import json
 from pathlib import Path

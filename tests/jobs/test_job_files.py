@@ -38,7 +38,7 @@ def test_it_can_be_executed(job: Path) -> None:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_git_knows_the_mode(job: Path) -> None:
-    """Ray's upload keeps the mode of the working tree, which a clone takes from git: 0644 there is exit code 126."""
+    """Ray's upload keeps the mode of the working tree, a clone's from git: 0644 exits with 126."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(
@@ -81,7 +81,10 @@ def test_the_big_ones_can_be_planned_anywhere(name: str) -> None:
 
 
 def test_the_papers_table_is_whole() -> None:
-    """METHOD section 3: every model and method of the table, and each selector without training and healed."""
+    """Every model and method of the table, and each selector without training and healed.
+
+    The table is in docs/method.md, section 3.
+    """
     resolved = resolve_offline(load_grid(ROOT / "jobs" / "paper.yaml"))
     assert {cell.model.name for cell in resolved.cells} == {
         "Llama-2-7b",
@@ -109,7 +112,10 @@ def test_the_papers_table_is_whole() -> None:
 
 
 def test_the_shebang_runs_a_grid(tmp_path: Path) -> None:
-    """Executed as Ray executes it: the file itself, with ``python`` found on PATH. An error proves that our command read it."""
+    """The file itself is executed, as by Ray, with ``python`` found on PATH.
+
+    An error proves that our command read it.
+    """
     job = tmp_path / "broken.yaml"
     job.write_text(f"{SHEBANG}\nmodelss: x\n", encoding="utf-8")
     job.chmod(0o755)

@@ -18,14 +18,14 @@ EVALUATION = {"perplexity": [{"text": {"name": "wiki", "path": "test.jsonl"}, "w
 
 
 def grid(**changes: Any) -> Grid:
-    """A valid grid of one model named ``m``, with the changes."""
+    """Return a valid grid of one model named ``m``, with the changes."""
     return Grid.model_validate(
         {"name": "g", "models": "m", "calibration": CALIBRATION, "evaluation": EVALUATION} | changes
     )
 
 
 def grid_file(folder: Path, **changes: Any) -> Path:
-    """The same as a file; a change to None leaves the key out."""
+    """Write the file of a grid like ``grid``'s; a change to None leaves the key out."""
     data = {"models": "m", "calibration": CALIBRATION, "evaluation": EVALUATION} | changes
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "job.yaml"
@@ -44,6 +44,7 @@ def refusal(file: Path) -> str:
 
 
 def model(name: str = "m", layers: int = 10, layer_types: tuple[str, ...] = ()) -> ModelInfo:
+    """Return a model as if it had been looked up, in ``/models``."""
     return ModelInfo(name, f"/models/{name}", None, f"sha256:{name}", layers, layer_types)
 
 
@@ -54,7 +55,7 @@ def scored(
     window_nll: tuple[float, ...] = (),
     accuracy: Score | None = None,
 ) -> CellView:
-    """A finished cell of that size and those scores; ``seed`` tells cells apart."""
+    """Return a finished cell of that size and those scores; ``seed`` tells cells apart."""
     cell = Cell(model(), ReverseSettings(), 0.2, None, NoTransfer(), None, seed)
     scores = {"perplexity/wiki": Score(value=perplexity)} | (
         {"accuracy": accuracy} if accuracy else {}

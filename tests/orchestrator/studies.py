@@ -1,4 +1,7 @@
-"""Cells and studies made by hand, and results held in a dict: what the pure tests of the scheduling side decide about."""
+"""Cells and studies made by hand, and results held in a dict.
+
+They are what the pure tests of the scheduling side decide about.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +28,7 @@ ORDER = (4, 7, 2, 8, 5, 1, 3, 6)  # a ranking of MODEL's layers, first removed f
 
 
 def study(**changes: Any) -> Study:
+    """Return a study of one calibration text, one perplexity and two tasks, with the changes."""
     fingerprints = {text_id(WIKI): "sha256:wiki", text_id(TEST): "sha256:test"}
     defaults: dict[str, Any] = {
         "calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=32),
@@ -41,7 +45,7 @@ def study(**changes: Any) -> Study:
 
 
 def cell(**changes: Any) -> Cell:
-    """Gates at lambda_1 = 0.005, drift at lambda_2 = 0.001, 2 of 10 layers."""
+    """Return gates at lambda_1 = 0.005, drift at lambda_2 = 0.001, 2 of 10 layers; with changes."""
     defaults: dict[str, Any] = {
         "model": MODEL,
         "selector": GatesSettings(),
@@ -56,7 +60,7 @@ def cell(**changes: Any) -> Cell:
 
 @dataclass
 class DictResults:
-    """``stages.Results`` without a store."""
+    """``next_stages.Results`` without a store."""
 
     orders: dict[str, Sequence[int]] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
@@ -68,7 +72,7 @@ class DictResults:
         return key in self.finished
 
     def finish(self, spec: StageSpec, order: Sequence[int] = ()) -> None:
-        """What running the stage would leave: an ``order`` as deep as was asked for, or a result."""
+        """Leave what running the stage would: as much of ``order`` as it ranks, or a result."""
         if spec.kind is StageKind.RANKING:
             self.orders[spec.key] = order[: spec.depth]
         else:
@@ -76,7 +80,7 @@ class DictResults:
 
 
 def walk(asked: Cell, given: Study, results: DictResults, order: Sequence[int]) -> list[StageSpec]:
-    """Every stage that the cell asks for, each finished at once, to its end."""
+    """Return every stage that a cell asks for until it is done, each finished at once."""
     stages: list[StageSpec] = []
     while not isinstance(stage := next_stage(asked, given, results), Done):
         assert stage.key not in {s.key for s in stages}, f"{stage.kind} is asked for twice"
@@ -86,7 +90,7 @@ def walk(asked: Cell, given: Study, results: DictResults, order: Sequence[int]) 
 
 
 def stage_of(kind: StageKind, asked: Cell, given: Study, results: DictResults) -> StageSpec:
-    """The cell's stage of that kind; its ranking must be there."""
+    """Return the cell's stage of that kind; its ranking must be there."""
     if kind is StageKind.RANKING:
         return ranking_spec(asked, given)
     layers = chosen_layers(asked, given, results)

@@ -1,4 +1,7 @@
-"""From a grid to its cells: every combination once, collapsed where an axis says nothing, refused where it cannot be."""
+"""From a grid to its cells: every combination once.
+
+It is collapsed where an axis says nothing, and refused where it cannot be.
+"""
 
 from collections import Counter
 from typing import Any
@@ -161,14 +164,14 @@ def test_what_is_included_is_not_excluded() -> None:
         (
             0.9,
             {"name": "gates", "protect_first": 3, "protect_last": 4},
-            "ratio 0.9 removes 27 of 30 layers of m, but gates(protect_first=3,protect_last=4) protects 7 and only 23 may go; "
-            "lower it, or protect fewer",
+            "ratio 0.9 removes 27 of 30 layers of m, but gates(protect_first=3,protect_last=4) "
+            "protects 7 and only 23 may go; lower it, or protect fewer",
         ),
         (
             0.5,
             {"name": "gates", "protect_first": 40},
-            "ratio 0.5 removes 15 of 30 layers of m, but gates(protect_first=40) protects 40 and only 0 may go; "
-            "lower it, or protect fewer",
+            "ratio 0.5 removes 15 of 30 layers of m, but gates(protect_first=40) "
+            "protects 40 and only 0 may go; lower it, or protect fewer",
         ),
     ],
 )

@@ -38,7 +38,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_numbers_as_people_and_editors_read_them(tmp_path: Path) -> None:
     file = grid_file(tmp_path)
-    written = "\ngate_l1: [1e-4, 1E-3, 2.5e-3]\ntransfer: {name: drift, learning_rate: 3e-5}\nname: 1e4x\n"
+    written = (
+        "\ngate_l1: [1e-4, 1E-3, 2.5e-3]\n"
+        "transfer: {name: drift, learning_rate: 3e-5}\nname: 1e4x\n"
+    )
     file.write_text(file.read_text(encoding="utf-8") + written, encoding="utf-8")
     assert read_yaml(file)["gate_l1"] == [1e-4, 1e-3, 2.5e-3]
     found = load_grid(file)

@@ -91,10 +91,8 @@ def test_dropped_weights_of_stage_two_are_not_trained_again_for_nothing() -> Non
     assert [stage.kind for stage in walk(cell(), study(), results, ORDER)] == [StageKind.EVALUATE]
 
 
-def test_a_lost_checkpoint_is_wanted_even_where_its_readers_are_done_and_brings_its_weights_back() -> (
-    None
-):
-    """The checkpoint is what the cell is for; with its weights dropped, stage two has to run again."""
+def test_a_lost_checkpoint_is_needed_though_its_readers_are_done_and_so_are_its_weights() -> None:
+    """The checkpoint is what the cell is for; without stage two's weights, that runs again."""
     results = DictResults()
     walk(cell(), study(), results, ORDER)
     for kind in (StageKind.TRANSFER, StageKind.PRUNE):
@@ -105,11 +103,11 @@ def test_a_lost_checkpoint_is_wanted_even_where_its_readers_are_done_and_brings_
     ]
 
 
-def test_nothing_is_wanted_of_no_stages() -> None:
+def test_nothing_is_needed_of_no_stages() -> None:
     assert isinstance(first_needed_stage((), DictResults()), Done)
 
 
-def test_a_grid_ranks_once_a_model_and_lambda_1() -> None:
+def test_a_grid_ranks_once_per_model_and_lambda_1() -> None:
     """M * A rankings, not M * R * A * B; and every stage of the whole grid runs once."""
     models = [replace(MODEL, fingerprint=f"sha256:{i}") for i in range(2)]
     orders = {
@@ -136,4 +134,4 @@ def test_a_grid_ranks_once_a_model_and_lambda_1() -> None:
         == counts[StageKind.EVALUATE]
         == 2 * 3 * 2 * 2
     )
-    assert counts[StageKind.MEASURE] == 2 * 3  # one a model and shape
+    assert counts[StageKind.MEASURE] == 2 * 3  # one per model and shape

@@ -1,4 +1,4 @@
-"""Content keys hash what changes a result and nothing else; those of trainings have a file of their own."""
+"""Content keys hash what changes a result, and nothing else; for trainings: test_training_specs."""
 
 from dataclasses import replace
 from typing import Any
@@ -71,10 +71,11 @@ GOLDEN = {
 
 
 def test_golden_keys() -> None:
-    """Nobody changes hashing without knowing: a new key means that every stored result of that kind is lost.
+    """Nobody changes hashing without knowing.
 
-    Every setting is spelled out, so that tuning a default is not hashing differently. If you meant to (a new setting, say),
-    write the new keys here.
+    A new key means that every stored result of that kind is lost. Every setting is spelled out, so
+    that tuning a default is not hashing differently. If you meant to (a new setting, say), write
+    the new keys here.
     """
     asked = cell(selector=GatesSettings(**SPELLED_GATES), transfer=DriftSettings(**SPELLED_DRIFT))
     given = study(measurement=MeasurementSettings(**SPELLED_MEASUREMENT))

@@ -17,6 +17,7 @@ from trsp.config import (
     DriftSettings,
     GatesSettings,
     HealSettings,
+    LoraSettings,
     NoTransfer,
     RandomSettings,
     ReverseSettings,
@@ -151,3 +152,11 @@ def test_preset_paper_spelled_out_is_the_same_work() -> None:
     spelled_drift = DriftSettings(**PAPER_DRIFT)
     assert trained(cell(transfer=drift)).key == trained(cell(transfer=spelled_drift)).key
     assert ranking_spec(cell(selector=gates), study()).key != ranking_spec(cell(), study()).key
+
+
+@pytest.mark.parametrize("settings", [DriftSettings, HealSettings])
+def test_a_setting_that_came_later_counts_only_where_it_is_used(settings: Any) -> None:
+    before, used = trained(cell(transfer=settings())), settings(lora=LoraSettings(rank=4))
+    assert "lora" not in before.inputs["transfer"]
+    assert trained(cell(transfer=used)).inputs["transfer"]["lora"]["rank"] == 4
+    assert trained(cell(transfer=used)).key != before.key
