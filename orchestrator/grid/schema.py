@@ -170,18 +170,18 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema by which an editor completes and checks grid files."""
     schema = Grid.model_json_schema(mode="validation")
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {**dialect, **_with_whole_descriptions(schema)}
+    return {**dialect, **_with_whole_summaries(schema)}
 
 
-def _with_whole_descriptions(schema: Any) -> Any:
-    """Return the schema with one line per paragraph of a description: docstrings are wrapped."""
+def _with_whole_summaries(schema: Any) -> Any:
+    """Return the schema with each description's summary on one line: docstrings are wrapped."""
     if isinstance(schema, list):
-        return [_with_whole_descriptions(each) for each in schema]
+        return [_with_whole_summaries(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    whole = {key: _with_whole_descriptions(value) for key, value in schema.items()}
+    whole = {key: _with_whole_summaries(value) for key, value in schema.items()}
     description = whole.get("description")
     if isinstance(description, str):
-        paragraphs = description.split("\n\n")
-        whole["description"] = "\n\n".join(" ".join(p.splitlines()) for p in paragraphs)
+        summary, blank, rest = description.partition("\n\n")
+        whole["description"] = summary.replace("\n", " ") + blank + rest
     return whole
