@@ -59,7 +59,7 @@ FORBIDDEN = {
     **{
         f"orchestrator.layouts.{name}": HEAVY | CLUSTER
         for name in (
-            *("layout", "ladder", "capacity", "workload", "estimate"),
+            *("layout", "ladder", "capacity", "workload", "candidates", "estimate"),
             *("memory", "training_memory", "peak"),
         )
     },

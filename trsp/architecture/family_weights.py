@@ -38,7 +38,7 @@ class FamilyWeights:
     ``fused``: whether values are views of one tensor with queries and keys, which is kept whole.
     ``eager``: whether the scores of all pairs of tokens are kept.
     ``qk_norm``: of queries and keys: none, one weight for all heads, or one as wide as all heads.
-    ``final_norm``, ``qkv_bias``, ``output_bias`` (of attention), ``mlp_bias``: whether there is one.
+    ``final_norm``, ``qkv_bias``, ``output_bias`` (attention's), ``mlp_bias``: if there is one.
     ``head_bias``: whether the output head has a bias.
     ``tied``: whether the output head is the embedding, where the config does not say.
     ``positions``: of learned ones, the config's key of their number and how many more there are.
