@@ -12,6 +12,9 @@ export TRSP_HOME
 # Ninja, ray and mlflow are found by name: by DeepSpeed, by the job, by the tests.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# The fast tests share the cores, a file of tests to a process. The slow ones start clusters and servers: one at a time.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help demo test check ui clean distclean
 
 help: ## say what there is
@@ -21,13 +24,15 @@ demo: .venv/installed ## the main job on a small real model, through `ray job su
 	@.venv/bin/python jobs/demo.py $(DEMO_ARGS)
 
 test: .venv/installed ## every test (PYTEST_ARGS="-k name" for some)
-	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@run() { local status=0; .venv/bin/python -m pytest "$$@" $(PYTEST_ARGS) || status=$$?; [[ $$status == 5 ]] || return $$status; }; \
+	fast=0; run $(PARALLEL) -m "not slow" || fast=$$?; \
+	run -m slow; exit $$fast
 
 check: .venv/installed ## what CI checks on every change: lint, format, types, the fast tests
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST_ARGS)
 
 ui: .venv/installed ## MLflow's pages on the results (UI_PORT=5000)
 	@test -e "$$TRSP_HOME/mlflow.db" || { echo "no $$TRSP_HOME/mlflow.db yet: run 'make demo' first, or set TRSP_HOME"; exit 1; }

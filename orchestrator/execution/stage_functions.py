@@ -14,90 +14,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.execution.stage_inputs import (
+    load_for_training,
+    load_input_model,
+    load_original,
+    stage_calibration_blocks,
+)
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.store import Store
 from trsp.config import (
-    CalibrationSettings,
-    EngineSettings,
     EvaluationSettings,
     MeasurementSettings,
     Selector,
-    TextSource,
     Transfer,
 )
 from trsp.records import EvaluationRecord, RoundRecord
 
 _SELECTOR: TypeAdapter[Any] = TypeAdapter(Selector)
 _TRANSFER: TypeAdapter[Any] = TypeAdapter(Transfer)
-
-# --- what stages read ---------------------------------------------------------
-
-
-def _precision(spec: StageSpec) -> Any:
-    """The precision to load weights in; ``auto`` where the stage's inputs leave it open."""
-    return spec.inputs["precision"] or "auto"
-
-
-def _load_for_training(context: RankContext) -> tuple[Any, Any]:
-    """Load the original model, as ZeRO-3 partitions where no rank is to hold all of it.
-
-    Returns the model and its tokenizer.
-    """
-    layout = context.task.layout
-    whole = layout.engine.zero_stage < 3 or (
-        layout.ranks == 1 and layout.engine.offload_weights == "none"
-    )
-    return _load_original(context.task.spec, None if whole else layout.engine)
-
-
-def _load_original(spec: StageSpec, sharded: EngineSettings | None = None) -> tuple[Any, Any]:
-    """Load the original model and its tokenizer.
-
-    ``sharded`` is the engine for which the model is spread over the ranks; with None, this process
-    gets all of it.
-    """
-    from trsp.checkpoints.checkpoint import load_model, load_tokenizer
-
-    source, revision = spec.locations["model"]["source"], spec.locations["model"]["revision"]
-    precision = _precision(spec)
-    if sharded is None:
-        model = load_model(source, revision, precision)
-    else:
-        from trsp.engine.load_sharded import load_sharded  # and DeepSpeed with it
-
-        model = load_sharded(source, revision, precision, sharded)
-    return model, load_tokenizer(source, revision)
-
-
-def _load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
-    """Load the model and tokenizer that another stage left, or the original where none is read."""
-    from trsp.checkpoints.checkpoint import load_model, load_tokenizer
-
-    if not spec.reads:
-        return _load_original(spec)
-    with store.stages.local_files(spec.reads[0]) as folder:
-        return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
-
-
-def _calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
-    """Return the stage's blocks of token ids [N, T]; None for a selector that reads no text."""
-    from trsp.data.blocks import calibration_blocks
-
-    calibration = spec.inputs["calibration"]
-    if calibration is None:
-        return None
-    fingerprint = calibration["text"]["fingerprint"]
-    settings = CalibrationSettings(
-        text=TextSource.model_validate(spec.locations["texts"][fingerprint]),
-        blocks=calibration["blocks"],
-        block_tokens=calibration["block_tokens"],
-        bos=calibration["bos"],
-    )
-    return calibration_blocks(tokenizer, settings, calibration["seed"])
-
-
-# --- the stages ---------------------------------------------------------------
 
 
 def _run_ranking(context: RankContext) -> None:
@@ -112,7 +46,7 @@ def _run_ranking(context: RankContext) -> None:
     if context.leads:
         store.stages.write_spec(spec)
     seed_everything(spec.inputs["seed"] or 0)
-    model, tokenizer = _load_for_training(context)
+    model, tokenizer = load_for_training(context)
     with context.training() as progress:
         for record in _new_rounds(context, model, tokenizer, done, progress):
             if context.leads:
@@ -134,7 +68,7 @@ def _new_rounds(
     task, spec = context.task, context.task.spec
     return rank_layers(
         model,
-        _calibration_blocks(spec, tokenizer),
+        stage_calibration_blocks(spec, tokenizer),
         _SELECTOR.validate_python(spec.inputs["selector"]),
         depth=spec.depth,
         gate_l1=spec.inputs["gate_l1"] or 0.0,
@@ -154,9 +88,9 @@ def _run_transfer(context: RankContext) -> None:
 
     task, spec, inputs = context.task, context.task.spec, context.task.spec.inputs
     seed_everything(inputs["seed"])
-    model, tokenizer = _load_for_training(context)
+    model, tokenizer = load_for_training(context)
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = _calibration_blocks(spec, tokenizer)
+    blocks = stage_calibration_blocks(spec, tokenizer)
     with context.training() as progress:
         record = transfer(
             model,
@@ -194,7 +128,7 @@ def _run_pruning(context: RankContext) -> None:
 
     spec, store, started = context.task.spec, context.store, time.monotonic()
     layers = spec.inputs["layers"]
-    model, tokenizer = _load_input_model(spec, store)
+    model, tokenizer = load_input_model(spec, store)
     card = _first_model_card(spec, model)
     remove_layers_verified(model, layers)
     with store.stages.staging(spec.key) as folder:
@@ -222,7 +156,7 @@ def _first_model_card(spec: StageSpec, model: Any) -> str:
 def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
     spec = context.task.spec
-    model, tokenizer = _load_input_model(spec, context.store)
+    model, tokenizer = load_input_model(spec, context.store)
     record = _scores(spec, model, tokenizer)
     context.store.stages.commit(spec, record.model_dump(mode="json"))
 
@@ -232,7 +166,7 @@ def _run_dense(context: RankContext) -> None:
     from trsp.checkpoints.checkpoint import dense_record
 
     spec, started = context.task.spec, time.monotonic()
-    model, tokenizer = _load_original(spec)
+    model, tokenizer = load_original(spec)
     evaluation = _scores(spec, model, tokenizer)
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
@@ -257,7 +191,7 @@ def _run_measurement(context: RankContext) -> None:
 
     spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
-    model, _ = _load_input_model(spec, context.store)
+    model, _ = load_input_model(spec, context.store)
     record = measure(model, settings, spec.inputs["hardware"])
     context.store.stages.commit(spec, record.model_dump(mode="json"))
 

@@ -3,15 +3,13 @@
 One table by ``model_type`` as in ``families``. No torch, no transformers, no weights.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from trsp.architecture.families import family_of, layer_count
+from trsp.architecture.families import layer_count
 from trsp.architecture.family_weights import FAMILY_WEIGHTS, FamilyWeights, Switch
+from trsp.architecture.widths import Config, LayerWidths, layer_widths
 from trsp.config import Precision
-
-Config = Mapping[str, Any]
 
 # Bytes per head and pair of tokens that eager attention keeps: the softmax in fp32 and, of its
 # result or of what goes into it, as much again.
@@ -100,7 +98,7 @@ def model_shape(config: Config) -> ModelShape:
 
     Raises UnknownFamilyError for a family that is not in the table.
     """
-    widths, weights = _widths(config), FAMILY_WEIGHTS[config["model_type"]]
+    widths, weights = layer_widths(config), FAMILY_WEIGHTS[config["model_type"]]
     linears = _linears(weights, widths)
     embedding, head, other = _outside_layers(config, weights, widths.hidden)
     return ModelShape(
@@ -124,38 +122,7 @@ def model_shape(config: Config) -> ModelShape:
     )
 
 
-@dataclass(frozen=True)
-class _Widths:
-    """The widths within a layer: ``query`` of all queries, ``key_value`` of all keys alone."""
-
-    hidden: int
-    intermediate: int
-    heads: int
-    head_size: int
-    query: int
-    key_value: int
-
-
-def _widths(config: Config) -> _Widths:
-    """Return the widths that the config gives, with the family's defaults for those it leaves out.
-
-    Raises UnknownFamilyError for a family that is not in the table.
-    """
-    family = family_of(config)
-    weights = FAMILY_WEIGHTS[config["model_type"]]
-    hidden, heads = config[family.width], config[family.heads]
-    head_size = config.get("head_dim") or weights.head_size or hidden // heads
-    return _Widths(
-        hidden=hidden,
-        intermediate=config.get(weights.intermediate) or 4 * hidden,
-        heads=heads,
-        head_size=head_size,
-        query=heads * head_size,
-        key_value=(config.get("num_key_value_heads") or heads) * head_size,
-    )
-
-
-def _linears(weights: FamilyWeights, widths: _Widths) -> tuple[tuple[str, int, int], ...]:
+def _linears(weights: FamilyWeights, widths: LayerWidths) -> tuple[tuple[str, int, int], ...]:
     """Return name, inputs and outputs of a layer's linear modules, in the order of ``names``.
 
     Attention's projections come first, apart or fused into one, then the MLP's.
@@ -172,7 +139,7 @@ def _linears(weights: FamilyWeights, widths: _Widths) -> tuple[tuple[str, int, i
     return tuple((name, *size) for name, size in zip(weights.names, sizes, strict=True))
 
 
-def _bias_params(config: Config, weights: FamilyWeights, widths: _Widths) -> int:
+def _bias_params(config: Config, weights: FamilyWeights, widths: LayerWidths) -> int:
     """Return the number of biases in one layer."""
     biases = 0
     if _is_on(config, weights.qkv_bias):
@@ -184,7 +151,7 @@ def _bias_params(config: Config, weights: FamilyWeights, widths: _Widths) -> int
     return biases
 
 
-def _norm_params(weights: FamilyWeights, widths: _Widths) -> int:
+def _norm_params(weights: FamilyWeights, widths: LayerWidths) -> int:
     """Return the number of parameters in one layer's norms, those of queries and keys included."""
     of_queries_and_keys = {
         "no": 0,
@@ -216,7 +183,7 @@ def _outside_layers(config: Config, weights: FamilyWeights, hidden: int) -> tupl
 
 
 def _saved_activations(
-    weights: FamilyWeights, widths: _Widths, *, trained: bool
+    weights: FamilyWeights, widths: LayerWidths, *, trained: bool
 ) -> SavedActivations:
     """Return what autograd saves of one token in one layer.
 

@@ -1,0 +1,74 @@
+"""What a stage reads: models and texts, found by its locations and taken as its inputs say.
+
+It knows neither what the stage makes of them nor a cluster.
+"""
+
+from typing import Any
+
+from orchestrator.execution.stage_task import RankContext
+from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.store import Store
+from trsp.config import CalibrationSettings, EngineSettings, TextSource
+
+
+def _precision(spec: StageSpec) -> Any:
+    """The precision to load weights in; ``auto`` where the stage's inputs leave it open."""
+    return spec.inputs["precision"] or "auto"
+
+
+def load_for_training(context: RankContext) -> tuple[Any, Any]:
+    """Load the original model, as ZeRO-3 partitions where no rank is to hold all of it.
+
+    Returns the model and its tokenizer.
+    """
+    layout = context.task.layout
+    whole = layout.engine.zero_stage < 3 or (
+        layout.ranks == 1 and layout.engine.offload_weights == "none"
+    )
+    return load_original(context.task.spec, None if whole else layout.engine)
+
+
+def load_original(spec: StageSpec, sharded: EngineSettings | None = None) -> tuple[Any, Any]:
+    """Load the original model and its tokenizer.
+
+    ``sharded`` is the engine for which the model is spread over the ranks; with None, this process
+    gets all of it.
+    """
+    from trsp.checkpoints.checkpoint import load_model, load_tokenizer
+
+    source, revision = spec.locations["model"]["source"], spec.locations["model"]["revision"]
+    precision = _precision(spec)
+    if sharded is None:
+        model = load_model(source, revision, precision)
+    else:
+        from trsp.engine.load_sharded import load_sharded  # and DeepSpeed with it
+
+        model = load_sharded(source, revision, precision, sharded)
+    return model, load_tokenizer(source, revision)
+
+
+def load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
+    """Load the model and tokenizer that another stage left, or the original where none is read."""
+    from trsp.checkpoints.checkpoint import load_model, load_tokenizer
+
+    if not spec.reads:
+        return load_original(spec)
+    with store.stages.local_files(spec.reads[0]) as folder:
+        return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
+
+
+def stage_calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
+    """Return the stage's blocks of token ids [N, T]; None for a selector that reads no text."""
+    from trsp.data.blocks import calibration_blocks
+
+    calibration = spec.inputs["calibration"]
+    if calibration is None:
+        return None
+    fingerprint = calibration["text"]["fingerprint"]
+    settings = CalibrationSettings(
+        text=TextSource.model_validate(spec.locations["texts"][fingerprint]),
+        blocks=calibration["blocks"],
+        block_tokens=calibration["block_tokens"],
+        bos=calibration["bos"],
+    )
+    return calibration_blocks(tokenizer, settings, calibration["seed"])
