@@ -23,17 +23,17 @@ WAYS = {
     "zero 0": EngineSettings(zero_stage=0),
     "zero 1": EngineSettings(zero_stage=1, micro_batch=2),
     "zero 2, offload": EngineSettings(zero_stage=2, offload_optimizer="cpu"),
-    "zero 3": EngineSettings(zero_stage=3, micro_batch=2),
+    "zero 3": EngineSettings(zero_stage=3),
     "zero 3, offload, sharded": EngineSettings(
         zero_stage=3, offload_optimizer="cpu", offload_weights="cpu"
     ),
 }
 ZERO_2 = EngineSettings(zero_stage=2)
-LAYERS = 4
+FEW_LAYERS = 4  # enough where a training is compared with itself, and quicker
 
 
-def resumable_model(dtype: torch.dtype = torch.float32) -> Any:
-    return tiny_model("llama", LAYERS, dtype=dtype)
+def resumable_model(dtype: torch.dtype = torch.float32, layers: int = FEW_LAYERS) -> Any:
+    return tiny_model("llama", layers, dtype=dtype)
 
 
 def never() -> Iterator[bool]:
@@ -64,13 +64,14 @@ def trained(
     told: Iterator[bool] | None = None,
     dtype: torch.dtype = torch.float32,
     settings: DriftSettings = DRIFT,
+    layers: int = FEW_LAYERS,
 ) -> tuple[dict[str, Tensor], Any]:
     """Weights and record of a training, which goes on from snapshots in ``place`` if there are any.
 
     ``told`` yields, step for step, whether it must leave.
     """
     told = told or never()
-    model = resumable_model(dtype)
+    model = resumable_model(dtype, layers)
     snapshots = None if place is None else FolderSnapshots(place)
     record = transfer(
         model, [1, 3], BLOCKS, settings, 0.5, way, Progress(snapshots, leaving=lambda: next(told))

@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tiny import save_tiny
+from tests.tiny import LAYERS, save_tiny
 from tests.trsp.spawn_ranks import on_ranks
 from tests.trsp.training.resumable import (
     BLOCKS,
     DRIFT,
-    LAYERS,
     WAYS,
     after,
     largest_difference,
@@ -61,7 +60,7 @@ def resume_all(folder: Path, source: Path, dtype: torch.dtype) -> None:
 
 def model_for(way: str, source: Path, dtype: torch.dtype) -> Any:
     if "sharded" not in way:
-        return resumable_model(dtype)
+        return resumable_model(dtype, LAYERS)
     return load_sharded(
         str(source), precision="bf16" if dtype is torch.bfloat16 else "fp32", engine=WAYS[way]
     )
@@ -77,9 +76,9 @@ def test_a_snapshot_of_two_ranks_goes_on_under_any_layout(
     tmp_path: Path, dtype: torch.dtype, readers: tuple[int, ...], tolerance: float
 ) -> None:
     """Across ZeRO stages and offload, whole and sharded models: an undisturbed rank's weights."""
-    source = save_tiny("llama", tmp_path / "model", LAYERS)
+    source = save_tiny("llama", tmp_path / "model")
     assert on_ranks(2, leave_all, tmp_path / "left", source, dtype) == [list(WAYS)] * 2
-    wanted, _ = trained(WAYS["zero 0"], dtype=dtype)
+    wanted, _ = trained(WAYS["zero 0"], dtype=dtype, layers=LAYERS)
     for ranks in readers:
         folder = tmp_path / f"on {ranks}"
         folder.mkdir()
