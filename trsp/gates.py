@@ -36,18 +36,20 @@ def gated(
     decoder = decoder_layers(model)
     with ExitStack() as stack:
         for position, layer in enumerate(layers):
-
-            def hook(
-                _: nn.Module, args: Any, kwargs: Any, output: Any, position: int = position
-            ) -> Any:
-                y = layer_hidden(output)
-                return with_hidden(
-                    output, apply_gate(layer_input(args, kwargs), y, gates[position], placement)
-                )
-
+            hook = _gate_hook(gates, position, placement)
             handle = decoder[layer].register_forward_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)
         yield
+
+
+def _gate_hook(gates: Tensor, position: int, placement: Placement) -> Callable[..., Any]:
+    """Return a forward hook that applies ``gates[position]``, as it is at that moment."""
+
+    def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        x, y = layer_input(args, kwargs), layer_hidden(output)
+        return with_hidden(output, apply_gate(x, y, gates[position], placement))
+
+    return hook
 
 
 Drift = Callable[[Tensor, Tensor], Tensor]  # (x, y) -> scalar, see trsp.losses

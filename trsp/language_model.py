@@ -149,16 +149,19 @@ class LanguageModel:
         The card names the removed layers and ``settings``.
         """
         folder = Path(folder)
-        card = model_card(
-            name=folder.name,
+        card = self._card(folder.name, settings or {})
+        return save_checkpoint(
+            self.model, self.tokenizer, folder, card=card, removed_layers=self.removed
+        )
+
+    def _card(self, name: str, settings: dict[str, object]) -> str:
+        return model_card(
+            name=name,
             source=self.source,
             revision=self.revision,
             layers=len(decoder_layers(self.model)) + len(self.removed),
             removed_layers=self.removed,
-            settings=settings or {},
-        )
-        return save_checkpoint(
-            self.model, self.tokenizer, folder, card=card, removed_layers=self.removed
+            settings=settings,
         )
 
 

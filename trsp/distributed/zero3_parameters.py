@@ -44,7 +44,12 @@ def whole_tensor(tensor: Tensor) -> Tensor:
         return tensor.detach()
     parameter: Any = tensor
     if parameter.nvme_swapper is not None:
-        return _gathered_copy(parameter)
+        return _gathered_from_nvme(parameter)
+    return _gathered(parameter)
+
+
+def _gathered(parameter: Any) -> Tensor:
+    """All values of a parameter whose partitions are in memory, as a copy. On all ranks."""
     mine, ranks = parameter.ds_tensor.detach(), distributed.get_world_size()
     flat = torch.empty(mine.numel() * ranks, dtype=mine.dtype, device=parameter.device)
     pieces = flat.chunk(ranks)
@@ -55,7 +60,7 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     return flat[: parameter.ds_numel].view(parameter.ds_shape)
 
 
-def _gathered_copy(parameter: Any) -> Tensor:
+def _gathered_from_nvme(parameter: Any) -> Tensor:
     """A copy of a parameter whose partitions may lie on NVMe: DeepSpeed reads and gathers them."""
     parameter.all_gather()
     whole: Tensor = parameter.detach().clone()

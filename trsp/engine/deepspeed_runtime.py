@@ -52,8 +52,7 @@ warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", Fu
 def check_offload(settings: EngineSettings) -> None:
     """Refuse, before anything is loaded, an offload to NVMe that is impossible on this machine.
 
-    InvalidInputError where DeepSpeed cannot build what it takes, or ``nvme_path`` cannot be
-    written.
+    InvalidInputError where DeepSpeed cannot build its part, or ``nvme_path`` is not writable.
     """
     if "nvme" not in (settings.offload_optimizer, settings.offload_weights):
         return

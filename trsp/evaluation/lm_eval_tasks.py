@@ -121,6 +121,17 @@ def _splits(data: Path, task: str) -> dict[str, Path]:
 
     InvalidInputError: there is neither a validation nor a test split.
     """
+    folder = _task_folder(data, task)
+    splits = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    if not splits.keys() & {"validation", "test"}:
+        raise InvalidInputError(
+            f"benchmark {task!r}: {folder} holds neither validation.jsonl nor test.jsonl to score"
+        )
+    return splits
+
+
+def _task_folder(data: Path, task: str) -> Path:
+    """Return DATA/TASK. InvalidInputError, which names the tasks that are there: there is none."""
     folder = data / task
     if not folder.is_dir():
         there = sorted(path.name for path in data.glob("*") if path.is_dir())
@@ -129,9 +140,4 @@ def _splits(data: Path, task: str) -> dict[str, Path]:
             f"{', '.join(there) or 'no tasks'}; add TASK/validation.jsonl or leave out "
             "benchmarks.data to read the hub"
         )
-    splits = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    if not splits.keys() & {"validation", "test"}:
-        raise InvalidInputError(
-            f"benchmark {task!r}: {folder} holds neither validation.jsonl nor test.jsonl to score"
-        )
-    return splits
+    return folder
