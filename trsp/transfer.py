@@ -94,7 +94,7 @@ class Training:
         return 0.0
 
     @property
-    def subject(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What tells this training from another of the same model, as JSON."""
         settings = self.settings.model_dump(mode="json", exclude={"preset"})
         return {
@@ -129,7 +129,7 @@ class Trained:
 
 def _resume(trainer: Engine, training: Training, progress: Progress) -> Trained:
     """Return how far the last snapshot had come, with the engine restored to it; else nothing."""
-    snapshot = progress.begin(training.subject, training.lr_scale)
+    snapshot = progress.begin(training.identity, training.lr_scale)
     if snapshot is None:
         return Trained()
     progress.restore(snapshot, trainer.load_state)

@@ -59,7 +59,7 @@ class GateTraining:
         return OptimizerConfig(rate, steps=1, constant=True)
 
     @property
-    def subject(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What tells this ranking from another of the same model, as JSON.
 
         Neither the depth nor what was published belongs to it.
@@ -126,7 +126,7 @@ class _Learner:
         One that has been published since is of use only for the weights.
         """
         training = self._training
-        snapshot = self._progress.begin(training.subject, training.lr_scale)
+        snapshot = self._progress.begin(training.identity, training.lr_scale)
         if snapshot is None:
             return None
         current = Round.from_state(snapshot.state)
