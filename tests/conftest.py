@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.mlflow_server import TrackingServer
 
+TESTS = Path(__file__).resolve().parent
+SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
 _HOME = pytest.StashKey[str]()
 
 
@@ -52,6 +54,18 @@ def _keep_bytecode(folder: Path) -> None:
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong in one process, where several share the work (``--dist loadgroup``).
+
+    A file's tests share models and trainings; those of three folders share clusters, a tracking
+    server and a browser.
+    """
+    for item in items:
+        below = item.path.relative_to(TESTS).as_posix()
+        shares = below.startswith(SHARE_SERVERS)
+        item.add_marker(pytest.mark.xdist_group("servers" if shares else below))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
