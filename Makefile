@@ -13,7 +13,7 @@ export TRSP_HOME
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Tests share the cores; tests/conftest.py says which of them belong in one process.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadgroup
+PARALLEL := --numprocesses auto --maxprocesses 4
 
 .PHONY: help demo test check ui clean distclean
 

@@ -9,14 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.mlflow_server import TrackingServer
 
-TESTS = Path(__file__).resolve().parent
 SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
 _HOME = pytest.StashKey[str]()
 
@@ -56,17 +55,21 @@ def _keep_bytecode(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests belong in one process, where several share the work (``--dist loadgroup``).
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Say which tests belong in one process, where several share the work (``-n 2``).
 
     A file's tests share models and trainings; those of three folders share clusters, a tracking
     server and a browser.
     """
-    for item in items:
-        below = item.path.relative_to(TESTS).as_posix()
-        shares = below.startswith(SHARE_SERVERS)
-        item.add_marker(pytest.mark.xdist_group("servers" if shares else below))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            return "servers" if file.startswith(SHARE_SERVERS) else file
+
+    return ByFile(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
