@@ -12,7 +12,7 @@ export TRSP_HOME
 # Ninja, ray and mlflow are found by name: by DeepSpeed, by the job, by the tests.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# Tests share the cores; tests/conftest.py says which of them belong in one process.
+# The fast tests share the cores, a file of tests to a process. The slow ones start clusters and servers: one at a time.
 PARALLEL := --numprocesses auto --maxprocesses 4
 
 .PHONY: help demo test check ui clean distclean
@@ -24,7 +24,9 @@ demo: .venv/installed ## the main job on a small real model, through `ray job su
 	@.venv/bin/python jobs/demo.py $(DEMO_ARGS)
 
 test: .venv/installed ## every test (PYTEST_ARGS="-k name" for some)
-	@.venv/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	@run() { local status=0; .venv/bin/python -m pytest "$$@" $(PYTEST_ARGS) || status=$$?; [[ $$status == 5 ]] || return $$status; }; \
+	fast=0; run $(PARALLEL) -m "not slow" || fast=$$?; \
+	run -m slow; exit $$fast
 
 check: .venv/installed ## what CI checks on every change: lint, format, types, the fast tests
 	@.venv/bin/ruff check .
