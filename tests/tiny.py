@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from trsp.architecture.families import FAMILIES
@@ -131,3 +132,13 @@ def write_jsonl(path: Path, *texts: str) -> TextSource:
     """Write ``texts`` to ``path``, one JSON object per line, and return the source that it is."""
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     return TextSource(name="t", path=str(path))
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all weights and buffers that a checkpoint holds, by name."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import LAYERS, tiny_model
+from tests.tiny import LAYERS, tiny_model, weights
 from trsp.architecture.decoders import decoder_layers
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
 from trsp.engine.engine import Engine, StepLosses
@@ -26,10 +26,6 @@ BUDGET: dict[str, Any] = {
 }
 PLAIN = EngineSettings(zero_stage=0)
 LITERAL = BUDGET | {"anneal": False, "drift_scale": "absolute"}
-
-
-def weights(model: Any) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def same_weights(found: Any, wanted: Any, tolerance: float = 2e-5) -> None:

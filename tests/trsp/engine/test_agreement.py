@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from tests.tiny import tiny_model
-from tests.trsp.engine.ways import BLOCKS, REFERENCE, WAYS, every_way, weights
+from tests.tiny import tiny_model, weights
+from tests.trsp.engine.ways import BLOCKS, REFERENCE, WAYS, every_way
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
 from trsp.records import RoundRecord
 from trsp.selection import rank_layers

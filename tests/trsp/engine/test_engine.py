@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import LAYERS, tiny_model
-from tests.trsp.engine.ways import BLOCKS, WAYS, weights
+from tests.tiny import LAYERS, tiny_model, weights
+from tests.trsp.engine.ways import BLOCKS, WAYS
 from trsp.architecture.families import FAMILIES
 from trsp.checkpoints.checkpoint import load_model
 from trsp.config import EngineSettings, GatesSettings

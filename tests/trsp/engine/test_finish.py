@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.tiny import tiny_model
-from tests.trsp.engine.ways import BLOCKS, REFERENCE, WAYS, every_way, marks, weights
+from tests.tiny import tiny_model, weights
+from tests.trsp.engine.ways import BLOCKS, REFERENCE, WAYS, every_way, marks
 from trsp.config import DriftSettings, GatesSettings
 from trsp.selection import rank_layers
 from trsp.transfer import transfer

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny import contents, save_tiny, tiny_model, tiny_tokenizer
 from trsp.architecture.families import FAMILIES
 from trsp.checkpoints.checkpoint import (
     dense_record,
@@ -30,10 +30,6 @@ from trsp.errors import InvalidInputError
 def copy(tiny_llama: Path, tmp_path: Path) -> Path:
     """A copy of the tiny llama that a test may damage."""
     return Path(shutil.copytree(tiny_llama, tmp_path / "a copy"))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def edit_weights(folder: Path, edit: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:

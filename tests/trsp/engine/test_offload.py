@@ -6,8 +6,8 @@ import pytest
 import torch
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
-from tests.tiny import tiny_model
-from tests.trsp.engine.ways import BLOCKS, DRIFT, REFERENCE, marks, weights
+from tests.tiny import tiny_model, weights
+from tests.trsp.engine.ways import BLOCKS, DRIFT, REFERENCE, marks
 from trsp.checkpoints.checkpoint import load_model
 from trsp.config import EngineSettings
 from trsp.distributed.zero3_parameters import whole_tensor

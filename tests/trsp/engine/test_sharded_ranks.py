@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import distributed
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from tests.tiny import save_tiny, tiny_tokenizer
+from tests.tiny import contents, save_tiny, tiny_tokenizer
 from tests.trsp.spawn_ranks import on_ranks
 from trsp.checkpoints.checkpoint import (
     dense_record,
@@ -27,10 +27,6 @@ from trsp.transfer import transfer
 BLOCKS = torch.randint(0, 256, (8, 24), generator=torch.Generator().manual_seed(0))
 GATES = GatesSettings(learning_rate=0.03, blocks_per_step=4)
 DRIFT = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=3, max_grad_norm=0.5)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 HOW: dict[str, tuple[bool, Offload]] = {

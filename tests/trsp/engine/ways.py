@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trsp.config import DriftSettings, EngineSettings
 
@@ -28,11 +28,6 @@ every_way = pytest.mark.parametrize(
 
 
 DRIFT = DriftSettings(learning_rate=1e-3, blocks_per_step=4, steps=4, max_grad_norm=0.5)
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all weights and buffers that a checkpoint holds, by name."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def marks(model: nn.Module) -> dict[str, object]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import save_tiny, tiny_model
+from tests.tiny import save_tiny, tiny_model, weights
 from tests.trsp.spawn_ranks import on_ranks
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import FAMILIES
@@ -23,10 +23,6 @@ from trsp.transfer import transfer
 BLOCKS = torch.randint(0, 256, (8, 16), generator=torch.Generator().manual_seed(0))
 LORA = LoraSettings(rank=4, alpha=8.0)
 TRAINING: dict[str, Any] = {"learning_rate": 1e-2, "blocks_per_step": 2, "steps": 3, "lora": LORA}
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 @torch.no_grad()
