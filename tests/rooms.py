@@ -17,6 +17,7 @@ _LIBRARY: Mapping[str, str] = {
     "errors": "",
     "chunk_sizes": "",
     "records": "",
+    "versions": "",
     "config": "errors",
     "architecture": "config errors",
     "data": "config errors",

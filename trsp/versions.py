@@ -1,0 +1,27 @@
+"""Which versions of the libraries that compute results are installed. Imports none of them."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+# What a result may depend on, by the names under which package indexes know it.
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "tokenizers",
+    "datasets",
+    "lm-eval",
+    "peft",
+    "accelerate",
+    "safetensors",
+)
+
+
+def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the installed version of each library by its name; one that is absent is left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
