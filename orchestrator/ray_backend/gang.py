@@ -8,7 +8,7 @@ storage: snapshots are ours.
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -72,15 +72,31 @@ def run_gang(task: StageTask) -> Failure | None:
 
 def _trainer(task: StageTask, folder: str) -> TorchTrainer:
     """The trainer of one attempt at a stage; ``folder`` is for what it insists on writing."""
+    limit_s = int(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
+    return gang_trainer(_rank_main, {"task": task}, task.layout, limit_s, folder)
+
+
+def gang_trainer(
+    rank_main: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    layout: Layout,
+    collective_limit_s: int,
+    folder: str,
+    placement: str = "PACK",
+) -> TorchTrainer:
+    """The trainer that calls ``rank_main(config)`` in every rank of a gang of this layout.
+
+    ``placement``: PACK for as few nodes as possible, SPREAD for as many.
+    """
     return TorchTrainer(
-        _rank_main,
-        train_loop_config={"task": task},
-        torch_config=GangConfig(timeout_s=int(task.hang_timeout_s + WATCHDOG_HEAD_START_S)),
+        rank_main,
+        train_loop_config=config,
+        torch_config=GangConfig(timeout_s=collective_limit_s),
         scaling_config=ScalingConfig(
-            num_workers=task.layout.ranks,
-            use_gpu=task.layout.gpus > 0,
-            resources_per_worker=_rank_resources(task.layout),
-            placement_strategy="PACK",
+            num_workers=layout.ranks,
+            use_gpu=layout.gpus > 0,
+            resources_per_worker=_rank_resources(layout),
+            placement_strategy=placement,
         ),
         run_config=RunConfig(
             name="gang",

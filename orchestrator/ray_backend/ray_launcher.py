@@ -25,6 +25,7 @@ from orchestrator.ray_backend.cluster import (
     largest_node_cpus,
 )
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
+from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
@@ -43,14 +44,20 @@ class RayLauncher:
     figures would be those of its neighbours.
     """
 
-    def __init__(self, resources: Resources, address: str | None = None) -> None:
-        """Connect, unless this process is connected already: then the cluster is left so, too."""
+    def __init__(
+        self, resources: Resources, address: str | None = None, node: ClusterNode | None = None
+    ) -> None:
+        """Connect, unless this process is connected already: then the cluster is left so, too.
+
+        ``node`` is the one node on which stages of one rank are to run; default: any.
+        """
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             connect(address)
         use_gpus = resources.use_gpus
         self._uses_gpus = has_gpus() if use_gpus == "auto" else use_gpus
         self.measures_alone = not self._uses_gpus
+        self._node = node
         self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -76,13 +83,21 @@ class RayLauncher:
         if layout.ranks > 1:
             return self._gang.options(name=key).remote(task)
         whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
+        all_cpus = self._node.cpus if self._node else largest_node_cpus()
         stage = self._one_rank.options(
-            num_cpus=largest_node_cpus() if whole_node else layout.cpus,
+            num_cpus=all_cpus if whole_node else layout.cpus,
             num_gpus=layout.gpus,
             memory=layout.memory_bytes or None,
             name=key,
+            scheduling_strategy=self._strategy(),
         )
         return stage.remote(task)
+
+    def _strategy(self) -> Any:
+        """Return where a stage of one rank may run, as Ray is told."""
+        if self._node is None:
+            return "DEFAULT"
+        return NodeAffinitySchedulingStrategy(self._node.id, soft=False)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Return the stages that ended since the last call.

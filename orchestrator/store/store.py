@@ -6,6 +6,7 @@ It lies on a local disk, a shared file system, S3 or GCS. Everything is written 
     ROOT/grids/KEY.json                     the hardware that a grid ran on
     ROOT/layouts/KEY.json                   how far the ladder was climbed, for stages that ran out
                                             of memory
+    ROOT/memory/DEVICE.json                 measured beside estimated memory of a kind of device
     ROOT/stages/KIND/KEY/spec.json          what was asked: the resolved inputs that the key hashes
                          rounds/000.json    of a ranking only: one removed layer each, published
                                             while the ranking runs
@@ -40,6 +41,8 @@ class Store:
         # For all drivers, by a key of stages that need as much memory: the layout at which these
         # are to begin.
         self.layouts = JsonDocuments(self.files, "layouts")
+        # By a kind of device, what a small training took there beside its estimate.
+        self.memory = JsonDocuments(self.files, "memory")
 
     @property
     def uri(self) -> str:
