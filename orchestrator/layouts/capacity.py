@@ -17,7 +17,8 @@ class Capacity:
     """What a cluster, or one node of it, has for stages in all, whether it is free or not.
 
     ``memory_bytes``: of all hosts. ``gpu_memory_bytes``: of one GPU, the smallest. 0 bytes: not
-    known. ``nodes``: how all this lies on nodes; empty for a single machine.
+    known. ``nodes``: how all this lies on nodes; empty for a single machine. ``gpu_type``: Ray's
+    name for the type of a single machine's GPUs; empty where it is not known.
     """
 
     cpus: int = 1
@@ -25,6 +26,7 @@ class Capacity:
     memory_bytes: int = 0
     gpu_memory_bytes: int = 0
     nodes: tuple["Capacity", ...] = ()
+    gpu_type: str = ""
 
     @classmethod
     def of(cls, nodes: Iterable["Capacity"]) -> "Capacity":

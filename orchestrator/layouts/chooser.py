@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.grid.keys import content_key
 from orchestrator.layouts.capacity import Capacity, most_ranks
+from orchestrator.layouts.correction import HOST, Correction
 from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
@@ -94,10 +95,19 @@ class LayoutChooser:
         if (spec.key, capacity) not in self._estimates:
             grid = self._resolved.grid
             shape = self._resolved.models[spec.locations["model"]["name"]].shape
+            correction = self._correction(capacity)
             self._estimates[spec.key, capacity] = layout_for(
-                spec, shape, capacity, grid.resources, grid.engine
+                spec, shape, capacity, grid.resources, grid.engine, correction
             )
         return self._estimates[spec.key, capacity]
+
+    def _correction(self, capacity: Capacity) -> Correction:
+        """Return what was measured on the devices of this cluster, as the store has it now."""
+        kinds = {node.gpu_type or "gpu" for node in capacity.machines if node.gpus} or {HOST}
+        with suppress(OSError):  # a store that is away for a moment: the estimate stands as it is
+            documents = [self._store.memory.load(kind) for kind in sorted(kinds)]
+            return Correction.largest(map(Correction.from_document, documents))
+        return Correction()
 
     def _learned_layout(self, key: str) -> Layout | None:
         """Return the rung kept under a ladder's key, read again after RECHECK_S seconds."""

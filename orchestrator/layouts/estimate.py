@@ -15,7 +15,9 @@ from orchestrator.layouts.capacity import (
     describe_needs,
     fits,
 )
+from orchestrator.layouts.correction import Correction
 from orchestrator.layouts.layout import Layout, counted
+from orchestrator.layouts.memory import Peak
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.stage_specs import StageSpec
@@ -24,6 +26,7 @@ from trsp.config import EngineSettings
 
 USABLE = 0.92  # of a GPU's memory: the estimate may err, and the allocator leaves gaps
 MOST_RANKS = 4096  # that a refusal looks through for what would be enough
+UNCORRECTED = Correction()
 _GB = 10**9
 
 
@@ -40,6 +43,7 @@ def layout_for(
     capacity: Capacity,
     resources: Resources,
     engine: EngineSettings | Literal["auto"] = "auto",
+    correction: Correction = UNCORRECTED,
 ) -> Layout | DoesNotFit:
     """Return the cheapest layout of the stage that fits ``capacity``, or why none does.
 
@@ -48,12 +52,13 @@ def layout_for(
     (a third of the compute), the largest micro-batch. What the user has said is taken as it is:
     with ``engine`` and ``resources.ranks`` given, nothing is refused. ``shape`` None: nothing is
     known of the model, so no memory is estimated (``memory_bytes`` 0). A memory of 0 in
-    ``capacity`` is not known and limits nothing. The same arguments give the same layout.
+    ``capacity`` is not known and limits nothing. ``correction`` is what was measured on these
+    devices. The same arguments give the same layout.
     """
     candidates = Candidates(work_of(spec), capacity, resources, engine)
     if shape is None:
         return candidates.first
-    search = _Search(shape, candidates)
+    search = _Search(shape, candidates, correction)
     if candidates.work.is_training and engine != "auto" and resources.ranks != "auto":
         return search.sized(candidates.first)
     return search.cheapest() or DoesNotFit(search.refusal())
@@ -75,6 +80,7 @@ class _Search:
 
     shape: ModelShape
     candidates: Candidates
+    correction: Correction
 
     @property
     def work(self) -> Work:
@@ -95,7 +101,7 @@ class _Search:
 
     def sized(self, layout: Layout) -> Layout:
         """Return the layout with the memory that a rank takes of its host."""
-        return replace(layout, memory_bytes=peak(self.shape, self.work, layout).host.total)
+        return replace(layout, memory_bytes=self._peak(layout).host.total)
 
     def refusal(self) -> str:
         """Return, for people, what the stage takes at the least, what there is, what is enough."""
@@ -111,9 +117,12 @@ class _Search:
         limit = self.capacity.gpu_memory_bytes
         return not limit or self._gpu_bytes(layout) <= USABLE * limit
 
+    def _peak(self, layout: Layout) -> Peak:
+        return self.correction.of(peak(self.shape, self.work, layout))
+
     def _gpu_bytes(self, layout: Layout) -> int:
         """Return the peak on each of a rank's GPUs; 0 without any."""
-        gpu = peak(self.shape, self.work, layout).gpu
+        gpu = self._peak(layout).gpu
         return gpu.total if gpu else 0
 
     def _least_on_a_gpu(self, layouts: list[Layout]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from trsp.errors import InvalidInputError
 from trsp.evaluation.hardware import hardware_name
@@ -92,9 +93,7 @@ def largest_node_cpus() -> int:
 
 def _accelerator_type(node: Mapping[str, Any]) -> str:
     """Return Ray's name for the type of a node's accelerators; empty where it has none."""
-    prefix = "accelerator_type:"
-    types = [name.removeprefix(prefix) for name in node["Resources"] if name.startswith(prefix)]
-    return max(types, default="")  # A100-80G before A100
+    return gpu_type(node["Resources"])
 
 
 def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
@@ -106,4 +105,5 @@ def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
         gpus=gpus,
         memory_bytes=int(resources.get("memory", 0)),
         gpu_memory_bytes=GPU_MEMORY_GB.get(_accelerator_type(node), 0) * 10**9 if gpus else 0,
+        gpu_type=_accelerator_type(node) if gpus else "",
     )

@@ -64,15 +64,20 @@ def at_most(nodes: tuple[ClusterNode, ...], limit: int) -> tuple[ClusterNode, ..
     return (*kinds, *others)[:limit]
 
 
+def gpu_type(resources: Iterable[str]) -> str:
+    """Return Ray's name for the type of the GPUs among a node's resources; empty without any."""
+    types = [name.removeprefix(_GPU_TYPE) for name in resources if name.startswith(_GPU_TYPE)]
+    return max(types, default="")  # A100-80G before A100
+
+
 def _node(name: str, described: Mapping[str, Any]) -> ClusterNode:
     """Return one of ``ray.nodes()`` as a node of this name."""
     resources = described["Resources"]
-    types = [key.removeprefix(_GPU_TYPE) for key in resources if key.startswith(_GPU_TYPE)]
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    gpu_type = max(types, default="")  # A100-80G before A100
+    kind_of_gpu = gpu_type(resources)
     labels = described.get("Labels") or {}
     kind = (
-        *(cpus, gpus, gpu_type, _doublings(resources.get("memory", 0))),
+        *(cpus, gpus, kind_of_gpu, _doublings(resources.get("memory", 0))),
         *sorted(key for key in resources if key not in _COUNTED and not key.startswith("node:")),
         *sorted(f"{key}={value}" for key, value in labels.items() if key != _OF_ONE_NODE),
     )
@@ -82,7 +87,7 @@ def _node(name: str, described: Mapping[str, Any]) -> ClusterNode:
         described["NodeManagerAddress"],
         cpus,
         gpus,
-        gpu_type,
+        kind_of_gpu,
         _HEAD in resources,
         kind,
     )
