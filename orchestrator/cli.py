@@ -168,7 +168,8 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     cells = _view(grid).cells
     choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
     if as_json:
-        print(json.dumps([_choice_dict(choice, cells) for choice in choices], indent=2))
+        shown = redact_tree([_choice_dict(choice, cells) for choice in choices])
+        print(json.dumps(shown, indent=2))
     else:
         for choice in choices:
             print_choice(choice, cells, console())
