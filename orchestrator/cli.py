@@ -1,4 +1,4 @@
-"""The command line: ``trsp run | plan | best | status | schema``.
+"""The command line: ``trsp run | plan | best | status | doctor | schema``.
 
 Parses and prints; what is heavy is imported by the commands that need it.
 Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing
@@ -8,20 +8,23 @@ meets the budget.
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from orchestrator.doctor.findings.finding import exit_code
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.locations import ALLOWED_VARIABLES, allow_variables
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
 from orchestrator.redact import redact, redact_tree
 from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
+from orchestrator.report.examination_table import print_examination
 from orchestrator.report.plan_tables import print_plan
-from orchestrator.report.printing import console
+from orchestrator.report.printing import console, print_line
 from orchestrator.report.status_tables import print_status
 from orchestrator.views.budget import Choice, choose, pareto_front
 from orchestrator.views.grid_view import CellView, GridView
@@ -58,6 +61,9 @@ AllowVariables = Annotated[
         f"may be given several times. Also: {ALLOWED_VARIABLES}=NAME,NAME in the environment.",
     ),
 ]
+Address = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
@@ -73,9 +79,7 @@ Metric = Annotated[
 @app.command()
 def run(
     file: GridFile,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
-    ] = None,
+    address: Address = None,
     allow_variable: AllowVariables = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
@@ -133,6 +137,28 @@ def status(file: GridFile, allow_variable: AllowVariables = None) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
     grid = load_grid(file)
     print_status(_view(grid), grid.headline_metrics, console())
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="A grid file; default: none.")] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+    allow_variable: AllowVariables = None,
+) -> None:
+    """Examine the cluster, the store and the tracking server: what is wrong, and the cure.
+
+    Takes about two minutes. Exits with 1 where something is wrong.
+    """
+    from orchestrator.doctor.examine import examine
+
+    say = partial(print_line, console(stderr=True))
+    found = examine(load_grid(file) if file else None, address, say)
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in found.findings], indent=2))
+    else:
+        print_examination(found.findings, found.nodes, found.seconds, console())
+    raise typer.Exit(exit_code(found.findings))
 
 
 @app.command()

@@ -22,10 +22,15 @@ class BoundedCall:
         except Exception as error:
             self._outcome.append(error)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the call has returned or raised."""
+        return bool(self._outcome)
+
     def answer(self, timeout_s: float) -> Any:
         """Return what the call returned, or the exception that it raised.
 
         TimeoutError, returned likewise, where it has not ended ``timeout_s`` seconds from now.
         """
         self._thread.join(timeout_s)
-        return self._outcome[0] if self._outcome else TimeoutError(f"no answer in {timeout_s:g} s")
+        return self._outcome[0] if self._outcome else TimeoutError("no answer in time")

@@ -1,7 +1,7 @@
 """One tiny model through all stages on one node, by the launcher that runs users' grids."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.execution.launcher import Finished, Launcher
@@ -76,8 +76,3 @@ def _wait(launcher: Launcher, spec: StageSpec, given_up: Callable[[], bool]) -> 
             return finished
     launcher.cancel(spec.key)
     return None
-
-
-def all_of(trials: Mapping[str, StageTrial]) -> bool:
-    """Whether every trial went well."""
-    return all(not trial.failed for trial in trials.values())

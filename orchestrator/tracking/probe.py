@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from orchestrator.redact import redact
 from orchestrator.tracking.connection import CURE, FAILURES, connect, one_line
-from orchestrator.tracking.content.redact import redact
 from trsp.errors import TrackingError
 
 EXPERIMENT = "trsp-doctor"  # exists while it is used; deleted experiments keep their names

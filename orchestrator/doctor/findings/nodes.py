@@ -141,7 +141,7 @@ def _busy(name: str, gpus: tuple[Gpu, ...]) -> Iterator[Finding]:
             name,
             f"{len(busy)} of {len(gpus)} GPUs in use: {_gb(least.free_bytes)} of "
             f"{_gb(least.total_bytes)} free",
-            "end what holds them (nvidia-smi lists it), or set resources.gpu_memory to what is free",
+            "end what holds them (nvidia-smi), or set resources.gpu_memory to what is free",
         )
 
 

@@ -18,7 +18,7 @@ from trsp.architecture.shape import ModelShape, model_shape
 from trsp.config import DriftSettings, EngineSettings
 
 STEPS = 3
-_BASE: Mapping[str, Any] = {"model_type": "llama", "tie_word_embeddings": False}
+_BASE: dict[str, Any] = {"model_type": "llama", "tie_word_embeddings": False}
 # The largest that takes less than half of what is free is trained: the terms to be checked should
 # be larger than what is there without a model.
 GPU_CONFIGS: tuple[Mapping[str, Any], ...] = tuple(
