@@ -46,15 +46,21 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
         trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
         trsp.training trsp.transfer""",
-    "report": "grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
-    "ray_backend": "execution grid layouts stages store trsp.errors trsp.evaluation",
+    "doctor.findings": "",
+    "doctor.probes": """doctor.findings grid layouts stages store trsp.architecture trsp.config
+        trsp.distributed trsp.transfer trsp.versions""",
+    "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages store
+        tracking trsp.config trsp.errors""",
+    "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
+        trsp.evaluation""",
     "scheduler": "execution layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "driver": "execution redact report scheduler stages store tracking views",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
-    "cli": "grid redact report run stages views trsp.errors",
+    "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",
     "__main__": "cli",
 }
 

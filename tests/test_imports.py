@@ -63,7 +63,16 @@ FORBIDDEN = {
             *("memory", "training_memory", "peak"),
         )
     },
-    "orchestrator.ray_backend.lost_ranks": HEAVY | CLUSTER,
+    **dict.fromkeys(
+        (
+            "orchestrator.ray_backend.lost_ranks",
+            "orchestrator.ray_backend.node_kinds",
+            "orchestrator.doctor.findings",
+            "orchestrator.layouts.correction",
+        ),
+        HEAVY | CLUSTER,
+    ),
+    "orchestrator.doctor": HEAVY,
     **dict.fromkeys(
         ("orchestrator.store", "orchestrator.views", "orchestrator.report", "orchestrator.cli"),
         HEAVY | {"ray", "mlflow"},
@@ -78,7 +87,10 @@ IMPORTERS = {
     "orchestrator.run": {"orchestrator.cli"},
     "orchestrator.driver": {"orchestrator.run"},
     "orchestrator.scheduler.controller": {"orchestrator.driver"},
-    "orchestrator.ray_backend.ray_launcher": {"orchestrator.run"},
+    "orchestrator.ray_backend.ray_launcher": {
+        "orchestrator.doctor.cluster_checks",
+        "orchestrator.run",
+    },
 }
 
 # The driver's side of a run, from the command line down to Ray and MLflow.
@@ -86,6 +98,7 @@ DRIVER = (
     "cli",
     "run",
     "driver",
+    "doctor.examine",
     "scheduler.controller",
     "ray_backend.ray_launcher",
     "tracking.tracker",

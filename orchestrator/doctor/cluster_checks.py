@@ -153,7 +153,9 @@ def _run_trials(folder: str, prefix: str, nodes: Iterable[ClusterNode]) -> Itera
     late, deadline = threading.Event(), time.monotonic() + STAGES_S
     trials = {node: StageTrial() for node in nodes}
     calls = {
-        node: BoundedCall(_trial, folder, f"{prefix}/{node.id[:8]}", node, trial, late)
+        node: BoundedCall(
+            _trial, folder, Store(prefix).files.address(node.id[:8]), node, trial, late
+        )
         for node, trial in trials.items()
     }
     for node, call in calls.items():

@@ -1,4 +1,4 @@
-"""What ``trsp doctor`` found, as tables for people: 80 columns, in a terminal and in a job's log."""
+"""What ``trsp doctor`` found, as tables for people; in a job's log of 80 columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
