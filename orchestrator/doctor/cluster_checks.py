@@ -152,12 +152,10 @@ def _run_trials(folder: str, prefix: str, nodes: Iterable[ClusterNode]) -> Itera
     """Yield how the stages went on each node, within the limit."""
     late, deadline = threading.Event(), time.monotonic() + STAGES_S
     trials = {node: StageTrial() for node in nodes}
-    calls = {
-        node: BoundedCall(
-            _trial, folder, Store(prefix).files.address(node.id[:8]), node, trial, late
-        )
-        for node, trial in trials.items()
-    }
+    calls: dict[ClusterNode, BoundedCall] = {}
+    for node, trial in trials.items():
+        store = Store(prefix).files.address(node.id[:8])
+        calls[node] = BoundedCall(_trial, folder, store, node, trial, late)
     for node, call in calls.items():
         answer = call.answer(max(0.0, deadline - time.monotonic()))
         if isinstance(answer, BaseException):

@@ -10,9 +10,7 @@ from orchestrator.report.examination_table import print_examination
 FINDINGS = (
     fine("versions", "driver, node 1", "torch 2.13.0, transformers 5.23.0 " * 6),
     warning("disk", "node 2", "temp folder [/tmp]: 9.0 GB free", "make room"),
-    wrong(
-        "store", "node 3", "/a/rather/long/path/to/the/store is another folder there", "mount it"
-    ),
+    wrong("store", "node 3", "/a/rather/long/path/of/the/store is another folder", "mount it"),
 )
 
 
