@@ -1,9 +1,20 @@
 """Estimates of memory corrected by what was measured."""
 
+from pathlib import Path
+
 import pytest
 
+from orchestrator.grid.run_settings import Resources
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.correction import Correction
+from orchestrator.layouts.estimate import layout_for
+from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Memory, Peak
+from orchestrator.stages.stage_specs import StageKind, ranking_spec
+from orchestrator.store.store import Store
+from tests.orchestrator.fake_launcher import resolved
+from tests.orchestrator.layouts.samples import B7, stages
 
 ESTIMATE = Peak(Memory(weights=100, runtime=10), Memory(weights=1000, runtime=20))
 
@@ -39,3 +50,29 @@ def test_the_gpu_is_corrected_where_there_is_one_and_else_the_host() -> None:
 def test_of_several_kinds_of_device_the_largest_counts() -> None:
     assert Correction.largest([_measured(130), _measured(110, 5)]) == Correction(1.3, 5)
     assert Correction.largest([]) == Correction()
+
+
+def test_a_model_that_takes_more_than_estimated_gets_more_gpus() -> None:
+    """7B under ZeRO-3 on GPUs of 80 GB: estimated on two of them."""
+    capacity = Capacity.of([Capacity(64, 8, 10**12, 80 * 10**9)])
+    spec = stages()[StageKind.TRANSFER]
+    as_estimated = layout_for(spec, B7, capacity, Resources())
+    corrected = layout_for(spec, B7, capacity, Resources(), correction=_measured(160))
+    assert isinstance(as_estimated, Layout)
+    assert isinstance(corrected, Layout)
+    assert (as_estimated.ranks, corrected.ranks) == (2, 4)
+
+
+def test_the_chooser_reads_what_the_store_has_of_the_clusters_devices(tmp_path: Path) -> None:
+    grid = resolved(tmp_path, gate_l1=1e-3)
+    store = Store(str(tmp_path / "measured"))
+    spec = ranking_spec(grid.cells[0], grid.study)
+    plain = LayoutChooser(grid, store).choose(spec, Capacity(), Capacity())
+    document = {"estimated_bytes": 10, "measured_bytes": 15, "runtime_bytes": 0}
+    store.memory.save("H100", document)
+    assert LayoutChooser(grid, store).choose(spec, Capacity(), Capacity()) == plain
+    store.memory.save("cpu", document)
+    corrected = LayoutChooser(grid, store).choose(spec, Capacity(), Capacity())
+    assert isinstance(plain, Layout)
+    assert isinstance(corrected, Layout)
+    assert corrected.memory_bytes > plain.memory_bytes > 0
