@@ -1,5 +1,6 @@
 """Estimates of memory corrected by what was measured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from orchestrator.layouts.memory import Memory, Peak
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import resolved
-from tests.orchestrator.layouts.samples import B7, stages
+from tests.orchestrator.layouts.samples import B7, SMALL, stages
 
 ESTIMATE = Peak(Memory(weights=100, runtime=10), Memory(weights=1000, runtime=20))
 
@@ -65,6 +66,8 @@ def test_a_model_that_takes_more_than_estimated_gets_more_gpus() -> None:
 
 def test_the_chooser_reads_what_the_store_has_of_the_clusters_devices(tmp_path: Path) -> None:
     grid = resolved(tmp_path, gate_l1=1e-3)
+    models = {name: replace(info, shape=SMALL) for name, info in grid.models.items()}
+    grid = replace(grid, models=models)
     store = Store(str(tmp_path / "measured"))
     spec = ranking_spec(grid.cells[0], grid.study)
     plain = LayoutChooser(grid, store).choose(spec, Capacity(), Capacity())
