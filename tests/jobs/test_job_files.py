@@ -15,6 +15,7 @@ from orchestrator.grid.schema import json_schema, load_grid
 from orchestrator.grid.yaml_file import read_yaml
 from orchestrator.stages.resolve import resolve_offline
 from tests.orchestrator.sample_grids import model
+from trsp.config import DriftSettings, HealSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -78,6 +79,27 @@ def test_the_big_ones_can_be_planned_anywhere(name: str) -> None:
     resolved = resolve_offline(load_grid(ROOT / "jobs" / name))
     assert not resolved.expansion.unresolved
     assert not resolved.expansion.refusals
+
+
+def test_the_demo_shows_stage_two_beside_its_controls() -> None:
+    """The same layers with nothing trained, and with plain training in as many steps."""
+    grid = load_grid(ROOT / "jobs" / "demo.yaml")
+    found = expand(grid, {entry.name: model(entry.name, 30) for entry in grid.models})
+    assert len(found.cells) == 14
+    for selector in ("gates", "block_influence"):
+        for removed in (3, 6):
+            transfers = {
+                cell.transfer.name: cell.transfer
+                for cell in found.cells
+                if (cell.selector.name, cell.removed) == (selector, removed)
+                and cell.gate_l1 in (None, 5e-3)
+            }
+            assert transfers.keys() == {"none", "drift", "heal"}
+            drift, heal = transfers["drift"], transfers["heal"]
+            assert isinstance(drift, DriftSettings)
+            assert isinstance(heal, HealSettings)
+            budget = set(TrainingSettings.model_fields)
+            assert drift.model_dump(include=budget) == heal.model_dump(include=budget)
 
 
 def test_the_papers_table_is_whole() -> None:
