@@ -10,7 +10,6 @@ special token is added. Shapes: N blocks or windows, T tokens in each.
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,21 +28,23 @@ _CHARACTERS_PER_TOKEN = 8
 _UNSETTLED_TOKENS = 64
 
 
-@dataclass(frozen=True)
 class _Pieces:
-    """How a text is cut into pieces of one length.
+    """How a text is cut into pieces of one length, opened by BOS as the policy says."""
 
-    ``text_bos`` and ``piece_bos`` are the token ids that open the whole text and each piece.
-    """
-
-    text_bos: list[int]
-    piece_bos: list[int]
-    length: int
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        bos = bos_ids(tokenizer, policy)
+        self.text_bos, self.piece_bos = (bos, []) if policy == "once" else ([], bos)
 
     @property
     def content(self) -> int:
         """The number of tokens of text in a piece."""
         return self.length - len(self.piece_bos)
+
+    def tokens(self, documents: Iterable[str], pieces: int | None = None) -> list[int]:
+        """Return the tokens of the joined documents: all, or as many as fill so many pieces."""
+        limit = None if pieces is None else pieces * self.content
+        return _leading_tokens(self.tokenizer, documents, self.text_bos, limit)
 
     def cut(self, tokens: Sequence[int], starts: Iterable[int]) -> Tensor:
         """Return the pieces of the text's ``tokens`` that begin at ``starts``, [N, T] int64."""
@@ -59,10 +60,9 @@ def calibration_blocks(
     One seed always gives the same blocks, and fewer of them are the first of more.
     CalibrationTooShortError: the text does not fill all blocks (never silently fewer).
     """
-    pieces = _pieces(tokenizer, settings.bos, settings.block_tokens)
-    if settings.cut == "stream":
-        return _random_blocks(tokenizer, settings, pieces, random.Random(seed))
-    return _consecutive_blocks(tokenizer, settings, pieces, random.Random(seed))
+    pieces = _Pieces(tokenizer, settings.bos, settings.block_tokens)
+    blocks = _random_blocks if settings.cut == "stream" else _consecutive_blocks
+    return blocks(pieces, settings, random.Random(seed))
 
 
 def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexitySettings) -> Tensor:
@@ -72,16 +72,14 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexityS
     incomplete last window is left out; N is at most ``max_windows``.
     CalibrationTooShortError: the text does not fill one window.
     """
-    pieces = _pieces(tokenizer, settings.bos, settings.window_tokens)
-    content = pieces.content
-    limit = None if settings.max_windows is None else settings.max_windows * content
-    tokens = _leading_tokens(tokenizer, read_documents(settings.text), pieces.text_bos, limit)
-    if len(tokens) < content:
+    pieces = _Pieces(tokenizer, settings.bos, settings.window_tokens)
+    tokens = pieces.tokens(read_documents(settings.text), settings.max_windows)
+    if len(tokens) < pieces.content:
         raise CalibrationTooShortError(
             f"text {settings.text.name!r} holds {len(tokens)} tokens, less than one window of "
-            f"{content}: give more text or lower window_tokens"
+            f"{pieces.content}: give more text or lower window_tokens"
         )
-    return pieces.cut(tokens, range(0, len(tokens) - content + 1, content))
+    return pieces.cut(tokens, range(0, len(tokens) - pieces.content + 1, pieces.content))
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
@@ -104,61 +102,44 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
     return [bos] if opened else []
 
 
-def _pieces(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, length: int) -> _Pieces:
-    bos = bos_ids(tokenizer, policy)
-    return _Pieces(bos, [], length) if policy == "once" else _Pieces([], bos, length)
-
-
 def _consecutive_blocks(
-    tokenizer: PreTrainedTokenizerBase,
-    settings: CalibrationSettings,
-    pieces: _Pieces,
-    rng: random.Random,
+    pieces: _Pieces, settings: CalibrationSettings, rng: random.Random
 ) -> Tensor:
-    """Return the first blocks of the documents in a random order, empty ones dropped.
-
-    Tokenizing stops at enough.
-    """
+    """Return the first blocks of the documents in a random order, empty ones dropped."""
     documents = [text for text in read_documents(settings.text) if text.strip()]
     rng.shuffle(documents)
-    needed = settings.blocks * pieces.content
-    tokens = _leading_tokens(tokenizer, documents, pieces.text_bos, needed)
+    tokens, needed = pieces.tokens(documents, settings.blocks), settings.blocks * pieces.content
     if len(tokens) < needed:
-        raise CalibrationTooShortError(
-            f"calibration text {settings.text.name!r} holds {len(tokens)} tokens: "
-            f"{len(tokens) // pieces.content} blocks of {pieces.content}, but {settings.blocks} "
-            f"are asked for ({needed} tokens); "
-            "give more text, or lower calibration.blocks or calibration.block_tokens"
+        raise _too_short(
+            settings,
+            f"{len(tokens)} tokens: {len(tokens) // pieces.content} blocks of {pieces.content}, "
+            f"but {settings.blocks} are asked for ({needed} tokens)",
         )
     return pieces.cut(tokens, range(0, needed, pieces.content))
 
 
-def _random_blocks(
-    tokenizer: PreTrainedTokenizerBase,
-    settings: CalibrationSettings,
-    pieces: _Pieces,
-    rng: random.Random,
-) -> Tensor:
+def _random_blocks(pieces: _Pieces, settings: CalibrationSettings, rng: random.Random) -> Tensor:
     """Return blocks that begin anywhere in the whole text, empty rows included; they may overlap.
 
     The draws are those of the published loaders: ``randint(0, tokens - length - 1)`` per block.
     """
-    tokens = _leading_tokens(tokenizer, read_documents(settings.text), pieces.text_bos, None)
+    tokens = pieces.tokens(read_documents(settings.text))
     last = len(tokens) - pieces.content - 1
     if last < 0:
-        raise CalibrationTooShortError(
-            f"calibration text {settings.text.name!r} holds {len(tokens)} tokens, and random "
-            f"blocks of {pieces.content} need at least one more than that; "
-            "give more text, or lower calibration.block_tokens"
-        )
+        found = f"{len(tokens)} tokens, and a random block needs more than {pieces.content}"
+        raise _too_short(settings, found)
     return pieces.cut(tokens, [rng.randint(0, last) for _ in range(settings.blocks)])
 
 
+def _too_short(settings: CalibrationSettings, found: str) -> CalibrationTooShortError:
+    return CalibrationTooShortError(
+        f"calibration text {settings.text.name!r} holds {found}; "
+        "give more text, or lower calibration.blocks or calibration.block_tokens"
+    )
+
+
 def _leading_tokens(
-    tokenizer: PreTrainedTokenizerBase,
-    documents: Iterable[str],
-    bos: list[int],
-    limit: int | None,
+    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int], limit: int | None
 ) -> list[int]:
     """Return ``bos`` and the joined documents' tokens: the first ``limit``, or all of them (None).
 
