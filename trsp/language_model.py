@@ -107,13 +107,14 @@ class LanguageModel:
         blocks_NT: Tensor,
         settings: NoTransfer | DriftSettings | HealSettings | None = None,
         *,
-        drift: float = 1e-3,
+        drift: float | None = None,
         engine: EngineSettings | None = None,
         progress: Progress | None = None,
     ) -> TransferRecord:
         """Stage two, in place: train so that ``layers`` can go; return losses and drifts per step.
 
-        The default is TRSP's drift, at ``drift`` = lambda_2. ``progress``: see ``rank``.
+        The default is TRSP's drift. ``drift`` is lambda_2, by default that of the scale of the
+        drift (docs/method.md, section 2). ``progress``: see ``rank``.
         """
         return transfer(
             self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress

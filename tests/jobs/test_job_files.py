@@ -115,7 +115,7 @@ def test_the_papers_table_is_whole() -> None:
         "phi-2",
         "opt-2.7b",
     }
-    assert {cell.ratio for cell in resolved.cells} == {0.25}
+    assert {cell.ratio for cell in resolved.cells} == {0.25, 7 / 32}
     kinds = {
         (cell.selector.name, getattr(cell.selector, "preset", ""), cell.transfer.name)
         for cell in resolved.cells
@@ -131,6 +131,30 @@ def test_the_papers_table_is_whole() -> None:
         for transfer in ("none", "heal", "drift")
     }
     assert kinds == baselines | gates
+
+
+def test_the_papers_numbers_are_measured_as_published() -> None:
+    grid = load_grid(ROOT / "jobs" / "paper.yaml")
+    calibration, wikitext = grid.calibration, grid.evaluation.perplexity[0]
+    assert (calibration.cut, calibration.bos, calibration.blocks) == ("stream", "once", 128)
+    assert (wikitext.bos, wikitext.window_tokens, wikitext.max_windows) == ("once", 2048, None)
+    for text, split in ((calibration.text, "train"), (wikitext.text, "test")):
+        assert (text.config, text.split, text.max_documents) == ("wikitext-2-raw-v1", split, None)
+
+
+def test_a_strength_goes_with_its_own_scale_of_the_drift() -> None:
+    """No two cells of the study differ only by a lambda_2 that changes nothing."""
+    for name in ("grid.yaml", "paper.yaml"):
+        strengths = {
+            (cell.transfer.drift_scale, cell.transfer.anneal, cell.drift)
+            for cell in resolve_offline(load_grid(ROOT / "jobs" / name)).cells
+            if isinstance(cell.transfer, DriftSettings)
+        }
+        absolute = {1e-4, 1e-3, 1e-2} if name == "grid.yaml" else {1e-3}
+        expected = {("relative", True, 0.0)} | {("absolute", False, each) for each in absolute}
+        if name == "grid.yaml":
+            expected |= {("relative", False, each) for each in (0.1, 0.3, 1.0)}
+        assert strengths == expected
 
 
 def test_the_shebang_runs_a_grid(tmp_path: Path) -> None:
