@@ -142,6 +142,15 @@ def test_the_papers_numbers_are_measured_as_published() -> None:
         assert (text.config, text.split, text.max_documents) == ("wikitext-2-raw-v1", split, None)
 
 
+def test_the_page_of_published_numbers_names_cells_of_the_file() -> None:
+    page = (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(r=[^`]+)`", page))
+    cells = resolve_offline(load_grid(ROOT / "jobs" / "paper.yaml")).cells
+    known = {cell.name.removeprefix(f"{cell.model.name} ") for cell in cells}
+    assert len(named) >= 6
+    assert named <= known
+
+
 def test_a_strength_goes_with_its_own_scale_of_the_drift() -> None:
     """No two cells of the study differ only by a lambda_2 that changes nothing."""
     for name in ("grid.yaml", "paper.yaml"):
