@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from tests.tiny import VOCABULARY, tiny_tokenizer, write_jsonl
@@ -195,6 +196,21 @@ def test_first_windows_are_those_of_the_whole_text(
         tiny_tokenizer(), settings.model_copy(update={"max_windows": max_windows})
     )
     assert first.equal(whole[:max_windows])
+
+
+def test_text_to_come_may_change_more_than_the_last_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``cab`` is ``c ab``, but ``ca b\\n`` before a line break: the end is not settled."""
+    merges = [("b", "\n"), ("a", "b"), ("c", "a")]
+    symbols = ["x", "a", "b", "c", "\n", *("".join(pair) for pair in merges)]
+    backend = Tokenizer(models.BPE(vocab={s: i for i, s in enumerate(symbols)}, merges=merges))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    monkeypatch.setattr("trsp.data.blocks._CHARACTERS_PER_TOKEN", 1)
+    text = write_jsonl(tmp_path / "a.jsonl", "xxxxxxxcab", *["x" * 50] * 3)
+    settings = PerplexitySettings(text=text, window_tokens=8)
+    first = evaluation_windows(tokenizer, settings.model_copy(update={"max_windows": 1}))
+    assert first.equal(evaluation_windows(tokenizer, settings)[:1])
 
 
 def test_text_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
