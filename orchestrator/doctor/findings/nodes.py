@@ -87,7 +87,12 @@ def _room(name: str, space: FreeSpace) -> Finding | None:
 
 def _make_room(space: FreeSpace) -> str:
     """Return how to get more room, by what the folder is for."""
-    variable = {"temp folder": "TMPDIR", "TRSP_HOME": "TRSP_HOME", "HF cache": "HF_HOME"}
+    variable = {
+        "temp folder": "TMPDIR",
+        "TRSP_HOME": "TRSP_HOME",
+        "HF cache": "HF_HOME",
+        "store": "storage.store",
+    }
     setting = variable.get(space.name, space.name)
     return f"make room, or let {setting} name a folder on a larger disk"
 

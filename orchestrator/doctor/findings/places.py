@@ -114,7 +114,7 @@ def _source(by_place: Mapping[str, SourceState]) -> Iterator[Finding]:
     for place, state in there.items():
         contents.setdefault(state.content, []).append(place)
     expected, *others = sorted(contents.items(), key=lambda each: DRIVER not in each[1])
-    size = f"{first.size_bytes / 1e6:,.1f} MB" if first.is_local else f"commit {expected[0][:8]}"
+    size = f"{first.size_bytes / 1e3:,.0f} kB" if first.is_local else f"commit {expected[0][:8]}"
     yield fine("sources", named(expected[1]), f"{first.name}: {size}")
     for content, places in others:
         yield wrong(
