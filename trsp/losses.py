@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from trsp.chunk_sizes import LOGITS_AT_ONCE
+from trsp.chunk_sizes import logits_at_once
 from trsp.config import DriftSettings
 
 
@@ -25,7 +25,8 @@ def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
     """
     logits_NV = logits_BTV[:, :-1].flatten(0, 1)
     targets_N = tokens_BT[:, 1:].flatten()
-    at_once = max(1, LOGITS_AT_ONCE // logits_NV.shape[-1])
+    on_gpu = logits_BTV.device.type != "cpu"
+    at_once = max(1, logits_at_once(on_gpu=on_gpu) // logits_NV.shape[-1])
     chunks = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
     sums = [
         checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in chunks

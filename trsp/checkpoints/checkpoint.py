@@ -7,7 +7,7 @@ Knows no selection, training or evaluation.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +31,7 @@ from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+Place = torch.device | Literal["auto"]
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -53,21 +54,22 @@ def load_model(
     check_supported(config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
-    model = _read(source, revision, dtype, device_map="auto" if spread else None)
-    if not spread:
-        model = model.to(device or default_device())
-    loaded: PreTrainedModel = model.eval()
+    place: Place = "auto" if spread else torch.device(device or default_device())
+    loaded: PreTrainedModel = _read(source, revision, dtype, place).eval()
     return loaded
 
 
-def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
-    """The model with its weights, all of them. InvalidInputError where some cannot be read."""
+def _read(source: str, revision: str | None, dtype: torch.dtype, place: Place) -> Any:
+    """The model with its weights, all of them. InvalidInputError where some cannot be read.
+
+    Weights go straight to the device ``place``; ``auto`` spreads them over all GPUs.
+    """
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source_path(source),
             revision=revision or "main",
             dtype=dtype,
-            device_map=device_map,
+            device_map=place if place == "auto" else {"": place},
             trust_remote_code=False,
             local_files_only=local_folder(source) is not None,
             output_loading_info=True,

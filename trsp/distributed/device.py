@@ -63,6 +63,16 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def free_memory_bytes(device: torch.device) -> int:
+    """The memory of a GPU that new tensors of this process may take, in bytes.
+
+    What torch keeps of freed tensors counts as free.
+    """
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free_bytes + kept)
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new peak: on an accelerator, and on the CPU where Linux lets us.
 

@@ -142,14 +142,16 @@ class Engine:
         self, blocks_BT: Tensor, penalty: Callable[[], Tensor | None], weight: float
     ) -> tuple[float, float]:
         """Pass all micro-batches through; return LM loss and penalty, weighted for this rank."""
-        lm_total = penalty_total = 0.0
+        totals = torch.zeros(2, dtype=torch.float64, device=self._engine.device)
         for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
             logits_BTV = self._forward(input_ids=rows_BT, use_cache=False).logits
             lm, extra = lm_loss(logits_BTV, rows_BT), penalty()
             self._backward(factor * (lm if extra is None else lm + weight * extra))
             if factor:
-                lm_total += factor * lm.item()
-                penalty_total += 0.0 if extra is None else factor * extra.item()
+                totals[0] += factor * lm.detach()
+                if extra is not None:
+                    totals[1] += factor * extra.detach()
+        lm_total, penalty_total = totals.tolist()  # waits for the device, once per step
         return lm_total, penalty_total
 
     def _set_rate(self, rate: float) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input
+from trsp.batch_sizes import rows_at_once
 from trsp.config import BlockInfluenceSettings
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, one_shot
@@ -20,12 +21,13 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
     BI_i = 1 - mean over all N * T tokens of cos(input of layer i, its output).
     """
     layers = decoder_layers(model)
-    cosine_L = torch.zeros(len(layers), dtype=torch.float64)
+    sums: list[list[Tensor]] = [[] for _ in layers]  # of each layer, one per pass, on its device
 
     def adding_to(index: int) -> Any:
         def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            x, y = layer_input(args, kwargs).float(), layer_hidden(output).float()
-            cosine_L[index] += functional.cosine_similarity(x, y, dim=-1).mean().item()
+            x_BTD, y_BTD = layer_input(args, kwargs).float(), layer_hidden(output).float()
+            cosine_BT = functional.cosine_similarity(x_BTD, y_BTD.to(x_BTD.device), dim=-1)
+            sums[index].append(cosine_BT.sum(dtype=torch.float64))
 
         return hook
 
@@ -34,12 +36,12 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
         for index, layer in enumerate(layers)
     ]
     try:
-        for block_T in blocks_NT.to(model.device):
-            model(input_ids=block_T[None], use_cache=False)
+        for blocks_BT in blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1])):
+            model(input_ids=blocks_BT, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    return [float(value) for value in 1.0 - cosine_L / len(blocks_NT)]
+    return [1.0 - torch.stack(of_layer).sum().item() / blocks_NT.numel() for of_layer in sums]
 
 
 def rank_by_influence(
