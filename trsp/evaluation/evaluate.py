@@ -81,7 +81,7 @@ def windows_nll(
         logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
         nll.extend(
             _window_nll(logits_TV[:-1], tokens_T[1:])
-            for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True)
+            for logits_TV, tokens_T in zip(logits_BTV, tokens_BT.to(logits_BTV.device), strict=True)
         )
     return tuple(nll)
 

@@ -24,8 +24,8 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
 
     def adding_to(index: int) -> Any:
         def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            x, y = layer_input(args, kwargs).float(), layer_hidden(output).float()
-            cosine_L[index] += functional.cosine_similarity(x, y, dim=-1).mean().item()
+            cosine = mean_cosine(layer_input(args, kwargs), layer_hidden(output))
+            cosine_L[index] += cosine.item()
 
         return hook
 
@@ -40,6 +40,15 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
         for handle in handles:
             handle.remove()
     return [float(value) for value in 1.0 - cosine_L / len(blocks_NT)]
+
+
+def mean_cosine(x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+    """Return the mean over B * T tokens of cos(x, y), an fp32 scalar where ``y`` lies.
+
+    ``x``, a layer's input, may lie where the layer before put it: on another device.
+    """
+    x_BTD = x_BTD.to(y_BTD.device, torch.float32)
+    return functional.cosine_similarity(x_BTD, y_BTD.float(), dim=-1).mean()
 
 
 def rank_by_influence(
