@@ -31,7 +31,7 @@ _LIBRARY: Mapping[str, str] = {
     "engine": "architecture checkpoints config distributed errors losses training",
     "selection": """architecture batch_sizes config distributed engine errors gates losses records
         surgery training""",
-    "transfer": "architecture config engine gates losses records surgery training",
+    "transfer": "architecture config engine errors gates losses records surgery training",
     "language_model": """architecture checkpoints config data errors evaluation records selection
         surgery training transfer""",
 }

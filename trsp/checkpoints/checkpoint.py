@@ -26,6 +26,7 @@ from trsp.checkpoints.save_sharded import save_streamed
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
+from trsp.distributed.finite_weights import nonfinite_parameters
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
 from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
@@ -141,7 +142,9 @@ def save_checkpoint(
     record once it has. A sharded model is written tensor by tensor: a rank needs the memory of its
     largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
     the record. A crash leaves an incomplete folder: write to a temporary one and rename it.
+    InvalidInputError, on all ranks and before anything is written, for weights that are no numbers.
     """
+    _check_finite(model)
     writes = rank() == 0
     if is_sharded(model):
         save_streamed(model, folder, max_shard_size)
@@ -152,6 +155,15 @@ def save_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
         _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
+
+
+def _check_finite(model: PreTrainedModel) -> None:
+    """Refuse to write weights that hold NaN or infinite values: no later stage could use them."""
+    if broken := nonfinite_parameters(model):
+        raise InvalidInputError(
+            f"{len(broken)} of the model's parameters hold NaN or infinite values, the first is "
+            f"{broken[0]}; such a checkpoint is not written: take a model with intact weights"
+        )
 
 
 def _make_readable(folder: Path) -> None:

