@@ -12,7 +12,7 @@ from orchestrator.layouts.memory import Memory, Peak
 from orchestrator.layouts.training_memory import TrainingMemory
 from orchestrator.layouts.workload import Work
 from trsp.architecture.shape import ModelShape
-from trsp.chunk_sizes import scored_logits_at_once
+from trsp.chunk_sizes import CPU_PASS_TOKENS, scored_logits_at_once
 
 RUNTIME_BYTES = 650 * 2**20  # Python, torch and DeepSpeed, loaded and warm
 GPU_CONTEXT_BYTES = 2 * 2**30  # CUDA's context, its kernels, NCCL's buffers; not measured here
@@ -69,10 +69,11 @@ def _without_training(shape: ModelShape, work: Work, gpus: int) -> Memory:
     """Return what a forward pass without gradients takes on each of ``gpus``, or on the host (0).
 
     Layers are spread over the GPUs, each whole; any of the GPUs may be the one with the logits.
+    Of short rows as many are taken at once as keep a CPU busy.
     """
     devices = max(1, gpus)
     weight_bytes = shape.weight_bytes(work.precision)
-    tokens = work.tokens * work.rows
+    tokens = max(work.tokens * work.rows, CPU_PASS_TOKENS if work.tokens else 0)
     logits = shape.vocabulary * tokens
     scored = min(logits, scored_logits_at_once(on_gpu=gpus > 0))
     scores = tokens * work.tokens * shape.square_bytes

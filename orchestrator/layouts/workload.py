@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from trsp.chunk_sizes import CPU_PASS_TOKENS, rows_per_pass
 from trsp.config import LoraSettings, Precision
 
 BENCHMARK_TOKENS = 1024  # of one item: few are longer
@@ -66,7 +65,7 @@ def _ranking(spec: StageSpec, precision: Precision) -> Work:
     """Return the work of a ranking: a training of gates, or forward passes over blocks."""
     selector, tokens = spec.inputs["selector"], _block_tokens(spec)
     if selector["name"] != "gates":
-        return Work(spec.kind, Trains.NOTHING, tokens, _rows("auto", tokens), precision)
+        return Work(spec.kind, Trains.NOTHING, tokens, precision=precision)
     trains = Trains.WEIGHTS if selector["train_weights"] else Trains.ADAPTERS
     return Work(spec.kind, trains, tokens, selector["blocks_per_step"], precision)
 
@@ -97,14 +96,13 @@ def _evaluation(spec: StageSpec, precision: Precision) -> Work:
     """Return the work of an evaluation's largest batch: of windows, or of a benchmark's items."""
     evaluation: Any = spec.locations["evaluation"]
     texts = evaluation["perplexity"]
-    asked = [(text["window_tokens"], evaluation["batch_size"]) for text in texts]
+    batches = [(text["window_tokens"], _rows(evaluation["batch_size"])) for text in texts]
     if evaluation["benchmarks"]:
-        asked.append((BENCHMARK_TOKENS, evaluation["benchmarks"]["batch_size"]))
-    batches = [(tokens, _rows(batch_size, tokens)) for tokens, batch_size in asked]
+        batches.append((BENCHMARK_TOKENS, _rows(evaluation["benchmarks"]["batch_size"])))
     tokens, rows = max(batches, key=lambda batch: batch[0] * batch[1], default=(0, 1))
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision)
 
 
-def _rows(batch_size: int | Literal["auto"], tokens: int) -> int:
-    """Return the rows of a batch; of ``auto`` those of a CPU: a GPU takes more where they fit."""
-    return rows_per_pass(tokens, CPU_PASS_TOKENS) if batch_size == "auto" else batch_size
+def _rows(batch_size: int | Literal["auto"]) -> int:
+    """Return the rows of a batch; of ``auto`` one: more are taken only where they fit."""
+    return 1 if batch_size == "auto" else batch_size

@@ -70,9 +70,7 @@ def test_requests_are_waited_for_once_however_many_there_are() -> None:
     lm, asked = by_tokens(tiny_model("llama")), requests()
     with host_reads() as reads:
         lm._loglikelihood_tokens(asked)
-    passes = reads.count("__bool__")  # transformers looks at positions where there are several rows
-    assert [read for read in reads if read != "__bool__"] == ["tolist"]
-    assert passes < len(asked) / 4
+    assert reads == ["tolist"]
 
 
 def test_nothing_asked_is_nothing_answered() -> None:
@@ -132,6 +130,9 @@ def test_perplexity_with_bos_is_that_of_lm_evals_rolling_windows() -> None:
 def test_perplexity_without_bos_is_lm_evals_after_the_first_token() -> None:
     tokenizer = tiny_tokenizer()
     tokens_NT = windows(None)
+    # lm-eval moves spaces at the end of a context into the continuation.
+    tokens_NT = tokens_NT[[not tokenizer.decode(each[:1]).isspace() for each in tokens_NT]]
+    assert len(tokens_NT) > 1
     texts = [(tokenizer.decode(each[:1]), tokenizer.decode(each[1:])) for each in tokens_NT]
     theirs = totals_of_lm_eval("loglikelihood", texts)
     predicted = WINDOW_TOKENS - 1
