@@ -12,7 +12,11 @@ from orchestrator.layouts.memory import Memory
 from orchestrator.layouts.workload import Trains, Work
 from trsp.architecture.shape import ModelShape
 from trsp.chunk_sizes import logits_at_once
-from trsp.engine.deepspeed_config import LARGEST_BUCKET, effective_stage
+from trsp.engine.deepspeed_config import (
+    LARGEST_BUCKET,
+    effective_stage,
+    overlaps_reduction,
+)
 
 LIVE_PARAMETERS = 10**9  # that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 SUB_GROUP = 10**9  # parameters of one rank that ZeRO-3 updates at once (DeepSpeed's sub_group_size)
@@ -144,7 +148,7 @@ class TrainingMemory:
         return FP32_BYTES if self._weight_bytes < FP32_BYTES else 0
 
     def _bucket_bytes(self) -> int:
-        """Return the bytes of the bucket in which gradients travel to other ranks.
+        """Return the bytes of the bucket in which gradients travel to other ranks, or of its two.
 
         On a GPU it is as large as the model, up to its limit. The host gives memory only for what
         is written to, which is the gradients.
@@ -153,7 +157,9 @@ class TrainingMemory:
             return 0
         reserved = self.layout.gpus > 0 and self._zero_stage > 0
         numbers = self._all_params if reserved else self._trained
-        return min(LARGEST_BUCKET, numbers) * self._weight_bytes
+        gpu_ranks = self.layout.ranks if self.layout.gpus else 0
+        overlaps = overlaps_reduction(self.layout.engine, self._zero_stage, gpu_ranks)
+        return (2 if overlaps else 1) * min(LARGEST_BUCKET, numbers) * self._weight_bytes
 
     def _gathered_bytes(self) -> int:
         """Return the bytes of the weights that ZeRO-3 has gathered for a pass through the model."""
