@@ -12,7 +12,7 @@ from orchestrator.layouts.memory import Memory
 from orchestrator.layouts.workload import Trains, Work
 from trsp.architecture.shape import ModelShape
 from trsp.chunk_sizes import LOGITS_AT_ONCE
-from trsp.engine.deepspeed_config import LARGEST_BUCKET, effective_stage
+from trsp.engine.deepspeed_config import LARGEST_BUCKET, effective_stage, sums_in_fp32
 
 LIVE_PARAMETERS = 10**9  # that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 SUB_GROUP = 10**9  # parameters of one rank that ZeRO-3 updates at once (DeepSpeed's sub_group_size)
@@ -70,19 +70,37 @@ class TrainingMemory:
 
     @property
     def _trained(self) -> int:
-        """The parameters that learn under the engine; gates do so beside it."""
+        """The parameters that learn under the engine; gates do so beside it.
+
+        Those of layers that are left out do not learn.
+        """
         if self.work.lora:
-            return self.shape.lora_params(self.work.lora.rank, self.work.lora.target_modules)
-        return self.shape.params if self.work.trains is Trains.WEIGHTS else 0
+            return self._adapters * self._layers // self.shape.layers
+        if self.work.trains is not Trains.WEIGHTS:
+            return 0
+        return self.shape.params - self.work.bypassed * self.shape.layer_params
+
+    @property
+    def _adapters(self) -> int:
+        """The parameters of all layers' adapters."""
+        lora = self.work.lora
+        return self.shape.lora_params(lora.rank, lora.target_modules) if lora else 0
 
     @property
     def _all_params(self) -> int:
         """All parameters of the model, its adapters included."""
-        return self.shape.params + (self._trained if self.work.lora else 0)
+        return self.shape.params + self._adapters
+
+    @property
+    def _layers(self) -> int:
+        """The number of layers that compute."""
+        return self.shape.layers - self.work.bypassed
 
     @property
     def _zero_stage(self) -> int:
-        return effective_stage(self.layout.engine, trains=self._trained > 0)
+        return effective_stage(
+            self.layout.engine, trains=self._trained > 0, fp32_sums=self._sums_in_fp32
+        )
 
     @property
     def _keeps_optimizer(self) -> bool:
@@ -94,9 +112,14 @@ class TrainingMemory:
         return -(-numbers // self.layout.ranks)
 
     @property
+    def _sum_bytes(self) -> int:
+        """The bytes of one number of a gradient while micro-batches are added up, and after."""
+        return FP32_BYTES if self._sums_in_fp32 else self._weight_bytes
+
+    @property
     def _gradients_share_bytes(self) -> int:
         """The bytes of one rank's share of all gradients."""
-        return self._share(self._trained) * self._weight_bytes
+        return self._share(self._trained) * self._sum_bytes
 
     @property
     def _rows_at_once(self) -> int:
@@ -106,6 +129,18 @@ class TrainingMemory:
     def _accumulates(self) -> bool:
         """Whether a step takes several micro-batches."""
         return self._share(self.work.rows) > self._rows_at_once
+
+    @property
+    def _sums_in_fp32(self) -> bool:
+        """Whether gradients of bf16 weights are added up in fp32."""
+        micro_steps = -(-self._share(self.work.rows) // self._rows_at_once)
+        bf16 = self._weight_bytes < FP32_BYTES
+        return sums_in_fp32(self.layout.engine, bf16=bf16, micro_steps=micro_steps)
+
+    @property
+    def _sums_all_gradients(self) -> bool:
+        """Whether every rank adds up all gradients in one fp32 tensor: ZeRO-1 does."""
+        return self._sums_in_fp32 and self._zero_stage == 1 and self._keeps_optimizer
 
     # --- what is there from the end of the first step to the end of the last ---
 
@@ -118,6 +153,8 @@ class TrainingMemory:
             buffers = self._bucket_bytes()
             if self._keeps_optimizer:
                 gradients = self._gradients_share_bytes
+        if self._sums_all_gradients:
+            gradients = self._trained * FP32_BYTES
         weights = self._resident_weights() * self._weight_bytes
         return Memory(weights=weights, gradients=gradients, optimizer=optimizer, buffers=buffers)
 
@@ -180,9 +217,9 @@ class TrainingMemory:
         scores = self.work.tokens * shape.square_bytes
         one_layer = tokens * (saved.bytes(self._weight_bytes) + scores)
         if not self.layout.engine.activation_checkpointing:
-            return shape.layers * one_layer
+            return self._layers * one_layer
         borders = 2 if only_gates_learn else 1  # a gate keeps what its layer adds
-        return shape.layers * tokens * shape.hidden * self._weight_bytes * borders + one_layer
+        return self._layers * tokens * shape.hidden * self._weight_bytes * borders + one_layer
 
     def _logits_bytes(self, tokens: int) -> int:
         """Return the bytes of the logits of ``tokens`` tokens, and of the loss made of them.
@@ -197,9 +234,11 @@ class TrainingMemory:
     def _accumulated_bytes(self) -> int:
         """Return the bytes of the gradients of earlier micro-batches, which wait for the last one.
 
-        Those of ZeRO-3 are there in every phase, and counted so.
+        Those of ZeRO-3, and fp32 sums under ZeRO-1, are there in every phase, and counted so.
         """
         if not self._accumulates or not self._keeps_optimizer or self._zero_stage == 3:
+            return 0
+        if self._sums_all_gradients:
             return 0
         if self._zero_stage == 2:
             return self._gradients_share_bytes
@@ -208,12 +247,21 @@ class TrainingMemory:
     # --- the backward pass and the step ---
 
     def _gradients(self) -> Memory:
-        """Return all gradients, or under ZeRO-2 and ZeRO-3 those that wait in the bucket."""
+        """Return all gradients, or under ZeRO-2 and ZeRO-3 those that wait in the bucket.
+
+        Where ZeRO-1 adds up in fp32, each is freed when it is there: one tensor's, the largest.
+        ZeRO-3 raises what was in the bucket to fp32 at once.
+        """
+        if self._sums_all_gradients:
+            largest = min(self._trained, self.shape.embedding_params)
+            return Memory(live=largest * self._weight_bytes)
         waiting, share_bytes, buffers = self._trained, 0, 0
         if self._zero_stage >= 2:
             waiting = min(waiting, LARGEST_BUCKET)
         if self._zero_stage < 3:
             buffers = self._bucket_bytes()
+        elif self._sums_in_fp32:
+            buffers = waiting * FP32_BYTES
         emptied_before = self._accumulates or waiting < self._trained
         if self._zero_stage == 2 and emptied_before and self._keeps_optimizer:
             share_bytes = self._gradients_share_bytes
@@ -222,10 +270,14 @@ class TrainingMemory:
     def _gradient_copies_bytes(self) -> int:
         """Return the bytes of the step's copies of the gradients: flat, and raised to fp32.
 
-        ZeRO-3 makes them for a billion parameters at a time.
+        ZeRO-3 makes them for a billion parameters at a time. Sums that are fp32 and flat already
+        are used as they are under ZeRO-1 and ZeRO-2.
         """
         if not self._keeps_optimizer:
             return 0
+        if self._sums_in_fp32:
+            at_once = min(self._share(self._trained), SUB_GROUP)
+            return at_once * FP32_BYTES if self._zero_stage == 3 else 0
         copy_bytes = self._weight_bytes + self._fp32_copy_bytes
         if self._zero_stage == 0:
             return self._trained * copy_bytes
