@@ -153,6 +153,13 @@ class Trained:
         """The wall time of all attempts so far."""
         return time.monotonic() - self._begun
 
+    def note(self, losses: StepLosses, without_layers: float | None) -> None:
+        """Add a step; of the first one, the loss ``without_layers`` may be known too."""
+        if not self.lm_loss:
+            self.start = max(losses.lm, without_layers or losses.lm)
+        self.lm_loss.append(losses.lm)
+        self.drift.append(losses.penalty)
+
     def state(self) -> dict[str, Any]:
         """Return the arguments that make this object again, as JSON, for a snapshot."""
         return {
@@ -189,10 +196,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
     try:
         for step in range(len(trained.lm_loss), training.steps):
             losses = _step(trainer, training, branches, step)
-            trained.lm_loss.append(losses.lm)
-            trained.drift.append(losses.penalty)
-            if step == 0:
-                trained.start = max(losses.lm, without or losses.lm)
+            trained.note(losses, without)
             if trained.start is not None:
                 vocabulary = trainer.model.config.vocab_size
                 check_losses(trained.unpaid_losses(training), trained.start, vocabulary)
