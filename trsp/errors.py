@@ -35,7 +35,7 @@ class TrackingError(TrspError, OSError):
 
 
 class TrainingDivergedError(TrspError, ArithmeticError):
-    """A loss or a gate became NaN or infinite."""
+    """A loss, gradient, gate or weight became NaN or infinite, or a loss exploded."""
 
 
 class PreemptedError(TrspError, RuntimeError):

@@ -34,16 +34,16 @@ def transfer(
     layers: Sequence[int],
     blocks_NT: Tensor,
     settings: NoTransfer | DriftSettings | HealSettings,
-    drift: float | None = 1e-3,
+    drift: float | None = None,
     engine: EngineSettings | None = None,
     progress: Progress | None = None,
     lr_scale: float = 1.0,
 ) -> TransferRecord:
     """Train ``model`` in place on blocks [N, T] of token ids, and return losses, drifts and cost.
 
-    ``drift`` is lambda_2 and belongs to ``DriftSettings``; ``lr_scale`` is a factor on the learning
-    rate. ``progress``, where it keeps snapshots, goes on from the last one and hears that it must
-    leave (PreemptedError).
+    ``drift`` is lambda_2 and belongs to ``DriftSettings``, whose ``default_strength`` stands for
+    None; ``lr_scale`` is a factor on the learning rate. ``progress``, where it keeps snapshots,
+    goes on from the last one and hears that it must leave (PreemptedError).
 
     InvalidInputError, before anything is trained, for layers that cannot be removed and for an
     ``engine`` that cannot train this model; TrainingDivergedError when a loss, gradient or weight
@@ -52,6 +52,8 @@ def transfer(
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
+    if drift is None and isinstance(settings, DriftSettings):
+        drift = settings.default_strength
     training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, lr_scale)
     engine, progress = engine or EngineSettings(), progress or Progress()
     blocks_per_step, optimizer = settings.blocks_per_step, training.optimizer
@@ -153,6 +155,13 @@ class Trained:
         """The wall time of all attempts so far."""
         return time.monotonic() - self._begun
 
+    def note(self, losses: StepLosses, without_layers: float | None) -> None:
+        """Add a step; of the first one, the loss ``without_layers`` may be known too."""
+        if not self.lm_loss:
+            self.start = max(losses.lm, without_layers or losses.lm)
+        self.lm_loss.append(losses.lm)
+        self.drift.append(losses.penalty)
+
     def state(self) -> dict[str, Any]:
         """Return the arguments that make this object again, as JSON, for a snapshot."""
         return {
@@ -189,10 +198,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
     try:
         for step in range(len(trained.lm_loss), training.steps):
             losses = _step(trainer, training, branches, step)
-            trained.lm_loss.append(losses.lm)
-            trained.drift.append(losses.penalty)
-            if step == 0:
-                trained.start = max(losses.lm, without or losses.lm)
+            trained.note(losses, without)
             if trained.start is not None:
                 vocabulary = trainer.model.config.vocab_size
                 check_losses(trained.unpaid_losses(training), trained.start, vocabulary)

@@ -35,6 +35,15 @@ def nonfinite_parameters(model: nn.Module) -> list[str]:
     return [name for name, flag in zip(broken, anywhere, strict=True) if flag]
 
 
+def _middle(tensor: Tensor) -> Tensor:
+    """Return half of the smallest plus half of the largest element, finite where all of them are.
+
+    NaN and infinities survive it, and two finite halves never add up to one.
+    """
+    low, high = torch.aminmax(tensor)
+    return low.float() / 2 + high.float() / 2
+
+
 def _kept_here(parameter: Any) -> Tensor:
     """This rank's part of a parameter, without padding; all of it where it lies on NVMe."""
     if not is_partitioned(parameter):

@@ -173,12 +173,16 @@ class _Learner:
         ):
             for step in range(len(current.gate_steps), self._training.steps):
                 self._step(current, step, optimizer, begun)
-                losses = current.unpaid_losses(layers, self._training.strength)
-                check_losses(losses, losses[0], self._trainer.model.config.vocab_size)
+                self._check(current, layers)
         if settings.train_weights:
             check_weights(self._trainer.model)
         values_L[layers] = optimizer.gates.detach().cpu()
         return self._record(current, layers, time.monotonic() - begun), values_L
+
+    def _check(self, current: Round, layers: Sequence[int]) -> None:
+        """Raise TrainingDivergedError by the losses of the round so far."""
+        losses = current.unpaid_losses(layers, self._training.strength)
+        check_losses(losses, losses[0], self._trainer.model.config.vocab_size)
 
     def _optimizer(self, current: Round, layers: Sequence[int]) -> GateOptimizer:
         """Return the optimizer of the gates of ``layers``, as far as the round has come."""

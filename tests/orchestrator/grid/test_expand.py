@@ -10,13 +10,8 @@ import pytest
 
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.expand import Expansion, expand
-from tests.orchestrator.sample_grids import grid, model
+from tests.orchestrator.sample_grids import expanded, grid, model
 from trsp.errors import InvalidInputError
-
-
-def expanded(layers: int = 10, **changes: Any) -> Expansion:
-    found = grid(**changes)
-    return expand(found, {entry.name: model(entry.name, layers) for entry in found.models})
 
 
 def methods(found: Expansion) -> Counter[tuple[str, str]]:
@@ -28,7 +23,7 @@ def test_the_product_of_all_axes() -> None:
         models=["a/x", "b/y"],
         ratios=[0.2, 0.4],
         gate_l1=[1e-3, 1e-2],
-        drift=[1e-4, 1e-3, 1e-2],
+        drift=[0, 0.1, 1],
         seeds=[0, 1],
     )
     assert len({cell.key for cell in found.cells}) == len(found.cells) == 2 * 2 * 2 * 3 * 2
@@ -41,7 +36,7 @@ def test_axes_without_use_collapse() -> None:
         selectors=["gates", "block_influence"],
         transfer=["drift", "none"],
         gate_l1=[1e-3, 1e-2],
-        drift=[1e-4, 1e-3, 1e-2],
+        drift=[0, 0.1, 1],
     )
     assert methods(found) == {
         ("gates", "drift"): 6,
@@ -183,6 +178,18 @@ def test_refusals(ratio: float, selector: Any, reason: str) -> None:
     assert not found.cells
     with pytest.raises(InvalidInputError, match=r"^jobs/x\.yaml: ratio"):
         found.require("jobs/x.yaml")
+
+
+def test_adapters_beside_weights_on_nvme_are_refused_and_the_cure_is_named() -> None:
+    engine = {"zero_stage": 3, "offload_weights": "nvme", "nvme_path": "/local"}
+    lora = {"name": "drift", "lora": {"rank": 4}}
+    found = expanded(engine=engine, transfer=["drift", "none", lora])
+    assert {cell.transfer.name for cell in found.cells} == {"drift", "none"}
+    (refusal,) = found.refusals
+    assert "lora with offload_weights: nvme" in refusal.reason
+    assert "set engine.offload_weights to cpu or none" in refusal.reason
+    assert not expanded(engine={**engine, "offload_weights": "cpu"}, transfer=lora).refusals
+    assert not expanded(transfer=lora).refusals
 
 
 @pytest.mark.parametrize("layers", range(2, 81))

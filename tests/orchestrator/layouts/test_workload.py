@@ -3,7 +3,7 @@
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.stages.stage_specs import StageKind
 from tests.orchestrator.layouts.samples import stages
-from trsp.config import DriftSettings, GatesSettings, LoraSettings, RandomSettings
+from trsp.config import DriftSettings, GatesSettings, HealSettings, LoraSettings, RandomSettings
 
 
 def test_what_stages_compute() -> None:
@@ -20,3 +20,11 @@ def test_what_stages_compute() -> None:
     assert work_of(stages(RandomSettings())[StageKind.RANKING]).trains is Trains.NOTHING
     lora = work_of(stages(transfer=DriftSettings(lora=LoraSettings()))[StageKind.TRANSFER])
     assert (lora.trains, lora.lora) == (Trains.ADAPTERS, LoraSettings())
+
+
+def test_healing_leaves_its_layers_out_and_other_trainings_do_not() -> None:
+    healed, annealed = (
+        work_of(stages(transfer=transfer)[StageKind.TRANSFER])
+        for transfer in (HealSettings(), DriftSettings())
+    )
+    assert (healed.bypassed, annealed.bypassed) == (2, 0)

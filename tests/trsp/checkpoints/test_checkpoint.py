@@ -1,6 +1,7 @@
 """Loading with clear errors, saving, sizes and the model card."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -235,3 +236,12 @@ def test_card_of_a_local_model_tells_nobody_where_it_lay(tmp_path: Path) -> None
     assert "`tiny` with 2" in text
     assert "base_model" not in text
     assert "## Scores" not in text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path, value: float) -> None:
+    model = tiny_model("llama", layers=2)
+    model.model.layers[1].self_attn.q_proj.weight.data[0, 3] = value
+    with pytest.raises(InvalidInputError, match=r"1 of .*layers\.1\.self_attn\.q_proj.*intact"):
+        save_checkpoint(model, tiny_tokenizer(), tmp_path / "new", card="", removed_layers=())
+    assert not (tmp_path / "new").exists()
