@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from transformers import T5Config
+from transformers import PreTrainedModel, T5Config
 
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 from trsp.checkpoints.checkpoint import (
@@ -245,3 +245,15 @@ def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path, value: floa
     with pytest.raises(InvalidInputError, match=r"1 of .*layers\.1\.self_attn\.q_proj.*intact"):
         save_checkpoint(model, tiny_tokenizer(), tmp_path / "new", card="", removed_layers=())
     assert not (tmp_path / "new").exists()
+
+
+def test_weights_are_read_straight_to_their_device(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by way of the host: nothing moves the model afterwards, and no hook moves its inputs."""
+    monkeypatch.setattr(
+        PreTrainedModel, "to", lambda *_, **__: pytest.fail("the model was moved once loaded")
+    )
+    loaded = load_model(str(copy), device="cpu")
+    assert {parameter.device.type for parameter in loaded.parameters()} == {"cpu"}
+    assert not any("_hf_hook" in vars(module) for module in loaded.modules())
