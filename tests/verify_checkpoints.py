@@ -112,7 +112,9 @@ def _lm_eval_results(checkpoint: str, benchmarks: BenchmarkSettings) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         command = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint}"]
         command += ["--output_path", folder, "--tasks", ",".join(benchmarks.tasks)]
-        command += ["--batch_size", str(benchmarks.batch_size)]
+        # Not lm-eval's own auto, which tries batches of the longest input that a model takes.
+        batch_size = 8 if benchmarks.batch_size == "auto" else benchmarks.batch_size
+        command += ["--batch_size", str(batch_size)]
         if benchmarks.limit:
             command += ["--limit", str(benchmarks.limit)]
         if benchmarks.data:

@@ -38,7 +38,8 @@ def deepspeed_config(
         "bf16": {"enabled": bf16},
         "steps_per_print": 2**31,
     }
-    if trains and overlaps_reduction(settings, stage, ranks if pin_memory else 0):
+    gathers_late = fp32_sums and stage == 1  # another optimizer, which sends once per step
+    if trains and not gathers_late and overlaps_reduction(settings, stage, ranks * pin_memory):
         config["zero_optimization"] |= {"overlap_comm": True, "contiguous_gradients": True}
     if fp32_sums:
         config["data_types"] = {"grad_accum_dtype": "fp32"}
