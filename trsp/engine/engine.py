@@ -96,6 +96,11 @@ class Engine:
             pin_memory=torch.cuda.is_available(),
         )
 
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens that the model chooses from."""
+        return int(self.model.config.vocab_size)
+
     def __enter__(self) -> Self:
         return self
 
