@@ -48,7 +48,7 @@ with _without_mlflow():
     from deepspeed.runtime.utils import clip_grad_norm_
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-# It prints its use of memory four times per optimizer, after collecting garbage each time: a second.
+# It tells its use of memory four times per optimizer, and collects garbage each time: a second.
 bf16_optimizer.see_memory_usage = lambda *_, **__: None
 # DeepSpeed calls collectives by their former names, and torch says so at every call.
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
