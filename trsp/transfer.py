@@ -23,7 +23,7 @@ from trsp.gates import Branches
 from trsp.losses import branch_scale, drift_function
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
-from trsp.training.divergence import check_losses, check_weights, unpaid
+from trsp.training.divergence import WINDOW, check_losses, check_weights, unpaid
 from trsp.training.lora import adapted
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
@@ -172,11 +172,18 @@ class Trained:
         }
 
     def unpaid_losses(self, training: Training) -> list[float]:
-        """Return the LM loss of every step that its lower drift does not account for."""
-        weighted = [training.drift * drift for drift in self.drift]
+        """Return the LM losses of the last steps that their lower drift does not account for.
+
+        Nothing is paid for where the layers are gone and no drift is measured.
+        """
+        first, steps = training.drift * self.drift[0], len(self.lm_loss)
         return [
-            unpaid(lm, weighted[0], now if training.scale(step) else weighted[0])
-            for step, (lm, now) in enumerate(zip(self.lm_loss, weighted, strict=True))
+            unpaid(
+                self.lm_loss[step],
+                first,
+                training.drift * self.drift[step] if training.scale(step) else first,
+            )
+            for step in range(max(0, steps - WINDOW), steps)
         ]
 
 
@@ -200,8 +207,8 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
             losses = _step(trainer, training, branches, step)
             trained.note(losses, without)
             if trained.start is not None:
-                vocabulary = trainer.model.config.vocab_size
-                check_losses(trained.unpaid_losses(training), trained.start, vocabulary)
+                recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
+                check_losses(step + 1, recent, trained.start, vocabulary)
             progress.step_done(step + 1, trainer.save_state, trained.state)
     finally:
         branches.remove()

@@ -97,6 +97,11 @@ class Engine:
             ranks=distributed.get_world_size(),
         )
 
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens that the model chooses from."""
+        return int(self.model.config.vocab_size)
+
     def __enter__(self) -> Self:
         return self
 

@@ -68,12 +68,12 @@ def test_a_loss_paid_for_by_a_lower_penalty_is_the_optimizer_at_work() -> None:
 def test_real_trainings_that_recover_are_none(losses: list[float]) -> None:
     """Measured: docs/method.md, section 6."""
     for step in range(len(losses)):
-        check_losses(losses[: step + 1], losses[0], VOCABULARY)
+        check_losses(step + 1, losses[: step + 1], losses[0], VOCABULARY)
 
 
 def test_a_real_training_at_a_hundred_times_the_rate_is_one() -> None:
     with pytest.raises(TrainingDivergedError, match=r"step 3.*19\.58.*began at 3\.49.*lower"):
-        check_losses([3.49, 17.49, 37.77], 3.49, VOCABULARY)
+        check_losses(3, [3.49, 17.49, 37.77], 3.49, VOCABULARY)
 
 
 # --- applied ----------------------------------------------------------------
