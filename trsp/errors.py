@@ -35,7 +35,7 @@ class TrackingError(TrspError, OSError):
 
 
 class TrainingDivergedError(TrspError, ArithmeticError):
-    """A loss or a gate became NaN or infinite."""
+    """A loss, a gate or a score is NaN or infinite."""
 
 
 class PreemptedError(TrspError, RuntimeError):

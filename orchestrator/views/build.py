@@ -81,7 +81,7 @@ def _standing(needed: StageSpec | Done, results: StoreResults, activity: Activit
         return _Standing(Status.FAILED, kind, activity.given_up[key])
     if key in activity.running:
         return _Standing(Status.RUNNING, kind, activity.notes.get(key, ""))
-    failure = "" if activity.live else results.failure(key)
+    failure = results.unreadable(key) or ("" if activity.live else results.failure(key))
     if failure:
         return _Standing(Status.FAILED, kind, failure)
     return _Standing(Status.WAITING, kind, activity.waits.get(key, ""))
@@ -133,7 +133,7 @@ def _cell_reason(cell: Cell, standing: _Standing, ranking_key: str, results: Sto
 def _seconds(results: StoreResults, keys: Mapping[str, str]) -> dict[str, float]:
     """Return the wall time of every stage that is done, by kind."""
     records = {kind: results.record(key) for kind, key in keys.items()}
-    return {kind: record["seconds"] for kind, record in records.items() if record}
+    return {kind: record.get("seconds", 0.0) for kind, record in records.items() if record}
 
 
 def _ranking_views(

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trsp.chunk_sizes import SCORED_TOKENS
 from trsp.config import BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
-from trsp.errors import TrspError
+from trsp.errors import TrainingDivergedError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
 from trsp.records import EvaluationRecord, Score
 
@@ -98,12 +98,12 @@ def _window_nll(logits_TV: Tensor, targets_T: Tensor) -> float:
 def perplexity(window_nll: tuple[float, ...]) -> Score:
     """Return exp of the mean NLL over windows, which are of one length.
 
-    The standard error is over windows, by the delta method; None for one window. TrspError when
-    the mean is no finite number.
+    The standard error is over windows, by the delta method; None for one window.
+    TrainingDivergedError when the mean is no finite number.
     """
     mean = statistics.fmean(window_nll)
     if not mean < math.log(1e300):
-        raise TrspError(
+        raise TrainingDivergedError(
             f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or "
             "look at its training"
         )
@@ -210,7 +210,17 @@ def _task_scores(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, S
             continue
         stderr = metrics.get(f"{metric}_stderr,{chosen}")
         name = f"{task}/{metric}" if chosen == "none" else f"{task}/{metric}-{chosen}"
-        yield name, Score(value=value, stderr=stderr if isinstance(stderr, int | float) else None)
+        yield name, _score(name, value, stderr)
+
+
+def _score(name: str, value: float, stderr: object) -> Score:
+    """Return a metric's score. TrainingDivergedError: its value is not finite."""
+    if not math.isfinite(value):
+        raise TrainingDivergedError(
+            f"{name} is {value}: the model is ruined, or it overflows; evaluate it in fp32"
+        )
+    known = isinstance(stderr, int | float) and math.isfinite(stderr)
+    return Score(value=value, stderr=stderr if known else None)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.gates import gated
 from trsp.losses import gate_l1
 from trsp.records import RoundRecord
-from trsp.selection.order import candidates
+from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
@@ -195,10 +195,12 @@ class _Learner:
         deciding = learned.gate_steps[-1]
         if self._training.settings.average_steps:
             deciding = torch.tensor(learned.gate_steps).mean(0).tolist()
+        scores = dict(zip(layers, deciding, strict=True))
+        require_finite(scores)
         return RoundRecord(
             round=learned.number,
             layer=min(zip(deciding, layers, strict=True))[1],
-            scores=dict(zip(layers, deciding, strict=True)),
+            scores=scores,
             gate_layers=tuple(layers),
             gate_steps=tuple(tuple(step) for step in learned.gate_steps),
             lm_loss=tuple(learned.lm_loss),

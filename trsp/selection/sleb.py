@@ -11,7 +11,7 @@ from trsp.architecture.decoders import decoder_layers
 from trsp.config import SlebSettings
 from trsp.losses import lm_loss
 from trsp.records import RoundRecord
-from trsp.selection.order import candidates
+from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
 
 
@@ -38,7 +38,8 @@ def rank_by_sleb(
     """Yield rounds ``len(done)`` to ``depth - 1``: the candidate goes whose bypass hurts least.
 
     The score of a candidate is the calibration NLL with it bypassed on top of those removed before
-    (docs/method.md, section 4). ``beat`` is called after every candidate.
+    (docs/method.md, section 4). ``beat`` is called after every candidate. TrainingDivergedError:
+    an NLL is not finite.
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
@@ -48,6 +49,7 @@ def rank_by_sleb(
         for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
+        require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)

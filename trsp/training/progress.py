@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from trsp.distributed.collectives import all_gather, all_reduce_any, broadcast_json, rank
-from trsp.errors import InvalidInputError, PreemptedError
+from trsp.errors import InvalidInputError, PreemptedError, TrainingDivergedError
 from trsp.training.snapshots import Snapshot, Snapshots
 
 
@@ -108,7 +108,12 @@ class Progress:
         sizes = all_gather(size)  # and no rank goes on before all have written
         if rank() == 0:
             files = {_file(index): size for index, size in enumerate(sizes)}
-            snapshots.commit(step, files, {**self._stored, "loop": state()})
+            try:
+                snapshots.commit(step, files, {**self._stored, "loop": state()})
+            except ValueError as error:
+                raise TrainingDivergedError(
+                    f"the state after step {step} holds a number that is not finite"
+                ) from error
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
 

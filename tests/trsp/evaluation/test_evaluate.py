@@ -17,8 +17,13 @@ from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
 from tests.trsp.evaluation.benchmark_rows import items, write_items
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
+from trsp.errors import (
+    CalibrationTooShortError,
+    InvalidInputError,
+    TrainingDivergedError,
+)
 from trsp.evaluation.evaluate import (
+    _task_scores,
     benchmark_scores,
     evaluate,
     mean_accuracy,
@@ -80,8 +85,19 @@ def test_perplexity_and_its_standard_error() -> None:
     assert (score.value, score.stderr) == pytest.approx((math.exp(2), math.exp(2)))
     assert perplexity((2.0,)) == Score(value=math.exp(2), stderr=None)
     for broken in (math.nan, math.inf):
-        with pytest.raises(TrspError, match=f"mean NLL is {broken}"):
+        with pytest.raises(TrainingDivergedError, match=f"mean NLL is {broken}"):
             perplexity((1.0, broken))
+
+
+def test_a_metric_that_is_not_finite_is_no_score() -> None:
+    results = {"word_perplexity,none": math.inf, "alias": "wikitext"}
+    with pytest.raises(TrainingDivergedError, match="wikitext/word_perplexity is inf"):
+        list(_task_scores("wikitext", results))
+
+
+def test_a_standard_error_that_is_not_finite_is_not_known() -> None:
+    results = {"acc,none": 0.5, "acc_stderr,none": math.nan}
+    assert list(_task_scores("piqa", results)) == [("piqa/acc", Score(value=0.5))]
 
 
 def test_nothing_is_computed_for_settings_that_cannot_be_met(
