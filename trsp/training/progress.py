@@ -108,14 +108,21 @@ class Progress:
         sizes = all_gather(size)  # and no rank goes on before all have written
         if rank() == 0:
             files = {_file(index): size for index, size in enumerate(sizes)}
-            try:
-                snapshots.commit(step, files, {**self._stored, "loop": state()})
-            except ValueError as error:
-                raise TrainingDivergedError(
-                    f"the state after step {step} holds a number that is not finite"
-                ) from error
+            _commit(snapshots, step, files, {**self._stored, "loop": state()})
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
+
+
+def _commit(
+    snapshots: Snapshots, step: int, files: Mapping[str, int], state: Mapping[str, Any]
+) -> None:
+    """Let a snapshot exist. TrainingDivergedError: its state holds a number that is not finite."""
+    try:
+        snapshots.commit(step, files, state)
+    except ValueError as error:
+        raise TrainingDivergedError(
+            f"the state after step {step} holds a number that is not finite"
+        ) from error
 
 
 def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
