@@ -20,7 +20,7 @@ _LIBRARY: Mapping[str, str] = {
     "config": "errors",
     "architecture": "config errors",
     "data": "config errors",
-    "distributed": "config",
+    "distributed": "config errors",
     "losses": "chunk_sizes config",
     "checkpoints": "architecture config distributed errors records",
     "evaluation": "chunk_sizes config data distributed errors records",

@@ -5,7 +5,8 @@ Knows no selection, training or evaluation.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from transformers import (
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
 from trsp.architecture.shape import model_shape
+from trsp.checkpoints.completeness import check_complete
 from trsp.checkpoints.model_source import local_folder, read_config
 from trsp.checkpoints.save_sharded import save_streamed
+from trsp.checkpoints.stored_weights import INDEX, SINGLE, no_safetensors
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
@@ -31,6 +34,8 @@ from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+_SHARDS = "model-[0-9]*-of-[0-9]*.safetensors"
+_NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -46,8 +51,8 @@ def load_model(
     ``precision`` is explained at ``trsp.distributed.device.resolve_dtype``. Without a ``device``,
     a process that is alone with several GPUs spreads a model over them that does not fit the
     first. InvalidInputError, before any weight is read, for a missing folder or config and for a
-    model that cannot be pruned (UnknownFamilyError); afterwards for missing, damaged or incomplete
-    weights.
+    model that cannot be pruned (UnknownFamilyError); afterwards for weights that are missing,
+    pickled, damaged, incomplete, or of another model than the config's.
     """
     config = read_config(source, revision)
     check_supported(config)
@@ -62,23 +67,57 @@ def load_model(
 
 def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
     """The model with its weights, all of them. InvalidInputError where some cannot be read."""
+    _check_safetensors(source)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source_path(source),
-            revision=revision or "main",
-            dtype=dtype,
-            device_map=device_map,
-            trust_remote_code=False,
-            local_files_only=local_folder(source) is not None,
-            output_loading_info=True,
-        )
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InvalidInputError(
-            f"the weights of {source!r} cannot be read: {error}; download or export them again"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise incomplete(source, missing)
+        with _as_published():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source_path(source),
+                revision=revision or "main",
+                dtype=dtype,
+                device_map=device_map,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=local_folder(source) is not None,
+                output_loading_info=True,
+            )
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise _unreadable(source, error) from error
+    check_complete(model, source, report["missing_keys"], report["unexpected_keys"])
     return model
+
+
+def _check_safetensors(source: str) -> None:
+    """Refuse a folder without safetensors. What the hub has is seen when it is asked for them."""
+    folder = local_folder(source)
+    if folder is not None and not any((folder / file).is_file() for file in (SINGLE, INDEX)):
+        raise no_safetensors(source)
+
+
+@contextmanager
+def _as_published() -> Iterator[None]:
+    """While open, transformers takes no weights but those of the revision that it is asked for.
+
+    For a repository without safetensors it would have a robot convert the pickles, and load that.
+    """
+    before = os.environ.get(_NO_CONVERSION)
+    os.environ[_NO_CONVERSION] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_NO_CONVERSION)
+        if before is not None:
+            os.environ[_NO_CONVERSION] = before
+
+
+def _unreadable(source: str, error: Exception) -> Exception:
+    """What to raise where transformers could not load the weights; ``error`` is its own."""
+    if isinstance(error, OSError) and "does not appear to have a file named" in str(error):
+        return no_safetensors(source)
+    if isinstance(error, RuntimeError) and "mismatch" not in str(error):
+        return error  # of the device, say: out of memory
+    return InvalidInputError(
+        f"the weights of {source!r} cannot be read: {error}; download or export them again"
+    )
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
@@ -90,14 +129,6 @@ def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
         return False
     free_bytes, _ = torch.cuda.mem_get_info(default_device())
     return model_shape(config).params * dtype.itemsize > SHARE_OF_WEIGHTS * free_bytes
-
-
-def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:
-    """The refusal of a checkpoint that lacks the tensors ``missing``."""
-    return InvalidInputError(
-        f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is "
-        f"{missing[0]}; they would be random: take a complete checkpoint"
-    )
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -136,11 +167,14 @@ def save_checkpoint(
     """Write weights (safetensors), configs, tokenizer and ``card`` (README.md) to ``folder``.
 
     Called by all ranks, where there are several: rank 0 alone writes, and all return the same
-    record once it has. A sharded model is written tensor by tensor: a rank needs the memory of its
-    largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
+    record once it has. Weights that lay there are gone before: of an earlier checkpoint in more
+    files none is left to be taken for this one's. A sharded model is written tensor by tensor: a
+    rank needs the memory of its largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
     the record. A crash leaves an incomplete folder: write to a temporary one and rename it.
     """
     writes = rank() == 0
+    if writes:
+        _remove_weights(folder)
     if is_sharded(model):
         save_streamed(model, folder, max_shard_size)
     elif writes:
@@ -150,6 +184,12 @@ def save_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
         _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
+
+
+def _remove_weights(folder: Path) -> None:
+    """Delete the weights of an earlier checkpoint: every shard, and the index of them."""
+    for file in (folder / SINGLE, folder / INDEX, *folder.glob(_SHARDS)):
+        file.unlink(missing_ok=True)
 
 
 def _make_readable(folder: Path) -> None:

@@ -20,6 +20,15 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
+def no_safetensors(source: str) -> InvalidInputError:
+    """The refusal of a model whose weights are no safetensors, or that has none."""
+    return InvalidInputError(
+        f"{source!r} has neither {SINGLE} nor {INDEX}; nothing else is read, since pickled weights "
+        "(.bin, .pt) can run any code: load a model that you trust once with transformers, save it "
+        "with save_pretrained, and give that folder"
+    )
+
+
 class StoredWeights:
     """The tensors of a checkpoint, by the names they have there.
 
@@ -54,11 +63,7 @@ class StoredWeights:
                 return dict.fromkeys(file.keys(), single)
         index = self._fetch(INDEX)
         if index is None:
-            raise InvalidInputError(
-                f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read "
-                "shard by shard: load the model once with transformers and save it with "
-                "save_pretrained"
-            )
+            raise no_safetensors(self._source)
         file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         path_of: dict[str, Path | None] = {}
         for file in sorted(set(file_of.values())):

@@ -58,6 +58,17 @@ def test_precision(precision: str, config_dtype: str | None, wanted: torch.dtype
     assert resolve_dtype(precision, config_dtype) is wanted  # type: ignore[arg-type]
 
 
+def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidInputError, match="unknown precision 'fp23'.*did you mean 'fp32'"):
+        resolve_dtype("fp23", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "no_such", "Tensor"])
+def test_a_config_without_a_dtype_of_floats_is_refused(dtype: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"dtype is '{dtype}'; float32, bfloat16"):
+        resolve_dtype("auto", dtype)
+
+
 def test_a_float16_checkpoint_is_loaded_in_bfloat16(tmp_path: Path) -> None:
     folder = save_tiny("opt", tmp_path / "opt", dtype=torch.float16)
     assert load_model(str(folder), device="cpu").dtype == torch.bfloat16
@@ -109,7 +120,7 @@ def test_gpt2_that_scales_by_layer_index_is_refused(tmp_path: Path) -> None:
 
 def test_missing_weights(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(InvalidInputError, match=r"weights of .* cannot be read"):
+    with pytest.raises(InvalidInputError, match=r"has neither model.safetensors nor"):
         load_model(str(copy))
 
 
