@@ -169,8 +169,9 @@ def save_checkpoint(
     Called by all ranks, where there are several: rank 0 alone writes, and all return the same
     record once it has. Weights that lay there are gone before: of an earlier checkpoint in more
     files none is left to be taken for this one's. A sharded model is written tensor by tensor: a
-    rank needs the memory of its largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
-    the record. A crash leaves an incomplete folder: write to a temporary one and rename it.
+    rank needs the memory of its largest tensor, not of the model. ``removed_layers`` are 0-based in
+    the original; they go into the record. A crash leaves an incomplete folder: write to a temporary
+    one and rename it.
     """
     writes = rank() == 0
     if writes:

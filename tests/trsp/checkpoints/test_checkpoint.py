@@ -59,7 +59,7 @@ def test_precision(precision: str, config_dtype: str | None, wanted: torch.dtype
 
 
 def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InvalidInputError, match="unknown precision 'fp23'.*did you mean 'fp32'"):
+    with pytest.raises(InvalidInputError, match=r"unknown precision 'fp23'.*did you mean 'fp32'"):
         resolve_dtype("fp23", None)  # type: ignore[arg-type]
 
 
