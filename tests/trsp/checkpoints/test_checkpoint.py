@@ -109,7 +109,7 @@ def test_gpt2_that_scales_by_layer_index_is_refused(tmp_path: Path) -> None:
 
 def test_missing_weights(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(InvalidInputError, match=r"weights of .* cannot be read"):
+    with pytest.raises(InvalidInputError, match=r"has no \*\.safetensors"):
         load_model(str(copy))
 
 
