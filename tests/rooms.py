@@ -23,7 +23,7 @@ _LIBRARY: Mapping[str, str] = {
     "distributed": "config",
     "losses": "chunk_sizes config",
     "checkpoints": "architecture config distributed errors records",
-    "evaluation": "chunk_sizes config data distributed errors records",
+    "evaluation": "architecture chunk_sizes config data distributed errors records",
     "gates": "architecture",
     "surgery": "architecture",
     "training": "architecture config distributed errors",

@@ -1,7 +1,7 @@
 """What a model can read: how many tokens in a row, and which ids. By its config.json; no torch."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from trsp.architecture.family_weights import FAMILY_WEIGHTS
 from trsp.errors import InvalidInputError
@@ -9,14 +9,24 @@ from trsp.errors import InvalidInputError
 Config = Mapping[str, Any]
 
 
-def check_tokens(config: Config, tokens: int, largest_id: int, what: str) -> None:
-    """Raise InvalidInputError where a model cannot read ``what``.
+class TokenIds(Protocol):
+    """Token ids [N, T], as a tensor or array: this module loads no library of these."""
 
-    That is ``tokens`` ids in a row, of which the largest is ``largest_id``. A model whose positions
-    are computed reads any number, if not well.
+    @property
+    def shape(self) -> Sequence[int]: ...
+    def max(self) -> Any: ...
+
+
+def check_tokens(config: Config, tokens_NT: TokenIds, what: str) -> None:
+    """Raise InvalidInputError where a model cannot read a row of ``tokens_NT``, which is ``what``.
+
+    A model whose positions are computed reads any number, if not well. Unchecked, an id beyond the
+    embedding ends a process in words of no help, and on a GPU all that follows in it.
     """
-    check_length(config, tokens, what)
-    rows = int(config["vocab_size"])
+    check_length(config, tokens_NT.shape[-1], what)
+    if 0 in tokens_NT.shape:
+        return
+    rows, largest_id = int(config["vocab_size"]), int(tokens_NT.max())
     if largest_id >= rows:
         raise InvalidInputError(
             f"{what} holds the token id {largest_id}, but the model's embedding has {rows} rows "
