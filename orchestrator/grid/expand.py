@@ -13,12 +13,17 @@ from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
 from trsp.errors import InvalidInputError
 
+_NOTHING_LEFT = (
+    "exclude leaves no combination of the axes, so that nothing would be computed; "
+    "exclude less, or include something"
+)
+
 
 @dataclass(frozen=True)
 class Refusal:
-    """A combination that cannot be, and why."""
+    """A combination, model or text that cannot be, and why."""
 
-    model: str
+    model: str  # empty where it is of no model in particular
     reason: str
 
 
@@ -54,6 +59,8 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     notes = idle_excludes(grid)
     unresolved: dict[str, int] = {}
     combinations = points(grid)
+    if not combinations:
+        refusals[Refusal("", _NOTHING_LEFT)] = None
     labels = _labels_by_repr(combinations)
     for point in combinations:
         info = models.get(point.models)

@@ -5,8 +5,7 @@ Knows no selection, training or evaluation.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,21 @@ from trsp.architecture.shape import model_shape
 from trsp.checkpoints.completeness import check_complete
 from trsp.checkpoints.model_source import local_folder, read_config
 from trsp.checkpoints.save_sharded import save_streamed
-from trsp.checkpoints.stored_weights import INDEX, SINGLE, no_safetensors
+from trsp.checkpoints.weight_checks import check_weights
+from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
 _SHARDS = "model-[0-9]*-of-[0-9]*.safetensors"
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download
+# In what transformers says of tensors that do not fit the config, and of files that the hub lacks.
+_MISMATCH = "ignore_mismatched_sizes"
+_NO_SUCH_FILE = "does not appear to have a file named"
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -51,11 +54,14 @@ def load_model(
     ``precision`` is explained at ``trsp.distributed.device.resolve_dtype``. Without a ``device``,
     a process that is alone with several GPUs spreads a model over them that does not fit the
     first. InvalidInputError, before any weight is read, for a missing folder or config and for a
-    model that cannot be pruned (UnknownFamilyError); afterwards for weights that are missing,
-    pickled, damaged, incomplete, or of another model than the config's.
+    model that cannot be pruned (UnknownFamilyError), and for weights of a folder that are missing,
+    pickled, cut short or not those of its config; afterwards for any other damage.
+    UnreachableError where the hub or the file system gives no answer.
     """
     config = read_config(source, revision)
     check_supported(config)
+    if (folder := local_folder(source)) is not None:
+        check_weights(source, folder, config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
     model = _read(source, revision, dtype, device_map="auto" if spread else None)
@@ -66,58 +72,61 @@ def load_model(
 
 
 def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
-    """The model with its weights, all of them. InvalidInputError where some cannot be read."""
-    _check_safetensors(source)
+    """The model with its weights, all of them. InvalidInputError where some cannot be read.
+
+    UnreachableError where another attempt may read them.
+    """
     try:
-        with _as_published():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                source_path(source),
-                revision=revision or "main",
-                dtype=dtype,
-                device_map=device_map,
-                trust_remote_code=False,
-                use_safetensors=True,
-                local_files_only=local_folder(source) is not None,
-                output_loading_info=True,
-            )
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise _unreadable(source, error) from error
+        model, report = _from_safetensors(source, revision, dtype, device_map)
+    except (OSError, SafetensorError, ValueError) as error:
+        if _NO_SUCH_FILE in str(error):
+            raise no_safetensors(source) from error
+        raise _unreadable(
+            error, f"the weights of {source!r}", "download or export them again"
+        ) from error
+    except RuntimeError as error:
+        if _MISMATCH not in str(error):
+            raise
+        raise InvalidInputError(
+            f"the weights of {source!r} are not of the sizes that its config.json says: {error}; "
+            "take both from one checkpoint"
+        ) from error
     check_complete(model, source, report["missing_keys"], report["unexpected_keys"])
     return model
 
 
-def _check_safetensors(source: str) -> None:
-    """Refuse a folder without safetensors. What the hub has is seen when it is asked for them."""
-    folder = local_folder(source)
-    if folder is not None and not any((folder / file).is_file() for file in (SINGLE, INDEX)):
-        raise no_safetensors(source)
+def _from_safetensors(
+    source: str, revision: str | None, dtype: torch.dtype, device_map: str | None
+) -> tuple[Any, dict[str, Any]]:
+    """What transformers reads, and its report, of safetensors of the revision asked for alone.
 
-
-@contextmanager
-def _as_published() -> Iterator[None]:
-    """While open, transformers takes no weights but those of the revision that it is asked for.
-
-    For a repository without safetensors it would have a robot convert the pickles, and load that.
+    For a repository without any it would else have a robot convert the pickles, and load that.
     """
     before = os.environ.get(_NO_CONVERSION)
     os.environ[_NO_CONVERSION] = "1"
     try:
-        yield
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source_path(source),
+            revision=revision or "main",
+            dtype=dtype,
+            device_map=device_map,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=local_folder(source) is not None,
+            output_loading_info=True,
+        )
     finally:
         os.environ.pop(_NO_CONVERSION)
         if before is not None:
             os.environ[_NO_CONVERSION] = before
+    return model, report
 
 
-def _unreadable(source: str, error: Exception) -> Exception:
-    """What to raise where transformers could not load the weights; ``error`` is its own."""
-    if isinstance(error, OSError) and "does not appear to have a file named" in str(error):
-        return no_safetensors(source)
-    if isinstance(error, RuntimeError) and "mismatch" not in str(error):
-        return error  # of the device, say: out of memory
-    return InvalidInputError(
-        f"the weights of {source!r} cannot be read: {error}; download or export them again"
-    )
+def _unreadable(error: Exception, what: str, cure: str) -> TrspError:
+    """The refusal of what could not be read; one that may pass where the ``error`` may."""
+    if may_pass(error):
+        return UnreachableError(f"{what} cannot be read now: {error}; try again")
+    return InvalidInputError(f"{what} cannot be read: {error}; {cure}")
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
@@ -132,7 +141,10 @@ def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Return the model's own tokenizer. InvalidInputError where it has none."""
+    """Return the model's own tokenizer. InvalidInputError where it has none that can be read.
+
+    UnreachableError where the hub or the file system gives no answer.
+    """
     folder = local_folder(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -141,10 +153,13 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
             trust_remote_code=False,
             local_files_only=folder is not None,
         )
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"the tokenizer of {source!r} cannot be read: {error}; "
-            "put its tokenizer.json and tokenizer_config.json there"
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers has no class of its own for a damaged file
+        raise _unreadable(
+            error,
+            f"the tokenizer of {source!r}",
+            "put its tokenizer.json and tokenizer_config.json there",
         ) from error
     return tokenizer
 

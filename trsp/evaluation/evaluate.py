@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trsp.architecture.limits import check_tokens
 from trsp.chunk_sizes import SCORED_TOKENS
 from trsp.config import BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
@@ -46,12 +47,14 @@ def evaluate(
     """Return all scores of ``settings``, on the model's own device and in its own precision.
 
     The model is left in eval mode. InvalidInputError, before anything is computed, for an unknown
-    task or a text too short for one window.
+    task, a text too short for one window, or windows that this model cannot read.
     """
     started = time.monotonic()
     if settings.benchmarks is not None:
         check_tasks(settings.benchmarks)
     windows = {each.text.name: evaluation_windows(tokenizer, each) for each in settings.perplexity}
+    for name, tokens_NT in windows.items():
+        check_tokens(model.config.to_dict(), tokens_NT, f"an evaluation window of {name!r}")
     model.eval()
     window_nll = {
         name: windows_nll(model, tokens_NT, settings.batch_size)

@@ -84,7 +84,7 @@ def test_a_repository_without_safetensors_gets_the_same_refusal(
 @every_way
 def test_a_config_with_fewer_layers_than_the_weights_is_refused(copy: Path, load: Load) -> None:
     edit_config(copy, num_hidden_layers=LAYERS - 2)
-    with pytest.raises(InvalidInputError, match=r"says 4 layers, and there is model\.layers\.4\."):
+    with pytest.raises(InvalidInputError, match=r"says 4 layers|num_hidden_layers is 4"):
         load(str(copy))
 
 
