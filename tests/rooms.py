@@ -22,15 +22,17 @@ _LIBRARY: Mapping[str, str] = {
     "data": "config errors",
     "distributed": "config errors",
     "losses": "chunk_sizes config",
+    "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors records",
-    "evaluation": "architecture chunk_sizes config data distributed errors records",
+    "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
+        records""",
     "gates": "architecture",
     "surgery": "architecture",
     "training": "architecture config distributed errors",
     "engine": "architecture checkpoints config distributed errors losses training",
-    "selection": """architecture config distributed engine errors gates losses records surgery
-        training""",
-    "transfer": "architecture config engine gates losses records surgery training",
+    "selection": """architecture batch_sizes config distributed engine errors gates losses records
+        surgery training""",
+    "transfer": "architecture config engine errors gates losses records surgery training",
     "language_model": """architecture checkpoints config data errors evaluation records selection
         surgery training transfer""",
 }

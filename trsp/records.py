@@ -99,7 +99,8 @@ class EvaluationRecord(Record):
 class MeasurementRecord(Record):
     """Speed and memory of a checkpoint, means over the protocol's repeats.
 
-    ``peak_memory_bytes`` is the accelerator's peak, or that of the process's resident set on CPU.
+    ``peak_memory_bytes`` is the accelerator's peak, the sum of theirs where the model lies on
+    several (so that one and many compare), or that of the process's resident set on CPU.
     """
 
     hardware: str

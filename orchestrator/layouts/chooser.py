@@ -122,6 +122,7 @@ class LayoutChooser:
             max_gpus=max(node.gpus for node in capacity.machines),
             nodes=len(capacity.machines),
             node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
+            lora=work.lora is not None,
         )
 
 

@@ -7,7 +7,7 @@ Knows no selection, training or evaluation.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -29,11 +29,13 @@ from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
+from trsp.distributed.finite_weights import nonfinite_parameters
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
 from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+Place = torch.device | Literal["auto"]
 _SHARDS = "model-[0-9]*-of-[0-9]*.safetensors"
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download
 # In what transformers says of tensors that do not fit the config, and of files that the hub lacks.
@@ -64,20 +66,18 @@ def load_model(
         check_weights(source, folder, config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
-    model = _read(source, revision, dtype, device_map="auto" if spread else None)
-    if not spread:
-        model = model.to(device or default_device())
-    loaded: PreTrainedModel = model.eval()
+    place: Place = "auto" if spread else torch.device(device or default_device())
+    loaded: PreTrainedModel = _read(source, revision, dtype, place).eval()
     return loaded
 
 
-def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
+def _read(source: str, revision: str | None, dtype: torch.dtype, place: Place) -> Any:
     """The model with its weights, all of them. InvalidInputError where some cannot be read.
 
     UnreachableError where another attempt may read them.
     """
     try:
-        model, report = _from_safetensors(source, revision, dtype, device_map)
+        model, report = _from_safetensors(source, revision, dtype, place)
     except (OSError, SafetensorError, ValueError) as error:
         if _NO_SUCH_FILE in str(error):
             raise no_safetensors(source) from error
@@ -96,11 +96,12 @@ def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str
 
 
 def _from_safetensors(
-    source: str, revision: str | None, dtype: torch.dtype, device_map: str | None
+    source: str, revision: str | None, dtype: torch.dtype, place: Place
 ) -> tuple[Any, dict[str, Any]]:
     """What transformers reads, and its report, of safetensors of the revision asked for alone.
 
     For a repository without any it would else have a robot convert the pickles, and load that.
+    Weights go straight to the device ``place``; ``auto`` spreads them over all GPUs.
     """
     before = os.environ.get(_NO_CONVERSION)
     os.environ[_NO_CONVERSION] = "1"
@@ -109,7 +110,7 @@ def _from_safetensors(
             source_path(source),
             revision=revision or "main",
             dtype=dtype,
-            device_map=device_map,
+            device_map=place if place == "auto" else {"": place},
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=local_folder(source) is not None,
@@ -186,8 +187,10 @@ def save_checkpoint(
     files none is left to be taken for this one's. A sharded model is written tensor by tensor: a
     rank needs the memory of its largest tensor, not of the model. ``removed_layers`` are 0-based in
     the original; they go into the record. A crash leaves an incomplete folder: write to a temporary
-    one and rename it.
+    one and rename it. InvalidInputError, on all ranks and before anything is written, for weights
+    that are no numbers.
     """
+    _check_finite(model)
     writes = rank() == 0
     if writes:
         _remove_weights(folder)
@@ -200,6 +203,15 @@ def save_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
         _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
+
+
+def _check_finite(model: PreTrainedModel) -> None:
+    """Refuse to write weights that hold NaN or infinite values: no later stage could use them."""
+    if broken := nonfinite_parameters(model):
+        raise InvalidInputError(
+            f"{len(broken)} of the model's parameters hold NaN or infinite values, the first is "
+            f"{broken[0]}; such a checkpoint is not written: take a model with intact weights"
+        )
 
 
 def _remove_weights(folder: Path) -> None:

@@ -25,6 +25,7 @@ from trsp.losses import gate_l1
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
+from trsp.training.divergence import check_losses, check_weights, unpaid
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
 
@@ -78,6 +79,15 @@ class Round:
     lm_loss: list[float] = field(default_factory=list)  # one per step, in nats per token
     adam: dict[str, list[float]] | None = None  # the optimizer's state; None before a first step
     seconds: float = 0.0
+
+    def unpaid_losses(self, layers: Sequence[int], strength: float) -> list[float]:
+        """Return the LM loss of every step that smaller gates do not account for.
+
+        ``layers`` are those with a gate, ``strength`` is lambda_1.
+        """
+        before = [self.values_L[list(layers)].tolist(), *self.gate_steps]  # [t]: the gates at t
+        sizes = [strength * sum(map(abs, gates)) for gates in before[: len(self.lm_loss)]]
+        return [unpaid(lm, sizes[0], now) for lm, now in zip(self.lm_loss, sizes, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """Return the round as JSON, for a snapshot."""
@@ -163,6 +173,10 @@ class _Learner:
         ):
             for step in range(len(current.gate_steps), self._training.steps):
                 self._step(current, step, optimizer, begun)
+                losses = current.unpaid_losses(layers, self._training.strength)
+                check_losses(losses, losses[0], self._trainer.model.config.vocab_size)
+        if settings.train_weights:
+            check_weights(self._trainer.model)
         values_L[layers] = optimizer.gates.detach().cpu()
         return self._record(current, layers, time.monotonic() - begun), values_L
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trsp.architecture.decoders import decoder_layers
+from trsp.batch_sizes import rows_at_once
 from trsp.config import SlebSettings
 from trsp.losses import lm_loss
 from trsp.records import RoundRecord
@@ -18,12 +19,13 @@ from trsp.surgery import bypassed
 @torch.no_grad()
 def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> float:
     """Return the mean NLL of all predicted tokens, in nats per token, with ``removed`` bypassed."""
+    batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
     with bypassed(model, removed):
-        losses = [
-            lm_loss(model(input_ids=block_T[None], use_cache=False).logits, block_T[None]).item()
-            for block_T in blocks_NT.to(model.device)
+        sums = [
+            len(blocks_BT) * lm_loss(model(input_ids=blocks_BT, use_cache=False).logits, blocks_BT)
+            for blocks_BT in batches
         ]
-    return sum(losses) / len(losses)
+    return torch.stack(sums).sum(dtype=torch.float64).item() / len(blocks_NT)
 
 
 def rank_by_sleb(
