@@ -7,40 +7,29 @@ Knows no selection, training or evaluation.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
 from trsp.architecture.shape import model_shape
-from trsp.checkpoints.completeness import check_complete
-from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.model_source import local_folder, read_config, source_path
+from trsp.checkpoints.reading import Place, read_model, unreadable
 from trsp.checkpoints.save_sharded import save_streamed
 from trsp.checkpoints.weight_checks import check_weights
-from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
+from trsp.checkpoints.weight_headers import INDEX, SINGLE
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
 from trsp.distributed.finite_weights import nonfinite_parameters
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
-from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
-Place = torch.device | Literal["auto"]
 _SHARDS = "model-[0-9]*-of-[0-9]*.safetensors"
-_NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download
-# In what transformers says of tensors that do not fit the config, and of files that the hub lacks.
-_MISMATCH = "ignore_mismatched_sizes"
-_NO_SUCH_FILE = "does not appear to have a file named"
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -67,67 +56,8 @@ def load_model(
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
     place: Place = "auto" if spread else torch.device(device or default_device())
-    loaded: PreTrainedModel = _read(source, revision, dtype, place).eval()
+    loaded: PreTrainedModel = read_model(source, revision, dtype, place).eval()
     return loaded
-
-
-def _read(source: str, revision: str | None, dtype: torch.dtype, place: Place) -> Any:
-    """The model with its weights, all of them. InvalidInputError where some cannot be read.
-
-    UnreachableError where another attempt may read them.
-    """
-    try:
-        model, report = _from_safetensors(source, revision, dtype, place)
-    except (OSError, SafetensorError, ValueError) as error:
-        if _NO_SUCH_FILE in str(error):
-            raise no_safetensors(source) from error
-        raise _unreadable(
-            error, f"the weights of {source!r}", "download or export them again"
-        ) from error
-    except RuntimeError as error:
-        if _MISMATCH not in str(error):
-            raise
-        raise InvalidInputError(
-            f"the weights of {source!r} are not of the sizes that its config.json says: {error}; "
-            "take both from one checkpoint"
-        ) from error
-    check_complete(model, source, report["missing_keys"], report["unexpected_keys"])
-    return model
-
-
-def _from_safetensors(
-    source: str, revision: str | None, dtype: torch.dtype, place: Place
-) -> tuple[Any, dict[str, Any]]:
-    """What transformers reads, and its report, of safetensors of the revision asked for alone.
-
-    For a repository without any it would else have a robot convert the pickles, and load that.
-    Weights go straight to the device ``place``; ``auto`` spreads them over all GPUs.
-    """
-    before = os.environ.get(_NO_CONVERSION)
-    os.environ[_NO_CONVERSION] = "1"
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source_path(source),
-            revision=revision or "main",
-            dtype=dtype,
-            device_map=place if place == "auto" else {"": place},
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=local_folder(source) is not None,
-            output_loading_info=True,
-        )
-    finally:
-        os.environ.pop(_NO_CONVERSION)
-        if before is not None:
-            os.environ[_NO_CONVERSION] = before
-    return model, report
-
-
-def _unreadable(error: Exception, what: str, cure: str) -> TrspError:
-    """The refusal of what could not be read; one that may pass where the ``error`` may."""
-    if may_pass(error):
-        return UnreachableError(f"{what} cannot be read now: {error}; try again")
-    return InvalidInputError(f"{what} cannot be read: {error}; {cure}")
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
@@ -157,18 +87,12 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
     except MemoryError:
         raise
     except Exception as error:  # tokenizers has no class of its own for a damaged file
-        raise _unreadable(
+        raise unreadable(
             error,
             f"the tokenizer of {source!r}",
             "put its tokenizer.json and tokenizer_config.json there",
         ) from error
     return tokenizer
-
-
-def source_path(source: str) -> str:
-    """``source`` as transformers takes it: ``~`` expanded for a folder, unchanged for a hub id."""
-    folder = local_folder(source)
-    return source if folder is None else str(folder)
 
 
 def save_checkpoint(

@@ -16,9 +16,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 
 from trsp.architecture.families import check_supported
-from trsp.checkpoints.checkpoint import source_path
 from trsp.checkpoints.completeness import check_complete
-from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.model_source import local_folder, read_config, source_path
 from trsp.checkpoints.stored_weights import StoredWeights
 from trsp.config import EngineSettings, Precision
 from trsp.distributed.device import default_device, resolve_dtype
