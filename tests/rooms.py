@@ -21,20 +21,22 @@ _LIBRARY: Mapping[str, str] = {
     "architecture": "config errors",
     "data": "config errors",
     "distributed": "config errors",
-    "losses": "chunk_sizes config",
+    "losses": "chunk_sizes config errors",
+    "progress_lines": "distributed",
     "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
-        records""",
+        progress_lines records""",
     "gates": "architecture",
     "surgery": "architecture",
     "training": "architecture config distributed errors",
     "engine": "architecture checkpoints config distributed errors losses training",
-    "selection": """architecture batch_sizes config distributed engine errors gates losses records
-        surgery training""",
-    "transfer": "architecture config engine errors gates losses records surgery training",
-    "language_model": """architecture checkpoints config data errors evaluation records selection
-        surgery training transfer""",
+    "selection": """architecture batch_sizes config distributed engine errors gates losses
+        progress_lines records surgery training""",
+    "transfer": """architecture config engine errors gates losses progress_lines records surgery
+        training""",
+    "language_model": """architecture checkpoints config data errors evaluation progress_lines
+        records selection surgery training transfer""",
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",

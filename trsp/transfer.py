@@ -21,7 +21,8 @@ from trsp.engine.engine import Engine, StepLosses
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.errors import InvalidInputError
 from trsp.gates import Branches
-from trsp.losses import branch_scale, drift_function
+from trsp.losses import branch_scale, check_rate_scale, check_strength, drift_function
+from trsp.progress_lines import tick
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
 from trsp.training.divergence import check_losses, check_weights, unpaid
@@ -47,13 +48,16 @@ def transfer(
     goes on from the last one and hears that it must leave (PreemptedError).
 
     InvalidInputError, before anything is trained, for layers that cannot be removed, for blocks
-    that this model cannot read, and for an ``engine`` that cannot train it; TrainingDivergedError
+    that this model cannot read, for a strength below 0 or none, and for an ``engine`` that cannot
+    train it; TrainingDivergedError
     when a loss, gradient or weight becomes NaN or infinite, or the loss rises as far as
     docs/method.md, section 6, says.
     """
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
+    check_strength("drift", 0.0 if drift is None else drift)
+    check_rate_scale(lr_scale)
     check_tokens(model.config.to_dict(), blocks_NT, "a calibration block")
     if drift is None and isinstance(settings, DriftSettings):
         drift = settings.default_strength
@@ -202,6 +206,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
                 vocabulary = trainer.model.config.vocab_size
                 check_losses(trained.unpaid_losses(training), trained.start, vocabulary)
             progress.step_done(step + 1, trainer.save_state, trained.state)
+            tick(step + 1, training.steps)
     finally:
         branches.remove()
 

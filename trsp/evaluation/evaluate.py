@@ -26,6 +26,7 @@ from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
 from trsp.errors import TrainingDivergedError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
+from trsp.progress_lines import tick
 from trsp.records import EvaluationRecord, Score
 
 # What the published 5-task mean is made of (docs/method.md, section 3). Of other tasks it is
@@ -80,11 +81,12 @@ def windows_nll(
     pass; ``auto``: see ``rows_at_once``. The device is waited for once, at the end.
     """
     rows = rows_at_once(model, tokens_NT.shape[1]) if batch_size == "auto" else batch_size
-    batches = [
-        _batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT)
-        for tokens_BT in tokens_NT.to(model.device).split(rows)
-    ]
-    return tuple(torch.cat(batches).tolist())
+    batches = tokens_NT.to(model.device).split(rows)
+    nll: list[Tensor] = []
+    for tokens_BT in batches:
+        nll.append(_batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT))
+        tick(len(nll), len(batches))
+    return tuple(torch.cat(nll).tolist())
 
 
 def _batch_nll(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from trsp.architecture.decoders import decoder_layers
 from trsp.batch_sizes import rows_at_once
 from trsp.config import SlebSettings
 from trsp.losses import lm_loss
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
@@ -45,12 +47,15 @@ def rank_by_sleb(
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
+    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
+    scored, total = count(1), sum(allowed - number for number in range(len(removed), depth))
     for number in range(len(removed), depth):
         started = time.monotonic()
         nll = {}
         for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
+            tick(next(scored), total)
         require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
