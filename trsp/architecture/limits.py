@@ -29,13 +29,17 @@ def check_tokens(config: Config, tokens_NT: TokenIds, what: str) -> None:
     """
     _check_form(tokens_NT, what)
     check_length(config, tokens_NT.shape[-1], what)
-    rows, smallest_id = int(config["vocab_size"]), int(tokens_NT.min())
+    _check_ids(int(config["vocab_size"]), int(tokens_NT.min()), int(tokens_NT.max()), what)
+
+
+def _check_ids(rows: int, smallest_id: int, largest_id: int, what: str) -> None:
+    """Raise InvalidInputError unless an embedding of so many rows has all of the ids."""
     if smallest_id < 0:
         raise InvalidInputError(
             f"{what} holds the token id {smallest_id}; ids count from 0, and every token is "
             "predicted: leave out what is to be ignored"
         )
-    if (largest_id := int(tokens_NT.max())) >= rows:
+    if largest_id >= rows:
         raise InvalidInputError(
             f"{what} holds the token id {largest_id}, but the model's embedding has {rows} rows "
             "(config.json: vocab_size): take the tokenizer of this very checkpoint"

@@ -27,6 +27,11 @@ def check_complete(
     """
     if missing:
         raise _lacking(source, sorted(missing))
+    _check_surplus(model, source, unexpected)
+
+
+def _check_surplus(model: PreTrainedModel, source: str, unexpected: Collection[str]) -> None:
+    """Raise InvalidInputError where one of the tensors that are left over matters."""
     if deeper := [name for name in sorted(unexpected) if _is_of_a_layer(model, name)]:
         count = len(decoder_layers(model))
         raise InvalidInputError(

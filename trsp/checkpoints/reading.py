@@ -1,6 +1,8 @@
 """Weights as transformers reads them: safetensors alone, complete, and its errors in our words."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -46,14 +48,11 @@ def read_model(source: str, revision: str | None, dtype: torch.dtype, place: Pla
 def _from_safetensors(
     source: str, revision: str | None, dtype: torch.dtype, place: Place
 ) -> tuple[Any, dict[str, Any]]:
-    """What transformers reads, and its report, of safetensors of the revision asked for alone.
+    """What transformers reads, and its report, of the safetensors of the revision asked for.
 
-    For a repository without any it would else have a robot convert the pickles, and load that.
     Weights go straight to the device ``place``; ``auto`` spreads them over all GPUs.
     """
-    before = os.environ.get(_NO_CONVERSION)
-    os.environ[_NO_CONVERSION] = "1"
-    try:
+    with _as_published():
         model, report = AutoModelForCausalLM.from_pretrained(
             source_path(source),
             revision=revision or "main",
@@ -64,11 +63,23 @@ def _from_safetensors(
             local_files_only=local_folder(source) is not None,
             output_loading_info=True,
         )
+    return model, report
+
+
+@contextmanager
+def _as_published() -> Iterator[None]:
+    """While open, transformers takes no weights but those of the revision that it is asked for.
+
+    For a repository without safetensors it would have a robot convert the pickles, and load that.
+    """
+    before = os.environ.get(_NO_CONVERSION)
+    os.environ[_NO_CONVERSION] = "1"
+    try:
+        yield
     finally:
         os.environ.pop(_NO_CONVERSION)
         if before is not None:
             os.environ[_NO_CONVERSION] = before
-    return model, report
 
 
 def unreadable(error: Exception, what: str, cure: str) -> TrspError:

@@ -47,8 +47,11 @@ def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) 
         return _NAMED[precision]
     if precision != "auto":
         raise InvalidInputError(unknown_name("precision", str(precision), ("auto", *_NAMED)))
-    if config_dtype is None:
-        return torch.float32
+    return torch.float32 if config_dtype is None else _trainable_dtype(config_dtype)
+
+
+def _trainable_dtype(config_dtype: torch.dtype | str) -> torch.dtype:
+    """The dtype of a config, bfloat16 for float16. InvalidInputError: it is none of floats."""
     name = str(config_dtype).removeprefix("torch.")
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
