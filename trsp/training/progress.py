@@ -131,10 +131,15 @@ def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
     What was left half-written may have filled the disk.
     """
     latest = snapshots.latest()
-    if latest is not None and latest.state["rate_scale"] != lr_scale:
+    if latest is not None and not _is_of_rate(latest.state, lr_scale):
         latest = None
     snapshots.keep_only(latest)
     return None if latest is None else asdict(latest)
+
+
+def _is_of_rate(state: Mapping[str, Any], lr_scale: float) -> bool:
+    """Whether a state is one that we wrote, and at this share of the learning rate."""
+    return {"subject", "loop"} <= state.keys() and state.get("rate_scale") == lr_scale
 
 
 def _check_same(stored: Any, identity: Any) -> None:

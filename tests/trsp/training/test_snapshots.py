@@ -231,3 +231,9 @@ def test_a_state_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(TrainingDivergedError, match="after step 1"):
         progress.step_done(1, lambda stream: stream.write(b"x"), lambda: {"adam": [math.inf]})
     assert FolderSnapshots(tmp_path, "b").latest() is None
+
+
+@pytest.mark.parametrize("state", [{}, {"rate_scale": 1.0}, {"rate_scale": 1.0, "loop": {}}])
+def test_a_state_that_is_not_ours_is_as_good_as_none(tmp_path: Path, state: Any) -> None:
+    write(FolderSnapshots(tmp_path, "a"), 1, {}, state)
+    assert Progress(FolderSnapshots(tmp_path, "b")).begin({}) is None
