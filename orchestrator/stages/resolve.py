@@ -100,6 +100,10 @@ def _planned_models(
         except InvalidInputError as error:
             refusals.append(Refusal(entry.name, str(error)))
             continue
+        except OSError as error:
+            reason = f"model {entry.source!r} cannot be read: {error}"
+            refusals.append(Refusal(entry.name, reason))
+            continue
         if info is not None:
             models[entry.name] = info
     return models, refusals
