@@ -82,7 +82,7 @@ def with_known_problems(
     """
     known = known_problems(resolved.grid, resolved.models, characters)
     expansion = resolved.expansion
-    refusals = dict.fromkeys((*known.refusals, *expansion.refusals))
+    refusals = dict.fromkeys((*expansion.refusals, *known.refusals))
     notes = dict.fromkeys((*expansion.notes, *known.notes))
     expansion = replace(expansion, refusals=tuple(refusals), notes=tuple(notes))
     return replace(resolved, expansion=expansion)
@@ -119,7 +119,7 @@ def grid_key(resolved: Resolved) -> str:
         "name": resolved.grid.name,
         "cells": sorted(cell.key for cell in resolved.cells),
         "dense": sorted(dense_spec(model, study).key for model in resolved.models.values()),
-        "calibration": study.calibration.model_dump(mode="json", exclude={"text"}),
+        "calibration": study.calibration.model_dump(mode="json", exclude={"text", "preset"}),
         "text": study.fingerprint(study.calibration.text),
         "measurement": study.measurement.model_dump(mode="json"),
     }

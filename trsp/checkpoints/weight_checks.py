@@ -72,16 +72,23 @@ def _wrong_embeddings(shapes: Shapes, config: Config) -> Iterator[str]:
     weights = FAMILY_WEIGHTS[config["model_type"]]
     shape = model_shape(config)
     wanted = (shape.vocabulary, config.get("word_embed_proj_dim") or shape.hidden)
-    modules = [weights.embedding]
-    if not config.get("tie_word_embeddings", weights.tied):
-        modules.append(weights.head)
-    for module in modules:
-        stored = [each for name, each in shapes.items() if _is_weight_of(module, name)]
+    heads = {weights.head, "lm_head"}  # some families write the head by a name they had before
+    if config.get("tie_word_embeddings", weights.tied):
+        wanted_modules = [{weights.embedding, *heads}]  # one tensor, by any of its names
+    else:
+        wanted_modules = [{weights.embedding}, heads]
+    for names in wanted_modules:
+        stored = [
+            each
+            for name, each in shapes.items()
+            if any(_is_weight_of(module, name) for module in names)
+        ]
+        module = f"{' or '.join(sorted(names))}"
         if not stored:
-            yield f"they lack {module}.weight, {list(wanted)} by vocab_size and hidden size"
+            yield f"they lack {module} ({list(wanted)} by vocab_size and hidden size)"
         elif wanted not in stored:
             yield (
-                f"{module}.weight is {list(stored[0])}, but vocab_size and hidden size make it "
+                f"{module} is {list(stored[0])}, but vocab_size and hidden size make it "
                 f"{list(wanted)}"
             )
 
