@@ -5,7 +5,7 @@ head. No torch, and no weights are read.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,22 @@ def _wrong_embeddings(shapes: Shapes, config: Config) -> Iterator[str]:
     else:
         wanted_modules = [{weights.embedding}, heads]
     for names in wanted_modules:
-        stored = [
-            each
-            for name, each in shapes.items()
-            if any(_is_weight_of(module, name) for module in names)
-        ]
-        module = f"{' or '.join(sorted(names))}"
+        stored = _weights_of(names, shapes)
+        module = " or ".join(sorted(names))
         if not stored:
             yield f"they lack {module} ({list(wanted)} by vocab_size and hidden size)"
         elif wanted not in stored:
-            yield (
-                f"{module} is {list(stored[0])}, but vocab_size and hidden size make it "
-                f"{list(wanted)}"
-            )
+            sizes = f"vocab_size and hidden size make it {list(wanted)}"
+            yield f"{module} is {list(stored[0])}, but {sizes}"
+
+
+def _weights_of(modules: Iterable[str], shapes: Shapes) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of all modules that have one of these names."""
+    return [
+        shape
+        for name, shape in shapes.items()
+        if any(_is_weight_of(module, name) for module in modules)
+    ]
 
 
 def _wrong_linears(
