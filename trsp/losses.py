@@ -4,6 +4,7 @@ Shapes: B sequences, T tokens, D hidden width, V vocabulary, N predicted tokens.
 input and ``y`` its output, [B, T, D]. Every loss is an fp32 scalar.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +15,22 @@ from torch.utils.checkpoint import checkpoint
 
 from trsp.chunk_sizes import logits_at_once
 from trsp.config import DriftSettings
+from trsp.errors import InvalidInputError
+
+
+def check_strength(name: str, value: float) -> None:
+    """Raise InvalidInputError unless a penalty's strength is a finite number, at least 0.
+
+    A negative one would reward what it is to penalise.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidInputError(f"{name} is {value}; a strength is a finite number, at least 0")
+
+
+def check_rate_scale(value: float) -> None:
+    """Raise InvalidInputError unless a factor on learning rates is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInputError(f"lr_scale is {value}; a factor on rates is finite and above 0")
 
 
 def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict
 class Record(BaseModel):
     """A frozen result.
 
-    Unknown keys are ignored, so that an older reader understands a newer writer's record.
+    Unknown keys are ignored, so that an older reader understands a newer writer's record. Numbers
+    are finite: JSON knows neither NaN nor infinity, and what cannot be read back is no result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class RoundRecord(Record):

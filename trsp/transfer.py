@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_layers
+from trsp.architecture.limits import check_tokens
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
 from trsp.config.engine import lora_refusal
 from trsp.engine.engine import Engine, StepLosses
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.errors import InvalidInputError
 from trsp.gates import Branches
-from trsp.losses import branch_scale, drift_function
+from trsp.losses import branch_scale, check_rate_scale, check_strength, drift_function
+from trsp.progress_lines import tick
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
 from trsp.training.divergence import WINDOW, check_losses, check_weights, unpaid
@@ -45,13 +47,18 @@ def transfer(
     None; ``lr_scale`` is a factor on the learning rate. ``progress``, where it keeps snapshots,
     goes on from the last one and hears that it must leave (PreemptedError).
 
-    InvalidInputError, before anything is trained, for layers that cannot be removed and for an
-    ``engine`` that cannot train this model; TrainingDivergedError when a loss, gradient or weight
-    becomes NaN or infinite, or the loss rises as far as docs/method.md, section 6, says.
+    InvalidInputError, before anything is trained, for layers that cannot be removed, for blocks
+    that this model cannot read, for a strength below 0 or none, and for an ``engine`` that cannot
+    train it; TrainingDivergedError
+    when a loss, gradient or weight becomes NaN or infinite, or the loss rises as far as
+    docs/method.md, section 6, says.
     """
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
+    check_strength("drift", 0.0 if drift is None else drift)
+    check_rate_scale(lr_scale)
+    check_tokens(model.config.to_dict(), blocks_NT, "a calibration block")
     if drift is None and isinstance(settings, DriftSettings):
         drift = settings.default_strength
     training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, lr_scale)
@@ -210,6 +217,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
                 recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
                 check_losses(step + 1, recent, trained.start, vocabulary)
             progress.step_done(step + 1, trainer.save_state, trained.state)
+            tick(step + 1, training.steps)
     finally:
         branches.remove()
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from trsp.config import Precision
 from trsp.distributed.zero3_parameters import is_partitioned
+from trsp.errors import InvalidInputError, unknown_name
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs: the peak resident set becomes the present one
@@ -39,16 +40,25 @@ def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) 
     ``config_dtype`` is ``dtype`` (formerly ``torch_dtype``) of the checkpoint's config. ``auto``
     keeps it, with two exceptions: float16 becomes bfloat16, because training in float16 needs loss
     scaling; a checkpoint that names none is float32, which is what files without the key hold
-    (gpt2).
+    (gpt2). InvalidInputError for any other precision, and for a config that names no dtype of
+    floating-point numbers.
     """
-    if precision != "auto":
+    if precision in _NAMED:
         return _NAMED[precision]
-    if config_dtype is None:
-        return torch.float32
-    dtype: object = config_dtype
-    if isinstance(config_dtype, str):
-        dtype = getattr(torch, config_dtype.removeprefix("torch."))
-    assert isinstance(dtype, torch.dtype), f"not a dtype: {config_dtype!r}"
+    if precision != "auto":
+        raise InvalidInputError(unknown_name("precision", str(precision), ("auto", *_NAMED)))
+    return torch.float32 if config_dtype is None else _trainable_dtype(config_dtype)
+
+
+def _trainable_dtype(config_dtype: torch.dtype | str) -> torch.dtype:
+    """The dtype of a config, bfloat16 for float16. InvalidInputError: it is none of floats."""
+    name = str(config_dtype).removeprefix("torch.")
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InvalidInputError(
+            f"config.json: dtype is {name!r}; float32, bfloat16 or float16 is needed: correct it, "
+            "or say precision: bf16 or fp32"
+        )
     return torch.bfloat16 if dtype is torch.float16 else dtype
 
 

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trsp.architecture.limits import check_tokens
 from trsp.batch_sizes import rows_at_once
 from trsp.chunk_sizes import scored_logits_at_once
 from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
-from trsp.errors import TrspError
+from trsp.errors import TrainingDivergedError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
+from trsp.progress_lines import tick
 from trsp.records import EvaluationRecord, Score
 
 # What the published 5-task mean is made of (docs/method.md, section 3). Of other tasks it is
@@ -45,12 +47,14 @@ def evaluate(
     """Return all scores of ``settings``, on the model's own device and in its own precision.
 
     The model is left in eval mode. InvalidInputError, before anything is computed, for an unknown
-    task or a text too short for one window.
+    task, a text too short for one window, or windows that this model cannot read.
     """
     started = time.monotonic()
     if settings.benchmarks is not None:
         check_tasks(settings.benchmarks)
     windows = {each.text.name: evaluation_windows(tokenizer, each) for each in settings.perplexity}
+    for name, tokens_NT in windows.items():
+        check_tokens(model.config.to_dict(), tokens_NT, f"an evaluation window of {name!r}")
     model.eval()
     window_nll = {
         name: windows_nll(model, tokens_NT, settings.batch_size)
@@ -77,11 +81,12 @@ def windows_nll(
     pass; ``auto``: see ``rows_at_once``. The device is waited for once, at the end.
     """
     rows = rows_at_once(model, tokens_NT.shape[1]) if batch_size == "auto" else batch_size
-    batches = [
-        _batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT)
-        for tokens_BT in tokens_NT.to(model.device).split(rows)
-    ]
-    return tuple(torch.cat(batches).tolist())
+    batches = tokens_NT.to(model.device).split(rows)
+    nll: list[Tensor] = []
+    for tokens_BT in batches:
+        nll.append(_batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT))
+        tick(len(nll), len(batches))
+    return tuple(torch.cat(nll).tolist())
 
 
 def _batch_nll(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
@@ -106,12 +111,12 @@ def _logits_at_once(logits: Tensor) -> int:
 def perplexity(window_nll: tuple[float, ...]) -> Score:
     """Return exp of the mean NLL over windows, which are of one length.
 
-    The standard error is over windows, by the delta method; None for one window. TrspError when
-    the mean is no finite number.
+    The standard error is over windows, by the delta method; None for one window.
+    TrainingDivergedError when the mean is no finite number.
     """
     mean = statistics.fmean(window_nll)
     if not mean < math.log(1e300):
-        raise TrspError(
+        raise TrainingDivergedError(
             f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or "
             "look at its training"
         )
@@ -219,7 +224,17 @@ def _task_scores(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, S
             continue
         stderr = metrics.get(f"{metric}_stderr,{chosen}")
         name = f"{task}/{metric}" if chosen == "none" else f"{task}/{metric}-{chosen}"
-        yield name, Score(value=value, stderr=stderr if isinstance(stderr, int | float) else None)
+        yield name, _score(name, value, stderr)
+
+
+def _score(name: str, value: float, stderr: object) -> Score:
+    """Return a metric's score. TrainingDivergedError: its value is not finite."""
+    if not math.isfinite(value):
+        raise TrainingDivergedError(
+            f"{name} is {value}: the model is ruined, or it overflows; evaluate it in fp32"
+        )
+    known = isinstance(stderr, int | float) and math.isfinite(stderr)
+    return Score(value=value, stderr=stderr if known else None)
 
 
 @contextlib.contextmanager

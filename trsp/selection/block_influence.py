@@ -10,6 +10,7 @@ from torch.nn import functional
 from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input
 from trsp.batch_sizes import rows_at_once
 from trsp.config import BlockInfluenceSettings
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, one_shot
 
@@ -35,8 +36,10 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
         for index, layer in enumerate(layers)
     ]
     try:
-        for blocks_BT in blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1])):
+        batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
+        for number, blocks_BT in enumerate(batches, start=1):
             model(input_ids=blocks_BT, use_cache=False)
+            tick(number, len(batches))
     finally:
         for handle in handles:
             handle.remove()

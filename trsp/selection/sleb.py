@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from trsp.architecture.decoders import decoder_layers
 from trsp.batch_sizes import rows_at_once
 from trsp.config import SlebSettings
 from trsp.losses import lm_loss
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
-from trsp.selection.order import candidates
+from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
 
 
@@ -40,16 +42,21 @@ def rank_by_sleb(
     """Yield rounds ``len(done)`` to ``depth - 1``: the candidate goes whose bypass hurts least.
 
     The score of a candidate is the calibration NLL with it bypassed on top of those removed before
-    (docs/method.md, section 4). ``beat`` is called after every candidate.
+    (docs/method.md, section 4). ``beat`` is called after every candidate. TrainingDivergedError:
+    an NLL is not finite.
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
+    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
+    scored, total = count(1), sum(allowed - number for number in range(len(removed), depth))
     for number in range(len(removed), depth):
         started = time.monotonic()
         nll = {}
         for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
+            tick(next(scored), total)
+        require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)

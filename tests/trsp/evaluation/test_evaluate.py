@@ -18,8 +18,13 @@ from tests.trsp.evaluation.benchmark_rows import items, write_items
 from tests.trsp.host_reads import host_reads
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
+from trsp.errors import (
+    CalibrationTooShortError,
+    InvalidInputError,
+    TrainingDivergedError,
+)
 from trsp.evaluation.evaluate import (
+    _task_scores,
     benchmark_scores,
     evaluate,
     mean_accuracy,
@@ -91,8 +96,19 @@ def test_perplexity_and_its_standard_error() -> None:
     assert (score.value, score.stderr) == pytest.approx((math.exp(2), math.exp(2)))
     assert perplexity((2.0,)) == Score(value=math.exp(2), stderr=None)
     for broken in (math.nan, math.inf):
-        with pytest.raises(TrspError, match=f"mean NLL is {broken}"):
+        with pytest.raises(TrainingDivergedError, match=f"mean NLL is {broken}"):
             perplexity((1.0, broken))
+
+
+def test_a_metric_that_is_not_finite_is_no_score() -> None:
+    results = {"word_perplexity,none": math.inf, "alias": "wikitext"}
+    with pytest.raises(TrainingDivergedError, match="wikitext/word_perplexity is inf"):
+        list(_task_scores("wikitext", results))
+
+
+def test_a_standard_error_that_is_not_finite_is_not_known() -> None:
+    results = {"acc,none": 0.5, "acc_stderr,none": math.nan}
+    assert list(_task_scores("piqa", results)) == [("piqa/acc", Score(value=0.5))]
 
 
 def test_nothing_is_computed_for_settings_that_cannot_be_met(
@@ -203,3 +219,12 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
                 assert ours[f"{task}/{metric}"].stderr == pytest.approx(
                     theirs[task][f"{metric}_stderr,none"]
                 )
+
+
+def test_windows_that_the_model_cannot_read_are_refused(text_file: Path) -> None:
+    text = TextSource(name="t", path=str(text_file))
+    settings = EvaluationSettings(
+        perplexity=(PerplexitySettings(text=text, window_tokens=300, max_windows=1),)
+    )
+    with pytest.raises(InvalidInputError, match="window of 't' of 300 tokens is longer than"):
+        evaluate(tiny_model("opt", layers=2), tiny_tokenizer(), settings)
