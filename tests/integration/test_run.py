@@ -9,7 +9,10 @@ import pytest
 
 from orchestrator.execution.launcher import InProcessLauncher
 from orchestrator.execution.stage_task import StageTask
+from orchestrator.grid.schema import load_grid
 from orchestrator.run import run_grid
+from orchestrator.stages.resolve import resolve
+from orchestrator.store.store import Store
 from orchestrator.views.grid_view import Status
 from tests.integration import drivers
 from tests.tiny_grid import tiny_grid
@@ -58,9 +61,9 @@ def finished(
 def here(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> HereLauncher:
     """What runs stages in this process, with the names of the hardware that the grid ran on."""
     monkeypatch.setenv("TRSP_HOME", str(finished[0].parent / "home"))
-    measurement = drivers.view(finished[0]).cells[0].measurement
-    assert measurement is not None
-    return HereLauncher(measurement.hardware)
+    grid = load_grid(finished[0])
+    kept = Store(grid.storage.store).grids.load(resolve(grid).key)
+    return HereLauncher(kept["hardware"])
 
 
 def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) -> None:
