@@ -42,6 +42,7 @@ def measure(
     needs. Waits up to ``wait_s`` seconds for others who compute on the device. What is too noisy is
     taken again, up to ``attempts`` times; the calmest counts, and says so where it is noisy, too.
     """
+    settings = settings.chosen_for(gpu=model.device.type == "cuda")
     _check_positions(model, settings)
     seen = seen_hardware(model.device)
     _check_hardware(hardware, seen)
