@@ -21,6 +21,7 @@ from orchestrator.report.choice_tables import choice_axis, load_snippet, print_c
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console
 from orchestrator.report.status_tables import print_status
+from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import Choice, choose, pareto_front
 from orchestrator.views.grid_view import CellView, GridView
 from trsp.errors import InvalidInputError, TrspError
@@ -145,23 +146,30 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     cells = _view(grid).cells
     choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
     if as_json:
-        print(json.dumps([_choice_dict(choice, cells) for choice in choices], indent=2))
+        print(json.dumps([_choice_dict(choice, cells, grid) for choice in choices], indent=2))
     else:
         for choice in choices:
-            print_choice(choice, cells, console())
+            print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
     return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
 
 
-def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
+def _alias(grid: Grid, budget: Budget) -> str | None:
+    """The alias of one of the grid's own budgets; None for one asked about here."""
+    return alias_name(grid.name, budget) if budget in grid.budgets else None
+
+
+def _choice_dict(choice: Choice, cells: tuple[CellView, ...], grid: Grid) -> dict[str, Any]:
     comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
     front = pareto_front(cells, choice_axis(choice), choice.metric)
     return {
         "budget": choice.budget.alias,
+        "alias": _alias(grid, choice.budget),
         "limits": choice.budget.limits,
         "metric": choice.metric,
         "best": _cell_dict(choice.best),
         "runner_up": _cell_dict(choice.runner_up),
         "comparison": comparison,
+        "warnings": choice.warnings,
         "nearest": _cell_dict(choice.nearest),
         "overshoot": choice.overshoot,
         "pareto_front": [_cell_dict(cell) for cell in front],

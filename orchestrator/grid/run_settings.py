@@ -95,6 +95,11 @@ class Tracking(Settings):
         description="MLflow tracking URI",
     )
     experiment: str = Field("trsp", min_length=1)
+    shared_aliases: bool = Field(
+        False,
+        description="also move registry aliases without this grid's name, such as "
+        "best-params-110m, which all grids of a model share",
+    )
     ui_url: str | None = Field(
         None, description="where people reach the MLflow UI; for the printed links"
     )

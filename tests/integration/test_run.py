@@ -72,7 +72,8 @@ def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) ->
     assert {part.status for part in (*view.parts, *view.rankings)} == {Status.DONE}
     assert "grid tiny" in printed
     assert "2 of 2 cells done" in printed
-    assert "best-params-60k: best perplexity/tiny" in printed
+    assert "tiny-best-params-60k: best perplexity/tiny" in printed
+    assert "alias tiny-best-params-60k moves: nobody had it" in printed
     assert "workflowType=machine_learning" in printed
 
 
@@ -89,7 +90,7 @@ def test_mlflow_has_every_run_finished_and_the_alias_on_the_best(
     (name,) = {version.name for version in versions}
     best = min(drivers.view(grid).cells, key=lambda cell: cell.metrics()["perplexity/tiny"])
     assert (
-        client.get_model_version_by_alias(name, "best-params-60k").tags["trsp.cell"]
+        client.get_model_version_by_alias(name, "tiny-best-params-60k").tags["trsp.cell"]
         == best.cell.key
     )
 
