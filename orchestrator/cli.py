@@ -1,4 +1,4 @@
-"""The command line: ``trsp run | plan | best | status | schema``.
+"""The command line: ``trsp run | plan | best | status | measure | schema``.
 
 Parses and prints; what is heavy is imported by the commands that need it.
 Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing
@@ -18,12 +18,14 @@ from orchestrator.grid.budgets import Budget
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
 from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
+from orchestrator.report.measurement_tables import print_measurements
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console
 from orchestrator.report.status_tables import print_status
 from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import Choice, choose, pareto_front
 from orchestrator.views.grid_view import CellView, GridView
+from orchestrator.views.measurements import Selection
 from trsp.errors import InvalidInputError, TrspError
 
 BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
@@ -45,6 +47,9 @@ MaxLatency = Annotated[float | None, typer.Option(help="Prompt latency on the me
 MaxKvBytes = Annotated[
     str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
 ]
+Address = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
+]
 Metric = Annotated[
     str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
 ]
@@ -53,9 +58,7 @@ Metric = Annotated[
 @app.command()
 def run(
     file: GridFile,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
     from orchestrator.run import run_grid
@@ -111,6 +114,24 @@ def status(file: GridFile) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
     grid = load_grid(file)
     print_status(_view(grid), grid.headline_metrics, console())
+
+
+@app.command()
+def measure(
+    file: GridFile,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew and run the grid.")] = False,
+    noisy: Annotated[bool, typer.Option("--noisy", help="Only what is in doubt.")] = False,
+    cell: Annotated[list[str] | None, typer.Option(help="Only of this cell, by its name.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only of this model.")] = None,
+    address: Address = None,
+) -> None:
+    """Show what a grid's latencies rest on; with --again, measure them once more."""
+    selection = Selection(tuple(model or ()), tuple(cell or ()), noisy)
+    from orchestrator.run import measurements_offline, run_grid
+
+    if again:
+        raise typer.Exit(run_grid(file, address=address, measure_again=selection))
+    print_measurements(selection.of(measurements_offline(load_grid(file))), console())
 
 
 @app.command()
@@ -186,6 +207,7 @@ def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
         "removed_layers": sorted(view.layers) if view.layers is not None else None,
         "checkpoint": view.checkpoint_uri,
         "metrics": view.metrics(),
+        "latency_doubt": view.measurement.doubt if view.measurement else None,
     }
 
 

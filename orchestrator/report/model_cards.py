@@ -22,6 +22,7 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         "lambda_2": cell.drift,
         "seed": cell.seed,
         **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
+        "latency in doubt": (view.measurement and view.measurement.noise) or None,
     }
     return model_card(
         name=cell.name,
