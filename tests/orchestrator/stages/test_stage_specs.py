@@ -61,10 +61,10 @@ SPELLED_MEASUREMENT: dict[str, Any] = {
     "generate_repeats": 2,
 }
 GOLDEN = {
-    StageKind.RANKING: "rank-2f51bf40f4c78a8aade8edbe",
-    StageKind.TRANSFER: "transfer-ad8a9fb28b112b80e179a4b0",
-    StageKind.PRUNE: "prune-af97d686c97ea1e4a4d64484",
-    StageKind.EVALUATE: "evaluate-475f13eeb306abc8741fd9d6",
+    StageKind.RANKING: "rank-5415412ab122c2ec837a1436",
+    StageKind.TRANSFER: "transfer-da39c692aea817b8a0c56830",
+    StageKind.PRUNE: "prune-46c7ec34bf2be75872bd6afa",
+    StageKind.EVALUATE: "evaluate-c8f7ccf2785547d2e0ba303c",
     StageKind.MEASURE: "measure-264e9df51dfc7a83ad858bbf",
     StageKind.DENSE: "dense-02c91c45e8d881d98d000519",
 }
