@@ -7,7 +7,6 @@ meets the budget.
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +16,15 @@ from pydantic import ValidationError
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
-from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
+from orchestrator.report.choice_json import choice_dict
+from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.measurement_tables import print_measurements
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console
 from orchestrator.report.status_tables import print_status
 from orchestrator.views.aliases import alias_name
-from orchestrator.views.budget import Choice, choose, pareto_front
-from orchestrator.views.grid_view import CellView, GridView
+from orchestrator.views.budget import choose
+from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Selection
 from trsp.errors import InvalidInputError, TrspError
 
@@ -167,7 +167,12 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     cells = _view(grid).cells
     choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
     if as_json:
-        print(json.dumps([_choice_dict(choice, cells, grid) for choice in choices], indent=2))
+        print(
+            json.dumps(
+                [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices],
+                indent=2,
+            )
+        )
     else:
         for choice in choices:
             print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
@@ -177,38 +182,6 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
 def _alias(grid: Grid, budget: Budget) -> str | None:
     """The alias of one of the grid's own budgets; None for one asked about here."""
     return alias_name(grid.name, budget) if budget in grid.budgets else None
-
-
-def _choice_dict(choice: Choice, cells: tuple[CellView, ...], grid: Grid) -> dict[str, Any]:
-    comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
-    front = pareto_front(cells, choice_axis(choice), choice.metric)
-    return {
-        "budget": choice.budget.alias,
-        "alias": _alias(grid, choice.budget),
-        "limits": choice.budget.limits,
-        "metric": choice.metric,
-        "best": _cell_dict(choice.best),
-        "runner_up": _cell_dict(choice.runner_up),
-        "comparison": comparison,
-        "warnings": choice.warnings,
-        "nearest": _cell_dict(choice.nearest),
-        "overshoot": choice.overshoot,
-        "pareto_front": [_cell_dict(cell) for cell in front],
-        "load": "\n".join(load_snippet(choice.best)),
-    }
-
-
-def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
-    if view is None:
-        return None
-    return {
-        "key": view.cell.key,
-        "name": view.cell.name,
-        "removed_layers": sorted(view.layers) if view.layers is not None else None,
-        "checkpoint": view.checkpoint_uri,
-        "metrics": view.metrics(),
-        "latency_doubt": view.measurement.doubt if view.measurement else None,
-    }
 
 
 def _with_command(arguments: list[str]) -> list[str]:
