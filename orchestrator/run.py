@@ -17,7 +17,12 @@ from orchestrator.layouts.capacity import fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.next_stages import next_stages
-from orchestrator.stages.resolve import Resolved, resolve
+from orchestrator.stages.resolve import (
+    Resolved,
+    resolve,
+    resolve_offline,
+    with_known_problems,
+)
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
@@ -47,7 +52,7 @@ def measurements_offline(grid: Grid) -> tuple[Measurement, ...]:
 def _resolve_offline(grid: Grid) -> tuple[Resolved, Store]:
     """Return a grid on the hardware that it last ran on, and its store."""
     resolved, store = resolve(grid), Store(grid.storage.store)
-    return _on_hardware(resolved, store.grids.load(resolved.key).get("hardware", "")), store
+    return _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", ""))), store
 
 
 def _claimed_stages(
@@ -83,8 +88,7 @@ def run_grid(
     """
     out = console()
     grid = load_grid(path)
-    resolved = resolve(grid)
-    resolved.expansion.require(str(path))
+    resolved = _resolve_checked(grid, str(path))
     preflight(grid)
     for note in resolved.expansion.notes:
         print_line(out, f"note: {note}")
@@ -112,6 +116,18 @@ def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
         if each.record is not None and store.claims.take(each.key, owner) is None:
             store.stages.remove(each.key)
             store.claims.release(each.key)
+
+
+def _resolve_checked(grid: Grid, file: str) -> Resolved:
+    """Return the grid looked up. InvalidInputError for all that can be known to fail.
+
+    What is at hand is checked first, for that takes a second and hashing weights takes minutes;
+    then whole texts, and the models whose configs came from the hub meanwhile.
+    """
+    resolve_offline(grid).expansion.require(file)
+    resolved = with_known_problems(resolve(grid), characters=None)
+    resolved.expansion.require(file)
+    return resolved
 
 
 def preflight(grid: Grid) -> None:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict
 class Record(BaseModel):
     """A frozen result.
 
-    Unknown keys are ignored, so that an older reader understands a newer writer's record.
+    Unknown keys are ignored, so that an older reader understands a newer writer's record. Numbers
+    are finite: JSON knows neither NaN nor infinity, and what cannot be read back is no result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class RoundRecord(Record):
@@ -107,9 +108,10 @@ class MeasurementRecord(Record):
     """Speed and memory of a checkpoint, means over the protocol's repeats.
 
     ``hardware`` is what the measuring process saw. ``peak_memory_bytes`` is the accelerator's peak,
-    or that of the process's resident set on CPU. ``noise`` says why the figures cannot be relied
-    on, after ``attempts`` attempts; it is empty where nothing speaks against them, and None in
-    records from before devices were locked and spreads kept.
+    the sum of theirs where the model lies on several (so that one and many compare), or that of the
+    process's resident set on CPU. ``noise`` says why the figures cannot be relied on, after
+    ``attempts`` attempts; it is empty where nothing speaks against them, and None in records from
+    before devices were locked and spreads kept.
     """
 
     hardware: str

@@ -11,7 +11,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Memory
 from orchestrator.layouts.workload import Trains, Work
 from trsp.architecture.shape import ModelShape
-from trsp.chunk_sizes import LOGITS_AT_ONCE
+from trsp.chunk_sizes import logits_at_once
 from trsp.engine.deepspeed_config import LARGEST_BUCKET, effective_stage
 
 LIVE_PARAMETERS = 10**9  # that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
@@ -191,7 +191,7 @@ class TrainingMemory:
         """
         logits = self.shape.vocabulary * tokens
         copies = LOGITS_COPIES + 1 if self._rows_at_once > 1 else LOGITS_COPIES
-        raised = min(logits, LOGITS_AT_ONCE)
+        raised = min(logits, logits_at_once(on_gpu=self.layout.gpus > 0))
         return logits * self._weight_bytes * copies + raised * FP32_BYTES * LOSS_COPIES
 
     def _accumulated_bytes(self) -> int:

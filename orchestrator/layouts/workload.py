@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.config import LoraSettings, Precision
@@ -62,7 +62,7 @@ def work_of(spec: StageSpec) -> Work:
 
 
 def _ranking(spec: StageSpec, precision: Precision) -> Work:
-    """Return the work of a ranking: a training of gates, or forward passes over single blocks."""
+    """Return the work of a ranking: a training of gates, or forward passes over blocks."""
     selector, tokens = spec.inputs["selector"], _block_tokens(spec)
     if selector["name"] != "gates":
         return Work(spec.kind, Trains.NOTHING, tokens, precision=precision)
@@ -96,8 +96,13 @@ def _evaluation(spec: StageSpec, precision: Precision) -> Work:
     """Return the work of an evaluation's largest batch: of windows, or of a benchmark's items."""
     evaluation: Any = spec.locations["evaluation"]
     texts = evaluation["perplexity"]
-    batches = [(text["window_tokens"], evaluation["batch_size"]) for text in texts]
+    batches = [(text["window_tokens"], _rows(evaluation["batch_size"])) for text in texts]
     if evaluation["benchmarks"]:
-        batches.append((BENCHMARK_TOKENS, evaluation["benchmarks"]["batch_size"]))
+        batches.append((BENCHMARK_TOKENS, _rows(evaluation["benchmarks"]["batch_size"])))
     tokens, rows = max(batches, key=lambda batch: batch[0] * batch[1], default=(0, 1))
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision)
+
+
+def _rows(batch_size: int | Literal["auto"]) -> int:
+    """Return the rows of a batch; of ``auto`` one: more are taken only where they fit."""
+    return 1 if batch_size == "auto" else batch_size

@@ -45,6 +45,7 @@ def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
         "name": view.cell.name,
         "removed_layers": sorted(view.layers) if view.layers is not None else None,
         "checkpoint": view.checkpoint_uri,
+        "rate_scales": dict(view.rate_scales),
         "metrics": view.metrics(),
         "latency_doubt": view.measurement.doubt if view.measurement else None,
     }

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
     STYLES,
@@ -46,7 +47,8 @@ def choice_axis(choice: Choice) -> str:
 def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     """Return the lines of Python that load a cell's checkpoint; none where there is none.
 
-    A checkpoint on an object store is copied to the working folder first.
+    A checkpoint on an object store is copied to the working folder first. Credentials of the store
+    are not shown; a comment says so.
     """
     if cell is None or cell.checkpoint_uri is None:
         return ()
@@ -54,6 +56,8 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     copy: tuple[str, ...] = ()
     if "://" in uri:
         copy = (f'import pyarrow.fs; pyarrow.fs.copy_files("{uri}", "checkpoint")',)
+        if HIDDEN in uri:
+            copy = (f"# write your credentials of the store in place of {HIDDEN}", *copy)
         uri = "checkpoint"
     return (
         *copy,
@@ -81,6 +85,9 @@ def _answer(choice: Choice) -> Iterator[str]:
         yield "no other cell meets this budget"
     else:
         yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+    for cell in (choice.best, choice.runner_up):
+        if cell is not None and cell.slowed:
+            yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
 
 
 def _nearest(choice: Choice) -> str:
@@ -129,5 +136,6 @@ def _rows(choice: Choice, front: Sequence[CellView]) -> list[tuple[CellView, str
 def _choice_table(rows: Sequence[tuple[CellView, str]], names: Sequence[str]) -> Table:
     table = Table("cell", "removed layers", *headers(names), "")
     for cell, role in rows:
-        table.add_row(*cell_row(cell, names), Text(role, STYLES.get(cell.status, "")))
+        remarks = "; ".join(filter(None, (role, cell.slowed)))
+        table.add_row(*cell_row(cell, names), Text(remarks, STYLES.get(cell.status, "")))
     return table

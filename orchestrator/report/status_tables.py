@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES, cell_row, headers, metric_texts, print_line
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from trsp.records import lower_is_better
@@ -38,7 +39,8 @@ def status_table(view: GridView, metrics: Sequence[str], limit: int | None = Non
         view.cells, key=lambda cell: (_STATUS_ORDER.index(cell.status), _cost(cell, metrics))
     )
     for cell in ordered[:limit]:
-        table.add_row(*cell_row(cell, columns), _status_text(cell.status, cell.stage, cell.reason))
+        remarks = "; ".join(filter(None, (cell.reason, cell.slowed)))
+        table.add_row(*cell_row(cell, columns), _status_text(cell.status, cell.stage, remarks))
     if limit is not None and len(ordered) > limit:
         table.add_row(f"and {len(ordered) - limit} more")
     return table
@@ -58,4 +60,4 @@ def _cost(cell: CellView, metrics: Sequence[str]) -> float:
 
 def _status_text(status: Status, stage: str, reason: str) -> Text:
     text = status if status is Status.DONE or not stage else f"{status}: {stage}"
-    return Text(f"{text} ({reason})" if reason else text, STYLES.get(status, ""))
+    return Text(f"{text} ({redact(reason)})" if reason else text, STYLES.get(status, ""))

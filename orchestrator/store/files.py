@@ -12,7 +12,22 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from orchestrator.redact import redact
 from trsp.errors import StoreError
+
+
+class UnreadableRecordError(StoreError):
+    """A file of the store holds something else than what belongs there, or may not be read.
+
+    Final for the stage whose file it is: what cannot be read is never written over.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        """``file``: its address for people."""
+        super().__init__(
+            f"{file} cannot be read: {reason}; delete this file and run again: what it stood for "
+            "is then computed anew"
+        )
 
 
 class StoreFiles:
@@ -36,7 +51,10 @@ class StoreFiles:
                 raise ValueError("it names no folder or bucket")
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix"
+                redact(
+                    f"store {uri!r}: {error}; "
+                    "give a folder, s3://bucket/prefix or gs://bucket/prefix"
+                )
             ) from error
         self.is_local = _is_local(self._fs)
 
@@ -44,15 +62,22 @@ class StoreFiles:
         return f"{self._root}/{path}"
 
     def address(self, path: str) -> str:
-        """The address of ``path`` for others: a local path, or a URI with the root's options."""
+        """The address of ``path`` for people: a local path, or a URI with the root's options.
+
+        Credentials are hidden: whoever opens it has their own.
+        """
         if self.is_local:
             return self._full(path)
         before, query, options = self.uri.partition("?")
-        return f"{before.partition('://')[0]}://{self._full(path)}{query}{options}"
+        return redact(f"{before.partition('://')[0]}://{self._full(path)}{query}{options}")
+
+    def shown(self, path: str) -> str:
+        """The address of ``path`` for people: a local path, or a URI without the root's options."""
+        return self.address(path).partition("?")[0]
 
     def local_path(self, path: str) -> Path:
         """The path on this machine; only in a store that is local."""
-        assert self.is_local, f"{self.uri} is not on this machine's file system"
+        assert self.is_local, f"{redact(self.uri)} is not on this machine's file system"
         return Path(self._full(path))
 
     def check_writable(self) -> None:
@@ -61,11 +86,13 @@ class StoreFiles:
         try:
             self.write(probe, b"trsp")
             if self.read(probe) != b"trsp":
-                raise StoreError(f"store {self.uri!r} does not give back what was written to it")
+                raise StoreError(
+                    f"store {redact(self.uri)!r} does not give back what was written to it"
+                )
             self.remove_file(probe)
         except OSError as error:
             raise StoreError(
-                f"store {self.uri!r} cannot be written: {error}; "
+                f"store {redact(self.uri)!r} cannot be written: {redact(error)}; "
                 "give a writable folder or bucket in storage.store"
             ) from error
 
@@ -78,12 +105,18 @@ class StoreFiles:
         return _read(self._fs, self._full(path))
 
     def write_json(self, path: str, value: Any) -> None:
-        """Write a value as JSON, whole or not at all."""
-        self.write(path, json.dumps(value, indent=1).encode())
+        """Write a value as JSON, whole or not at all. ValueError: it holds NaN or infinities."""
+        self.write(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
     def read_json(self, path: str) -> Any:
-        """The value in a JSON file; None where it is absent, or a power failure left it torn."""
-        data = self.read(path)
+        """The value in a JSON file; None where it is absent, or a power failure left it torn.
+
+        UnreadableRecordError where we may not read it.
+        """
+        try:
+            data = self.read(path)
+        except PermissionError as error:
+            raise UnreadableRecordError(self.shown(path), str(error)) from error
         try:
             return json.loads(data) if data else None
         except ValueError:
@@ -185,8 +218,15 @@ class JsonDocuments:
         self._files.write_json(f"{self._name}/{key}.json", document)
 
     def load(self, key: str) -> dict[str, Any]:
-        """The document that was saved last; empty where there is none."""
-        return self._files.read_json(f"{self._name}/{key}.json") or {}
+        """The document that was saved last; empty where there is none that can be read.
+
+        Documents hold what is found out again: the next one takes the place of such a file.
+        """
+        with suppress(UnreadableRecordError):
+            stored = self._files.read_json(f"{self._name}/{key}.json")
+            if isinstance(stored, dict):
+                return stored
+        return {}
 
 
 def _is_local(fs: Any) -> bool:

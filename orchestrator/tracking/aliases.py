@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from orchestrator.tracking.content.redact import redact
+from orchestrator.redact import redact
 from orchestrator.tracking.models import registered_name, versions
 from orchestrator.views.aliases import AliasClaim, AliasDecision, AliasHolder, decide_alias
 from trsp.errors import TrackingError

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.redact import redact
 from orchestrator.tracking.aliases import move_alias
 from orchestrator.tracking.connection import (
     FAILURES,
@@ -26,7 +27,6 @@ from orchestrator.tracking.connection import (
 from orchestrator.tracking.content import leaderboard
 from orchestrator.tracking.content.describe import DescribedRun, closed, described_runs
 from orchestrator.tracking.content.notes import EXPERIMENT_NOTE
-from orchestrator.tracking.content.redact import redact
 from orchestrator.tracking.runs import OPEN, RunWriter, kill, search_runs
 from orchestrator.views.aliases import AliasClaim, AliasDecision
 from orchestrator.views.grid_view import GridView, Status

@@ -101,6 +101,7 @@ def grid(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
         return one_cell(tmp_path, tracking=tracking)
 
     monkeypatch.setattr(driver, "resolve", resolve)
+    monkeypatch.setattr(driver, "_resolve_checked", lambda grid, file: resolve(grid))
     storage = {"store": str(tmp_path / "store")}
     file = grid_file(tmp_path, tracking=tracking, storage=storage)
     assert run_grid(file, launcher=FakeLauncher()) == 0

@@ -257,3 +257,9 @@ def test_other_families_go_through_stage_two(family: str) -> None:
     remove_layers(model, LAYERS_OUT)
     with torch.no_grad():
         assert model(BLOCKS[:1], use_cache=False).logits.isfinite().all()
+
+
+def test_blocks_that_the_model_cannot_read_are_refused_before_training() -> None:
+    blocks = torch.full((2, 8), 5000)
+    with pytest.raises(InvalidInputError, match="a calibration block holds the token id 5000"):
+        transfer(tiny_model("llama"), (1,), blocks, DriftSettings())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trsp.config import TextSource
-from trsp.errors import InvalidInputError, unknown_name
+from trsp.errors import InvalidInputError, UnreachableError, may_pass, unknown_name
 
 PARAGRAPH = "\n\n"  # parts documents of a .txt file, and rows of one document
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,12 +23,31 @@ _HASH_CHUNK_BYTES = 1 << 20
 def read_documents(text: TextSource) -> Iterator[str]:
     """Yield documents in the order of the file or dataset, at most ``text.max_documents``.
 
-    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there.
+    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there, or a
+    row is not what it should be; UnreachableError: the hub gives no answer.
     """
     rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
     if text.document_start is not None:
         rows = _grouped(rows, re.compile(text.document_start))
     return islice(rows, text.max_documents)
+
+
+def check_text(text: TextSource, characters: int | None = None) -> None:
+    """Raise InvalidInputError where a local text cannot be read.
+
+    It is read up to so many ``characters``; with None, as far as it is ever used.
+    """
+    if text.path is None:
+        return
+    if characters is None:
+        for _ in read_documents(text):
+            pass
+        return
+    left = characters
+    for row in _file_rows(text, Path(text.path)):
+        left -= len(row)
+        if left < 0:
+            return
 
 
 def text_fingerprint(text: TextSource) -> str:
@@ -64,10 +83,32 @@ def _existing_file(text: TextSource, path: Path) -> Path:
 
 
 def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            yield _field(text, _json_object(path, number, line), f"{path}, line {number}")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file. InvalidInputError: one is not UTF-8."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            yield from lines
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+
+
+def _not_utf8(path: Path) -> InvalidInputError:
+    """Return the refusal of a file that is not UTF-8: it names the first line that is not."""
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _field(text, _json_object(path, number, line), f"{path}, line {number}")
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return InvalidInputError(
+                    f"{path}, line {number}, is not UTF-8 (byte {error.start + 1} of the line is "
+                    f"0x{line[error.start]:02x}); write the file anew as UTF-8"
+                )
+    return InvalidInputError(f"{path} is not UTF-8; write the file anew as UTF-8")
 
 
 def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -87,25 +128,30 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
 def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
     import pyarrow.parquet
 
-    file = pyarrow.parquet.ParquetFile(path)
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise InvalidInputError(
+            f"{path} is no parquet file ({error}); download or export it again"
+        ) from None
     if text.field not in file.schema_arrow.names:
         raise InvalidInputError(
             f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'"
         )
     for batch in file.iter_batches(columns=[text.field]):
-        yield from (value or "" for value in batch.column(0).to_pylist())
+        for value in batch.column(0).to_pylist():
+            yield _text_of(text, value, str(path))
 
 
 def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
     """Yield paragraphs, which blank lines part."""
     paragraph: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                paragraph.append(line)
-            elif paragraph:
-                yield "".join(paragraph).rstrip("\n")
-                paragraph = []
+    for line in _lines(path):
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            yield "".join(paragraph).rstrip("\n")
+            paragraph = []
     if paragraph:
         yield "".join(paragraph).rstrip("\n")
 
@@ -114,7 +160,12 @@ def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
     """Return the text in a row; null counts as empty. ``where`` names the row in a refusal."""
     if text.field not in row:
         raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
-    value = row[text.field] or ""
+    return _text_of(text, row[text.field], where)
+
+
+def _text_of(text: TextSource, value: Any, where: str) -> str:
+    """Return a column's value, which must be text; null counts as empty."""
+    value = value or ""
     if not isinstance(value, str):
         raise InvalidInputError(
             f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'"
@@ -154,7 +205,8 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
             streaming=text.max_documents is not None,
         )
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise InvalidInputError(
+        refusal = UnreachableError if may_pass(error) else InvalidInputError
+        raise refusal(
             f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, "
             f"{text.revision}) cannot be loaded: {error}; check the names, or give a local file as "
             "'path'"

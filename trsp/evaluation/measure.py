@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
+from trsp.architecture.limits import learned_positions
 from trsp.config import MeasurementSettings
-from trsp.distributed.device import peak_memory_bytes, reset_peak_memory
+from trsp.distributed.device import devices_of, peak_memory_bytes, reset_peak_memory
 from trsp.distributed.device_lock import own_devices
 from trsp.errors import InvalidInputError
 from trsp.evaluation.hardware import cpu_name, is_same_kind
@@ -39,9 +40,10 @@ def measure(
     """Return the model's speed and peak memory, on its own device; leaves it in eval mode.
 
     ``hardware``: what it is to be called, if not what this process sees; InvalidInputError where
-    it is not that. InvalidInputError also when the model has fewer positions than the protocol
-    needs. Waits up to ``wait_s`` seconds for others who compute on the device. What is too noisy is
-    taken again, up to ``attempts`` times; the calmest counts, and says so where it is noisy, too.
+    it is not that. InvalidInputError also when the model has learned fewer positions than the
+    protocol needs. Waits up to ``wait_s`` seconds for others who compute on the device. What is too
+    noisy is taken again, up to ``attempts`` times; the calmest counts, and says so where it is
+    noisy, too.
     """
     settings = settings.chosen_for(gpu=model.device.type == "cuda")
     _check_positions(model, settings)
@@ -50,7 +52,8 @@ def measure(
     model.eval()
     with own_devices(wait_s) as problem, _plain_generation(model):
         started = time.monotonic()
-        reset_peak_memory(model.device)
+        devices = devices_of(model)
+        reset_peak_memory(*devices)
         takes = _takes(model, settings, 1 if problem else attempts)
         take = min(takes, key=lambda each: each.noise_level)
         return MeasurementRecord(
@@ -61,7 +64,7 @@ def measure(
             generate_tokens_per_s=_tokens(
                 settings.generate_batch, settings.generate_new_tokens, take.generation
             ),
-            peak_memory_bytes=peak_memory_bytes(model.device),
+            peak_memory_bytes=peak_memory_bytes(*devices),
             prompt_spread=take.prompt.spread,
             generate_spread=take.generation.spread,
             noise="; ".join(filter(None, (problem, take.noise))),
@@ -104,11 +107,11 @@ def _takes(model: PreTrainedModel, settings: MeasurementSettings, attempts: int)
     while not takes or (
         takes[-1].noise_level > 1 and len(takes) < attempts and time.monotonic() < last_start
     ):
-        wait, device = CpuWait(), model.device
-        prompt = time_repeats(_prompt_pass(model, settings), settings.prompt_repeats, device)
+        wait, devices = CpuWait(), devices_of(model)
+        prompt = time_repeats(_prompt_pass(model, settings), settings.prompt_repeats, devices)
         work = _generation(model, settings)
-        generation = time_repeats(work, settings.generate_repeats, device)
-        cpu_wait = 0.0 if device.type == "cuda" else wait.share()
+        generation = time_repeats(work, settings.generate_repeats, devices)
+        cpu_wait = 0.0 if model.device.type == "cuda" else wait.share()
         takes.append(_Take(prompt, generation, cpu_wait))
     return takes
 
@@ -151,8 +154,8 @@ def _check_positions(model: PreTrainedModel, settings: MeasurementSettings) -> N
     needed = max(
         settings.prompt_tokens, settings.generate_prompt_tokens + settings.generate_new_tokens
     )
-    positions = model.config.max_position_embeddings
-    if needed > positions:
+    positions = learned_positions(model.config.to_dict())
+    if positions is not None and needed > positions:
         raise InvalidInputError(
             f"measurement: the protocol needs {needed} positions and this model has {positions}; "
             "lower prompt_tokens, generate_prompt_tokens or generate_new_tokens"

@@ -4,7 +4,7 @@ Knows no models.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,20 +42,22 @@ class Timing:
         return self.spread.stdev_ms / mean_ms if mean_ms else 0.0
 
 
-def time_repeats(work: Callable[[], object], repeats: int, device: torch.device) -> Timing:
+def time_repeats(
+    work: Callable[[], object], repeats: int, devices: Sequence[torch.device]
+) -> Timing:
     """Time ``work``, after one call that does not count.
 
-    The mean is that of all repeats in a row. On an accelerator each is timed by events in its
-    queue, so that nothing waits between two of them.
+    The mean is that of all repeats in a row. On accelerators each is timed by events in the queue
+    of the first, so that nothing waits between two of them.
     """
     work()
-    synchronize(device)
-    marks = [_mark(device)]
+    synchronize(*devices)
+    marks = [_mark(devices[0])]
     started = time.perf_counter()
     for _ in range(repeats):
         work()
-        marks.append(_mark(device))
-    synchronize(device)
+        marks.append(_mark(devices[0]))
+    synchronize(*devices)
     mean_s = (time.perf_counter() - started) / repeats
     return Timing(mean_s, tuple(_between_ms(begin, end) for begin, end in pairwise(marks)))
 

@@ -5,8 +5,8 @@ Pure.
 
 from collections.abc import Mapping
 
+from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
-from orchestrator.tracking.content.redact import redact
 from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
     Artifact,
@@ -42,6 +42,7 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             "trsp.checkpoint": uri,
             "trsp.latency_doubt": view.measurement.doubt if view.measurement else "",
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
+            **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },
         finals=all_rounded(_cell_finals(view, dense)),
         curves=_transfer_curves(view.transfer) if view.transfer else {},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.tracking.content.redact import redact
+from orchestrator.redact import redact
 from orchestrator.tracking.content.values import all_rounded, rounded
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView
 
@@ -80,5 +80,6 @@ def cells_table(view: GridView) -> Table:
     rows: list[tuple[object, ...]] = []
     for cell, values in zip(view.cells, metrics, strict=True):
         shown = [values.get(name, "") for name in names]
-        rows.append((cell.cell.name, cell.status.value, *shown, redact(cell.reason)))
+        remarks = "; ".join(filter(None, (cell.reason, cell.slowed)))
+        rows.append((cell.cell.name, cell.status.value, *shown, redact(remarks)))
     return Table(("cell", "status", *names, "reason"), tuple(rows))

@@ -1,12 +1,15 @@
 """Loading with clear errors, saving, sizes and the model card."""
 
+import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 import torch
-import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import safe_open
 from transformers import T5Config
 
@@ -18,9 +21,8 @@ from trsp.checkpoints.checkpoint import (
     load_tokenizer,
     save_checkpoint,
 )
-from trsp.checkpoints.model_card import model_card
 from trsp.distributed.device import resolve_dtype
-from trsp.errors import InvalidInputError, UnknownFamilyError
+from trsp.errors import InvalidInputError, UnknownFamilyError, UnreachableError
 from trsp.surgery import remove_layers
 
 
@@ -56,6 +58,17 @@ def test_loads_in_eval_mode_from_a_path_with_spaces(copy: Path) -> None:
 )
 def test_precision(precision: str, config_dtype: str | None, wanted: torch.dtype) -> None:
     assert resolve_dtype(precision, config_dtype) is wanted  # type: ignore[arg-type]
+
+
+def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidInputError, match=r"unknown precision 'fp23'.*did you mean 'fp32'"):
+        resolve_dtype("fp23", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "no_such", "Tensor"])
+def test_a_config_without_a_dtype_of_floats_is_refused(dtype: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"dtype is '{dtype}'; float32, bfloat16"):
+        resolve_dtype("auto", dtype)
 
 
 def test_a_float16_checkpoint_is_loaded_in_bfloat16(tmp_path: Path) -> None:
@@ -109,7 +122,7 @@ def test_gpt2_that_scales_by_layer_index_is_refused(tmp_path: Path) -> None:
 
 def test_missing_weights(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(InvalidInputError, match=r"weights of .* cannot be read"):
+    with pytest.raises(InvalidInputError, match=r"has no \*\.safetensors"):
         load_model(str(copy))
 
 
@@ -122,7 +135,7 @@ def test_truncated_weights(copy: Path) -> None:
 
 def test_weights_that_lack_a_layer_are_not_filled_with_noise(copy: Path) -> None:
     edit_config(copy, num_hidden_layers=7)
-    with pytest.raises(InvalidInputError, match=r"lack .* first is model\.layers\.6\."):
+    with pytest.raises(InvalidInputError, match=r"num_hidden_layers is 7, but they lack layer 6"):
         load_model(str(copy))
 
 
@@ -199,39 +212,31 @@ def test_a_generation_config_that_transformers_would_not_write_today_is_kept(
     )
 
 
-def card(**changes: object) -> str:
-    given = {
-        "name": "tiny-pruned",
-        "source": "someone/tiny",
-        "revision": "0123abc",
-        "layers": 6,
-        "removed_layers": (4, 1),
-        "settings": {"selector": "gates", "gate_l1": 0.005},
-        "scores": {"perplexity/wiki": 31.234567},
-        "dense_scores": {"perplexity/wiki": 27.6},
-    }
-    return model_card(**(given | changes))  # type: ignore[arg-type]
+def test_a_damaged_tokenizer_says_so(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text('{"model": 3}', encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"the tokenizer of .* cannot be read"):
+        load_tokenizer(str(copy))
 
 
-def test_card_says_what_went_from_which_revision_and_with_what_scores() -> None:
-    text = card(license_id="apache-2.0")
-    _, front, body = text.split("---\n", 2)
-    assert yaml.safe_load(front) == {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "base_model": "someone/tiny",
-        "license": "apache-2.0",
-        "tags": ["trsp", "layer-pruning"],
-    }
-    assert "`someone/tiny` at revision `0123abc` with 2 of its 6" in body
-    assert "**1, 4**" in body
-    assert "| gate_l1 | 0.005 |" in body
-    assert "| perplexity/wiki | 31.23 | 27.6 |" in body
+@pytest.mark.parametrize(
+    ("broken", "load"),
+    [("AutoModelForCausalLM", load_model), ("AutoTokenizer", load_tokenizer)],
+)
+def test_a_file_system_in_trouble_is_no_bad_input(
+    broken: str, load: Callable[[str], object], copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(f"transformers.{broken}.from_pretrained", stale)
+    with pytest.raises(UnreachableError, match=r"cannot be read now: .*Stale file handle; try"):
+        load(str(copy))
 
 
-def test_card_of_a_local_model_tells_nobody_where_it_lay(tmp_path: Path) -> None:
-    text = card(source=str(tmp_path / "secret" / "tiny"), revision=None, scores=None)
-    assert "secret" not in text
-    assert "`tiny` with 2" in text
-    assert "base_model" not in text
-    assert "## Scores" not in text
+def test_a_hub_that_gives_no_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(*_: object, **__: object) -> None:
+        raise LocalEntryNotFoundError("not in the cache") from httpx.ConnectTimeout("timed out")
+
+    monkeypatch.setattr("trsp.checkpoints.model_source.hf_hub_download", no_answer)
+    with pytest.raises(UnreachableError, match="could not be read from the hub"):
+        load_model("nobody/nothing")

@@ -204,3 +204,8 @@ def test_too_few_positions_are_refused() -> None:
         InvalidInputError, match="needs 308 positions and this model has 256; lower"
     ):
         measure(tiny_model("gpt2"), settings)
+
+
+def test_computed_positions_have_no_end() -> None:
+    settings = SETTINGS.model_copy(update={"generate_new_tokens": 1, "prompt_tokens": 300})
+    assert measure(tiny_model("llama", layers=2), settings).prompt_latency_ms > 0

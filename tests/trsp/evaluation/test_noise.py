@@ -25,7 +25,7 @@ def test_the_first_call_does_not_count_and_each_repeat_has_its_time(
 
     fake = SimpleNamespace(perf_counter=lambda: clock_s)
     monkeypatch.setattr("trsp.evaluation.noise.time", fake)
-    timing = time_repeats(work, 2, CPU)
+    timing = time_repeats(work, 2, [CPU])
     assert timing.each_ms == pytest.approx([10, 30])
     assert timing.mean_s == pytest.approx(0.02)
 
