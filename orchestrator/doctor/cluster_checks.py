@@ -156,15 +156,27 @@ def _run_trials(folder: str, prefix: str, nodes: Iterable[ClusterNode]) -> Itera
     for node, trial in trials.items():
         store = Store(prefix).files.address(node.id[:8])
         calls[node] = BoundedCall(_trial, folder, store, node, trial, late)
-    for node, call in calls.items():
-        answer = call.answer(max(0.0, deadline - time.monotonic()))
-        if isinstance(answer, BaseException):
-            late.set()
-            error = f"not done within {STAGES_S} s" if not call.ended else one_line(answer)
-            trials[node].failed = trials[node].failed or "start"
-            trials[node].error = trials[node].error or error
+    try:
+        for node, call in calls.items():
+            _await(call, trials[node], late, deadline)
+    finally:  # who still runs is to start nothing more: the cluster may go
+        late.set()
     for node, trial in trials.items():
         yield work.stages(node.name, trial.seconds, trial.failed, trial.error)
+
+
+def _await(call: BoundedCall, trial: StageTrial, late: threading.Event, deadline: float) -> None:
+    """Wait for a node's stages until the deadline, and note where they did not come to their end.
+
+    The first that is late ends the others, too.
+    """
+    answer = call.answer(max(0.0, deadline - time.monotonic()))
+    if isinstance(answer, BaseException):
+        late.set()
+        trial.failed = trial.failed or "start"
+        trial.error = trial.error or one_line(answer)
+        if isinstance(answer, TimeoutError):
+            trial.error = f"not done within {STAGES_S} s"
 
 
 def _trial(

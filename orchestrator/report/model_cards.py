@@ -21,7 +21,12 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         "transfer": method_name(cell.transfer),
         "lambda_2": cell.drift,
         "seed": cell.seed,
+        **{
+            f"{kind} learning rate": f"{scale:g} of its setting, at the whole of which it diverged"
+            for kind, scale in view.rate_scales.items()
+        },
         **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
+        "latency in doubt": (view.measurement and view.measurement.noise) or None,
     }
     return model_card(
         name=cell.name,

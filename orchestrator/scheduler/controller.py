@@ -59,7 +59,9 @@ class Controller:
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
         self._renewed = clock()
-        self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt
+        self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
+        # A process may wait so long for its device, before it works; nobody sees whether it does.
+        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
         self._stopped = ""
 
     def step(self, wait_s: float = 0.0) -> GridView:
@@ -139,9 +141,7 @@ class Controller:
         self._stages.record_failure(spec.key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._climb(attempt)
         progressed = self._stages.progress(spec.key) > attempt.progress
-        restarts = self._state.count_failure(
-            spec.key, failure, progressed=progressed, climbed=climbed
-        )
+        restarts = self._state.count_failure(spec, failure, progressed=progressed, climbed=climbed)
         if restarts:
             self._stages.drop_snapshots(spec.key)
 
@@ -154,7 +154,7 @@ class Controller:
     def _watch(self) -> None:
         """Cancel stages that run longer than they may; renew the claims of all that run."""
         now = self._clock()
-        for key in self._state.time_out(now, self._limit_s):
+        for key in self._state.time_out(now, self._limit_s + self._device_wait_s):
             self._launcher.cancel(key)
         if now - self._renewed >= RENEW_CLAIMS_S:
             self._renewed = now
@@ -183,10 +183,12 @@ class Controller:
         needs, capacity = self._needs(), self._capacity()
         largest = self._state.largest_capacity
         chosen = {spec.key: self._layouts.choose(spec, capacity, largest) for spec in needs}
+        unfit = {key: each.reason for key, each in chosen.items() if isinstance(each, DoesNotFit)}
+        unreadable = {key: why for key in chosen if (why := self._results.unreadable(key))}
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
-            refused={k: each.reason for k, each in chosen.items() if isinstance(each, DoesNotFit)},
+            refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
             claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
@@ -222,7 +224,7 @@ class Controller:
             case ClaimedElsewhere(holder):
                 self._state.see_claim(spec.key, holder, self._clock())
             case ClaimFailed(failure):
-                self._state.count_failure(spec.key, failure)
+                self._state.count_failure(spec, failure)
             case AlreadySatisfied():
                 pass  # the next look at the store sees it
         return outcome
@@ -238,4 +240,5 @@ class Controller:
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,
             hang_timeout_s=self._resources.hang_timeout_s,
+            device_wait_s=self._device_wait_s,
         )

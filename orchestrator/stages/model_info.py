@@ -7,6 +7,7 @@ Loads no weights.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ def planned_info(entry: ModelEntry) -> ModelInfo | None:
     apart: stage keys made with it are good for counting, not for looking up.
     """
     unread = f"unread:{entry.source}@{entry.revision}"
-    config = _config_at_hand(entry)
-    if config is not None:
-        return _info(entry, config, entry.source, entry.revision, unread)
+    files = files_at_hand(entry)
+    if files is not None:
+        return _info(entry, files.config, entry.source, entry.revision, unread)
     if entry.layers is not None:
         return ModelInfo(entry.name, entry.source, entry.revision, unread, entry.layers)
     return None
@@ -88,7 +89,13 @@ def _info(
             f"model {entry.source!r} has {layers} layers, but the grid says layers: "
             f"{entry.layers}; correct it or leave it out"
         )
-    types, shape = families.layer_types(config), model_shape(config)
+    try:
+        types, shape = families.layer_types(config), model_shape(config)
+    except KeyError as error:
+        raise InvalidInputError(
+            f"model {entry.source!r}: its config.json has no {error}; "
+            "download or export the model again"
+        ) from None
     return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape)
 
 
@@ -169,20 +176,32 @@ def _cached_commit(entry: ModelEntry) -> str | None:
     return ref.read_text(encoding="utf-8").strip() if ref.is_file() else None
 
 
-def _config_at_hand(entry: ModelEntry) -> dict[str, Any] | None:
-    """Return config.json of a local folder or of the hub's local cache.
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's files on this machine: a local folder, or a part of it in the hub's cache."""
 
-    None for a hub model that was never downloaded.
+    folder: Path
+    config: Mapping[str, Any]
+    partial: bool  # a cache: what is not there can be downloaded
+
+
+def files_at_hand(entry: ModelEntry, revision: str | None = None) -> ModelFiles | None:
+    """Return the files of a local folder or of the hub's local cache.
+
+    ``revision``: the hub's commit where it is known, in place of the entry's. None for a hub model
+    that was never downloaded.
     """
     from trsp.checkpoints.model_source import local_folder, read_config
 
     folder = local_folder(entry.source)
     if folder is not None:
-        return read_config(str(folder))
+        return ModelFiles(folder, read_config(str(folder)), partial=False)
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(entry.source, "config.json", revision=entry.revision)
+    cached = try_to_load_from_cache(
+        entry.source, "config.json", revision=revision or entry.revision
+    )
     if not isinstance(cached, str):
         return None
     config = json.loads(Path(cached).read_text(encoding="utf-8"))
-    return config if isinstance(config, dict) else None
+    return ModelFiles(Path(cached).parent, config, True) if isinstance(config, dict) else None

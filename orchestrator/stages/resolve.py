@@ -5,7 +5,6 @@ Starts nothing, needs no torch.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator.grid.axes import ModelEntry
@@ -15,9 +14,15 @@ from orchestrator.grid.keys import content_key
 from orchestrator.grid.locations import absolute_path
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.model_info import model_info, planned_info
+from orchestrator.stages.preconditions import (
+    PLANNED_CHARACTERS,
+    check_size,
+    known_problems,
+    texts_of,
+)
 from orchestrator.stages.stage_specs import dense_spec
 from trsp.config import BenchmarkSettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError
+from trsp.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,31 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
 def resolve_offline(grid: Grid) -> Resolved:
     """Return the grid as far as the network, weights and texts are not needed.
 
-    That is for planning, not for keys: fingerprints are made up. What is wrong with a model or a
-    text is among the refusals.
+    That is for planning, not for keys: fingerprints are made up. What is wrong with a model or with
+    the beginning of a text is among the refusals.
     """
     grid = absolute_paths(grid)
     models, model_problems = _planned_models(grid.models)
-    texts = _texts(grid)
-    text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text in texts}
+    text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text, *_ in texts_of(grid)}
     expansion = expand(grid, models)
-    refusals = (*model_problems, *_missing_texts(texts), *expansion.refusals)
+    expansion = replace(expansion, refusals=(*model_problems, *expansion.refusals))
     study = _study(grid, "", text_fingerprints, "unread")
-    return Resolved(grid, models, study, replace(expansion, refusals=refusals))
+    return with_known_problems(Resolved(grid, models, study, expansion))
+
+
+def with_known_problems(
+    resolved: Resolved, characters: int | None = PLANNED_CHARACTERS
+) -> Resolved:
+    """Return the grid with all that files at hand tell among its refusals and notes.
+
+    ``characters``: how much of each text is read; None: all of it.
+    """
+    known = known_problems(resolved.grid, resolved.models, characters)
+    expansion = resolved.expansion
+    refusals = dict.fromkeys((*expansion.refusals, *known.refusals))
+    notes = dict.fromkeys((*expansion.notes, *known.notes))
+    expansion = replace(expansion, refusals=tuple(refusals), notes=tuple(notes))
+    return replace(resolved, expansion=expansion)
 
 
 def _planned_models(
@@ -81,23 +100,13 @@ def _planned_models(
         except InvalidInputError as error:
             refusals.append(Refusal(entry.name, str(error)))
             continue
+        except OSError as error:
+            reason = f"model {entry.source!r} cannot be read: {error}"
+            refusals.append(Refusal(entry.name, reason))
+            continue
         if info is not None:
             models[entry.name] = info
     return models, refusals
-
-
-def _texts(grid: Grid) -> list[TextSource]:
-    """Return the texts of calibration and perplexity, in this order."""
-    return [grid.calibration.text, *(p.text for p in grid.evaluation.perplexity)]
-
-
-def _missing_texts(texts: Iterable[TextSource]) -> list[Refusal]:
-    """Return a refusal, of no model in particular, for every local text that is not there."""
-    return [
-        Refusal("", f"text {text.name!r}: there is no file {text.path}")
-        for text in texts
-        if text.path and not Path(text.path).is_file()
-    ]
 
 
 def grid_key(resolved: Resolved) -> str:
@@ -112,7 +121,8 @@ def grid_key(resolved: Resolved) -> str:
         "dense": sorted(dense_spec(model, study).key for model in resolved.models.values()),
         "calibration": study.calibration.model_dump(mode="json", exclude={"text", "preset"}),
         "text": study.fingerprint(study.calibration.text),
-        "measurement": study.measurement.model_dump(mode="json"),
+        # Known before the hardware is: what is left to it counts as what it would be on a CPU.
+        "measurement": study.measurement.chosen_for(gpu=False).model_dump(mode="json"),
     }
     return content_key("grid", content)
 
@@ -159,39 +169,18 @@ def _study(
 
 
 def _text_fingerprints(grid: Grid) -> dict[str, str]:
-    """Return what names the content of each of the grid's texts, by ``text_id``."""
-    calibration = grid.calibration
-    fingerprints = {
-        text_id(calibration.text): _text_fingerprint(
-            calibration.text, calibration.block_tokens, "calibration block"
-        )
-    }
-    for perplexity in grid.evaluation.perplexity:
-        text = perplexity.text
-        fingerprints[text_id(text)] = _text_fingerprint(
-            text, perplexity.window_tokens, "evaluation window"
-        )
-    return fingerprints
+    """Return what names the content of each of the grid's texts, by ``text_id``.
 
-
-def _text_fingerprint(text: TextSource, tokens: int, unit: str) -> str:
-    """Return what names a text's content.
-
-    CalibrationTooShortError when a local file cannot make one ``unit`` of so many tokens. The check
-    costs nothing: a token is at least a byte.
+    InvalidInputError for a file that is not there, CalibrationTooShortError for one that cannot
+    make a single block or window.
     """
     from trsp.data.texts import text_fingerprint
 
-    fingerprint = text_fingerprint(text)  # says so when there is no such file
-    if text.path is not None:
-        size_bytes = Path(text.path).stat().st_size
-        if size_bytes < tokens:
-            raise CalibrationTooShortError(
-                f"text {text.name!r}: {text.path} has {size_bytes} bytes, "
-                f"which cannot make one {unit} of {tokens} tokens; "
-                "give a longer text or a shorter block or window"
-            )
-    return fingerprint
+    fingerprints: dict[str, str] = {}
+    for text, tokens, unit in texts_of(grid):
+        check_size(text, tokens, unit)
+        fingerprints[text_id(text)] = text_fingerprint(text)
+    return fingerprints
 
 
 def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:

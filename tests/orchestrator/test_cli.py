@@ -43,7 +43,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plannable(tmp_path: Path) -> Path:
     text = tmp_path / "wiki.txt"
-    text.write_text("word " * 100, encoding="utf-8")
+    text.write_text("word " * 1000, encoding="utf-8")
     source = {"name": "wiki", "path": str(text)}
     models = [{"source": "org/m", "layers": 10}]
     return grid_file(
@@ -69,19 +69,6 @@ def test_plan_as_json(plannable: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert plan["cells"] == 4
     assert {"kind": "rank", "naive": 4, "at_most": 2} in plan["stages"]
     assert plan["models"] == [{"name": "m", "layers": 10, "cells": 4, "removed": [2, 4]}]
-
-
-def test_variables_are_allowed_on_the_command_line(
-    plannable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRSP_ALLOW_VARIABLES", "")
-    monkeypatch.setenv("STUDY", "mine")
-    plannable.write_text(plannable.read_text(encoding="utf-8") + "name: study of ${STUDY}\n")
-    for command in ("run", "plan", "status", "best"):
-        assert call(command, plannable) == 2
-        assert "add --allow-variable STUDY" in capsys.readouterr().err
-    assert call("plan", plannable, "--allow-variable", "STUDY") == 0
-    assert "grid study of mine, 4 cells" in capsys.readouterr().out
 
 
 def test_a_plan_with_refusals_is_bad_input(

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 
 def local_folder(source: str) -> Path | None:
@@ -37,7 +37,8 @@ def _looks_like_path(source: str) -> bool:
 def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
     """The config.json of a model as it is written there.
 
-    InvalidInputError where it is missing, out of reach or not JSON.
+    InvalidInputError where it is missing or not JSON, UnreachableError where the hub or the file
+    system gives no answer.
     """
     folder = local_folder(source)
     path = _hub_config(source, revision) if folder is None else folder / "config.json"
@@ -70,8 +71,15 @@ def _hub_config(source: str, revision: str | None) -> Path:
         return Path(hf_hub_download(source, "config.json", revision=revision))
     except (OSError, ValueError, EntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InvalidInputError(
+        refusal = UnreachableError if may_pass(error) else InvalidInputError
+        raise refusal(
             f"model {source!r} (revision {revision or 'main'}) is no local folder and could not be "
             f"read from the hub: {reason}; check the name, the network and, for a gated model, "
             "HF_TOKEN"
         ) from error
+
+
+def source_path(source: str) -> str:
+    """``source`` as transformers takes it: ``~`` expanded for a folder, unchanged for a hub id."""
+    folder = local_folder(source)
+    return source if folder is None else str(folder)

@@ -1,11 +1,14 @@
 """Settings of scores and of speed measurements."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from trsp.config.settings import NonNegativeInt, Settings
 from trsp.config.texts import BosPolicy, TextSource
+
+# ``auto``: as many rows as keep the device busy and fit. No result depends on it beyond rounding.
+BatchSize = PositiveInt | Literal["auto"]
 
 
 class PerplexitySettings(Settings):
@@ -30,7 +33,9 @@ class BenchmarkSettings(Settings):
     tasks: tuple[str, ...]
     limit: PositiveInt | None = Field(None, description="items per task; default: all")
     num_fewshot: NonNegativeInt | None = None
-    batch_size: PositiveInt = 1
+    batch_size: BatchSize = Field(
+        "auto", description="items per forward pass; a number: lm-eval's own batches of that size"
+    )
     data: str | None = None
 
 
@@ -39,17 +44,18 @@ class EvaluationSettings(Settings):
 
     perplexity: tuple[PerplexitySettings, ...] = ()
     benchmarks: BenchmarkSettings | None = None
-    batch_size: PositiveInt = Field(1, description="windows per forward pass, for perplexity")
+    batch_size: BatchSize = Field("auto", description="windows per forward pass, for perplexity")
 
 
 class MeasurementSettings(Settings):
     """Speed and memory of a checkpoint.
 
-    ``paper``: the published protocol (docs/method.md, section 3); ``small``: minutes on a CPU;
-    ``none``: not measured.
+    ``paper``: the published protocol (docs/method.md, section 3); ``small``: seconds on a CPU;
+    ``auto``: ``paper`` on a GPU and ``small`` on a CPU; ``none``: not measured. Other keys replace
+    the protocol's own values.
     """
 
-    protocol: Literal["paper", "small", "none"] = "small"
+    protocol: Literal["auto", "paper", "small", "none"] = "auto"
     prompt_batch: PositiveInt = 1
     prompt_tokens: PositiveInt = 2048
     prompt_repeats: PositiveInt = 50
@@ -61,9 +67,16 @@ class MeasurementSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _protocol(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("protocol", "small") == "small":
+        if isinstance(data, dict) and data.get("protocol") == "small":
             return {**SMALL_MEASUREMENT, **data}
         return data
+
+    def chosen_for(self, *, gpu: bool) -> Self:
+        """Return these settings with a protocol that fits a GPU or a CPU in place of ``auto``."""
+        if self.protocol != "auto":
+            return self
+        given = self.model_dump(include=self.model_fields_set - {"protocol"})
+        return self.model_validate({**given, "protocol": "paper" if gpu else "small"})
 
 
 SMALL_MEASUREMENT: dict[str, Any] = {

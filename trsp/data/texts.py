@@ -4,17 +4,15 @@ Knows no torch and no tokenizer.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from trsp.config import TextSource
-from trsp.errors import InvalidInputError, unknown_name
+from trsp.data.text_files import PARAGRAPH, existing_file, field_of, file_rows
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
-PARAGRAPH = "\n\n"  # parts documents of a .txt file, and rows of one document
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_TIMEOUT_S = 5.0
 _HASH_CHUNK_BYTES = 1 << 20
@@ -23,12 +21,32 @@ _HASH_CHUNK_BYTES = 1 << 20
 def read_documents(text: TextSource) -> Iterator[str]:
     """Yield documents in the order of the file or dataset, at most ``text.max_documents``.
 
-    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there.
+    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there, or a
+    row is not what it should be; UnreachableError: the hub gives no answer.
     """
-    rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
+    rows = _hub_rows(text) if text.path is None else file_rows(text)
     if text.document_start is not None:
-        rows = _grouped(rows, re.compile(text.document_start))
+        rows = _grouped(rows, _document_start(text))
     return islice(rows, text.max_documents)
+
+
+def check_text(text: TextSource, characters: int | None = None) -> None:
+    """Raise InvalidInputError where a local text cannot be read.
+
+    It is read up to so many ``characters``; with None, as far as it is ever used.
+    """
+    if text.path is None:
+        return
+    if characters is None:
+        for _ in read_documents(text):
+            pass
+        return
+    _document_start(text)
+    left = characters
+    for row in file_rows(text):
+        left -= len(row)
+        if left < 0:
+            return
 
 
 def text_fingerprint(text: TextSource) -> str:
@@ -38,88 +56,10 @@ def text_fingerprint(text: TextSource) -> str:
     revision stands as given.
     """
     if text.path is not None:
-        return f"sha256:{file_sha256(_existing_file(text, Path(text.path)))}"
+        return f"sha256:{file_sha256(existing_file(text, Path(text.path)))}"
     assert text.dataset is not None  # TextSource has exactly one source
     commit = _dataset_commit(text.dataset, text.revision)
     return f"{text.dataset}@{commit}/{text.config or 'default'}/{text.split}"
-
-
-# --- local files ---------------------------------------------------------------
-
-
-def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
-    readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".txt": _txt_rows}
-    if path.suffix not in readers:
-        refusal = unknown_name("kind of text file", path.suffix or path.name, readers)
-        raise InvalidInputError(f"text {text.name!r}: {refusal}")
-    return readers[path.suffix](text, _existing_file(text, path))
-
-
-def _existing_file(text: TextSource, path: Path) -> Path:
-    if not path.is_file():
-        raise InvalidInputError(
-            f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file"
-        )
-    return path
-
-
-def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _field(text, _json_object(path, number, line), f"{path}, line {number}")
-
-
-def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(
-            f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line"
-        ) from None
-    if not isinstance(row, dict):
-        raise InvalidInputError(
-            f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line"
-        )
-    return row
-
-
-def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(path)
-    if text.field not in file.schema_arrow.names:
-        raise InvalidInputError(
-            f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'"
-        )
-    for batch in file.iter_batches(columns=[text.field]):
-        yield from (value or "" for value in batch.column(0).to_pylist())
-
-
-def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
-    """Yield paragraphs, which blank lines part."""
-    paragraph: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                paragraph.append(line)
-            elif paragraph:
-                yield "".join(paragraph).rstrip("\n")
-                paragraph = []
-    if paragraph:
-        yield "".join(paragraph).rstrip("\n")
-
-
-def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
-    """Return the text in a row; null counts as empty. ``where`` names the row in a refusal."""
-    if text.field not in row:
-        raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
-    value = row[text.field] or ""
-    if not isinstance(value, str):
-        raise InvalidInputError(
-            f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'"
-        )
-    return value
 
 
 def file_sha256(path: Path) -> str:
@@ -154,13 +94,14 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
             streaming=text.max_documents is not None,
         )
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise InvalidInputError(
+        refusal = UnreachableError if may_pass(error) else InvalidInputError
+        raise refusal(
             f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, "
             f"{text.revision}) cannot be loaded: {error}; check the names, or give a local file as "
             "'path'"
         ) from error
     for number, row in enumerate(rows):
-        yield _field(text, row, f"{text.dataset}, row {number}")
+        yield field_of(text, row, f"{text.dataset}, row {number}")
 
 
 def _dataset_commit(dataset: str, revision: str) -> str:
@@ -181,6 +122,17 @@ def _dataset_commit(dataset: str, revision: str) -> str:
     if commit is None and cached.is_file():
         commit = cached.read_text().strip()
     return commit or revision
+
+
+def _document_start(text: TextSource) -> re.Pattern[str]:
+    """Return the pattern of a row that begins a document. InvalidInputError: it is none."""
+    try:
+        return re.compile(text.document_start or "")
+    except re.error as error:
+        raise InvalidInputError(
+            f"text {text.name!r}: document_start {text.document_start!r} is no pattern: {error}; "
+            "write a regular expression, such as '^ = [^=]'"
+        ) from None
 
 
 def _grouped(rows: Iterable[str], start: re.Pattern[str]) -> Iterator[str]:

@@ -28,6 +28,7 @@ from trsp.errors import (
     PreemptedError,
     StoreError,
     TrainingDivergedError,
+    UnreachableError,
 )
 
 K = FailureKind
@@ -86,6 +87,7 @@ K = FailureKind
         (CalibrationTooShortError("text 'wiki' is too short"), K.BAD_INPUT),
         (StoreError("transfer-1 has no files"), K.BAD_INPUT),
         (ValueError("a sequence of 3 is not 4"), K.BAD_INPUT),
+        (UnreachableError("the hub gives no answer"), K.UNKNOWN),
         (KeyError("layers"), K.UNKNOWN),
         (AssertionError(), K.UNKNOWN),
         (FileNotFoundError(errno.ENOENT, "no such file"), K.UNKNOWN),

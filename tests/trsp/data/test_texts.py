@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from tests.tiny import write_jsonl
 from trsp.config import TextSource
-from trsp.data.texts import read_documents, text_fingerprint
-from trsp.errors import InvalidInputError
+from trsp.data.texts import check_text, read_documents, text_fingerprint
+from trsp.errors import InvalidInputError, UnreachableError
 
 
 def test_documents_come_from_json_lines_parquet_and_plain_text(tmp_path: Path) -> None:
@@ -119,3 +119,50 @@ def test_texts_needs_no_torch() -> None:
         f"sys.exit(bool({heavy} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_text_that_is_not_utf8_names_the_line(tmp_path: Path, name: str) -> None:
+    rows = b'{"text": "x"}\r\n\r\n{"text": "caf\xe9"}\n'
+    (tmp_path / name).write_bytes(rows)
+    with pytest.raises(InvalidInputError, match=r"line 3, is not UTF-8 \(byte 14 .* 0xe9\)"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / name))))
+
+
+def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"x" * 100)
+    with pytest.raises(InvalidInputError, match=r"a\.parquet is no parquet file"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / "a.parquet"))))
+
+
+def test_a_parquet_column_of_numbers(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": [1, 2]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputError, match="column 'text' holds int, not text"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / "a.parquet"))))
+
+
+def test_a_text_is_checked_as_far_as_was_asked(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", "x" * 50, "y" * 60)
+    with (tmp_path / "a.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write("no json\n")
+    check_text(source, 100)
+    for characters in (None, 200):
+        with pytest.raises(InvalidInputError, match="line 3, is not JSON"):
+            check_text(source, characters)
+    check_text(source.model_copy(update={"max_documents": 2}))
+
+
+def test_a_pattern_that_is_none_says_so(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", "x").model_copy(update={"document_start": "(= "})
+    for characters in (None, 200):
+        with pytest.raises(InvalidInputError, match=r"document_start '\(= ' is no pattern: miss"):
+            check_text(source, characters)
+
+
+def test_a_hub_without_an_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach 'x' on the Hub (ReadTimeout)")
+
+    monkeypatch.setattr("datasets.load_dataset", no_answer)
+    with pytest.raises(UnreachableError, match="cannot be loaded"):
+        list(read_documents(TextSource(name="w", dataset="x/y")))
