@@ -26,6 +26,10 @@ class CalibrationTooShortError(InvalidInputError):
     """The calibration or evaluation text holds fewer tokens than one block or window."""
 
 
+class HubError(TrspError, OSError):
+    """The hub cannot be reached or does not answer; nothing is wrong with what was asked."""
+
+
 class StoreError(TrspError, OSError):
     """The store of stage results cannot be read or written."""
 

@@ -28,11 +28,13 @@ class ModelInfo:
     name: str  # short, for people: SmolLM2-135M-Instruct
     source: str  # local folder or hub id
     revision: str | None  # hub commit; None for a local folder
-    fingerprint: str  # names its content: a hash of the files, or a hub commit
+    fingerprint: str  # names its content: a hash of the files
     layers: int
     layer_types: tuple[str, ...] = ()  # config.layer_types where the family has one
     # None where its config.json is not at hand, so that its memory cannot be estimated.
     shape: ModelShape | None = None
+    # That of its checkpoint, which precision ``auto`` means; ``auto`` where it is not known.
+    stored_precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Study:
     hardware: str  # what speed is measured on: the name of a GPU, or cpu
     text_fingerprints: Mapping[str, str] = field(default_factory=dict)  # by text_id(source)
     benchmark_fingerprint: str = "hub"  # or names the content of the folder in its place
+
+    def precision_of(self, model: ModelInfo) -> Precision:
+        """Return the precision in which a model is loaded, by its name where that is known.
+
+        So a grid that says ``auto`` and one that names what it means share their results.
+        """
+        return model.stored_precision if self.precision == "auto" else self.precision
 
     def fingerprint(self, text: TextSource) -> str:
         """Return what names a text's content; KeyError for a text that is not the grid's."""

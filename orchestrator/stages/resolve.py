@@ -47,7 +47,7 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
     """
     grid = absolute_paths(grid)
     models = {entry.name: model_info(entry) for entry in grid.models}
-    text_fingerprints = _text_fingerprints(grid)
+    grid, text_fingerprints = _with_texts(grid)
     benchmark_fingerprint = _benchmark_fingerprint(grid.evaluation.benchmarks)
     study = _study(grid, hardware, text_fingerprints, benchmark_fingerprint)
     return Resolved(grid, models, study, expand(grid, models))
@@ -158,31 +158,40 @@ def _study(
     )
 
 
-def _text_fingerprints(grid: Grid) -> dict[str, str]:
-    """Return what names the content of each of the grid's texts, by ``text_id``."""
-    calibration = grid.calibration
-    fingerprints = {
-        text_id(calibration.text): _text_fingerprint(
-            calibration.text, calibration.block_tokens, "calibration block"
-        )
+def _with_texts(grid: Grid) -> tuple[Grid, dict[str, str]]:
+    """Return the grid with every hub dataset at a commit, and the names of its texts' content.
+
+    The latter are by ``text_id`` of the texts of the returned grid.
+    """
+    fingerprints: dict[str, str] = {}
+
+    def look_up(text: TextSource, tokens: int, unit: str) -> TextSource:
+        found, fingerprint = _text_info(text, tokens, unit)
+        fingerprints[text_id(found)] = fingerprint
+        return found
+
+    calibration, evaluation = grid.calibration, grid.evaluation
+    text = look_up(calibration.text, calibration.block_tokens, "calibration block")
+    perplexity = tuple(
+        p.model_copy(update={"text": look_up(p.text, p.window_tokens, "evaluation window")})
+        for p in evaluation.perplexity
+    )
+    changes = {
+        "calibration": calibration.model_copy(update={"text": text}),
+        "evaluation": evaluation.model_copy(update={"perplexity": perplexity}),
     }
-    for perplexity in grid.evaluation.perplexity:
-        text = perplexity.text
-        fingerprints[text_id(text)] = _text_fingerprint(
-            text, perplexity.window_tokens, "evaluation window"
-        )
-    return fingerprints
+    return grid.model_copy(update=changes), fingerprints
 
 
-def _text_fingerprint(text: TextSource, tokens: int, unit: str) -> str:
-    """Return what names a text's content.
+def _text_info(text: TextSource, tokens: int, unit: str) -> tuple[TextSource, str]:
+    """Return a text as it is to be loaded, and what names its content.
 
     CalibrationTooShortError when a local file cannot make one ``unit`` of so many tokens. The check
     costs nothing: a token is at least a byte.
     """
-    from trsp.data.texts import text_fingerprint
+    from orchestrator.stages.text_info import text_info
 
-    fingerprint = text_fingerprint(text)  # says so when there is no such file
+    found = text_info(text)  # says so when there is no such file
     if text.path is not None:
         size_bytes = Path(text.path).stat().st_size
         if size_bytes < tokens:
@@ -191,7 +200,7 @@ def _text_fingerprint(text: TextSource, tokens: int, unit: str) -> str:
                 f"which cannot make one {unit} of {tokens} tokens; "
                 "give a longer text or a shorter block or window"
             )
-    return fingerprint
+    return found
 
 
 def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:

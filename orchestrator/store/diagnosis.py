@@ -37,6 +37,7 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
     FailureKind.PREEMPTED: ("PreemptedError",),
     FailureKind.HUNG: ("HungError",),
     FailureKind.LOST: (
+        "HubError",
         "DistNetworkError",  # torch's
         "ConnectionError",
         "WorkerCrashedError",  # this one and the others are Ray's

@@ -21,7 +21,7 @@ from transformers import (
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
 from trsp.architecture.shape import model_shape
-from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.model_source import local_folder, read_config, refusal
 from trsp.checkpoints.save_sharded import save_streamed
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
@@ -73,8 +73,10 @@ def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str
             output_loading_info=True,
         )
     except (OSError, SafetensorError, ValueError) as error:
-        raise InvalidInputError(
-            f"the weights of {source!r} cannot be read: {error}; download or export them again"
+        raise refusal(
+            source,
+            error,
+            f"the weights of {source!r} cannot be read: {error}; download or export them again",
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise incomplete(source, missing)
@@ -111,9 +113,11 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
             local_files_only=folder is not None,
         )
     except (OSError, ValueError) as error:
-        raise InvalidInputError(
+        raise refusal(
+            source,
+            error,
             f"the tokenizer of {source!r} cannot be read: {error}; "
-            "put its tokenizer.json and tokenizer_config.json there"
+            "put its tokenizer.json and tokenizer_config.json there",
         ) from error
     return tokenizer
 

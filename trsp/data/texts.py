@@ -1,4 +1,4 @@
-"""Where text comes from: documents of a local file or hub dataset, and a fingerprint of them.
+"""Where text comes from: documents of a local file or hub dataset.
 
 Knows no torch and no tokenizer.
 """
@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trsp.config import TextSource
-from trsp.errors import InvalidInputError, unknown_name
+from trsp.errors import HubError, InvalidInputError, unknown_name
 
 PARAGRAPH = "\n\n"  # parts documents of a .txt file, and rows of one document
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_TIMEOUT_S = 5.0
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -31,19 +30,6 @@ def read_documents(text: TextSource) -> Iterator[str]:
     return islice(rows, text.max_documents)
 
 
-def text_fingerprint(text: TextSource) -> str:
-    """Return a name of the content: sha256 of a file's bytes, or ``dataset@commit/config/split``.
-
-    The commit is asked of the hub, else read from its local cache; offline and never cached, the
-    revision stands as given.
-    """
-    if text.path is not None:
-        return f"sha256:{file_sha256(_existing_file(text, Path(text.path)))}"
-    assert text.dataset is not None  # TextSource has exactly one source
-    commit = _dataset_commit(text.dataset, text.revision)
-    return f"{text.dataset}@{commit}/{text.config or 'default'}/{text.split}"
-
-
 # --- local files ---------------------------------------------------------------
 
 
@@ -52,10 +38,11 @@ def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
     if path.suffix not in readers:
         refusal = unknown_name("kind of text file", path.suffix or path.name, readers)
         raise InvalidInputError(f"text {text.name!r}: {refusal}")
-    return readers[path.suffix](text, _existing_file(text, path))
+    return readers[path.suffix](text, existing_file(text, path))
 
 
-def _existing_file(text: TextSource, path: Path) -> Path:
+def existing_file(text: TextSource, path: Path) -> Path:
+    """Return the path. InvalidInputError where no file is there."""
     if not path.is_file():
         raise InvalidInputError(
             f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file"
@@ -146,41 +133,40 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(
-            text.dataset,
-            text.config,
-            split=text.split,
-            revision=text.revision,
-            streaming=text.max_documents is not None,
-        )
+        rows = _dataset(text)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        named = f"dataset {text.dataset!r} ({text.config}, {text.split}, {text.revision})"
+        if isinstance(error, ConnectionError | TimeoutError) and not datasets.config.HF_HUB_OFFLINE:
+            raise HubError(
+                f"text {text.name!r}: {named}: the hub cannot be reached: {error}; try again, or "
+                "set HF_HUB_OFFLINE=1 to use what is cached"
+            ) from error
         raise InvalidInputError(
-            f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, "
-            f"{text.revision}) cannot be loaded: {error}; check the names, or give a local file as "
-            "'path'"
+            f"text {text.name!r}: {named} cannot be loaded: {error}; check the names, or give a "
+            "local file as 'path'"
         ) from error
     for number, row in enumerate(rows):
         yield _field(text, row, f"{text.dataset}, row {number}")
 
 
-def _dataset_commit(dataset: str, revision: str) -> str:
-    """Return the commit that ``revision`` of a hub dataset is at; ``revision`` when unknown."""
-    if _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
+def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
+    """Return the rows of the dataset at the revision.
 
-    # The error of the HTTP library in use, raised where the hub is away.
-    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
-    try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
-    except (OSError, http_error):
-        commit = None
-    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}"
-    cached = folder / "refs" / revision
-    if commit is None and cached.is_file():
-        commit = cached.read_text().strip()
-    return commit or revision
+    InvalidInputError where only those of another commit are cached, and the hub is away.
+    """
+    import datasets
+
+    builder = datasets.load_dataset_builder(text.dataset, text.config, revision=text.revision)
+    # Without the hub the newest cached copy is taken, whatever commit was asked for.
+    if _COMMIT.fullmatch(text.revision) and builder.hash != text.revision:
+        raise InvalidInputError(
+            f"text {text.name!r}: what is cached here of dataset {text.dataset!r} is of commit "
+            f"{builder.hash}, not {text.revision}; load it once with the network"
+        )
+    if text.max_documents is not None:
+        return cast("Iterable[dict[str, Any]]", builder.as_streaming_dataset(split=text.split))
+    builder.download_and_prepare()
+    return cast("Iterable[dict[str, Any]]", builder.as_dataset(split=text.split))
 
 
 def _grouped(rows: Iterable[str], start: re.Pattern[str]) -> Iterator[str]:

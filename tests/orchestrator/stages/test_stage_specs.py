@@ -179,3 +179,14 @@ def test_a_measurement_is_shared_by_checkpoints_of_one_shape_and_bound_to_its_ha
 
 def test_no_measurement_without_a_protocol() -> None:
     assert measure_spec(MODEL, study(measurement=MeasurementSettings(protocol="none")), ()) is None
+
+
+def test_auto_and_the_precision_that_it_means_are_one_key() -> None:
+    model = replace(MODEL, stored_precision="bf16")
+
+    def keys(precision: str) -> list[str]:
+        asked, given = cell(model=model), study(precision=precision)
+        specs = (ranking_spec(asked, given), *cell_stages(asked, given, (4, 7)))
+        return [spec.key for spec in (*specs, dense_spec(model, given))]
+
+    assert keys("auto") == keys("bf16") != keys("fp32")
