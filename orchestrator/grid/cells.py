@@ -7,6 +7,7 @@ stages. Pure; knows nothing of stores, clusters or files.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.grid.keys import canonical_json, content_key
 from trsp.architecture.shape import ModelShape
@@ -50,7 +51,8 @@ class Study:
     precision: Precision
     hardware: str  # what speed is measured on: the name of a GPU, or cpu
     text_fingerprints: Mapping[str, str] = field(default_factory=dict)  # by text_id(source)
-    benchmark_fingerprint: str = "hub"  # or names the content of the folder in its place
+    # What names each benchmark task: where its rows are from, and how lm-eval defines it.
+    benchmark_fingerprints: Mapping[str, Any] = field(default_factory=dict)
 
     def precision_of(self, model: ModelInfo) -> Precision:
         """Return the precision in which a model is loaded, by its name where that is known.

@@ -48,8 +48,8 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
     grid = absolute_paths(grid)
     models = {entry.name: model_info(entry) for entry in grid.models}
     grid, text_fingerprints = _with_texts(grid)
-    benchmark_fingerprint = _benchmark_fingerprint(grid.evaluation.benchmarks)
-    study = _study(grid, hardware, text_fingerprints, benchmark_fingerprint)
+    benchmark_fingerprints = _benchmark_fingerprints(grid.evaluation.benchmarks)
+    study = _study(grid, hardware, text_fingerprints, benchmark_fingerprints)
     return Resolved(grid, models, study, expand(grid, models))
 
 
@@ -65,7 +65,9 @@ def resolve_offline(grid: Grid) -> Resolved:
     text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text in texts}
     expansion = expand(grid, models)
     refusals = (*model_problems, *_missing_texts(texts), *expansion.refusals)
-    study = _study(grid, "", text_fingerprints, "unread")
+    benchmarks = grid.evaluation.benchmarks
+    unread = dict.fromkeys(benchmarks.tasks if benchmarks else (), "unread")
+    study = _study(grid, "", text_fingerprints, unread)
     return Resolved(grid, models, study, replace(expansion, refusals=refusals))
 
 
@@ -144,7 +146,10 @@ def _absolute_text(text: TextSource) -> TextSource:
 
 
 def _study(
-    grid: Grid, hardware: str, text_fingerprints: Mapping[str, str], benchmark_fingerprint: str
+    grid: Grid,
+    hardware: str,
+    text_fingerprints: Mapping[str, str],
+    benchmark_fingerprints: Mapping[str, Any],
 ) -> Study:
     """Return what all cells of the grid share."""
     return Study(
@@ -154,7 +159,7 @@ def _study(
         precision=grid.precision,
         hardware=hardware,
         text_fingerprints=text_fingerprints,
-        benchmark_fingerprint=benchmark_fingerprint,
+        benchmark_fingerprints=benchmark_fingerprints,
     )
 
 
@@ -203,14 +208,19 @@ def _text_info(text: TextSource, tokens: int, unit: str) -> tuple[TextSource, st
     return found
 
 
-def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:
-    """Return what names the benchmarks' data: ``hub``, or a hash of the folder in its place.
+def _benchmark_fingerprints(benchmarks: BenchmarkSettings | None) -> dict[str, Any]:
+    """Return what names each benchmark task: its rows, and its definition by lm-eval.
 
-    InvalidInputError when lm-eval does not know a task, or that folder does not hold it.
+    The rows are ``hub``, or a hash of the folder in its place. InvalidInputError when lm-eval does
+    not know a task, or that folder does not hold it.
     """
-    from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks
+    from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint
+    from trsp.evaluation.task_definitions import task_definition
 
     if benchmarks is None:
-        return "hub"
+        return {}
     check_tasks(benchmarks)
-    return benchmark_fingerprint(benchmarks)
+    return {
+        task: {"data": rows_fingerprint(benchmarks.data, task), **task_definition(task)}
+        for task in benchmarks.tasks
+    }

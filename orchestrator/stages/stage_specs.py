@@ -25,9 +25,13 @@ class StageKind(StrEnum):
     PRUNE = "prune"
     EVALUATE = "evaluate"
     MEASURE = "measure"
+    SCORE = "score"  # an item of DENSE or EVALUATE, which computes it; never started by itself
 
+
+SCHEDULED = tuple(kind for kind in StageKind if kind is not StageKind.SCORE)
 
 # Raised by hand whenever the code of a stage changes what it would compute from the same inputs.
+# Scores are kept twice, in the item and in what is assembled of items: SCORE, EVALUATE, DENSE.
 VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {
     StageKind.RANKING: 2,
     StageKind.TRANSFER: 2,
@@ -180,10 +184,9 @@ def _evaluation(study: Study) -> dict[str, Any]:
         ],
         "benchmarks": benchmarks
         and {
-            "tasks": sorted(benchmarks.tasks),
+            "tasks": {task: study.benchmark_fingerprints[task] for task in benchmarks.tasks},
             "limit": benchmarks.limit,
             "num_fewshot": benchmarks.num_fewshot,
-            "data": study.benchmark_fingerprint,
         },
     }
 

@@ -64,9 +64,9 @@ GOLDEN = {
     StageKind.RANKING: "rank-2f51bf40f4c78a8aade8edbe",
     StageKind.TRANSFER: "transfer-ad8a9fb28b112b80e179a4b0",
     StageKind.PRUNE: "prune-af97d686c97ea1e4a4d64484",
-    StageKind.EVALUATE: "evaluate-475f13eeb306abc8741fd9d6",
+    StageKind.EVALUATE: "evaluate-536670f929aa690efe6476d8",
     StageKind.MEASURE: "measure-264e9df51dfc7a83ad858bbf",
-    StageKind.DENSE: "dense-02c91c45e8d881d98d000519",
+    StageKind.DENSE: "dense-2222df4d9907d86dc67e7694",
 }
 
 

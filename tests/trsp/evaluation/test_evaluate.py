@@ -20,11 +20,11 @@ from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySetting
 from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
 from trsp.evaluation.evaluate import (
     benchmark_scores,
-    evaluate,
     mean_accuracy,
     perplexity,
     windows_nll,
 )
+from trsp.evaluation.items import evaluate
 from trsp.evaluation.lm_eval_tasks import write_task_overrides
 from trsp.records import Score
 
