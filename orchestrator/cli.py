@@ -23,6 +23,7 @@ from orchestrator.report.printing import console
 from orchestrator.report.status_tables import print_status
 from orchestrator.views.budget import Choice, choose, pareto_front
 from orchestrator.views.grid_view import CellView, GridView
+from orchestrator.views.versions import with_version_notes
 from trsp.errors import InvalidInputError, TrspError
 
 BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
@@ -142,8 +143,12 @@ def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
 
 def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     """Print the best checkpoint under each budget; return the exit code."""
-    cells = _view(grid).cells
-    choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
+    view = _view(grid)
+    cells = view.cells
+    choices = [
+        with_version_notes(choose(cells, budget, grid.metric(budget)), view.dense)
+        for budget in budgets
+    ]
     if as_json:
         print(json.dumps([_choice_dict(choice, cells) for choice in choices], indent=2))
     else:
@@ -162,6 +167,7 @@ def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
         "best": _cell_dict(choice.best),
         "runner_up": _cell_dict(choice.runner_up),
         "comparison": comparison,
+        "version_notes": choice.version_notes,
         "nearest": _cell_dict(choice.nearest),
         "overshoot": choice.overshoot,
         "pareto_front": [_cell_dict(cell) for cell in front],

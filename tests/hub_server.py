@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import pytest
 from huggingface_hub import close_session
@@ -56,6 +57,30 @@ def etag(path: str, data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
+def _entry(path: str, data: bytes) -> dict[str, Any]:
+    """Return a file as a listing of a folder has it."""
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": 40 * "0"}
+    if path.endswith(LARGE):
+        entry["lfs"] = {"oid": etag(path, data), "size": len(data), "pointerSize": 1}
+    return entry
+
+
+def _folder_entries(files: Mapping[str, bytes], folder: str) -> list[dict[str, Any]]:
+    """Return what is in a folder, without what is in the folders in it; empty: the root."""
+    prefix = f"{folder}/" if folder else ""
+    inside = [path for path in files if path.startswith(prefix)]
+    folders = {
+        prefix + path.removeprefix(prefix).split("/")[0]
+        for path in inside
+        if "/" in path.removeprefix(prefix)
+    }
+    here = [path for path in inside if "/" not in path.removeprefix(prefix)]
+    return [
+        *({"type": "directory", "path": path, "oid": 40 * "0"} for path in sorted(folders)),
+        *(_entry(path, files[path]) for path in here),
+    ]
+
+
 def _sibling(path: str, data: bytes) -> dict[str, Any]:
     lfs = {"sha256": etag(path, data), "size": len(data), "pointerSize": 1}
     return {
@@ -83,6 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.failures:
             self.hub.failures -= 1
             self._answer(503, b"", {})
+        elif "/tree/" in path:
+            repo, _, rest = path.removeprefix("api/").partition("/tree/")
+            revision, _, folder = rest.partition("/")
+            self._send(_folder_entries(self._files(repo, revision), unquote(folder)))
         elif path.startswith("api/"):
             repo, _, revision = path.removeprefix("api/").partition("/revision/")
             self._listing(repo, revision or "main")
@@ -92,6 +121,28 @@ class _Handler(BaseHTTPRequestHandler):
             revision, _, name = rest.partition("/")
             self._file(repo, revision, name)
 
+    def do_POST(self) -> None:
+        """Answer which of the paths that are asked about are files or folders."""
+        path = self.path.partition("?")[0].strip("/")
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        asked = parse_qs(body).get("paths", [])
+        files = self._files(*path.removeprefix("api/").split("/paths-info/"))
+        self._send(
+            [
+                entry
+                for path in asked
+                for entry in _folder_entries(files, path.rpartition("/")[0])
+                if entry["path"] == path
+            ]
+        )
+
+    def _files(self, repo: str, revision: str) -> Mapping[str, bytes]:
+        found = self.hub.files(repo, revision)
+        return found[1] if found else {}
+
+    def _send(self, value: Any) -> None:
+        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
     def _listing(self, repo: str, revision: str) -> None:
         found = self.hub.files(repo, revision)
         if found is None:
@@ -99,8 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         siblings = [_sibling(*each) for each in found[1].items()]
         name = repo.partition("/")[2]
-        listing = {"id": name, "sha": found[0], "siblings": siblings, "private": False}
-        self._answer(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
+        self._send({"id": name, "sha": found[0], "siblings": siblings, "private": False})
 
     def _file(self, repo: str, revision: str, name: str) -> None:
         found = self.hub.files(repo, revision)
@@ -116,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
 
@@ -127,6 +177,10 @@ def hub_server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServ
     served = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{served.server_port}"
     Thread(target=served.serve_forever, args=(0.05,), daemon=True).start()
+    # First, for it reads the others when it is imported, and would keep them.
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", cache / "datasets")
     for name, value in {
         "HF_HUB_OFFLINE": False,
         "ENDPOINT": hub.url,

@@ -77,6 +77,7 @@ def _answer(choice: Choice) -> Iterator[str]:
         yield "no other cell meets this budget"
     else:
         yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+    yield from choice.version_notes
 
 
 def _nearest(choice: Choice) -> str:

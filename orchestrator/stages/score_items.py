@@ -10,8 +10,8 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 def score_items(spec: StageSpec) -> dict[str, StageSpec]:
     """Return the items of a stage of kind ``evaluate`` or ``dense``, by name.
 
-    The names are those of ``trsp.evaluation.items.item_names``, and no part of a text's key. An item
-    knows the checkpoint that the stage reads, or the unpruned model.
+    The names are those of ``trsp.evaluation.items.item_names``; a text's is no part of its key. An
+    item knows the checkpoint that the stage reads, or the unpruned model.
     """
     evaluation = spec.inputs["evaluation"]
     benchmarks = evaluation["benchmarks"]

@@ -34,6 +34,7 @@ class StoreResults:
         self._missed: dict[str, float] = {}  # when the store last had no (more) of a key
         self._dropped: set[str] = set()
         self._uris: dict[str, str | None] = {}
+        self._versions: dict[str, dict[str, str]] = {}
 
     def order(self, ranking_key: str) -> tuple[int, ...]:
         """The layers removed in the rounds published so far, first removed first."""
@@ -78,12 +79,19 @@ class StoreResults:
         self._records.pop(key, None)
         self._dropped.discard(key)
         self._uris.pop(key, None)
+        self._versions.pop(key, None)
 
     def checkpoint_uri(self, key: str) -> str | None:
         """The address of the artifacts of a finished stage; None before, and where it has none."""
         if key not in self._uris and self.record(key) is not None:
             self._uris[key] = self._store.stages.files_uri(key)
         return self._uris.get(key)
+
+    def versions(self, key: str) -> dict[str, str]:
+        """What a finished stage was computed with, by name; empty before, and where unknown."""
+        if key not in self._versions and self.record(key) is not None:
+            self._versions[key] = self._store.stages.versions(key)
+        return self._versions.get(key, {})
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line; empty where there is none."""

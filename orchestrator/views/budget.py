@@ -46,6 +46,7 @@ class Choice:
     overshoot: float | None = None  # by how much the nearest misses it: 1.2 = 20 % above
     candidates: int = 0  # cells with every number that the question needs
     cells: int = 0  # in all
+    version_notes: tuple[str, ...] = ()  # where numbers that are compared were computed differently
 
 
 @dataclass(frozen=True)

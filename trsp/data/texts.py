@@ -134,6 +134,8 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
 
     try:
         rows = _dataset(text)
+    except InvalidInputError:
+        raise
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         named = f"dataset {text.dataset!r} ({text.config}, {text.split}, {text.revision})"
         if isinstance(error, ConnectionError | TimeoutError) and not datasets.config.HF_HUB_OFFLINE:
@@ -161,7 +163,8 @@ def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
     if _COMMIT.fullmatch(text.revision) and builder.hash != text.revision:
         raise InvalidInputError(
             f"text {text.name!r}: what is cached here of dataset {text.dataset!r} is of commit "
-            f"{builder.hash}, not {text.revision}; load it once with the network"
+            f"{builder.hash}, not {text.revision}; load it with the network, or set 'revision' to "
+            "the commit that is cached"
         )
     if text.max_documents is not None:
         return cast("Iterable[dict[str, Any]]", builder.as_streaming_dataset(split=text.split))

@@ -18,6 +18,7 @@ from orchestrator.tracking.content.states import (
 )
 from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
 from orchestrator.views.grid_view import CellView, DenseView, Status
+from orchestrator.views.versions import shown_versions
 from trsp.records import TransferRecord
 
 
@@ -40,6 +41,9 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             "trsp.model": cell.model.fingerprint,
             "trsp.stage": "" if view.status is Status.DONE else view.stage,
             "trsp.checkpoint": uri,
+            **{
+                f"trsp.version.{name}": text for name, text in shown_versions(view.versions).items()
+            },
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
         },
         finals=all_rounded(_cell_finals(view, dense)),

@@ -190,3 +190,10 @@ def test_auto_and_the_precision_that_it_means_are_one_key() -> None:
         return [spec.key for spec in (*specs, dense_spec(model, given))]
 
     assert keys("auto") == keys("bf16") != keys("fp32")
+
+
+def test_scores_of_texts_alone_keep_the_keys_that_they_had_before_items() -> None:
+    texts = EvaluationSettings(perplexity=(PerplexitySettings(text=TEST, window_tokens=32),))
+    given = study(evaluation=texts)
+    assert evaluate_spec(cell(), given, (4, 7)).key == "evaluate-136a53f4208ac13e8ec23586"
+    assert dense_spec(MODEL, given).key == "dense-b6692bbd3f30e4c002041bbd"

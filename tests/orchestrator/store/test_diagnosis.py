@@ -24,6 +24,7 @@ from orchestrator.store.diagnosis import (
 from orchestrator.store.failures import FailureKind, RankFailure
 from trsp.errors import (
     CalibrationTooShortError,
+    HubError,
     InvalidInputError,
     PreemptedError,
     StoreError,
@@ -38,6 +39,7 @@ K = FailureKind
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), K.OUT_OF_MEMORY),
         (MemoryError(), K.OUT_OF_MEMORY),
+        (HubError("the hub cannot be reached"), K.LOST),
         (
             ray.exceptions.OutOfMemoryError(
                 "Task was killed due to the node running low on memory."
