@@ -22,7 +22,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 10.0
 _WAITS_S = (1.0, 4.0)  # before the second and the third attempt
 _PASSING = frozenset({408, 429})  # of the refusals of a client's request, those that pass
-_CURE = "try again, pin a commit ('revision'), or set HF_HUB_OFFLINE=1 to use what is cached here"
+_CURE = (
+    "try again; pin a commit ('revision'), which is asked about only once; or set HF_HUB_OFFLINE=1 "
+    "to use what is cached here"
+)
 _T = TypeVar("_T")
 
 
@@ -62,9 +65,9 @@ def hub_files(repo: HubRepo) -> HubFiles:
     """Return the commit that a revision means now, and the files there.
 
     With HF_HUB_OFFLINE the local cache says what it means, by intent. Else only the hub does: where
-    it cannot be reached in three attempts, HubError, and never an older answer, which would be
-    another key. The files of a pinned commit may be those that are cached. InvalidInputError for
-    what is not there, is gated, or was never downloaded.
+    it cannot be reached in three attempts, HubError, and never an older answer or what happens to
+    be cached, which would be another key. A commit is asked about once. InvalidInputError for what
+    is not there, is gated, or was never downloaded.
     """
     from huggingface_hub import constants
 
@@ -79,13 +82,7 @@ def hub_files(repo: HubRepo) -> HubFiles:
         return cached
     if repo.pinned and (known := _remembered(repo, repo.revision)):
         return known
-    try:
-        found = asked_of_hub(repo, lambda: _listed(repo))
-    except HubError:
-        cached = _cached_files(repo, repo.revision) if repo.pinned else None
-        if cached is None:
-            raise
-        return cached
+    found = asked_of_hub(repo, lambda: _listed(repo))
     _remember(repo, found)
     return found
 

@@ -107,7 +107,7 @@ def test_a_branch_that_cannot_be_asked_is_an_error_and_no_older_commit(
     looked_up()
     hub.push(MODEL, {**files, "config.json": files["config.json"] + b" "})
     hub.failures = 100
-    with pytest.raises(HubError, match=r"org/tiny.*pin a commit .* HF_HUB_OFFLINE=1"):
+    with pytest.raises(HubError, match=r"org/tiny.*pin a commit .*HF_HUB_OFFLINE=1"):
         looked_up()
 
 
@@ -127,6 +127,17 @@ def test_a_pinned_model_needs_no_hub_once_it_is_known(
     known = looked_up()
     hub.failures = 100
     assert looked_up(revision=commit) == known
+
+
+def test_what_happens_to_be_cached_of_a_pinned_model_makes_no_key(
+    hub: HubServer, files: dict[str, bytes]
+) -> None:
+    commit = hub.push(MODEL, files)
+    for name in ("config.json", "model.safetensors"):
+        hf_hub_download("org/tiny", name, revision=commit)
+    hub.failures = 100
+    with pytest.raises(HubError, match="asked about only once"):
+        looked_up(revision=commit)
 
 
 def test_offline_the_commit_that_was_seen_last_counts(
