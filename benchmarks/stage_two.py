@@ -59,9 +59,10 @@ def _stages(steps: int, learning_rate: float) -> Iterator[tuple[str, Stage, floa
     budget = {"steps": steps, "blocks_per_step": 2, "learning_rate": learning_rate}
     yield "none", NoTransfer(), 0.0
     yield "drift, paper, lambda_2 1e-3", DriftSettings(preset="paper", **budget), 1e-3
-    yield "drift, relative, not annealed, 1", DriftSettings(anneal=False, **budget), 1.0
-    yield "drift, default, 0.1", DriftSettings(**budget), 0.1
-    yield "drift, default, 1", DriftSettings(**budget), 1.0
+    yield "drift, relative, not annealed, 0.3", DriftSettings(anneal=False, **budget), 0.3
+    yield "drift, default (annealed, 0)", DriftSettings(**budget), 0.0
+    yield "drift, annealed, 0.1", DriftSettings(**budget), 0.1
+    yield "drift, annealed, 1", DriftSettings(**budget), 1.0
     yield "heal (training after deletion)", HealSettings(**budget), 0.0
 
 

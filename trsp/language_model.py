@@ -6,7 +6,7 @@ which are as public.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,6 +15,7 @@ from trsp.architecture.decoders import decoder_layers
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer, save_checkpoint
 from trsp.checkpoints.model_card import model_card
 from trsp.config import (
+    BosPolicy,
     CalibrationSettings,
     DriftSettings,
     EngineSettings,
@@ -64,12 +65,24 @@ class LanguageModel:
         model = load_model(source, revision, precision)
         return cls(model, load_tokenizer(source, revision), source, revision)
 
-    def blocks(self, text: Text, count: int = 128, tokens: int = 2048, seed: int = 0) -> Tensor:
+    def blocks(
+        self,
+        text: Text,
+        count: int = 128,
+        tokens: int = 2048,
+        seed: int = 0,
+        *,
+        preset: Literal["default", "paper"] = "default",
+    ) -> Tensor:
         """Return calibration blocks [count, tokens] of the text's documents, shuffled by ``seed``.
 
-        The default size is the published one. CalibrationTooShortError: the text fills fewer.
+        The default size is the published one; ``preset="paper"`` cuts the text as published, too
+        (docs/method.md, section 3). CalibrationTooShortError: the text fills fewer.
         """
-        settings = CalibrationSettings(text=_source(text), blocks=count, block_tokens=tokens)
+        size = {"blocks": count, "block_tokens": tokens}
+        settings = CalibrationSettings.model_validate(
+            {"text": _source(text), "preset": preset, **size}
+        )
         return calibration_blocks(self.tokenizer, settings, seed)
 
     def rank(
@@ -107,13 +120,14 @@ class LanguageModel:
         blocks_NT: Tensor,
         settings: NoTransfer | DriftSettings | HealSettings | None = None,
         *,
-        drift: float = 1e-3,
+        drift: float | None = None,
         engine: EngineSettings | None = None,
         progress: Progress | None = None,
     ) -> TransferRecord:
         """Stage two, in place: train so that ``layers`` can go; return losses and drifts per step.
 
-        The default is TRSP's drift, at ``drift`` = lambda_2. ``progress``: see ``rank``.
+        The default is TRSP's drift. ``drift`` is lambda_2, by default that of the scale of the
+        drift (docs/method.md, section 2). ``progress``: see ``rank``.
         """
         return transfer(
             self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress
@@ -133,11 +147,19 @@ class LanguageModel:
         self.removed = tuple(sorted(layers))
 
     def perplexity(
-        self, text: Text, window_tokens: int = 2048, max_windows: int | None = None
+        self,
+        text: Text,
+        window_tokens: int = 2048,
+        max_windows: int | None = None,
+        *,
+        bos: BosPolicy = "auto",
     ) -> Score:
-        """Return the perplexity over fixed, non-overlapping windows, with its standard error."""
+        """Return the perplexity over fixed, non-overlapping windows, with its standard error.
+
+        Published perplexities have ``bos="once"``: no window but the first is opened by BOS.
+        """
         settings = PerplexitySettings(
-            text=_source(text), window_tokens=window_tokens, max_windows=max_windows
+            text=_source(text), window_tokens=window_tokens, max_windows=max_windows, bos=bos
         )
         return perplexity(windows_nll(self.model, evaluation_windows(self.tokenizer, settings)))
 

@@ -31,16 +31,16 @@ def transfer(
     layers: Sequence[int],
     blocks_NT: Tensor,
     settings: NoTransfer | DriftSettings | HealSettings,
-    drift: float | None = 1e-3,
+    drift: float | None = None,
     engine: EngineSettings | None = None,
     progress: Progress | None = None,
     lr_scale: float = 1.0,
 ) -> TransferRecord:
     """Train ``model`` in place on blocks [N, T] of token ids, and return losses, drifts and cost.
 
-    ``drift`` is lambda_2 and belongs to ``DriftSettings``; ``lr_scale`` is a factor on the learning
-    rate. ``progress``, where it keeps snapshots, goes on from the last one and hears that it must
-    leave (PreemptedError).
+    ``drift`` is lambda_2 and belongs to ``DriftSettings``, whose ``default_strength`` stands for
+    None; ``lr_scale`` is a factor on the learning rate. ``progress``, where it keeps snapshots,
+    goes on from the last one and hears that it must leave (PreemptedError).
 
     InvalidInputError, before anything is trained, for layers that cannot be removed;
     TrainingDivergedError when a loss becomes NaN or infinite.
@@ -48,6 +48,8 @@ def transfer(
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
         return TransferRecord(layers=tuple(layers))
+    if drift is None and isinstance(settings, DriftSettings):
+        drift = settings.default_strength
     training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, lr_scale)
     engine, progress = engine or EngineSettings(), progress or Progress()
     blocks_per_step, optimizer = settings.blocks_per_step, training.optimizer

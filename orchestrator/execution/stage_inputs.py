@@ -69,6 +69,7 @@ def stage_calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
         text=TextSource.model_validate(spec.locations["texts"][fingerprint]),
         blocks=calibration["blocks"],
         block_tokens=calibration["block_tokens"],
+        cut=calibration["cut"],
         bos=calibration["bos"],
     )
     return calibration_blocks(tokenizer, settings, calibration["seed"])

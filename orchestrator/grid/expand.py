@@ -4,13 +4,14 @@ A combination that cannot be is a refusal, never an exception. Pure; knows how m
 has and nothing else of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.grid.labels import method_labels, method_name
 from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
+from trsp.config import DriftSettings
 from trsp.errors import InvalidInputError
 
 
@@ -51,9 +52,9 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     """
     cells: dict[str, Cell] = {}
     refusals: dict[Refusal, None] = {}
-    notes = idle_excludes(grid)
-    unresolved: dict[str, int] = {}
     combinations = points(grid)
+    notes = [*idle_excludes(grid), *_text_notes(grid), *_strength_notes(combinations)]
+    unresolved: dict[str, int] = {}
     labels = _labels_by_repr(combinations)
     for point in combinations:
         info = models.get(point.models)
@@ -70,6 +71,26 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
             notes.append(_merge_note(twin, cell))
     distinct_notes = tuple(dict.fromkeys(notes))
     return Expansion(tuple(cells.values()), tuple(refusals), distinct_notes, unresolved)
+
+
+def _text_notes(grid: Grid) -> Iterator[str]:
+    """Yield what people are told of a calibration text whose rows are lines of articles."""
+    calibration, text = grid.calibration, grid.calibration.text
+    lines = "wikitext" in (text.dataset or "").lower() and text.document_start is None
+    if lines and calibration.cut == "documents":
+        yield (
+            f"calibration text {text.name!r}: every row of {text.dataset} is a line, so that "
+            "blocks are made of shuffled lines; set document_start: '^ = [^=]' for whole articles"
+        )
+
+
+def _strength_notes(combinations: Sequence[Point]) -> Iterator[str]:
+    """Yield what people are told of a lambda_2 that belongs to the other scale of the drift."""
+    for point in combinations:
+        if isinstance(point.transfer, DriftSettings) and point.drift is not None:
+            misfit = point.transfer.misfit(point.drift)
+            if misfit is not None:
+                yield f"{method_name(point.transfer)}: {misfit}"
 
 
 def _labels_by_repr(combinations: Sequence[Point]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.grid.axes import AXES, AxisName, Combination
 from orchestrator.grid.schema import Grid
-from trsp.config import Selector, Settings, Transfer
+from trsp.config import DriftSettings, Selector, Settings, Transfer
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ def _product(grid: Grid, named: Mapping[AxisName, Sequence[Any]]) -> Iterator[Po
     """Yield the product of the axes; ``named`` values take the place of the grid's own."""
     axes: dict[AxisName, Sequence[Any]] = {axis: getattr(grid, axis) for axis in AXES}
     axes["models"] = [entry.name for entry in grid.models]
+    axes["drift"] = grid.drift or (None,)
     axes.update(named)
     groups = _groups_of_axes(grid, named)
     for parts in product(*(_joint_values(group, axes) for group in groups)):
         values: dict[str, Any] = {}
         for part in parts:
             values.update(part)
-        yield Point(**values)
+        yield _with_own_strength(Point(**values))
 
 
 def _groups_of_axes(
@@ -102,6 +103,13 @@ def _joint_values(
     """Return the steps of axes that move together: at each, a value for every axis of the group."""
     columns = [axes[axis] for axis in group]
     return [dict(zip(group, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _with_own_strength(point: Point) -> Point:
+    """Return the point with the lambda_2 of its own transfer where the grid names none."""
+    if point.drift is not None or not isinstance(point.transfer, DriftSettings):
+        return point
+    return replace(point, drift=point.transfer.default_strength)
 
 
 def _without_unused_axes(point: Point) -> Point:
@@ -134,5 +142,5 @@ def _same(value: Any, pattern: Any) -> bool:
             getattr(value, key) == getattr(pattern, key) for key in spelled
         )
     if isinstance(pattern, float):
-        return isclose(value, pattern, rel_tol=1e-9)
+        return value is not None and isclose(value, pattern, rel_tol=1e-9)
     return bool(value == pattern)

@@ -49,8 +49,10 @@ class Grid(Settings):
     gate_l1: Strengths = Field(
         (5e-3,), description="lambda_1, the strength of the l1 penalty on the gates"
     )
-    drift: Strengths = Field(
-        (1e-3,), description="lambda_2, the strength of stage two's drift penalty"
+    drift: Strengths | None = Field(
+        None,
+        description="lambda_2, the strength of stage two's drift penalty; default: the transfer's "
+        "own (docs/method.md, section 2)",
     )
     transfer: Transfers = (DriftSettings(),)
     seeds: Seeds = (0,)
@@ -129,7 +131,7 @@ def _check_zip(grid: Grid) -> None:
         if zipped.count(axis) > 1:
             raise ValueError(f"zip: {axis!r} stands there twice; an axis moves with one group only")
     for group in grid.zip:
-        lengths = {axis: len(getattr(grid, axis)) for axis in group}
+        lengths = {axis: len(getattr(grid, axis) or (None,)) for axis in group}
         if len(group) < 2:
             raise ValueError(f"zip: {list(group)} is not a group; name at least two axes")
         if len(set(lengths.values())) > 1:

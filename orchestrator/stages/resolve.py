@@ -112,7 +112,7 @@ def grid_key(resolved: Resolved) -> str:
         "name": resolved.grid.name,
         "cells": sorted(cell.key for cell in resolved.cells),
         "dense": sorted(dense_spec(model, study).key for model in resolved.models.values()),
-        "calibration": study.calibration.model_dump(mode="json", exclude={"text"}),
+        "calibration": study.calibration.model_dump(mode="json", exclude={"text", "preset"}),
         "text": study.fingerprint(study.calibration.text),
         "measurement": study.measurement.model_dump(mode="json"),
     }

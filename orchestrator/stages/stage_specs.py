@@ -98,6 +98,7 @@ def _calibration(study: Study, seed: int) -> dict[str, Any]:
         "text": _text(study, calibration.text),
         "blocks": calibration.blocks,
         "block_tokens": calibration.block_tokens,
+        "cut": calibration.cut,
         "bos": calibration.bos,
         "seed": seed,
     }

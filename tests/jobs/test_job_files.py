@@ -15,6 +15,7 @@ from orchestrator.grid.schema import json_schema, load_grid
 from orchestrator.grid.yaml_file import read_yaml
 from orchestrator.stages.resolve import resolve_offline
 from tests.orchestrator.sample_grids import model
+from trsp.config import DriftSettings, HealSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -80,6 +81,27 @@ def test_the_big_ones_can_be_planned_anywhere(name: str) -> None:
     assert not resolved.expansion.refusals
 
 
+def test_the_demo_shows_stage_two_beside_its_controls() -> None:
+    """The same layers with nothing trained, and with plain training in as many steps."""
+    grid = load_grid(ROOT / "jobs" / "demo.yaml")
+    found = expand(grid, {entry.name: model(entry.name, 30) for entry in grid.models})
+    assert len(found.cells) == 14
+    for selector in ("gates", "block_influence"):
+        for removed in (3, 6):
+            transfers = {
+                cell.transfer.name: cell.transfer
+                for cell in found.cells
+                if (cell.selector.name, cell.removed) == (selector, removed)
+                and cell.gate_l1 in (None, 5e-3)
+            }
+            assert transfers.keys() == {"none", "drift", "heal"}
+            drift, heal = transfers["drift"], transfers["heal"]
+            assert isinstance(drift, DriftSettings)
+            assert isinstance(heal, HealSettings)
+            budget = set(TrainingSettings.model_fields)
+            assert drift.model_dump(include=budget) == heal.model_dump(include=budget)
+
+
 def test_the_papers_table_is_whole() -> None:
     """Every model and method of the table, and each selector without training and healed.
 
@@ -93,7 +115,7 @@ def test_the_papers_table_is_whole() -> None:
         "phi-2",
         "opt-2.7b",
     }
-    assert {cell.ratio for cell in resolved.cells} == {0.25}
+    assert {cell.ratio for cell in resolved.cells} == {0.25, 7 / 32}
     kinds = {
         (cell.selector.name, getattr(cell.selector, "preset", ""), cell.transfer.name)
         for cell in resolved.cells
@@ -109,6 +131,39 @@ def test_the_papers_table_is_whole() -> None:
         for transfer in ("none", "heal", "drift")
     }
     assert kinds == baselines | gates
+
+
+def test_the_papers_numbers_are_measured_as_published() -> None:
+    grid = load_grid(ROOT / "jobs" / "paper.yaml")
+    calibration, wikitext = grid.calibration, grid.evaluation.perplexity[0]
+    assert (calibration.cut, calibration.bos, calibration.blocks) == ("stream", "once", 128)
+    assert (wikitext.bos, wikitext.window_tokens, wikitext.max_windows) == ("once", 2048, None)
+    for text, split in ((calibration.text, "train"), (wikitext.text, "test")):
+        assert (text.config, text.split, text.max_documents) == ("wikitext-2-raw-v1", split, None)
+
+
+def test_the_page_of_published_numbers_names_cells_of_the_file() -> None:
+    page = (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(r=[^`]+)`", page))
+    cells = resolve_offline(load_grid(ROOT / "jobs" / "paper.yaml")).cells
+    known = {cell.name.removeprefix(f"{cell.model.name} ") for cell in cells}
+    assert len(named) >= 6
+    assert named <= known
+
+
+def test_a_strength_goes_with_its_own_scale_of_the_drift() -> None:
+    """No two cells of the study differ only by a lambda_2 that changes nothing."""
+    for name in ("grid.yaml", "paper.yaml"):
+        strengths = {
+            (cell.transfer.drift_scale, cell.transfer.anneal, cell.drift)
+            for cell in resolve_offline(load_grid(ROOT / "jobs" / name)).cells
+            if isinstance(cell.transfer, DriftSettings)
+        }
+        absolute = {1e-4, 1e-3, 1e-2} if name == "grid.yaml" else {1e-3}
+        expected = {("relative", True, 0.0)} | {("absolute", False, each) for each in absolute}
+        if name == "grid.yaml":
+            expected |= {("relative", False, each) for each in (0.1, 0.3, 1.0)}
+        assert strengths == expected
 
 
 def test_the_shebang_runs_a_grid(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from orchestrator.grid.cells import Cell, ModelInfo
+from orchestrator.grid.expand import Expansion, expand
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.views.grid_view import CellView, Status
 from trsp.config import NoTransfer, ReverseSettings
@@ -46,6 +47,12 @@ def refusal(file: Path) -> str:
 def model(name: str = "m", layers: int = 10, layer_types: tuple[str, ...] = ()) -> ModelInfo:
     """Return a model as if it had been looked up, in ``/models``."""
     return ModelInfo(name, f"/models/{name}", None, f"sha256:{name}", layers, layer_types)
+
+
+def expanded(layers: int = 10, **changes: Any) -> Expansion:
+    """Return what ``grid`` of the changes asks for, all its models having so many layers."""
+    found = grid(**changes)
+    return expand(found, {entry.name: model(entry.name, layers) for entry in found.models})
 
 
 def scored(

@@ -89,6 +89,21 @@ def test_other_selectors_and_texts(tiny_llama: Path, text_file: Path) -> None:
     assert len(set(lm.rank(blocks, LAYERS - 1, BlockInfluenceSettings()))) == LAYERS - 1
 
 
+def test_published_text_is_a_word_away(tiny_llama: Path, text_file: Path) -> None:
+    """The tiny tokenizer opens a text with BOS, 257; so do all blocks and windows but these."""
+    lm = LanguageModel.load(str(tiny_llama))
+    default, paper = (
+        lm.blocks(text_file, count=8, tokens=16, preset=preset) for preset in ("default", "paper")
+    )
+    assert (default[:, 0] == 257).all()
+    assert not (paper == 257).any()
+    opened, stream = (
+        lm.perplexity(text_file, window_tokens=16, max_windows=4, bos=bos).value
+        for bos in ("auto", "once")
+    )
+    assert opened != stream
+
+
 def test_layers_are_removed_once(tiny_llama: Path) -> None:
     """A second call could only mean positions, and indices here are the original's."""
     lm = LanguageModel.load(str(tiny_llama))

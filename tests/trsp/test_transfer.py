@@ -180,6 +180,25 @@ def test_without_annealing_deletion_does_change_something() -> None:
             assert (model(BLOCKS[:1], use_cache=False).logits - whole).abs().max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("settings", "strength"),
+    [
+        (DriftSettings(steps=1), 0.0),
+        (DriftSettings(steps=1, anneal=False), 0.3),
+        (DriftSettings(preset="paper", steps=1), 1e-3),
+    ],
+    ids=["annealed", "not annealed", "paper"],
+)
+def test_where_no_lambda_2_is_given_it_is_the_one_of_the_settings(
+    settings: DriftSettings, strength: float
+) -> None:
+    default, spelled = tiny_model("llama"), tiny_model("llama")
+    assert settings.default_strength == strength
+    transfer(default, LAYERS_OUT, BLOCKS, settings)
+    transfer(spelled, LAYERS_OUT, BLOCKS, settings, drift=strength)
+    same_weights(default, spelled, tolerance=0.0)
+
+
 def test_the_record_tells_the_schedule_and_the_cost() -> None:
     record = transfer(
         tiny_model("llama"),

@@ -24,7 +24,7 @@ from trsp.config.selectors import (
     SlebSettings,
 )
 from trsp.config.settings import LaterSetting, NonNegativeInt, Precision, Settings
-from trsp.config.texts import BosPolicy, CalibrationSettings, TextSource
+from trsp.config.texts import PAPER_CALIBRATION, BosPolicy, CalibrationSettings, TextSource
 from trsp.config.transfers import (
     PAPER_DRIFT,
     DriftSettings,
@@ -36,6 +36,7 @@ from trsp.config.transfers import (
 )
 
 __all__ = [
+    "PAPER_CALIBRATION",
     "PAPER_DRIFT",
     "PAPER_GATES",
     "SMALL_MEASUREMENT",

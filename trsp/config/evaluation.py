@@ -16,7 +16,8 @@ class PerplexitySettings(Settings):
     max_windows: PositiveInt | None = None
     bos: BosPolicy = Field(
         "auto",
-        description="BOS at the start of every window; auto: when the tokenizer adds one itself",
+        description="BOS at the start of every window; auto: when the tokenizer adds one itself; "
+        "once: as auto, but of the whole text only, as published perplexities are measured",
     )
 
 

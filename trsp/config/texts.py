@@ -1,12 +1,12 @@
 """Settings of texts, and of the calibration blocks cut from one."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from trsp.config.settings import Settings
 
-BosPolicy = Literal["auto", "always", "never"]
+BosPolicy = Literal["auto", "always", "never", "once"]
 
 
 class TextSource(Settings):
@@ -47,10 +47,32 @@ class TextSource(Settings):
 class CalibrationSettings(Settings):
     """Blocks that both stages and every data-driven selector read.
 
-    Documents are shuffled by ``seed``, joined and cut.
+    See docs/method.md, section 3.
     """
 
+    preset: Literal["default", "paper"] = Field(
+        "default", description="'paper': the published loaders' blocks, cut: stream and bos: once"
+    )
     text: TextSource
     blocks: PositiveInt = 128
     block_tokens: Annotated[int, Field(ge=8)] = 2048
-    bos: BosPolicy = "auto"
+    cut: Literal["documents", "stream"] = Field(
+        "documents",
+        description="documents: shuffled by the seed, joined, cut one block after the other; "
+        "stream: blocks at random places of the whole text, in its order",
+    )
+    bos: BosPolicy = Field(
+        "auto",
+        description="BOS at the start of every block; auto: when the tokenizer adds one itself; "
+        "once: as auto, but of the whole text only",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("preset") == "paper":
+            return {**PAPER_CALIBRATION, **data}
+        return data
+
+
+PAPER_CALIBRATION: dict[str, Any] = {"cut": "stream", "bos": "once"}

@@ -77,6 +77,39 @@ class DriftSettings(TrainingSettings):
             return {**PAPER_DRIFT, **data}
         return data
 
+    @property
+    def default_strength(self) -> float:
+        """The lambda_2 of a training that names none (docs/method.md, section 2).
+
+        The published one on the published scale; on the relative scale 0, which is annealing alone,
+        and where nothing is annealed what makes the chosen layers go at all.
+        """
+        if self.drift_scale == "absolute":
+            return 1e-3
+        return 0.0 if self.anneal else 0.3
+
+    def misfit(self, strength: float) -> str | None:
+        """Return why ``strength`` is no lambda_2 of this scale, and the cure; None where it may be.
+
+        The bounds are explained in docs/method.md, section 2.
+        """
+        if self.drift_scale == "relative" and 0 < strength <= INERT_RELATIVE_STRENGTH:
+            return (
+                f"lambda_2 = {strength:g} changes nothing under drift_scale: relative; take 0, or "
+                "0.1 to 1; a strength like this belongs to drift_scale: absolute (preset: paper)"
+            )
+        if (self.drift_scale, self.norm) != ("absolute", "l2"):
+            return None
+        if strength > LARGEST_ABSOLUTE_STRENGTH:
+            return (
+                f"lambda_2 = {strength:g} outweighs the language-model loss under drift_scale: "
+                "absolute; take 1e-4 to 1e-2; a strength like this belongs to drift_scale: relative"
+            )
+        return None
+
+
+INERT_RELATIVE_STRENGTH = 1e-2
+LARGEST_ABSOLUTE_STRENGTH = 0.03
 
 PAPER_DRIFT: dict[str, Any] = {
     "norm": "l2",

@@ -1,14 +1,15 @@
-"""Token blocks for calibration and windows for perplexity, made of documents.
+"""Token blocks for calibration and windows for perplexity: pieces of one length, cut alike.
 
-Knows no model and no device. BOS policy, the same for both: ``always`` and ``never`` as they say;
-``auto`` puts one where the tokenizer itself would, and for the families that break without one
-(BOS_REQUIRED) even where a converted tokenizer has forgotten to. No other special token is added.
-Shapes: N blocks or windows, T tokens in each.
+Knows no model and no device. The documents of a text are joined by blank lines and tokenized as
+one; pieces hold consecutive tokens of that. BOS policy, the same for both: ``always`` and
+``never`` open every piece as they say; ``auto`` opens every piece with a BOS where the tokenizer
+itself would put one, and for the families that break without one (BOS_REQUIRED) even where a
+converted tokenizer has forgotten to; ``once`` opens the whole text so, and no piece. No other
+special token is added. Shapes: N blocks or windows, T tokens in each.
 """
 
 import random
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +24,32 @@ BOS_REQUIRED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})
 
 # About twice a usual text's: the first guess at how many characters hold enough tokens.
 _CHARACTERS_PER_TOKEN = 8
+# Tokens at the end of a text that the text to come may still change.
+_UNSETTLED_TOKENS = 64
+
+
+class _Pieces:
+    """How a text is cut into pieces of one length, opened by BOS as the policy says."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        bos = bos_ids(tokenizer, policy)
+        self.text_bos, self.piece_bos = (bos, []) if policy == "once" else ([], bos)
+
+    @property
+    def content(self) -> int:
+        """The number of tokens of text in a piece."""
+        return self.length - len(self.piece_bos)
+
+    def tokens(self, documents: Iterable[str], pieces: int | None = None) -> list[int]:
+        """Return the tokens of the joined documents: all, or as many as fill so many pieces."""
+        limit = None if pieces is None else pieces * self.content
+        return _leading_tokens(self.tokenizer, documents, self.text_bos, limit)
+
+    def cut(self, tokens: Sequence[int], starts: Iterable[int]) -> Tensor:
+        """Return the pieces of the text's ``tokens`` that begin at ``starts``, [N, T] int64."""
+        rows = [[*self.piece_bos, *tokens[start : start + self.content]] for start in starts]
+        return torch.tensor(rows, dtype=torch.int64)
 
 
 def calibration_blocks(
@@ -30,41 +57,29 @@ def calibration_blocks(
 ) -> Tensor:
     """Return ``settings.blocks`` blocks of ``block_tokens`` token ids, [N, T] int64.
 
-    Documents are shuffled by ``seed``, each opened by BOS under the policy, parted by a blank line,
-    joined and cut; one seed always gives the same blocks. Tokenizing stops at enough.
+    One seed always gives the same blocks, and fewer of them are the first of more.
     CalibrationTooShortError: the text does not fill all blocks (never silently fewer).
     """
-    bos = bos_ids(tokenizer, settings.bos)
-    documents = list(read_documents(settings.text))
-    random.Random(seed).shuffle(documents)
-    needed = settings.blocks * settings.block_tokens
-    tokens = list(islice(chain.from_iterable(_opened(tokenizer, documents, bos)), needed))
-    if len(tokens) < needed:
-        raise _too_short(settings, len(tokens))
-    return torch.tensor(tokens, dtype=torch.int64).view(settings.blocks, settings.block_tokens)
+    pieces = _Pieces(tokenizer, settings.bos, settings.block_tokens)
+    blocks = _random_blocks if settings.cut == "stream" else _consecutive_blocks
+    return blocks(pieces, settings, random.Random(seed))
 
 
 def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexitySettings) -> Tensor:
     """Return non-overlapping windows of the text in document order, [N, T] int64.
 
-    The documents are parted by blank lines and tokenized as one text, as published perplexities
-    are; under the policy every window starts with BOS, which takes one of its ``window_tokens``
-    places. The incomplete last window is left out; N is at most ``max_windows``.
+    Where the policy opens every window with BOS, it takes one of its ``window_tokens`` places. The
+    incomplete last window is left out; N is at most ``max_windows``.
     CalibrationTooShortError: the text does not fill one window.
     """
-    bos = bos_ids(tokenizer, settings.bos)
-    content = settings.window_tokens - len(bos)
-    limit = None if settings.max_windows is None else settings.max_windows * content
-    tokens = _leading_tokens(tokenizer, read_documents(settings.text), limit)
-    if len(tokens) < content:
+    pieces = _Pieces(tokenizer, settings.bos, settings.window_tokens)
+    tokens = pieces.tokens(read_documents(settings.text), settings.max_windows)
+    if len(tokens) < pieces.content:
         raise CalibrationTooShortError(
             f"text {settings.text.name!r} holds {len(tokens)} tokens, less than one window of "
-            f"{content}: give more text or lower window_tokens"
+            f"{pieces.content}: give more text or lower window_tokens"
         )
-    starts = range(0, len(tokens) - content + 1, content)
-    return torch.tensor(
-        [bos + tokens[start : start + content] for start in starts], dtype=torch.int64
-    )
+    return pieces.cut(tokens, range(0, len(tokens) - pieces.content + 1, pieces.content))
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
@@ -87,20 +102,48 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
     return [bos] if opened else []
 
 
-def _opened(
-    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int]
-) -> Iterator[list[int]]:
-    """Yield the tokens of each document, opened by ``bos`` and closed by a blank line."""
-    for document in documents:
-        yield bos + _token_ids(tokenizer, document + PARAGRAPH)
+def _consecutive_blocks(
+    pieces: _Pieces, settings: CalibrationSettings, rng: random.Random
+) -> Tensor:
+    """Return the first blocks of the documents in a random order, empty ones dropped."""
+    documents = [text for text in read_documents(settings.text) if text.strip()]
+    rng.shuffle(documents)
+    tokens, needed = pieces.tokens(documents, settings.blocks), settings.blocks * pieces.content
+    if len(tokens) < needed:
+        raise _too_short(
+            settings,
+            f"{len(tokens)} tokens: {len(tokens) // pieces.content} blocks of {pieces.content}, "
+            f"but {settings.blocks} are asked for ({needed} tokens)",
+        )
+    return pieces.cut(tokens, range(0, needed, pieces.content))
+
+
+def _random_blocks(pieces: _Pieces, settings: CalibrationSettings, rng: random.Random) -> Tensor:
+    """Return blocks that begin anywhere in the whole text, empty rows included; they may overlap.
+
+    The draws are those of the published loaders: ``randint(0, tokens - length - 1)`` per block.
+    """
+    tokens = pieces.tokens(read_documents(settings.text))
+    last = len(tokens) - pieces.content - 1
+    if last < 0:
+        found = f"{len(tokens)} tokens, and a random block needs more than {pieces.content}"
+        raise _too_short(settings, found)
+    return pieces.cut(tokens, [rng.randint(0, last) for _ in range(settings.blocks)])
+
+
+def _too_short(settings: CalibrationSettings, found: str) -> CalibrationTooShortError:
+    return CalibrationTooShortError(
+        f"calibration text {settings.text.name!r} holds {found}; "
+        "give more text, or lower calibration.blocks or calibration.block_tokens"
+    )
 
 
 def _leading_tokens(
-    tokenizer: PreTrainedTokenizerBase, documents: Iterator[str], limit: int | None
+    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], bos: list[int], limit: int | None
 ) -> list[int]:
-    """Return the first ``limit`` tokens of the joined documents, or all of them (None).
+    """Return ``bos`` and the joined documents' tokens: the first ``limit``, or all of them (None).
 
-    Little more text is read than that takes.
+    Little more text is read and tokenized than that takes.
     """
     taken: list[str] = []
     characters = 0
@@ -109,23 +152,13 @@ def _leading_tokens(
         taken.append(document)
         characters += len(document)
         if limit is not None and characters >= target:
-            tokens = _token_ids(tokenizer, PARAGRAPH.join(taken))
-            if len(tokens) > limit:  # one to spare: text to come can only change the last token
+            tokens = bos + _token_ids(tokenizer, PARAGRAPH.join(taken))
+            if len(tokens) >= limit + _UNSETTLED_TOKENS:
                 return tokens[:limit]
             target *= 2
-    return _token_ids(tokenizer, PARAGRAPH.join(taken))[:limit]
+    return (bos + _token_ids(tokenizer, PARAGRAPH.join(taken)))[:limit]
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
-
-
-def _too_short(settings: CalibrationSettings, tokens: int) -> CalibrationTooShortError:
-    whole = tokens // settings.block_tokens
-    return CalibrationTooShortError(
-        f"calibration text {settings.text.name!r} holds {tokens} tokens: {whole} blocks of "
-        f"{settings.block_tokens}, but {settings.blocks} are asked for "
-        f"({settings.blocks * settings.block_tokens} tokens); "
-        "give more text, or lower calibration.blocks or calibration.block_tokens"
-    )

@@ -10,13 +10,8 @@ import pytest
 
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.expand import Expansion, expand
-from tests.orchestrator.sample_grids import grid, model
+from tests.orchestrator.sample_grids import expanded, grid, model
 from trsp.errors import InvalidInputError
-
-
-def expanded(layers: int = 10, **changes: Any) -> Expansion:
-    found = grid(**changes)
-    return expand(found, {entry.name: model(entry.name, layers) for entry in found.models})
 
 
 def methods(found: Expansion) -> Counter[tuple[str, str]]:
@@ -28,7 +23,7 @@ def test_the_product_of_all_axes() -> None:
         models=["a/x", "b/y"],
         ratios=[0.2, 0.4],
         gate_l1=[1e-3, 1e-2],
-        drift=[1e-4, 1e-3, 1e-2],
+        drift=[0, 0.1, 1],
         seeds=[0, 1],
     )
     assert len({cell.key for cell in found.cells}) == len(found.cells) == 2 * 2 * 2 * 3 * 2
@@ -41,7 +36,7 @@ def test_axes_without_use_collapse() -> None:
         selectors=["gates", "block_influence"],
         transfer=["drift", "none"],
         gate_l1=[1e-3, 1e-2],
-        drift=[1e-4, 1e-3, 1e-2],
+        drift=[0, 0.1, 1],
     )
     assert methods(found) == {
         ("gates", "drift"): 6,

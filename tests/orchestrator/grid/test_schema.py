@@ -21,7 +21,7 @@ def test_only_models_and_a_text_are_required() -> None:
     assert (found.ratios, found.gate_l1, found.drift, found.seeds) == (
         (0.25,),
         (5e-3,),
-        (1e-3,),
+        None,
         (0,),
     )
 

@@ -69,8 +69,9 @@ def test_cells_do_not_share_a_ranking(change: dict[str, Any]) -> None:
         {"calibration": CalibrationSettings(text=WIKI, blocks=5, block_tokens=32)},
         {"calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=64)},
         {"calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=32, bos="never")},
+        {"calibration": CalibrationSettings(text=WIKI, blocks=4, block_tokens=32, cut="stream")},
     ],
-    ids=["precision", "text", "blocks", "block length", "bos"],
+    ids=["precision", "text", "blocks", "block length", "bos", "cut"],
 )
 def test_what_is_read_is_part_of_rankings_and_transfers(change: dict[str, Any]) -> None:
     assert ranking_spec(cell(), study(**change)).key != ranking_spec(cell(), study()).key

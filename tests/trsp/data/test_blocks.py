@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from tests.tiny import VOCABULARY, tiny_tokenizer, write_jsonl
 from trsp.config import BosPolicy, CalibrationSettings, PerplexitySettings, TextSource
 from trsp.data.blocks import bos_ids, calibration_blocks, evaluation_windows
+from trsp.data.texts import read_documents
 from trsp.errors import CalibrationTooShortError, InvalidInputError
 
 BOS = 257
@@ -40,6 +42,8 @@ def decoded(tokens: torch.Tensor) -> str:
     [
         (tiny_tokenizer(), "auto", [BOS]),
         (tiny_tokenizer(), "never", []),
+        (tiny_tokenizer(), "once", [BOS]),
+        (bos_less(), "once", []),
         (bos_less(), "auto", []),
         (bos_less(), "always", [BOS]),
         (bos_less(GemmaTokenizer), "auto", [BOS]),
@@ -61,67 +65,101 @@ def test_bos_always_needs_a_bos() -> None:
 # --- calibration blocks -------------------------------------------------------
 
 
-def test_blocks_are_the_shuffled_documents_joined_and_cut(tmp_path: Path) -> None:
+def test_every_block_is_bos_and_then_the_shuffled_documents_go_on(tmp_path: Path) -> None:
     texts = [f"document {i} " + "x" * i for i in range(20)]
     settings = CalibrationSettings(
-        text=write_jsonl(tmp_path / "a.jsonl", *texts), blocks=20, block_tokens=16
+        text=write_jsonl(tmp_path / "a.jsonl", *texts), blocks=27, block_tokens=16
     )
     tokens_NT = calibration_blocks(tiny_tokenizer(), settings, seed=1)
-    assert tokens_NT.shape == (20, 16)
+    assert tokens_NT.shape == (27, 16)
     assert tokens_NT.dtype == torch.int64
-    parts = decoded(tokens_NT).split("<bos>")[1:]
-    # Whole, each once, parted.
-    assert all(part[:-2] in texts and part.endswith("\n\n") for part in parts[:-1])
-    assert texts != [part[:-2] for part in parts[: len(texts)]]
-    assert len(set(parts)) == len(parts)
+    assert tokens_NT[:, 0].tolist() == [BOS] * 27
+    assert not (tokens_NT[:, 1:] == BOS).any()
+    found = decoded(tokens_NT[:, 1:]).split("\n\n")
+    assert found[:-1] == [text for text in found[:-1] if text in texts]  # whole and parted
+    assert len(set(found)) == len(found) > 15
+    assert found[:-1] != texts[: len(found) - 1]
+
+
+def test_a_block_is_what_an_evaluation_window_of_the_same_text_is(tmp_path: Path) -> None:
+    text = write_jsonl(tmp_path / "a.jsonl", "one long document " * 20)
+    for bos in ("auto", "never", "once"):
+        blocks = CalibrationSettings(text=text, blocks=4, block_tokens=32, bos=bos)
+        windows = PerplexitySettings(text=text, window_tokens=32, max_windows=4, bos=bos)
+        assert calibration_blocks(tiny_tokenizer(), blocks, 0).equal(
+            evaluation_windows(tiny_tokenizer(), windows)
+        )
+
+
+def test_a_gemma_reads_bos_at_the_start_of_every_block(text_file: Path) -> None:
+    text = TextSource(name="t", path=str(text_file))
+    settings = CalibrationSettings(text=text, blocks=4, block_tokens=64)
+    blocks_NT = calibration_blocks(bos_less(GemmaTokenizer), settings, 0)
+    assert blocks_NT[:, 0].tolist() == [BOS] * 4
+
+
+def test_without_a_bos_blocks_are_all_text(text_file: Path) -> None:
+    text = TextSource(name="t", path=str(text_file))
+    settings = CalibrationSettings(text=text, blocks=4, block_tokens=64)
+    without = calibration_blocks(bos_less(), settings, 0)
+    opened = calibration_blocks(tiny_tokenizer(), settings, 0)
+    assert without.flatten()[: 4 * 63].equal(opened[:, 1:].flatten())
+
+
+def test_empty_documents_are_no_calibration_text(tmp_path: Path) -> None:
+    text = write_jsonl(tmp_path / "a.jsonl", "", "first", " \n", "", "second", "")
+    settings = CalibrationSettings(text=text, blocks=1, block_tokens=13, bos="never")
+    found = decoded(calibration_blocks(tiny_tokenizer(), settings, 0))
+    assert found in ("first\n\nsecond", "second\n\nfirst")
 
 
 def test_blocks_are_the_same_for_the_same_seed_only(text_file: Path) -> None:
-    settings = CalibrationSettings(
-        text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64
-    )
-    first, again, other = (
-        calibration_blocks(tiny_tokenizer(), settings, seed) for seed in (3, 3, 4)
-    )
-    assert first.equal(again)
-    assert not first.equal(other)
+    text = TextSource(name="t", path=str(text_file))
+    for cut in ("documents", "stream"):
+        settings = CalibrationSettings(text=text, blocks=4, block_tokens=64, cut=cut)
+        first, again, other = (
+            calibration_blocks(tiny_tokenizer(), settings, seed) for seed in (3, 3, 4)
+        )
+        assert first.equal(again)
+        assert not first.equal(other)
 
 
 def test_fewer_blocks_are_a_prefix(text_file: Path) -> None:
-    settings = CalibrationSettings(
-        text=TextSource(name="t", path=str(text_file)), blocks=4, block_tokens=64
-    )
-    fewer = settings.model_copy(update={"blocks": 2})
-    assert calibration_blocks(tiny_tokenizer(), settings, 0)[:2].equal(
-        calibration_blocks(tiny_tokenizer(), fewer, 0)
-    )
+    text = TextSource(name="t", path=str(text_file))
+    for cut in ("documents", "stream"):
+        settings = CalibrationSettings(text=text, blocks=8, block_tokens=64, cut=cut)
+        fewer = settings.model_copy(update={"blocks": 2})
+        assert calibration_blocks(tiny_tokenizer(), settings, 0)[:2].equal(
+            calibration_blocks(tiny_tokenizer(), fewer, 0)
+        )
 
 
 def test_tokenizing_stops_at_enough(text_file: Path) -> None:
     class Counting(PreTrainedTokenizerFast):
-        calls = 0
+        characters = 0
 
-        def __call__(self, *args: object, **kwargs: object) -> object:
-            Counting.calls += 1
-            return super().__call__(*args, **kwargs)
+        def __call__(self, text: str, **kwargs: object) -> object:
+            Counting.characters += len(text)
+            return super().__call__(text, **kwargs)
 
     tokenizer = Counting(tokenizer_object=tiny_tokenizer().backend_tokenizer, bos_token="<bos>")
     text = TextSource(name="t", path=str(text_file))
     calibration_blocks(tokenizer, CalibrationSettings(text=text, blocks=1, block_tokens=8), 0)
-    assert Counting.calls == 2  # one for the BOS policy, one document of 64
+    longest = max(len(document) for document in read_documents(text))
+    assert Counting.characters <= 1 + longest  # one for the BOS policy, one document of 64
 
 
 def test_text_shorter_than_a_block_or_than_all_blocks_is_refused(tmp_path: Path) -> None:
-    text = write_jsonl(tmp_path / "a.jsonl", "x" * 97)  # 100 tokens with <bos> and the blank line
-    exact = CalibrationSettings(text=text, blocks=10, block_tokens=10)
+    text = write_jsonl(tmp_path / "a.jsonl", "x" * 90)
+    exact = CalibrationSettings(text=text, blocks=10, block_tokens=10)  # nine of text in each
     assert calibration_blocks(tiny_tokenizer(), exact, 0).shape == (10, 10)
     with pytest.raises(
         CalibrationTooShortError,
-        match=r"holds 100 tokens: 10 blocks of 10, but 11 are asked for \(110 tokens\)",
+        match=r"holds 90 tokens: 10 blocks of 9, but 11 are asked for \(99 tokens\)",
     ):
         calibration_blocks(tiny_tokenizer(), exact.model_copy(update={"blocks": 11}), 0)
-    with pytest.raises(CalibrationTooShortError, match="holds 100 tokens: 0 blocks of 101"):
-        calibration_blocks(tiny_tokenizer(), exact.model_copy(update={"block_tokens": 101}), 0)
+    with pytest.raises(CalibrationTooShortError, match="holds 90 tokens: 0 blocks of 91"):
+        calibration_blocks(tiny_tokenizer(), exact.model_copy(update={"block_tokens": 92}), 0)
 
 
 # --- evaluation windows -------------------------------------------------------
@@ -158,6 +196,21 @@ def test_first_windows_are_those_of_the_whole_text(
         tiny_tokenizer(), settings.model_copy(update={"max_windows": max_windows})
     )
     assert first.equal(whole[:max_windows])
+
+
+def test_text_to_come_may_change_more_than_the_last_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``cab`` is ``c ab``, but ``ca b\\n`` before a line break: the end is not settled."""
+    merges = [("b", "\n"), ("a", "b"), ("c", "a")]
+    symbols = ["x", "a", "b", "c", "\n", *("".join(pair) for pair in merges)]
+    backend = Tokenizer(models.BPE(vocab={s: i for i, s in enumerate(symbols)}, merges=merges))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    monkeypatch.setattr("trsp.data.blocks._CHARACTERS_PER_TOKEN", 1)
+    text = write_jsonl(tmp_path / "a.jsonl", "xxxxxxxcab", *["x" * 50] * 3)
+    settings = PerplexitySettings(text=text, window_tokens=8)
+    first = evaluation_windows(tokenizer, settings.model_copy(update={"max_windows": 1}))
+    assert first.equal(evaluation_windows(tokenizer, settings)[:1])
 
 
 def test_text_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
