@@ -15,8 +15,10 @@ import typer
 from pydantic import ValidationError
 
 from orchestrator.grid.budgets import Budget
+from orchestrator.grid.locations import ALLOWED_VARIABLES, allow_variables
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
+from orchestrator.redact import redact, redact_tree
 from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console
@@ -38,6 +40,25 @@ app = typer.Typer(
 GridFile = Annotated[
     Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)
 ]
+
+
+def _allow(names: list[str] | None) -> list[str] | None:
+    """Let the grid file see these variables of the environment."""
+    allow_variables(names or ())
+    return names
+
+
+# Its callback comes before the command's function: that finds the variables allowed.
+AllowVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-variable",
+        metavar="NAME",
+        callback=_allow,
+        help="Variable of the environment that the file may use beside TRSP_*, HOME and USER; "
+        f"may be given several times. Also: {ALLOWED_VARIABLES}=NAME,NAME in the environment.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
@@ -56,6 +77,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
     ] = None,
+    allow_variable: AllowVariables = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
     from orchestrator.run import run_grid
@@ -64,7 +86,7 @@ def run(
 
 
 @app.command()
-def plan(file: GridFile, as_json: AsJson = False) -> None:
+def plan(file: GridFile, as_json: AsJson = False, allow_variable: AllowVariables = None) -> None:
     """Show what a grid would run: cells, stages after sharing, refusals.
 
     Needs no cluster and no network.
@@ -74,7 +96,7 @@ def plan(file: GridFile, as_json: AsJson = False) -> None:
 
     grid_plan = make_plan(resolve_offline(load_grid(file)))
     if as_json:
-        print(json.dumps(grid_plan.as_dict(), indent=2))
+        print(json.dumps(redact_tree(grid_plan.as_dict()), indent=2))
     else:
         print_plan(grid_plan, str(file), console())
     raise typer.Exit(BAD_INPUT if grid_plan.refusals else 0)
@@ -89,6 +111,7 @@ def best(
     max_kv_bytes_per_token: MaxKvBytes = None,
     metric: Metric = None,
     as_json: AsJson = False,
+    allow_variable: AllowVariables = None,
 ) -> None:
     """Say which checkpoint is best under a budget, and how to load it.
 
@@ -107,7 +130,7 @@ def best(
 
 
 @app.command()
-def status(file: GridFile) -> None:
+def status(file: GridFile, allow_variable: AllowVariables = None) -> None:
     """Show every cell of a grid as the store knows it now. Starts nothing."""
     grid = load_grid(file)
     print_status(_view(grid), grid.headline_metrics, console())
@@ -150,7 +173,8 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
         for budget in budgets
     ]
     if as_json:
-        print(json.dumps([_choice_dict(choice, cells) for choice in choices], indent=2))
+        shown = redact_tree([_choice_dict(choice, cells) for choice in choices])
+        print(json.dumps(shown, indent=2))
     else:
         for choice in choices:
             print_choice(choice, cells, console())
@@ -211,5 +235,5 @@ def main(arguments: list[str] | None = None) -> None:
         app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
     except TrspError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {redact(line)}", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -14,6 +14,7 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
+from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.live import Report, make_report
 from orchestrator.report.model_cards import cell_card
@@ -61,7 +62,7 @@ class Driver:
             with _stop_signals() as received:
                 view = self._step_until_over(received)
         except Exception as error:
-            self._abandon(f"the driver failed: {type(error).__name__}: {error}")
+            self._abandon(redact(f"the driver failed: {type(error).__name__}: {error}"))
             raise
         self._launcher.stop()
         self._conclude(view)

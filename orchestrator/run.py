@@ -14,7 +14,12 @@ from orchestrator.layouts.capacity import fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.next_stages import next_stages
-from orchestrator.stages.resolve import Resolved, resolve
+from orchestrator.stages.resolve import (
+    Resolved,
+    resolve,
+    resolve_offline,
+    with_known_problems,
+)
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
@@ -64,8 +69,7 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
     """
     out = console()
     grid = load_grid(path)
-    resolved = resolve(grid)
-    resolved.expansion.require(str(path))
+    resolved = _resolve_checked(grid, str(path))
     preflight(grid)
     for note in resolved.expansion.notes:
         print_line(out, f"note: {note}")
@@ -78,6 +82,18 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
     from orchestrator.driver import Driver
 
     return Driver(_on_hardware(resolved, hardware), store, launcher, out).run()
+
+
+def _resolve_checked(grid: Grid, file: str) -> Resolved:
+    """Return the grid looked up. InvalidInputError for all that can be known to fail.
+
+    What is at hand is checked first, for that takes a second and hashing weights takes minutes;
+    then whole texts, and the models whose configs came from the hub meanwhile.
+    """
+    resolve_offline(grid).expansion.require(file)
+    resolved = with_known_problems(resolve(grid), characters=None)
+    resolved.expansion.require(file)
+    return resolved
 
 
 def preflight(grid: Grid) -> None:

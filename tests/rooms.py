@@ -23,7 +23,7 @@ _LIBRARY: Mapping[str, str] = {
     "distributed": "config",
     "losses": "chunk_sizes config",
     "checkpoints": "architecture config distributed errors records",
-    "evaluation": "chunk_sizes config data distributed errors records",
+    "evaluation": "architecture chunk_sizes config data distributed errors records",
     "gates": "architecture",
     "surgery": "architecture",
     "training": "architecture config distributed errors",
@@ -35,24 +35,25 @@ _LIBRARY: Mapping[str, str] = {
         surgery training transfer""",
 }
 _ORCHESTRATOR: Mapping[str, str] = {
+    "redact": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "stages trsp.errors trsp.records trsp.training",
+    "store": "redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.records",
     "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
         trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
         trsp.training trsp.transfer""",
-    "report": "grid layouts stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid views trsp.config trsp.records",
+    "report": "grid layouts redact stages views trsp.checkpoints trsp.records",
+    "tracking.content": "grid redact views trsp.config trsp.records",
     "ray_backend": "execution grid layouts stages store trsp.errors trsp.evaluation",
     "scheduler": "execution layouts stages store views",
-    "tracking": "tracking.content views trsp.errors",
-    "driver": "execution report scheduler stages store tracking views",
+    "tracking": "redact tracking.content views trsp.errors",
+    "driver": "execution redact report scheduler stages store tracking views",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
-    "cli": "grid report run stages views trsp.errors",
+    "cli": "grid redact report run stages views trsp.errors",
     "__main__": "cli",
 }
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_layers
+from trsp.architecture.limits import check_tokens
 from trsp.config import DriftSettings, EngineSettings, HealSettings, NoTransfer
 from trsp.engine.engine import Engine
 from trsp.engine.optimizer_config import OptimizerConfig
@@ -42,7 +43,8 @@ def transfer(
     None; ``lr_scale`` is a factor on the learning rate. ``progress``, where it keeps snapshots,
     goes on from the last one and hears that it must leave (PreemptedError).
 
-    InvalidInputError, before anything is trained, for layers that cannot be removed;
+    InvalidInputError, before anything is trained, for layers that cannot be removed and for blocks
+    that this model cannot read;
     TrainingDivergedError when a loss becomes NaN or infinite.
     """
     check_layers(layers, len(decoder_layers(model)))
@@ -50,6 +52,7 @@ def transfer(
         return TransferRecord(layers=tuple(layers))
     if drift is None and isinstance(settings, DriftSettings):
         drift = settings.default_strength
+    check_tokens(model.config.to_dict(), blocks_NT, "a calibration block")
     training = Training(tuple(layers), blocks_NT, settings, drift or 0.0, lr_scale)
     engine, progress = engine or EngineSettings(), progress or Progress()
     blocks_per_step, optimizer = settings.blocks_per_step, training.optimizer

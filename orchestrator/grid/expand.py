@@ -14,12 +14,17 @@ from orchestrator.grid.schema import Grid
 from trsp.config import DriftSettings
 from trsp.errors import InvalidInputError
 
+_NOTHING_LEFT = (
+    "exclude leaves no combination of the axes, so that nothing would be computed; "
+    "exclude less, or include something"
+)
+
 
 @dataclass(frozen=True)
 class Refusal:
-    """A combination that cannot be, and why."""
+    """A combination, model or text that cannot be, and why."""
 
-    model: str
+    model: str  # empty where it is of no model in particular
     reason: str
 
 
@@ -55,6 +60,8 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     combinations = points(grid)
     notes = [*idle_excludes(grid), *_text_notes(grid), *_strength_notes(combinations)]
     unresolved: dict[str, int] = {}
+    if not combinations:
+        refusals[Refusal("", _NOTHING_LEFT)] = None
     labels = _labels_by_repr(combinations)
     for point in combinations:
         info = models.get(point.models)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
     STYLES,
@@ -42,7 +43,8 @@ def choice_axis(choice: Choice) -> str:
 def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     """Return the lines of Python that load a cell's checkpoint; none where there is none.
 
-    A checkpoint on an object store is copied to the working folder first.
+    A checkpoint on an object store is copied to the working folder first. Credentials of the store
+    are not shown; a comment says so.
     """
     if cell is None or cell.checkpoint_uri is None:
         return ()
@@ -50,6 +52,8 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     copy: tuple[str, ...] = ()
     if "://" in uri:
         copy = (f'import pyarrow.fs; pyarrow.fs.copy_files("{uri}", "checkpoint")',)
+        if HIDDEN in uri:
+            copy = (f"# write your credentials of the store in place of {HIDDEN}", *copy)
         uri = "checkpoint"
     return (
         *copy,

@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.redact import redact
 from orchestrator.report.status_tables import status_table
 from orchestrator.report.time_left import TimeLeft
 from orchestrator.stages.stage_specs import StageKind
@@ -98,7 +99,7 @@ class LineReport:
 
     def _print(self, line: str) -> None:
         self._console.print(
-            f"[{self._clock() - self._begun:6.0f} s] {line}",
+            f"[{self._clock() - self._begun:6.0f} s] {redact(line)}",
             markup=False,
             highlight=False,
             soft_wrap=True,

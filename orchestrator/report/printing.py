@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from orchestrator.redact import redact
 from orchestrator.views.grid_view import CellView, Status
 
 _PIPED_WIDTH = 160  # columns where there is no terminal to ask
@@ -38,8 +39,11 @@ def console(stderr: bool = False) -> Console:
 
 
 def print_line(out: Console, text: str) -> None:
-    """Print a line as it is: paths and snippets are not wrapped, brackets are not markup."""
-    out.print(Text(text), soft_wrap=True)
+    """Print a line as it is: paths and snippets are not wrapped, brackets are not markup.
+
+    Credentials in it are hidden.
+    """
+    out.print(Text(redact(text)), soft_wrap=True)
 
 
 def format_number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES, cell_row, format_metric, headers, print_line
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from trsp.records import lower_is_better
@@ -60,4 +61,4 @@ def _cost(cell: CellView, metrics: Sequence[str]) -> float:
 
 def _status_text(status: Status, stage: str, reason: str) -> Text:
     text = status if status is Status.DONE or not stage else f"{status}: {stage}"
-    return Text(f"{text} ({reason})" if reason else text, STYLES.get(status, ""))
+    return Text(f"{text} ({redact(reason)})" if reason else text, STYLES.get(status, ""))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from orchestrator.grid.locations import trsp_home
-from trsp.errors import HubError, InvalidInputError
+from trsp.errors import InvalidInputError, UnreachableError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 10.0
@@ -65,9 +65,9 @@ def hub_files(repo: HubRepo) -> HubFiles:
     """Return the commit that a revision means now, and the files there.
 
     With HF_HUB_OFFLINE the local cache says what it means, by intent. Else only the hub does: where
-    it cannot be reached in three attempts, HubError, and never an older answer or what happens to
-    be cached, which would be another key. A commit is asked about once. InvalidInputError for what
-    is not there, is gated, or was never downloaded.
+    it cannot be reached in three attempts, UnreachableError, and never an older answer or what
+    happens to be cached, which would be another key. A commit is asked about once.
+    InvalidInputError for what is not there, is gated, or was never downloaded.
     """
     from huggingface_hub import constants
 
@@ -91,7 +91,7 @@ def asked_of_hub(repo: HubRepo, ask: Callable[[], _T]) -> _T:
     """Return what the hub answers, asked up to three times.
 
     InvalidInputError when the repository is gated or not there, RemoteEntryNotFoundError when it
-    has no such file, HubError when the hub cannot be reached.
+    has no such file, UnreachableError when the hub cannot be reached.
     """
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -114,7 +114,7 @@ def asked_of_hub(repo: HubRepo, ask: Callable[[], _T]) -> _T:
         if wait_s is not None:
             time.sleep(wait_s)
     reason = (str(last).strip() or type(last).__name__).splitlines()[0]
-    raise HubError(f"{repo}: the hub cannot be reached ({reason}); {_CURE}") from last
+    raise UnreachableError(f"{repo}: the hub cannot be reached ({reason}); {_CURE}") from last
 
 
 def _refuse_if_final(repo: HubRepo, error: Exception) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ _CONTENT = (
 def model_info(entry: ModelEntry) -> ModelInfo:
     """Return what is known of the model as it is now.
 
-    InvalidInputError when it is missing or of a kind that cannot be pruned; HubError when the hub
-    does not answer.
+    InvalidInputError when it is missing or of a kind that cannot be pruned; UnreachableError when
+    the hub does not answer.
     """
     from trsp.checkpoints.model_source import local_folder, read_config
 
@@ -62,9 +63,9 @@ def planned_info(entry: ModelEntry) -> ModelInfo | None:
     apart: stage keys made with it are good for counting, not for looking up.
     """
     unread = f"unread:{entry.source}@{entry.revision}"
-    config = _config_at_hand(entry)
-    if config is not None:
-        return _info(entry, config, entry.source, entry.revision, unread)
+    files = files_at_hand(entry)
+    if files is not None:
+        return _info(entry, files.config, entry.source, entry.revision, unread)
     if entry.layers is not None:
         return ModelInfo(entry.name, entry.source, entry.revision, unread, entry.layers)
     return None
@@ -91,16 +92,15 @@ def _info(
             f"model {entry.source!r} has {layers} layers, but the grid says layers: "
             f"{entry.layers}; correct it or leave it out"
         )
-    return ModelInfo(
-        entry.name,
-        source,
-        revision,
-        fingerprint,
-        layers,
-        families.layer_types(config),
-        model_shape(config),
-        stored_precision(config),
-    )
+    try:
+        types, shape = families.layer_types(config), model_shape(config)
+    except KeyError as error:
+        raise InvalidInputError(
+            f"model {entry.source!r}: its config.json has no {error}; "
+            "download or export the model again"
+        ) from None
+    meant = stored_precision(config)
+    return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape, meant)
 
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:
@@ -141,20 +141,32 @@ def _weights_read(weights: set[str]) -> set[str]:
     return whole or shards or weights
 
 
-def _config_at_hand(entry: ModelEntry) -> dict[str, Any] | None:
-    """Return config.json of a local folder or of the hub's local cache.
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's files on this machine: a local folder, or a part of it in the hub's cache."""
 
-    None for a hub model that was never downloaded.
+    folder: Path
+    config: Mapping[str, Any]
+    partial: bool  # a cache: what is not there can be downloaded
+
+
+def files_at_hand(entry: ModelEntry, revision: str | None = None) -> ModelFiles | None:
+    """Return the files of a local folder or of the hub's local cache.
+
+    ``revision``: the hub's commit where it is known, in place of the entry's. None for a hub model
+    that was never downloaded.
     """
     from trsp.checkpoints.model_source import local_folder, read_config
 
     folder = local_folder(entry.source)
     if folder is not None:
-        return read_config(str(folder))
+        return ModelFiles(folder, read_config(str(folder)), partial=False)
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(entry.source, "config.json", revision=entry.revision)
+    cached = try_to_load_from_cache(
+        entry.source, "config.json", revision=revision or entry.revision
+    )
     if not isinstance(cached, str):
         return None
     config = json.loads(Path(cached).read_text(encoding="utf-8"))
-    return config if isinstance(config, dict) else None
+    return ModelFiles(Path(cached).parent, config, True) if isinstance(config, dict) else None

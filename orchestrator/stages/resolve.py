@@ -5,7 +5,6 @@ Starts nothing, needs no torch.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator.grid.axes import ModelEntry
@@ -15,9 +14,16 @@ from orchestrator.grid.keys import content_key
 from orchestrator.grid.locations import absolute_path
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.model_info import model_info, planned_info
+from orchestrator.stages.preconditions import (
+    PLANNED_CHARACTERS,
+    check_size,
+    known_problems,
+    texts_of,
+)
 from orchestrator.stages.stage_specs import dense_spec
+from orchestrator.stages.text_info import text_info
 from trsp.config import BenchmarkSettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError
+from trsp.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,33 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
 def resolve_offline(grid: Grid) -> Resolved:
     """Return the grid as far as the network, weights and texts are not needed.
 
-    That is for planning, not for keys: fingerprints are made up. What is wrong with a model or a
-    text is among the refusals.
+    That is for planning, not for keys: fingerprints are made up. What is wrong with a model or with
+    the beginning of a text is among the refusals.
     """
     grid = absolute_paths(grid)
     models, model_problems = _planned_models(grid.models)
-    texts = _texts(grid)
-    text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text in texts}
+    text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text, *_ in texts_of(grid)}
     expansion = expand(grid, models)
-    refusals = (*model_problems, *_missing_texts(texts), *expansion.refusals)
+    expansion = replace(expansion, refusals=(*model_problems, *expansion.refusals))
     benchmarks = grid.evaluation.benchmarks
     unread = dict.fromkeys(benchmarks.tasks if benchmarks else (), "unread")
     study = _study(grid, "", text_fingerprints, unread)
-    return Resolved(grid, models, study, replace(expansion, refusals=refusals))
+    return with_known_problems(Resolved(grid, models, study, expansion))
+
+
+def with_known_problems(
+    resolved: Resolved, characters: int | None = PLANNED_CHARACTERS
+) -> Resolved:
+    """Return the grid with all that files at hand tell among its refusals and notes.
+
+    ``characters``: how much of each text is read; None: all of it.
+    """
+    known = known_problems(resolved.grid, resolved.models, characters)
+    expansion = resolved.expansion
+    refusals = dict.fromkeys((*known.refusals, *expansion.refusals))
+    notes = dict.fromkeys((*expansion.notes, *known.notes))
+    expansion = replace(expansion, refusals=tuple(refusals), notes=tuple(notes))
+    return replace(resolved, expansion=expansion)
 
 
 def _planned_models(
@@ -83,23 +103,13 @@ def _planned_models(
         except InvalidInputError as error:
             refusals.append(Refusal(entry.name, str(error)))
             continue
+        except OSError as error:
+            reason = f"model {entry.source!r} cannot be read: {error}"
+            refusals.append(Refusal(entry.name, reason))
+            continue
         if info is not None:
             models[entry.name] = info
     return models, refusals
-
-
-def _texts(grid: Grid) -> list[TextSource]:
-    """Return the texts of calibration and perplexity, in this order."""
-    return [grid.calibration.text, *(p.text for p in grid.evaluation.perplexity)]
-
-
-def _missing_texts(texts: Iterable[TextSource]) -> list[Refusal]:
-    """Return a refusal, of no model in particular, for every local text that is not there."""
-    return [
-        Refusal("", f"text {text.name!r}: there is no file {text.path}")
-        for text in texts
-        if text.path and not Path(text.path).is_file()
-    ]
 
 
 def grid_key(resolved: Resolved) -> str:
@@ -166,46 +176,25 @@ def _study(
 def _with_texts(grid: Grid) -> tuple[Grid, dict[str, str]]:
     """Return the grid with every hub dataset at a commit, and the names of its texts' content.
 
-    The latter are by ``text_id`` of the texts of the returned grid.
+    The latter are by ``text_id`` of the texts of the returned grid. InvalidInputError for a file
+    that is not there, CalibrationTooShortError for one that cannot make a single block or window.
     """
-    fingerprints: dict[str, str] = {}
-
-    def look_up(text: TextSource, tokens: int, unit: str) -> TextSource:
-        found, fingerprint = _text_info(text, tokens, unit)
-        fingerprints[text_id(found)] = fingerprint
-        return found
-
+    found = {}
+    for text, tokens, unit in texts_of(grid):
+        check_size(text, tokens, unit)
+        found[text_id(text)] = text_info(text)
     calibration, evaluation = grid.calibration, grid.evaluation
-    text = look_up(calibration.text, calibration.block_tokens, "calibration block")
+    text, _ = found[text_id(calibration.text)]
     perplexity = tuple(
-        p.model_copy(update={"text": look_up(p.text, p.window_tokens, "evaluation window")})
-        for p in evaluation.perplexity
+        each.model_copy(update={"text": found[text_id(each.text)][0]})
+        for each in evaluation.perplexity
     )
     changes = {
         "calibration": calibration.model_copy(update={"text": text}),
         "evaluation": evaluation.model_copy(update={"perplexity": perplexity}),
     }
+    fingerprints = {text_id(pinned): fingerprint for pinned, fingerprint in found.values()}
     return grid.model_copy(update=changes), fingerprints
-
-
-def _text_info(text: TextSource, tokens: int, unit: str) -> tuple[TextSource, str]:
-    """Return a text as it is to be loaded, and what names its content.
-
-    CalibrationTooShortError when a local file cannot make one ``unit`` of so many tokens. The check
-    costs nothing: a token is at least a byte.
-    """
-    from orchestrator.stages.text_info import text_info
-
-    found = text_info(text)  # says so when there is no such file
-    if text.path is not None:
-        size_bytes = Path(text.path).stat().st_size
-        if size_bytes < tokens:
-            raise CalibrationTooShortError(
-                f"text {text.name!r}: {text.path} has {size_bytes} bytes, "
-                f"which cannot make one {unit} of {tokens} tokens; "
-                "give a longer text or a shorter block or window"
-            )
-    return found
 
 
 def _benchmark_fingerprints(benchmarks: BenchmarkSettings | None) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import yaml
 from orchestrator.grid.keys import canonical_json
 from orchestrator.stages.hub_files import HubFiles, HubRepo, asked_of_hub, hub_files
 from trsp.config import TextSource
-from trsp.data.texts import existing_file, file_sha256
+from trsp.data.text_files import existing_file
+from trsp.data.texts import file_sha256
 from trsp.errors import InvalidInputError
 
 _CARD = "README.md"

@@ -37,7 +37,6 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
     FailureKind.PREEMPTED: ("PreemptedError",),
     FailureKind.HUNG: ("HungError",),
     FailureKind.LOST: (
-        "HubError",
         "DistNetworkError",  # torch's
         "ConnectionError",
         "WorkerCrashedError",  # this one and the others are Ray's
@@ -52,6 +51,8 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
         "TaskCancelledError",
     ),
     FailureKind.BAD_INPUT: ("TrspError", "ValueError", "TypeError"),
+    # What may be gone at the next attempt, though it is an error for people.
+    FailureKind.UNKNOWN: ("UnreachableError",),
 }
 _BY_NAME: Mapping[str, FailureKind] = {
     name: kind for kind, names in _NAMES.items() for name in names

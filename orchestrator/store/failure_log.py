@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
+from orchestrator.redact import redact
 from orchestrator.store.failures import Failure
 from orchestrator.store.files import StoreFiles
 from orchestrator.store.stage_results import stage_folder
@@ -24,7 +25,7 @@ class FailureLog:
     def record(self, key: str, failure: Failure, log: str = "") -> None:
         """Keep a failure. ``log``, the last lines of what was printed, ends the text for people."""
         attempt, stage = f"{time.time_ns()}", stage_folder(key)
-        text = f"{failure.text}\n{log or failure.details}"
+        text = f"{failure.text}\n{redact(log) or failure.details}"
         self._files.write(f"{stage}/log-{attempt}.txt", text.encode())
         self._files.write_json(f"{stage}/failures/{attempt}.json", asdict(failure))
 

@@ -1,12 +1,15 @@
 """The records of failed attempts at stages, in classes that call for different answers. Pure data.
 
-The fields of ``Failure`` and ``RankFailure`` are those of the stored JSON.
+The fields of ``Failure`` and ``RankFailure`` are those of the stored JSON. Texts come from errors
+and output of any kind: credentials in them are hidden as a record is made.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from orchestrator.redact import redact
 
 
 class FailureKind(StrEnum):
@@ -38,6 +41,9 @@ class RankFailure:
     tail: str = ""  # the end of the first rank's output
     kind: FailureKind = FailureKind.UNKNOWN
 
+    def __post_init__(self) -> None:
+        _hide_secrets(self, "message", "tail")
+
     @property
     def who(self) -> str:
         """The ranks in words: ``rank 1``, ``ranks 0, 2-7``."""
@@ -56,6 +62,9 @@ class Failure:
     when: float = 0.0  # seconds since the epoch
     ranks: tuple[RankFailure, ...] = ()  # how each rank of a gang failed, the cause first
     layout: Mapping[str, Any] = field(default_factory=dict)  # the layout it ran on, as JSON
+
+    def __post_init__(self) -> None:
+        _hide_secrets(self, "message", "details")
 
     @property
     def final(self) -> bool:
@@ -86,6 +95,12 @@ class Failure:
             text = f"--- {group.who}: {group.error}: {group.message}\n{group.tail}"
             parts.append(text.rstrip())
         return "\n".join(parts) + "\n"
+
+
+def _hide_secrets(failure: Failure | RankFailure, *names: str) -> None:
+    """Redact these texts of a failure that is being made: no failure ever holds a secret."""
+    for name in names:
+        object.__setattr__(failure, name, redact(getattr(failure, name)))
 
 
 def _number_runs(numbers: Sequence[int]) -> str:

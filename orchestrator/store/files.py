@@ -12,6 +12,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from orchestrator.redact import redact
 from trsp.errors import StoreError
 
 
@@ -36,7 +37,10 @@ class StoreFiles:
                 raise ValueError("it names no folder or bucket")
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"store {uri!r}: {error}; give a folder, s3://bucket/prefix or gs://bucket/prefix"
+                redact(
+                    f"store {uri!r}: {error}; "
+                    "give a folder, s3://bucket/prefix or gs://bucket/prefix"
+                )
             ) from error
         self.is_local = _is_local(self._fs)
 
@@ -44,15 +48,18 @@ class StoreFiles:
         return f"{self._root}/{path}"
 
     def address(self, path: str) -> str:
-        """The address of ``path`` for others: a local path, or a URI with the root's options."""
+        """The address of ``path`` for people: a local path, or a URI with the root's options.
+
+        Credentials are hidden: whoever opens it has their own.
+        """
         if self.is_local:
             return self._full(path)
         before, query, options = self.uri.partition("?")
-        return f"{before.partition('://')[0]}://{self._full(path)}{query}{options}"
+        return redact(f"{before.partition('://')[0]}://{self._full(path)}{query}{options}")
 
     def local_path(self, path: str) -> Path:
         """The path on this machine; only in a store that is local."""
-        assert self.is_local, f"{self.uri} is not on this machine's file system"
+        assert self.is_local, f"{redact(self.uri)} is not on this machine's file system"
         return Path(self._full(path))
 
     def check_writable(self) -> None:
@@ -61,11 +68,13 @@ class StoreFiles:
         try:
             self.write(probe, b"trsp")
             if self.read(probe) != b"trsp":
-                raise StoreError(f"store {self.uri!r} does not give back what was written to it")
+                raise StoreError(
+                    f"store {redact(self.uri)!r} does not give back what was written to it"
+                )
             self.remove_file(probe)
         except OSError as error:
             raise StoreError(
-                f"store {self.uri!r} cannot be written: {error}; "
+                f"store {redact(self.uri)!r} cannot be written: {redact(error)}; "
                 "give a writable folder or bucket in storage.store"
             ) from error
 

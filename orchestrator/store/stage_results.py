@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.redact import redact
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.files import StoreFiles, StoreFolder
 from trsp.errors import StoreError
@@ -63,7 +64,7 @@ class StageResults:
         path = self._artifacts(key)
         if path is None:
             raise StoreError(
-                f"{key} has no files in {self._files.uri}; run the grid again to make them"
+                f"{key} has no files in {redact(self._files.uri)}; run the grid again to make them"
             )
         if self._files.is_local:
             yield self._files.local_path(path)

@@ -16,7 +16,7 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator.tracking.content.redact import redact
+from orchestrator.redact import redact
 from trsp.errors import TrackingError
 
 CHECK_TIMEOUT_S = 5

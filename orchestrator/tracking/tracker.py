@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.redact import redact
 from orchestrator.tracking.connection import (
     FAILURES,
     WRITE_TIMEOUT_S,
@@ -25,7 +26,6 @@ from orchestrator.tracking.connection import (
 from orchestrator.tracking.content import leaderboard
 from orchestrator.tracking.content.describe import DescribedRun, closed, described_runs
 from orchestrator.tracking.content.notes import EXPERIMENT_NOTE
-from orchestrator.tracking.content.redact import redact
 from orchestrator.tracking.models import registered_name, versions
 from orchestrator.tracking.runs import OPEN, RunWriter, kill, search_runs
 from orchestrator.views.grid_view import GridView, Status

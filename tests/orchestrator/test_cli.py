@@ -43,7 +43,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plannable(tmp_path: Path) -> Path:
     text = tmp_path / "wiki.txt"
-    text.write_text("word " * 100, encoding="utf-8")
+    text.write_text("word " * 1000, encoding="utf-8")
     source = {"name": "wiki", "path": str(text)}
     models = [{"source": "org/m", "layers": 10}]
     return grid_file(

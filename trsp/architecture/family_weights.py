@@ -42,6 +42,7 @@ class FamilyWeights:
     ``head_bias``: whether the output head has a bias.
     ``tied``: whether the output head is the embedding, where the config does not say.
     ``positions``: of learned ones, the config's key of their number and how many more there are.
+    ``embedding``, ``head``: the modules of the tokens' embedding and of the output head.
     """
 
     names: tuple[str, ...] = (
@@ -64,6 +65,8 @@ class FamilyWeights:
     head_bias: bool = False
     tied: bool = False
     positions: tuple[str, int] | None = None
+    embedding: str = "embed_tokens"
+    head: str = "lm_head"
 
     @property
     def gated(self) -> bool:
@@ -131,6 +134,7 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
         mlp_bias=_ALWAYS,
         tied=True,
         positions=("n_positions", 0),
+        embedding="wte",
     ),
     "gpt_neox": FamilyWeights(
         names=("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
@@ -141,6 +145,8 @@ FAMILY_WEIGHTS: Mapping[str, FamilyWeights] = {
         qkv_bias=("attention_bias", True),
         output_bias=("attention_bias", True),
         mlp_bias=_ALWAYS,
+        embedding="embed_in",
+        head="embed_out",
     ),
     "olmo2": FamilyWeights(norm="rms_fp32", qk_norm="width"),
 }

@@ -21,16 +21,19 @@ from transformers import (
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
 from trsp.architecture.shape import model_shape
-from trsp.checkpoints.model_source import local_folder, read_config, refusal
+from trsp.checkpoints.model_source import local_folder, read_config
 from trsp.checkpoints.save_sharded import save_streamed
+from trsp.checkpoints.weight_checks import check_weights
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
+# In what transformers says of tensors that do not fit the config.
+_MISMATCH = "ignore_mismatched_sizes"
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -46,11 +49,14 @@ def load_model(
     ``precision`` is explained at ``trsp.distributed.device.resolve_dtype``. Without a ``device``,
     a process that is alone with several GPUs spreads a model over them that does not fit the
     first. InvalidInputError, before any weight is read, for a missing folder or config and for a
-    model that cannot be pruned (UnknownFamilyError); afterwards for missing, damaged or incomplete
-    weights.
+    model that cannot be pruned (UnknownFamilyError), and for weights of a folder that are missing,
+    cut short or not those of its config; afterwards for any other damage. UnreachableError where
+    the hub or the file system gives no answer.
     """
     config = read_config(source, revision)
     check_supported(config)
+    if (folder := local_folder(source)) is not None:
+        check_weights(source, folder, config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
     model = _read(source, revision, dtype, device_map="auto" if spread else None)
@@ -61,7 +67,10 @@ def load_model(
 
 
 def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
-    """The model with its weights, all of them. InvalidInputError where some cannot be read."""
+    """The model with its weights, all of them. InvalidInputError where some cannot be read.
+
+    UnreachableError where another attempt may read them.
+    """
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source_path(source),
@@ -73,14 +82,26 @@ def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str
             output_loading_info=True,
         )
     except (OSError, SafetensorError, ValueError) as error:
-        raise refusal(
-            source,
-            error,
-            f"the weights of {source!r} cannot be read: {error}; download or export them again",
+        raise _unreadable(
+            error, f"the weights of {source!r}", "download or export them again"
+        ) from error
+    except RuntimeError as error:
+        if _MISMATCH not in str(error):
+            raise
+        raise InvalidInputError(
+            f"the weights of {source!r} are not of the sizes that its config.json says: {error}; "
+            "take both from one checkpoint"
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise incomplete(source, missing)
     return model
+
+
+def _unreadable(error: Exception, what: str, cure: str) -> TrspError:
+    """The refusal of what could not be read; one that may pass where the ``error`` may."""
+    if may_pass(error):
+        return UnreachableError(f"{what} cannot be read now: {error}; try again")
+    return InvalidInputError(f"{what} cannot be read: {error}; {cure}")
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
@@ -103,7 +124,10 @@ def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Return the model's own tokenizer. InvalidInputError where it has none."""
+    """Return the model's own tokenizer. InvalidInputError where it has none that can be read.
+
+    UnreachableError where the hub or the file system gives no answer.
+    """
     folder = local_folder(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -112,11 +136,12 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
             trust_remote_code=False,
             local_files_only=folder is not None,
         )
-    except (OSError, ValueError) as error:
-        raise refusal(
-            source,
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers has no class of its own for a damaged file
+        raise _unreadable(
             error,
-            f"the tokenizer of {source!r} cannot be read: {error}; "
+            f"the tokenizer of {source!r}",
             "put its tokenizer.json and tokenizer_config.json there",
         ) from error
     return tokenizer

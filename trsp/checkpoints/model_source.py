@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
-from trsp.errors import HubError, InvalidInputError, TrspError
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 
 def local_folder(source: str) -> Path | None:
@@ -37,7 +37,8 @@ def _looks_like_path(source: str) -> bool:
 def read_config(source: str, revision: str | None = None) -> dict[str, Any]:
     """The config.json of a model as it is written there.
 
-    InvalidInputError where it is missing or not JSON, HubError where the hub does not answer.
+    InvalidInputError where it is missing or not JSON, UnreachableError where the hub or the file
+    system gives no answer.
     """
     folder = local_folder(source)
     path = _hub_config(source, revision) if folder is None else folder / "config.json"
@@ -70,23 +71,9 @@ def _hub_config(source: str, revision: str | None) -> Path:
         return Path(hf_hub_download(source, "config.json", revision=revision))
     except (OSError, ValueError, EntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
+        refusal = UnreachableError if may_pass(error) else InvalidInputError
         raise refusal(
-            source,
-            error,
             f"model {source!r} (revision {revision or 'main'}) is no local folder and could not be "
             f"read from the hub: {reason}; check the name, the network and, for a gated model, "
-            "HF_TOKEN",
+            "HF_TOKEN"
         ) from error
-
-
-def refusal(source: str, error: BaseException, message: str) -> TrspError:
-    """Return the error with this message, for a model that could not be read because of ``error``.
-
-    HubError where the hub did not answer, which passes; else InvalidInputError.
-    """
-    if local_folder(source) is not None or constants.HF_HUB_OFFLINE:
-        return InvalidInputError(message)
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, LocalEntryNotFoundError):
-        cause = cause.__cause__ or cause.__context__
-    return InvalidInputError(message) if cause is None else HubError(message)

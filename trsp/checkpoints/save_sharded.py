@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 
 from trsp.checkpoints.safetensors_file import Shape, write_tensors
-from trsp.checkpoints.stored_weights import INDEX
+from trsp.checkpoints.weight_headers import INDEX
 from trsp.distributed.collectives import rank
 from trsp.distributed.zero3_parameters import whole_numel, whole_shape, whole_tensor
 

@@ -14,16 +14,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trsp.checkpoints.model_source import local_folder
-from trsp.errors import InvalidInputError
-
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from trsp.checkpoints.weight_headers import INDEX, SINGLE
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 
 class StoredWeights:
     """The tensors of a checkpoint, by the names they have there.
 
-    InvalidInputError where the checkpoint has no safetensors, lacks a file, or one is damaged.
+    InvalidInputError where the checkpoint has no safetensors, lacks a file, or one is damaged;
+    UnreachableError where the hub or the file system gives no answer.
     """
 
     def __init__(self, source: str, revision: str | None = None) -> None:
@@ -71,10 +70,14 @@ class StoredWeights:
         try:
             return safe_open(path, "pt")
         except (OSError, SafetensorError) as error:
-            raise self._unreadable(f"{path.name}: {error}") from error
+            raise self._unreadable(f"{path.name}: {error}", error) from error
 
-    def _unreadable(self, reason: str) -> InvalidInputError:
-        return InvalidInputError(
+    def _unreadable(
+        self, reason: str, error: Exception | None = None
+    ) -> InvalidInputError | UnreachableError:
+        """Return the refusal for this reason; one that may pass where the ``error`` may."""
+        refusal = UnreachableError if error and may_pass(error) else InvalidInputError
+        return refusal(
             f"the weights of {self._source!r} cannot be read: {reason}; "
             "download or export them again"
         )
@@ -92,4 +95,4 @@ class StoredWeights:
         except EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise self._unreadable(str(error).strip().splitlines()[0]) from error
+            raise self._unreadable(str(error).strip().splitlines()[0], error) from error

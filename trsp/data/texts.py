@@ -4,7 +4,6 @@ Knows no torch and no tokenizer.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from trsp.config import TextSource
-from trsp.errors import HubError, InvalidInputError, unknown_name
+from trsp.data.text_files import PARAGRAPH, field_of, file_rows
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
-PARAGRAPH = "\n\n"  # parts documents of a .txt file, and rows of one document
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH_CHUNK_BYTES = 1 << 20
 
@@ -22,91 +21,32 @@ _HASH_CHUNK_BYTES = 1 << 20
 def read_documents(text: TextSource) -> Iterator[str]:
     """Yield documents in the order of the file or dataset, at most ``text.max_documents``.
 
-    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there.
+    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there, or a
+    row is not what it should be; UnreachableError: the hub gives no answer.
     """
-    rows = _hub_rows(text) if text.path is None else _file_rows(text, Path(text.path))
+    rows = _hub_rows(text) if text.path is None else file_rows(text)
     if text.document_start is not None:
-        rows = _grouped(rows, re.compile(text.document_start))
+        rows = _grouped(rows, _document_start(text))
     return islice(rows, text.max_documents)
 
 
-# --- local files ---------------------------------------------------------------
+def check_text(text: TextSource, characters: int | None = None) -> None:
+    """Raise InvalidInputError where a local text cannot be read.
 
-
-def _file_rows(text: TextSource, path: Path) -> Iterator[str]:
-    readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows, ".txt": _txt_rows}
-    if path.suffix not in readers:
-        refusal = unknown_name("kind of text file", path.suffix or path.name, readers)
-        raise InvalidInputError(f"text {text.name!r}: {refusal}")
-    return readers[path.suffix](text, existing_file(text, path))
-
-
-def existing_file(text: TextSource, path: Path) -> Path:
-    """Return the path. InvalidInputError where no file is there."""
-    if not path.is_file():
-        raise InvalidInputError(
-            f"text {text.name!r}: there is no file {path}; give a .jsonl, .parquet or .txt file"
-        )
-    return path
-
-
-def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _field(text, _json_object(path, number, line), f"{path}, line {number}")
-
-
-def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(
-            f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line"
-        ) from None
-    if not isinstance(row, dict):
-        raise InvalidInputError(
-            f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line"
-        )
-    return row
-
-
-def _parquet_rows(text: TextSource, path: Path) -> Iterator[str]:
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(path)
-    if text.field not in file.schema_arrow.names:
-        raise InvalidInputError(
-            f"{path}: {unknown_name('column', text.field, file.schema_arrow.names)}; set 'field'"
-        )
-    for batch in file.iter_batches(columns=[text.field]):
-        yield from (value or "" for value in batch.column(0).to_pylist())
-
-
-def _txt_rows(text: TextSource, path: Path) -> Iterator[str]:
-    """Yield paragraphs, which blank lines part."""
-    paragraph: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                paragraph.append(line)
-            elif paragraph:
-                yield "".join(paragraph).rstrip("\n")
-                paragraph = []
-    if paragraph:
-        yield "".join(paragraph).rstrip("\n")
-
-
-def _field(text: TextSource, row: dict[str, Any], where: str) -> str:
-    """Return the text in a row; null counts as empty. ``where`` names the row in a refusal."""
-    if text.field not in row:
-        raise InvalidInputError(f"{where}: {unknown_name('column', text.field, row)}; set 'field'")
-    value = row[text.field] or ""
-    if not isinstance(value, str):
-        raise InvalidInputError(
-            f"{where}: column {text.field!r} holds {type(value).__name__}, not text; set 'field'"
-        )
-    return value
+    It is read up to so many ``characters``; with None, as far as it is ever used.
+    """
+    if text.path is None:
+        return
+    if characters is None:
+        for _ in read_documents(text):
+            pass
+        return
+    _document_start(text)
+    left = characters
+    for row in file_rows(text):
+        left -= len(row)
+        if left < 0:
+            return
 
 
 def file_sha256(path: Path) -> str:
@@ -137,18 +77,14 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
     except InvalidInputError:
         raise
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        named = f"dataset {text.dataset!r} ({text.config}, {text.split}, {text.revision})"
-        if isinstance(error, ConnectionError | TimeoutError) and not datasets.config.HF_HUB_OFFLINE:
-            raise HubError(
-                f"text {text.name!r}: {named}: the hub cannot be reached: {error}; try again, or "
-                "set HF_HUB_OFFLINE=1 to use what is cached"
-            ) from error
-        raise InvalidInputError(
-            f"text {text.name!r}: {named} cannot be loaded: {error}; check the names, or give a "
-            "local file as 'path'"
+        refusal = UnreachableError if may_pass(error) else InvalidInputError
+        raise refusal(
+            f"text {text.name!r}: dataset {text.dataset!r} ({text.config}, {text.split}, "
+            f"{text.revision}) cannot be loaded: {error}; check the names, or give a local file as "
+            "'path'"
         ) from error
     for number, row in enumerate(rows):
-        yield _field(text, row, f"{text.dataset}, row {number}")
+        yield field_of(text, row, f"{text.dataset}, row {number}")
 
 
 def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
@@ -170,6 +106,17 @@ def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
         return cast("Iterable[dict[str, Any]]", builder.as_streaming_dataset(split=text.split))
     builder.download_and_prepare()
     return cast("Iterable[dict[str, Any]]", builder.as_dataset(split=text.split))
+
+
+def _document_start(text: TextSource) -> re.Pattern[str]:
+    """Return the pattern of a row that begins a document. InvalidInputError: it is none."""
+    try:
+        return re.compile(text.document_start or "")
+    except re.error as error:
+        raise InvalidInputError(
+            f"text {text.name!r}: document_start {text.document_start!r} is no pattern: {error}; "
+            "write a regular expression, such as '^ = [^=]'"
+        ) from None
 
 
 def _grouped(rows: Iterable[str], start: re.Pattern[str]) -> Iterator[str]:

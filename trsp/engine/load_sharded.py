@@ -19,6 +19,7 @@ from trsp.architecture.families import check_supported
 from trsp.checkpoints.checkpoint import incomplete, source_path
 from trsp.checkpoints.model_source import local_folder, read_config
 from trsp.checkpoints.stored_weights import StoredWeights
+from trsp.checkpoints.weight_checks import check_weights
 from trsp.config import EngineSettings, Precision
 from trsp.distributed.device import default_device, resolve_dtype
 from trsp.engine.deepspeed_runtime import check_offload, init_distributed, partitioner
@@ -43,6 +44,8 @@ def load_sharded(
     _check(engine)
     config = read_config(source, revision)
     check_supported(config)
+    if (folder := local_folder(source)) is not None:
+        check_weights(source, folder, config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     init_distributed()
     model = _without_weights(source, revision, dtype)

@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trsp.architecture.limits import check_tokens
 from trsp.config import BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
 from trsp.evaluation.evaluate import benchmark_scores, mean_accuracy, perplexity, windows_nll
@@ -32,7 +33,7 @@ def evaluate(
     """Return all scores of ``settings``, on the model's own device and in its own precision.
 
     The model is left in eval mode. InvalidInputError, before anything is computed, for an unknown
-    task or a text too short for one window.
+    task, a text too short for one window, or windows that this model cannot read.
     """
     items = prepared_items(model, tokenizer, settings, item_names(settings))
     return assembled(settings, {name: compute() for name, compute in items.items()})
@@ -46,8 +47,8 @@ def prepared_items(
 ) -> dict[str, Callable[[], ItemRecord]]:
     """Return what computes each of the ``wanted`` items, by name, in order.
 
-    InvalidInputError for an unknown task or a text too short for one window: whatever can be known
-    before anything is computed.
+    InvalidInputError for an unknown task, a text too short for one window, or windows that this
+    model cannot read: whatever can be known before anything is computed.
     """
     model.eval()
     items: dict[str, Callable[[], ItemRecord]] = {}
@@ -55,6 +56,9 @@ def prepared_items(
         name = f"{_PERPLEXITY}/{each.text.name}"
         if name in wanted:
             tokens_NT = evaluation_windows(tokenizer, each)
+            check_tokens(
+                model.config.to_dict(), tokens_NT, f"an evaluation window of {each.text.name!r}"
+            )
             items[name] = partial(perplexity_item, model, tokens_NT, settings.batch_size)
     benchmarks = settings.benchmarks
     for task in benchmarks.tasks if benchmarks else ():

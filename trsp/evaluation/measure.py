@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
+from trsp.architecture.limits import learned_positions
 from trsp.config import MeasurementSettings
 from trsp.distributed.device import peak_memory_bytes, reset_peak_memory, synchronize
 from trsp.errors import InvalidInputError
@@ -28,7 +29,7 @@ def measure(
     """Return the model's speed and peak memory, on its own device; leaves it in eval mode.
 
     ``hardware`` is a label for the record, see ``hardware_name``. InvalidInputError when the model
-    has fewer positions than the protocol needs.
+    has learned fewer positions than the protocol needs.
     """
     started = time.monotonic()
     _check_positions(model, settings)
@@ -53,8 +54,8 @@ def _check_positions(model: PreTrainedModel, settings: MeasurementSettings) -> N
     needed = max(
         settings.prompt_tokens, settings.generate_prompt_tokens + settings.generate_new_tokens
     )
-    positions = model.config.max_position_embeddings
-    if needed > positions:
+    positions = learned_positions(model.config.to_dict())
+    if positions is not None and needed > positions:
         raise InvalidInputError(
             f"measurement: the protocol needs {needed} positions and this model has {positions}; "
             "lower prompt_tokens, generate_prompt_tokens or generate_new_tokens"

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from trsp.architecture.decoders import decoder_layers
+from trsp.architecture.limits import check_tokens
 from trsp.config import (
     BlockInfluenceSettings,
     EngineSettings,
@@ -42,7 +43,8 @@ def rank_layers(
     ``model`` is a causal LM of a known family, left as it was unless the selector trains weights.
     ``blocks_NT`` holds token ids, and is None for selectors that read no text. ``gate_l1``
     (lambda_1), ``engine``, ``progress`` and ``lr_scale`` are for learned gates: see GateTraining.
-    InvalidInputError, at once, when fewer than ``depth`` layers may go or the text is missing.
+    InvalidInputError, at once, when fewer than ``depth`` layers may go, or the text is missing or
+    not for this model to read.
     """
     layers = len(decoder_layers(model))
     _check_depth(depth, layers, selector)
@@ -52,13 +54,13 @@ def rank_layers(
         case ReverseSettings():
             return rank_in_reverse(layers, selector, depth=depth)[len(done) :]
         case BlockInfluenceSettings():
-            blocks_NT = _given(blocks_NT, selector)
+            blocks_NT = _readable(model, blocks_NT, selector)
             return rank_by_influence(model, blocks_NT, selector, depth=depth)[len(done) :]
         case SlebSettings():
-            blocks_NT, beat = _given(blocks_NT, selector), (progress or Progress()).beat
+            blocks_NT, beat = _readable(model, blocks_NT, selector), (progress or Progress()).beat
             return rank_by_sleb(model, blocks_NT, selector, depth=depth, done=done, beat=beat)
         case GatesSettings():
-            blocks_NT = _given(blocks_NT, selector)
+            blocks_NT = _readable(model, blocks_NT, selector)
             training = GateTraining(blocks_NT, selector, gate_l1, engine, progress, lr_scale)
             return rank_by_gates(model, training, depth=depth, done=done)
 
@@ -74,8 +76,12 @@ def _check_depth(depth: int, layers: int, selector: Selector) -> None:
         )
 
 
-def _given(blocks_NT: Tensor | None, selector: Selector) -> Tensor:
-    """Return the blocks that ``selector`` reads. InvalidInputError: there are none."""
+def _readable(model: Any, blocks_NT: Tensor | None, selector: Selector) -> Tensor:
+    """Return the blocks that ``selector`` reads.
+
+    InvalidInputError: there are none, or the model cannot read them.
+    """
     if blocks_NT is None:
         raise InvalidInputError(f"selector {selector.name!r} reads text: give calibration blocks")
+    check_tokens(model.config.to_dict(), blocks_NT, "a calibration block")
     return blocks_NT

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from orchestrator.redact import redact, redact_tree
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.describe_cell import cell_state
 from orchestrator.tracking.content.describe_ranking import ranking_state
-from orchestrator.tracking.content.redact import redact, redact_tree
 from orchestrator.tracking.content.run_tables import cells_table
 from orchestrator.tracking.content.states import RunState, json_artifact, table_artifact
 from orchestrator.tracking.content.values import all_rounded, digest, reason_of

@@ -5,8 +5,8 @@ Pure.
 
 from collections.abc import Mapping
 
+from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
-from orchestrator.tracking.content.redact import redact
 from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
     Artifact,

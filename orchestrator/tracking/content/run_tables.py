@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.tracking.content.redact import redact
+from orchestrator.redact import redact
 from orchestrator.tracking.content.values import all_rounded, rounded
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView
 

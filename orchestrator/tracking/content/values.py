@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from hashlib import sha256
 
-from orchestrator.tracking.content.redact import redact
+from orchestrator.redact import redact
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView
 from trsp.config import Settings
 

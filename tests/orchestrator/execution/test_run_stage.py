@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import prune_spec
+from orchestrator.stages.stage_specs import prune_spec, ranking_spec
 from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.failures import FailureKind
 from orchestrator.store.store import Store
@@ -91,3 +91,16 @@ def test_a_rank_says_what_it_failed_with_and_records_nothing(
     assert "Traceback" in failure.tail
     assert store.failures.history(spec.key) == ()
     assert list(tmp_path.rglob("output.txt")) == []
+
+
+def test_a_text_that_broke_since_it_was_looked_up_is_bad_input(
+    resolved: Resolved, run: RunStage, text_file: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(text_file.read_bytes()[:200] + b"\xff\n")
+    spec = ranking_spec(resolved.cells[0], resolved.study)
+    texts = {name: {"name": "t", "path": str(broken)} for name in spec.locations["texts"]}
+    failure = run(replace(spec, locations={**spec.locations, "texts": texts}))
+    assert failure is not None
+    assert failure.kind is FailureKind.BAD_INPUT
+    assert "broken.jsonl, line 1, is not UTF-8" in failure.message

@@ -14,7 +14,7 @@ from orchestrator.stages.text_info import text_info
 from tests.hub_server import HubServer, hub_server
 from tests.tiny import write_jsonl
 from trsp.config import TextSource
-from trsp.errors import HubError, InvalidInputError
+from trsp.errors import InvalidInputError, UnreachableError
 
 MODEL = "models/org/tiny"
 TEXTS = "datasets/org/texts"
@@ -107,7 +107,7 @@ def test_a_branch_that_cannot_be_asked_is_an_error_and_no_older_commit(
     looked_up()
     hub.push(MODEL, {**files, "config.json": files["config.json"] + b" "})
     hub.failures = 100
-    with pytest.raises(HubError, match=r"org/tiny.*pin a commit .*HF_HUB_OFFLINE=1"):
+    with pytest.raises(UnreachableError, match=r"org/tiny.*pin a commit .*HF_HUB_OFFLINE=1"):
         looked_up()
 
 
@@ -136,7 +136,7 @@ def test_what_happens_to_be_cached_of_a_pinned_model_makes_no_key(
     for name in ("config.json", "model.safetensors"):
         hf_hub_download("org/tiny", name, revision=commit)
     hub.failures = 100
-    with pytest.raises(HubError, match="asked about only once"):
+    with pytest.raises(UnreachableError, match="asked about only once"):
         looked_up(revision=commit)
 
 
@@ -227,7 +227,7 @@ def test_a_dataset_that_cannot_be_asked_is_an_error_and_no_other_key(hub: HubSer
     hub.push(TEXTS, data())
     text_info(texts())
     hub.failures = 100
-    with pytest.raises(HubError, match="dataset 'org/texts'"):
+    with pytest.raises(UnreachableError, match="dataset 'org/texts'"):
         text_info(texts())
 
 

@@ -24,11 +24,11 @@ from orchestrator.store.diagnosis import (
 from orchestrator.store.failures import FailureKind, RankFailure
 from trsp.errors import (
     CalibrationTooShortError,
-    HubError,
     InvalidInputError,
     PreemptedError,
     StoreError,
     TrainingDivergedError,
+    UnreachableError,
 )
 
 K = FailureKind
@@ -39,7 +39,6 @@ K = FailureKind
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), K.OUT_OF_MEMORY),
         (MemoryError(), K.OUT_OF_MEMORY),
-        (HubError("the hub cannot be reached"), K.LOST),
         (
             ray.exceptions.OutOfMemoryError(
                 "Task was killed due to the node running low on memory."
@@ -88,6 +87,7 @@ K = FailureKind
         (CalibrationTooShortError("text 'wiki' is too short"), K.BAD_INPUT),
         (StoreError("transfer-1 has no files"), K.BAD_INPUT),
         (ValueError("a sequence of 3 is not 4"), K.BAD_INPUT),
+        (UnreachableError("the hub gives no answer"), K.UNKNOWN),
         (KeyError("layers"), K.UNKNOWN),
         (AssertionError(), K.UNKNOWN),
         (FileNotFoundError(errno.ENOENT, "no such file"), K.UNKNOWN),

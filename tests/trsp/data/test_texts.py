@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -13,8 +12,8 @@ from pydantic import ValidationError
 
 from tests.tiny import write_jsonl
 from trsp.config import TextSource
-from trsp.data.texts import read_documents
-from trsp.errors import HubError, InvalidInputError
+from trsp.data.texts import check_text, read_documents
+from trsp.errors import InvalidInputError, UnreachableError
 
 COMMIT = 40 * "a"
 
@@ -110,16 +109,6 @@ def test_a_cached_copy_of_another_commit_is_not_taken_for_the_dataset(
         list(read_documents(source))
 
 
-def test_a_hub_that_does_not_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any, **__: Any) -> None:
-        raise ConnectionError("Couldn't reach 'org/texts' on the Hub")
-
-    monkeypatch.setattr("datasets.load_dataset_builder", away)
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
-    with pytest.raises(HubError, match="HF_HUB_OFFLINE=1"):
-        list(read_documents(TextSource(name="w", dataset="org/texts", revision=COMMIT)))
-
-
 def test_a_dataset_out_of_reach_is_the_users_to_cure() -> None:
     source = TextSource(name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1")
     with pytest.raises(InvalidInputError, match=r"Salesforce/wikitext.*local file"):
@@ -133,3 +122,50 @@ def test_texts_needs_no_torch() -> None:
         f"sys.exit(bool({heavy} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_text_that_is_not_utf8_names_the_line(tmp_path: Path, name: str) -> None:
+    rows = b'{"text": "x"}\r\n\r\n{"text": "caf\xe9"}\n'
+    (tmp_path / name).write_bytes(rows)
+    with pytest.raises(InvalidInputError, match=r"line 3, is not UTF-8 \(byte 14 .* 0xe9\)"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / name))))
+
+
+def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"x" * 100)
+    with pytest.raises(InvalidInputError, match=r"a\.parquet is no parquet file"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / "a.parquet"))))
+
+
+def test_a_parquet_column_of_numbers(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": [1, 2]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInputError, match="column 'text' holds int, not text"):
+        list(read_documents(TextSource(name="t", path=str(tmp_path / "a.parquet"))))
+
+
+def test_a_text_is_checked_as_far_as_was_asked(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", "x" * 50, "y" * 60)
+    with (tmp_path / "a.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write("no json\n")
+    check_text(source, 100)
+    for characters in (None, 200):
+        with pytest.raises(InvalidInputError, match="line 3, is not JSON"):
+            check_text(source, characters)
+    check_text(source.model_copy(update={"max_documents": 2}))
+
+
+def test_a_pattern_that_is_none_says_so(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", "x").model_copy(update={"document_start": "(= "})
+    for characters in (None, 200):
+        with pytest.raises(InvalidInputError, match=r"document_start '\(= ' is no pattern: miss"):
+            check_text(source, characters)
+
+
+def test_a_hub_without_an_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach 'x' on the Hub (ReadTimeout)")
+
+    monkeypatch.setattr("datasets.load_dataset_builder", no_answer)
+    with pytest.raises(UnreachableError, match="cannot be loaded"):
+        list(read_documents(TextSource(name="w", dataset="x/y")))

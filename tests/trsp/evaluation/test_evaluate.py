@@ -192,3 +192,12 @@ def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
                 assert ours[f"{task}/{metric}"].stderr == pytest.approx(
                     theirs[task][f"{metric}_stderr,none"]
                 )
+
+
+def test_windows_that_the_model_cannot_read_are_refused(text_file: Path) -> None:
+    text = TextSource(name="t", path=str(text_file))
+    settings = EvaluationSettings(
+        perplexity=(PerplexitySettings(text=text, window_tokens=300, max_windows=1),)
+    )
+    with pytest.raises(InvalidInputError, match="window of 't' of 300 tokens is longer than"):
+        evaluate(tiny_model("opt", layers=2), tiny_tokenizer(), settings)

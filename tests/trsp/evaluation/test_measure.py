@@ -115,3 +115,8 @@ def test_hardware_names_the_gpu_unless_it_is_hidden(
 
 def test_hardware_of_this_machine_has_a_name() -> None:
     assert hardware_name()
+
+
+def test_computed_positions_have_no_end() -> None:
+    settings = SETTINGS.model_copy(update={"generate_new_tokens": 1, "prompt_tokens": 300})
+    assert measure(tiny_model("llama", layers=2), settings, "x").prompt_latency_ms > 0

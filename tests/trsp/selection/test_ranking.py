@@ -99,3 +99,15 @@ def test_ranking_leaves_the_model_as_it_was(selector: Selector) -> None:
     trained = isinstance(selector, GatesSettings) and selector.train_weights
     after = model.state_dict()
     assert all(torch.equal(before[name], value) for name, value in after.items()) != trained
+
+
+@every_selector
+def test_blocks_that_the_model_cannot_read_are_refused_by_those_who_read_them(
+    selector: Selector,
+) -> None:
+    model, blocks = tiny_model("gpt2", layers=4), torch.zeros(2, 300, dtype=torch.int64)
+    if selector.uses_text:
+        with pytest.raises(InvalidInputError, match="of 300 tokens is longer than the 256 pos"):
+            rank_layers(model, blocks, selector, depth=1)
+    else:
+        assert len(list(rank_layers(model, blocks, selector, depth=1))) == 1
