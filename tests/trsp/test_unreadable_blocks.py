@@ -1,6 +1,7 @@
 """Blocks that a model cannot read are refused before stage two trains on them."""
 
 import pytest
+import torch
 
 from tests.tiny import tiny_model
 from trsp.config import DriftSettings
