@@ -8,10 +8,13 @@ same instant may compute one item twice, which costs time and nothing else.
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.execution.versions import merged, versions
 from orchestrator.stages.score_items import score_items
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.rankings import what_is_wrong
 from orchestrator.store.store import Store
 from trsp.config import EvaluationSettings
 from trsp.records import EvaluationRecord, ItemRecord
@@ -47,6 +50,12 @@ def evaluate_items(
 
 
 def _known(store: Store, item: StageSpec) -> ItemRecord | None:
-    """Return the item as the store holds it; None while it does not."""
+    """Return the item as the store holds it; None while it does not.
+
+    UnreadableRecordError where what it holds is no item.
+    """
     stored = store.stages.result(item.key)
-    return ItemRecord.model_validate(stored) if stored else None
+    try:
+        return ItemRecord.model_validate(stored) if stored else None
+    except ValidationError as error:
+        raise store.stages.unreadable(item.key, what_is_wrong(error)) from error

@@ -26,6 +26,10 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
             f"{name} {text}" for name, text in shown_versions(view.versions).items()
         )
         or None,
+        **{
+            f"{kind} learning rate": f"{scale:g} of its setting, at the whole of which it diverged"
+            for kind, scale in view.rate_scales.items()
+        },
         **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
     }
     return model_card(

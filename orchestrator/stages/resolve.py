@@ -85,7 +85,7 @@ def with_known_problems(
     """
     known = known_problems(resolved.grid, resolved.models, characters)
     expansion = resolved.expansion
-    refusals = dict.fromkeys((*known.refusals, *expansion.refusals))
+    refusals = dict.fromkeys((*expansion.refusals, *known.refusals))
     notes = dict.fromkeys((*expansion.notes, *known.notes))
     expansion = replace(expansion, refusals=tuple(refusals), notes=tuple(notes))
     return replace(resolved, expansion=expansion)

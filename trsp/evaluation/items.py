@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.limits import check_tokens
-from trsp.config import BenchmarkSettings, EvaluationSettings
+from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
 from trsp.evaluation.evaluate import benchmark_scores, mean_accuracy, perplexity, windows_nll
 from trsp.evaluation.lm_eval_tasks import check_tasks
@@ -69,7 +69,7 @@ def prepared_items(
     return items
 
 
-def perplexity_item(model: PreTrainedModel, tokens_NT: Tensor, batch_size: int) -> ItemRecord:
+def perplexity_item(model: PreTrainedModel, tokens_NT: Tensor, batch_size: BatchSize) -> ItemRecord:
     """Return the perplexity over windows of tokens. TrspError where it is no finite number."""
     started = time.monotonic()
     nll = windows_nll(model, tokens_NT, batch_size)
