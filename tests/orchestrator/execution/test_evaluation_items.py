@@ -171,3 +171,15 @@ def test_a_result_of_old_and_new_items_names_both_versions(
 def test_merged_versions_stand_once_each() -> None:
     parts = [{"torch": "2.9", "device": "cpu"}, {"torch": "2.9, 2.10"}, {"torch": "2.10"}]
     assert merged(parts) == {"torch": "2.9, 2.10", "device": "cpu"}
+
+
+def test_an_item_that_cannot_be_read_fails_its_stage_by_name(
+    asked: Asked, store: Store, run: RunStage
+) -> None:
+    assert run(asked.prune()) is None
+    spec = asked.evaluate()
+    (item,) = score_items(spec).values()
+    store.stages.commit(item, {"scores": {"perplexity": {"value": None}}})
+    failure = run(spec)
+    assert failure is not None
+    assert f"{item.key}/result.json" in failure.message
