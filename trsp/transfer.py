@@ -25,7 +25,7 @@ from trsp.losses import branch_scale, check_rate_scale, check_strength, drift_fu
 from trsp.progress_lines import tick
 from trsp.records import TransferRecord
 from trsp.surgery import bypassed
-from trsp.training.divergence import check_losses, check_weights, unpaid
+from trsp.training.divergence import WINDOW, check_losses, check_weights, unpaid
 from trsp.training.lora import adapted
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
@@ -162,6 +162,13 @@ class Trained:
         """The wall time of all attempts so far."""
         return time.monotonic() - self._begun
 
+    def note(self, losses: StepLosses, without_layers: float | None) -> None:
+        """Add a step; of the first one, the loss ``without_layers`` may be known too."""
+        if not self.lm_loss:
+            self.start = max(losses.lm, without_layers or losses.lm)
+        self.lm_loss.append(losses.lm)
+        self.drift.append(losses.penalty)
+
     def state(self) -> dict[str, Any]:
         """Return the arguments that make this object again, as JSON, for a snapshot."""
         return {
@@ -172,11 +179,18 @@ class Trained:
         }
 
     def unpaid_losses(self, training: Training) -> list[float]:
-        """Return the LM loss of every step that its lower drift does not account for."""
-        weighted = [training.drift * drift for drift in self.drift]
+        """Return the LM losses of the last steps that their lower drift does not account for.
+
+        Nothing is paid for where the layers are gone and no drift is measured.
+        """
+        first, steps = training.drift * self.drift[0], len(self.lm_loss)
         return [
-            unpaid(lm, weighted[0], now if training.scale(step) else weighted[0])
-            for step, (lm, now) in enumerate(zip(self.lm_loss, weighted, strict=True))
+            unpaid(
+                self.lm_loss[step],
+                first,
+                training.drift * self.drift[step] if training.scale(step) else first,
+            )
+            for step in range(max(0, steps - WINDOW), steps)
         ]
 
 
@@ -198,13 +212,10 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
     try:
         for step in range(len(trained.lm_loss), training.steps):
             losses = _step(trainer, training, branches, step)
-            trained.lm_loss.append(losses.lm)
-            trained.drift.append(losses.penalty)
-            if step == 0:
-                trained.start = max(losses.lm, without or losses.lm)
+            trained.note(losses, without)
             if trained.start is not None:
-                vocabulary = trainer.model.config.vocab_size
-                check_losses(trained.unpaid_losses(training), trained.start, vocabulary)
+                recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
+                check_losses(step + 1, recent, trained.start, vocabulary)
             progress.step_done(step + 1, trainer.save_state, trained.state)
             tick(step + 1, training.steps)
     finally:

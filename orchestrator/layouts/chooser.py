@@ -32,9 +32,12 @@ def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
     These are the stages of one model, for the same work, on one kind of hardware, with ``begin`` as
     the estimate's layout.
     """
+    work = work_of(spec)
+    # A field that came later: what stages without such layers have learned stays found.
+    later = set() if work.bypassed else {"bypassed"}
     alike = {
         "model": resolved.models[spec.locations["model"]["name"]].fingerprint,
-        "work": _WORK.dump_python(work_of(spec), mode="json"),
+        "work": _WORK.dump_python(work, mode="json", exclude=later),
         "hardware": resolved.study.hardware,
         "begin": begin.to_json(),
     }

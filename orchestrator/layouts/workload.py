@@ -28,7 +28,8 @@ class Work:
     """What a stage computes, as far as memory goes. The names of the fields are part of a key.
 
     ``tokens``: of one row. ``rows``: of the effective batch of a training, or of what is computed
-    at once. ``cached_tokens``: kept by a generation, over all its rows.
+    at once. ``cached_tokens``: kept by a generation, over all its rows. ``bypassed``: the layers
+    that a training leaves out from its first step to its last, which neither compute nor learn.
     """
 
     kind: StageKind
@@ -38,6 +39,7 @@ class Work:
     precision: Precision = "auto"
     lora: LoraSettings | None = None
     cached_tokens: int = 0
+    bypassed: int = 0
 
     @property
     def is_training(self) -> bool:
@@ -75,7 +77,9 @@ def _transfer(spec: StageSpec, precision: Precision) -> Work:
     settings, tokens = spec.inputs["transfer"], _block_tokens(spec)
     lora = LoraSettings.model_validate(settings["lora"]) if settings.get("lora") else None
     trains = Trains.ADAPTERS if lora else Trains.WEIGHTS
-    return Work(spec.kind, trains, tokens, settings["blocks_per_step"], precision, lora)
+    bypassed = len(spec.inputs["layers"]) if settings["name"] == "heal" else 0
+    rows = settings["blocks_per_step"]
+    return Work(spec.kind, trains, tokens, rows, precision, lora, bypassed=bypassed)
 
 
 def _block_tokens(spec: StageSpec) -> int:

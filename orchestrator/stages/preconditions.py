@@ -48,6 +48,10 @@ def known_problems(
                 notes.extend(_check_model(grid, entry, models[entry.name]))
             except InvalidInputError as error:
                 refusals.append(Refusal(entry.name, str(error)))
+            except OSError as error:
+                refusals.append(
+                    Refusal(entry.name, f"model {entry.source!r} cannot be read: {error}")
+                )
     refusals.extend(Refusal("", reason) for reason in _grid_refusals(grid, characters))
     return Known(tuple(refusals), tuple(notes))
 
@@ -125,6 +129,8 @@ def _text_refusals(grid: Grid, characters: int | None) -> Iterator[str]:
                 check_text(text, characters)
         except InvalidInputError as error:
             yield str(error)
+        except OSError as error:
+            yield f"text {text.name!r} cannot be read: {error}"
 
 
 def texts_of(grid: Grid) -> Iterator[tuple[TextSource, int, str]]:

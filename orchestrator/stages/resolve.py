@@ -82,7 +82,7 @@ def with_known_problems(
     """
     known = known_problems(resolved.grid, resolved.models, characters)
     expansion = resolved.expansion
-    refusals = dict.fromkeys((*known.refusals, *expansion.refusals))
+    refusals = dict.fromkeys((*expansion.refusals, *known.refusals))
     notes = dict.fromkeys((*expansion.notes, *known.notes))
     expansion = replace(expansion, refusals=tuple(refusals), notes=tuple(notes))
     return replace(resolved, expansion=expansion)
@@ -99,6 +99,10 @@ def _planned_models(
             info = planned_info(entry)
         except InvalidInputError as error:
             refusals.append(Refusal(entry.name, str(error)))
+            continue
+        except OSError as error:
+            reason = f"model {entry.source!r} cannot be read: {error}"
+            refusals.append(Refusal(entry.name, reason))
             continue
         if info is not None:
             models[entry.name] = info

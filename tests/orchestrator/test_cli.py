@@ -71,19 +71,6 @@ def test_plan_as_json(plannable: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert plan["models"] == [{"name": "m", "layers": 10, "cells": 4, "removed": [2, 4]}]
 
 
-def test_variables_are_allowed_on_the_command_line(
-    plannable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRSP_ALLOW_VARIABLES", "")
-    monkeypatch.setenv("STUDY", "mine")
-    plannable.write_text(plannable.read_text(encoding="utf-8") + "name: study of ${STUDY}\n")
-    for command in ("run", "plan", "status", "best"):
-        assert call(command, plannable) == 2
-        assert "add --allow-variable STUDY" in capsys.readouterr().err
-    assert call("plan", plannable, "--allow-variable", "STUDY") == 0
-    assert "grid study of mine, 4 cells" in capsys.readouterr().out
-
-
 def test_a_plan_with_refusals_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,23 +50,25 @@ def check_token_ids(source: str, folder: Path, vocabulary: int) -> str:
     ids = token_ids(source, folder)
     if ids is None:
         return ""
-    cure = "take the tokenizer of this very checkpoint, or resize its embedding"
     if ids.largest >= vocabulary:
-        raise InvalidInputError(
-            f"the tokenizer of {source!r} has ids up to {ids.largest}, but its embedding has "
-            f"{vocabulary} rows (config.json: vocab_size); {cure}"
-        )
+        raise _too_large(source, f"has ids up to {ids.largest}", vocabulary)
     if ids.bos is not None and ids.added.get(ids.bos, 0) >= vocabulary:
-        raise InvalidInputError(
-            f"the tokenizer of {source!r} opens texts with {ids.bos!r}, id {ids.added[ids.bos]}, "
-            f"but its embedding has {vocabulary} rows (config.json: vocab_size); {cure}"
-        )
+        opened = f"opens texts with {ids.bos!r}, id {ids.added[ids.bos]}"
+        raise _too_large(source, opened, vocabulary)
     beyond = sorted(name for name, number in ids.added.items() if number >= vocabulary)
     if not beyond:
         return ""
     return (
         f"the tokenizer of {source!r} has {len(beyond)} added tokens beyond the embedding's "
         f"{vocabulary} rows ({', '.join(beyond[:3])}): a text that spells one out cannot be read"
+    )
+
+
+def _too_large(source: str, what: str, vocabulary: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"the tokenizer of {source!r} {what}, but its embedding has {vocabulary} rows "
+        "(config.json: vocab_size); take the tokenizer of this very checkpoint, or resize its "
+        "embedding"
     )
 
 

@@ -5,7 +5,7 @@ head. No torch, and no weights are read.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,28 @@ def _wrong_embeddings(shapes: Shapes, config: Config) -> Iterator[str]:
     weights = FAMILY_WEIGHTS[config["model_type"]]
     shape = model_shape(config)
     wanted = (shape.vocabulary, config.get("word_embed_proj_dim") or shape.hidden)
-    modules = [weights.embedding]
-    if not config.get("tie_word_embeddings", weights.tied):
-        modules.append(weights.head)
-    for module in modules:
-        stored = [each for name, each in shapes.items() if _is_weight_of(module, name)]
+    heads = {weights.head, "lm_head"}  # some families write the head by a name they had before
+    if config.get("tie_word_embeddings", weights.tied):
+        wanted_modules = [{weights.embedding, *heads}]  # one tensor, by any of its names
+    else:
+        wanted_modules = [{weights.embedding}, heads]
+    for names in wanted_modules:
+        stored = _weights_of(names, shapes)
+        module = " or ".join(sorted(names))
         if not stored:
-            yield f"they lack {module}.weight, {list(wanted)} by vocab_size and hidden size"
+            yield f"they lack {module} ({list(wanted)} by vocab_size and hidden size)"
         elif wanted not in stored:
-            yield (
-                f"{module}.weight is {list(stored[0])}, but vocab_size and hidden size make it "
-                f"{list(wanted)}"
-            )
+            sizes = f"vocab_size and hidden size make it {list(wanted)}"
+            yield f"{module} is {list(stored[0])}, but {sizes}"
+
+
+def _weights_of(modules: Iterable[str], shapes: Shapes) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of all modules that have one of these names."""
+    return [
+        shape
+        for name, shape in shapes.items()
+        if any(_is_weight_of(module, name) for module in modules)
+    ]
 
 
 def _wrong_linears(

@@ -111,16 +111,21 @@ def _header_shapes(source: str, path: Path) -> dict[str, tuple[int, ...]]:
             raise _unreadable(source, f"{path.name} has {size} bytes and no whole header")
         encoded = file.read(length)
     try:
-        header: dict[str, Any] = json.loads(encoded)
-        header.pop("__metadata__", None)
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        shapes, data_bytes = _parsed(encoded)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise _unreadable(source, f"{path.name} has a damaged header") from None
-    wanted = _LENGTH_BYTES + length + max(ends, default=0)
+    wanted = _LENGTH_BYTES + length + data_bytes
     if size != wanted:
         raise _unreadable(source, f"{path.name} has {size} bytes, its header speaks of {wanted}")
     return shapes
+
+
+def _parsed(encoded: bytes) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Return the shapes that a header lists, and how many bytes of data follow it."""
+    header: dict[str, Any] = json.loads(encoded)
+    header.pop("__metadata__", None)
+    ends = [entry["data_offsets"][1] for entry in header.values()]
+    return {name: tuple(entry["shape"]) for name, entry in header.items()}, max(ends, default=0)
 
 
 def _unreadable(source: str, reason: str) -> InvalidInputError:

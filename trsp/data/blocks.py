@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from trsp.config import BosPolicy, CalibrationSettings, PerplexitySettings
-from trsp.data.texts import PARAGRAPH, read_documents
+from trsp.data.text_files import PARAGRAPH
+from trsp.data.texts import read_documents
 from trsp.errors import CalibrationTooShortError, InvalidInputError
 
 # Classes of tokenizers: without <bos> Gemma's perplexity explodes.

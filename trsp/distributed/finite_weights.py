@@ -18,21 +18,27 @@ def nonfinite_parameters(model: nn.Module) -> list[str]:
     part. One reduction per tensor, without a copy of it; the host waits once per device. Parameters
     whose values are not in memory (``meta``) are passed over.
     """
-    parameters = dict(model.named_parameters())
-    extremes: dict[torch.device, dict[str, Tensor]] = defaultdict(dict)
-    for name, parameter in parameters.items():
+    broken: dict[str, bool] = {}
+    middles: dict[torch.device, dict[str, Tensor]] = defaultdict(dict)
+    for name, parameter in model.named_parameters():
         here = _kept_here(parameter)
+        broken[name] = False
         if here.numel() and not here.is_meta:
-            # The sum of both: NaN and infinities survive it, and no pair of finite halves makes one
-            # (a bf16 or fp32 extreme is halved first).
-            low, high = torch.aminmax(here)
-            extremes[here.device][name] = low.float() / 2 + high.float() / 2
-    broken = dict.fromkeys(parameters, False)
-    for on_device in extremes.values():
+            middles[here.device][name] = _middle(here)
+    for on_device in middles.values():
         flags = (~torch.stack(list(on_device.values())).isfinite()).tolist()
         broken.update(zip(on_device, flags, strict=True))
     anywhere = all_reduce_any(*broken.values())
     return [name for name, flag in zip(broken, anywhere, strict=True) if flag]
+
+
+def _middle(tensor: Tensor) -> Tensor:
+    """Return half of the smallest plus half of the largest element, finite where all of them are.
+
+    NaN and infinities survive it, and two finite halves never add up to one.
+    """
+    low, high = torch.aminmax(tensor)
+    return low.float() / 2 + high.float() / 2
 
 
 def _kept_here(parameter: Any) -> Tensor:

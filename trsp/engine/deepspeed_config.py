@@ -20,6 +20,7 @@ def deepspeed_config(
     micro_batch: int,
     micro_steps: int,
     pin_memory: bool,
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """Return what ``deepspeed.initialize`` takes as its config.
 
@@ -37,6 +38,9 @@ def deepspeed_config(
         "bf16": {"enabled": bf16},
         "steps_per_print": 2**31,
     }
+    gathers_late = fp32_sums and stage == 1  # another optimizer, which sends once per step
+    if trains and not gathers_late and overlaps_reduction(settings, stage, ranks * pin_memory):
+        config["zero_optimization"] |= {"overlap_comm": True, "contiguous_gradients": True}
     if fp32_sums:
         config["data_types"] = {"grad_accum_dtype": "fp32"}
         if stage == 1:
@@ -68,6 +72,15 @@ def effective_stage(settings: EngineSettings, *, trains: bool, fp32_sums: bool =
     if not trains:
         return 3 if settings.zero_stage == 3 else 0
     return max(1, settings.zero_stage) if fp32_sums else settings.zero_stage
+
+
+def overlaps_reduction(settings: EngineSettings, stage: int, gpu_ranks: int) -> bool:
+    """Whether gradients travel between GPUs while the backward pass goes on, under ``stage``.
+
+    They then wait in two buckets by turns. ZeRO 3 does so of itself. It is left off where the
+    optimizer is offloaded: gradients travel to the host as well, by another path of DeepSpeed's.
+    """
+    return stage in (1, 2) and gpu_ranks > 1 and settings.offload_optimizer == "none"
 
 
 def _zero(

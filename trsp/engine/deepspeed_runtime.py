@@ -44,9 +44,12 @@ if not torch.cuda.is_available():
 with _without_mlflow():
     import deepspeed
     from deepspeed.ops.op_builder import AsyncIOBuilder
+    from deepspeed.runtime import bf16_optimizer
     from deepspeed.runtime.utils import clip_grad_norm_
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+# It tells its use of memory four times per optimizer, and collects garbage each time: a second.
+bf16_optimizer.see_memory_usage = lambda *_, **__: None
 # DeepSpeed calls collectives by their former names, and torch says so at every call.
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 

@@ -94,7 +94,13 @@ class Engine:
             micro_batch=self._shard.micro_batch,
             micro_steps=self._shard.micro_steps,
             pin_memory=torch.cuda.is_available(),
+            ranks=distributed.get_world_size(),
         )
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens that the model chooses from."""
+        return int(self.model.config.vocab_size)
 
     def __enter__(self) -> Self:
         return self
@@ -143,11 +149,11 @@ class Engine:
 
         Called on all ranks. What hooks measure meanwhile is theirs to forget.
         """
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
         for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
             logits_BTV = self.model(input_ids=rows_BT, use_cache=False).logits
-            total += factor * lm_loss(logits_BTV, rows_BT).item()
-        return all_reduce_mean(total)[0]
+            total += factor * lm_loss(logits_BTV, rows_BT)
+        return all_reduce_mean(total.item())[0]
 
     def _forward_and_backward(
         self, blocks_BT: Tensor, penalty: Callable[[], Tensor | None], weight: float

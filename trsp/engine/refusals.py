@@ -16,7 +16,12 @@ def check_trainable(model: Any, settings: EngineSettings) -> None:
     InvalidInputError, before anything is changed.
     """
     check_one_device(placement(model))
-    sharded = is_sharded(model)
+    _check_sharding(settings, sharded=is_sharded(model))
+    check_offload(settings)
+
+
+def _check_sharding(settings: EngineSettings, *, sharded: bool) -> None:
+    """Refuse ``settings`` that need the model's weights in another number of parts."""
     if sharded and settings.zero_stage != 3:
         raise InvalidInputError(
             f"zero_stage {settings.zero_stage} for a model whose weights are spread over the "
@@ -29,7 +34,6 @@ def check_trainable(model: Any, settings: EngineSettings) -> None:
             "start: load it with trsp.engine.load_sharded.load_sharded, or set offload_weights to "
             "cpu"
         )
-    check_offload(settings)
 
 
 def check_one_device(places: Collection[str]) -> None:

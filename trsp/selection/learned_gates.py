@@ -26,7 +26,7 @@ from trsp.progress_lines import tick
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
-from trsp.training.divergence import check_losses, check_weights, unpaid
+from trsp.training.divergence import WINDOW, check_losses, check_weights, unpaid
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
 
@@ -82,13 +82,16 @@ class Round:
     seconds: float = 0.0
 
     def unpaid_losses(self, layers: Sequence[int], strength: float) -> list[float]:
-        """Return the LM loss of every step that smaller gates do not account for.
+        """Return the LM losses of the last steps that smaller gates do not account for.
 
         ``layers`` are those with a gate, ``strength`` is lambda_1.
         """
         before = [self.values_L[list(layers)].tolist(), *self.gate_steps]  # [t]: the gates at t
-        sizes = [strength * sum(map(abs, gates)) for gates in before[: len(self.lm_loss)]]
-        return [unpaid(lm, sizes[0], now) for lm, now in zip(self.lm_loss, sizes, strict=True)]
+        first, steps = strength * sum(map(abs, before[0])), len(self.lm_loss)
+        return [
+            unpaid(self.lm_loss[step], first, strength * sum(map(abs, before[step])))
+            for step in range(max(0, steps - WINDOW), steps)
+        ]
 
     def state(self) -> dict[str, Any]:
         """Return the round as JSON, for a snapshot."""
@@ -174,12 +177,17 @@ class _Learner:
         ):
             for step in range(len(current.gate_steps), self._training.steps):
                 self._step(current, step, optimizer, begun)
-                losses = current.unpaid_losses(layers, self._training.strength)
-                check_losses(losses, losses[0], self._trainer.model.config.vocab_size)
+                self._check(current, layers)
         if settings.train_weights:
             check_weights(self._trainer.model)
         values_L[layers] = optimizer.gates.detach().cpu()
         return self._record(current, layers, time.monotonic() - begun), values_L
+
+    def _check(self, current: Round, layers: Sequence[int]) -> None:
+        """Raise TrainingDivergedError by the losses of the round so far."""
+        recent = current.unpaid_losses(layers, self._training.strength)
+        start = current.lm_loss[0]
+        check_losses(len(current.lm_loss), recent, start, self._trainer.vocabulary)
 
     def _optimizer(self, current: Round, layers: Sequence[int]) -> GateOptimizer:
         """Return the optimizer of the gates of ``layers``, as far as the round has come."""

@@ -28,8 +28,8 @@ def largest_loss(start: float, vocabulary: int) -> float:
 def has_diverged(losses: Sequence[float], start: float, vocabulary: int) -> bool:
     """Whether the mean of the last ``WINDOW`` losses is above ``largest_loss``.
 
-    ``losses`` are those of all steps so far, as ``unpaid`` gives them; fewer steps than ``WINDOW``
-    tell nothing.
+    ``losses`` are those of the last steps, as ``unpaid`` gives them; fewer than ``WINDOW`` tell
+    nothing.
     """
     recent = losses[-WINDOW:]
     return len(recent) == WINDOW and fmean(recent) > largest_loss(start, vocabulary)
@@ -44,11 +44,14 @@ def unpaid(lm_loss: float, first_penalty: float, penalty: float) -> float:
     return lm_loss - max(0.0, first_penalty - penalty)
 
 
-def check_losses(losses: Sequence[float], start: float, vocabulary: int) -> None:
-    """Raise TrainingDivergedError where ``has_diverged``; losses are equal on all ranks."""
+def check_losses(step: int, losses: Sequence[float], start: float, vocabulary: int) -> None:
+    """Raise TrainingDivergedError where, after ``step`` steps, ``has_diverged``.
+
+    Losses are equal on all ranks, and so is the answer.
+    """
     if has_diverged(losses, start, vocabulary):
         raise TrainingDivergedError(
-            f"step {len(losses)}: the LM loss is {fmean(losses[-WINDOW:]):.2f} nats per token on "
+            f"step {step}: the LM loss is {fmean(losses[-WINDOW:]):.2f} nats per token on "
             f"average over {WINDOW} steps; it began at {start:.2f}, and above "
             f"{largest_loss(start, vocabulary):.2f} half of what the model knows beyond a uniform "
             f"guess ({math.log(vocabulary):.2f}) is lost; lower the learning rate"

@@ -1,4 +1,4 @@
-"""A home folder and a model for the tests of this folder."""
+"""A home folder, a model and a text for the tests of this folder."""
 
 import shutil
 from pathlib import Path
@@ -17,3 +17,9 @@ def folder(tiny_llama: Path, tmp_path: Path) -> Path:
     copied = tmp_path / "my models" / "tiny llama"
     shutil.copytree(tiny_llama, copied)
     return copied
+
+
+@pytest.fixture
+def text(text_file: Path, tmp_path: Path) -> Path:
+    """A text that a test may damage."""
+    return Path(shutil.copy(text_file, tmp_path))

@@ -71,6 +71,27 @@ def test_a_tracking_server_out_of_reach_keeps_its_password(
     assert SECRET not in shown.out + shown.err
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "status", "best"])
+def test_every_command_asks_for_leave_to_show_a_variable(
+    command: str,
+    tmp_path: Path,
+    secret_grid: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRSP_ALLOW_VARIABLES", "")
+    monkeypatch.setenv("STUDY", SECRET)
+    file = grid_file(tmp_path, **secret_grid, name="study of ${STUDY}")
+    call(command, file)
+    said = capsys.readouterr()
+    assert "add --allow-variable STUDY" in said.err
+    assert SECRET not in said.out + said.err
+    call(command, file, "--allow-variable", "STUDY")
+    said = capsys.readouterr()
+    assert "--allow-variable" not in said.err
+    assert (f"grid study of {SECRET}, 1 cells" in said.out) is (command == "plan")
+
+
 def secret_view(folder: Path) -> GridView:
     """A grid on a store whose address has credentials; one of its cells failed."""
     view = sample.finished(folder)

@@ -6,7 +6,9 @@ import torch
 from tests.tiny import VOCABULARY, tiny_config, tiny_model
 from trsp.architecture.families import FAMILIES
 from trsp.architecture.limits import check_tokens, learned_positions, length_remark
+from trsp.config import DriftSettings
 from trsp.errors import InvalidInputError
+from trsp.transfer import transfer
 
 
 def tokens(length: int, largest: int = 3) -> torch.Tensor:
@@ -61,3 +63,9 @@ def test_what_is_no_rows_of_tokens_is_refused(shape: tuple[int, ...]) -> None:
 def test_ids_of_another_type_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(InvalidInputError, match=r"token ids of \w+ came; int64 is needed"):
         check_tokens(tiny_config("llama").to_dict(), tokens(8).to(dtype), "a block")
+
+
+def test_blocks_that_the_model_cannot_read_are_refused_before_training() -> None:
+    blocks = torch.full((2, 8), 5000)
+    with pytest.raises(InvalidInputError, match="a calibration block holds the token id 5000"):
+        transfer(tiny_model("llama"), (1,), blocks, DriftSettings())

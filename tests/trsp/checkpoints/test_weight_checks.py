@@ -16,6 +16,7 @@ from trsp.checkpoints.weight_checks import check_weights
 from trsp.errors import InvalidInputError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+EMBEDDING = "model.embed_tokens.weight"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -66,6 +67,23 @@ def test_names_without_the_outermost_module_pass(tmp_path: Path) -> None:
 
     rewrite(folder, shorten)
     check(folder)
+
+
+def test_a_head_by_its_former_or_its_present_name_passes(tmp_path: Path) -> None:
+    folder = save_tiny("gpt_neox", tmp_path)
+    former, present = "embed_out.weight", "lm_head.weight"
+    rewrite(folder, lambda tensors: tensors.__setitem__(present, tensors.pop(former)))
+    check(folder)
+
+
+@pytest.mark.parametrize("names", [{"lm_head.weight"}, {"lm_head.weight", EMBEDDING}])
+def test_tied_weights_by_any_of_their_names_pass(names: set[str], copy: Path) -> None:
+    def rename(tensors: Tensors) -> None:
+        embedding = tensors.pop(EMBEDDING)
+        tensors |= {name: embedding.clone() for name in names}
+
+    rewrite(copy, rename)
+    check(copy)
 
 
 def test_a_file_that_is_cut_short(copy: Path) -> None:
@@ -128,11 +146,11 @@ def test_fewer_layers_than_the_config_says(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"vocab_size": 300}, "embed_tokens.weight is [264, 32]"),
-        ({"hidden_size": 64, "head_dim": 8}, "embed_tokens.weight is [264, 32]"),
+        ({"vocab_size": 300}, "embed_tokens or lm_head is [264, 32]"),
+        ({"hidden_size": 64, "head_dim": 8}, "embed_tokens or lm_head is [264, 32]"),
         ({"intermediate_size": 40}, "mlp.gate_proj.weight of layer 0 is [48, 32]"),
         ({"num_key_value_heads": 4}, "self_attn.k_proj.weight of layer 0 is [16, 32]"),
-        ({"tie_word_embeddings": False}, "they lack lm_head.weight, [264, 32]"),
+        ({"tie_word_embeddings": False}, "they lack lm_head ([264, 32]"),
     ],
 )
 def test_sizes_that_contradict_the_config(

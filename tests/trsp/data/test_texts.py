@@ -152,6 +152,13 @@ def test_a_text_is_checked_as_far_as_was_asked(tmp_path: Path) -> None:
     check_text(source.model_copy(update={"max_documents": 2}))
 
 
+def test_a_pattern_that_is_none_says_so(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", "x").model_copy(update={"document_start": "(= "})
+    for characters in (None, 200):
+        with pytest.raises(InvalidInputError, match=r"document_start '\(= ' is no pattern: miss"):
+            check_text(source, characters)
+
+
 def test_a_hub_without_an_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_answer(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach 'x' on the Hub (ReadTimeout)")

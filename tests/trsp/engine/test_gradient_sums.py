@@ -13,7 +13,7 @@ from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.engine.state_pieces import adam_state, pieces
 from trsp.losses import lm_loss
 
-MICRO_STEPS = 96
+MICRO_STEPS = 32
 BLOCKS = torch.randint(0, 256, (MICRO_STEPS, 8), generator=torch.Generator().manual_seed(0))
 LAYERS = 1
 BETA_1 = 0.9  # Adam's: after one step the first moment is a tenth of the gradient
@@ -47,7 +47,7 @@ def summed_by_the_engine(settings: EngineSettings) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("way", ["zero 0", "zero 1", "zero 2", "zero 3", "zero 2, offloaded"])
 def test_the_sum_of_many_bf16_gradients_is_that_of_fp32(way: str) -> None:
-    """Added up in bf16 they differ by several tenths of a per cent at 96 micro-batches."""
+    """Added up in bf16 they differ by half a per cent and more at 32 micro-batches."""
     found, wanted = (
         summed_by_the_engine(WAYS[way].model_copy(update={"micro_batch": 1})),
         summed_in_fp32(),
