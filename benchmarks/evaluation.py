@@ -6,9 +6,9 @@
 MODEL is a folder or hub id; the tokens are random. Windows are scored as ``evaluate`` does for a
 perplexity. Items are log-likelihood requests of a benchmark's lengths, scored as ``evaluate`` has
 lm-eval do it, with its own class for comparison. The plain pass makes all logits of the same
-batches, padded tokens included, and does nothing with them. All take turns within one run, so that
-a busy machine slows them alike; printed are medians and the median ratio of neighbours: ours over
-plain, in tokens per second.
+batches, padded tokens included, and does nothing with them. All take turns within one run; printed
+are medians and the median ratio of neighbours: ours over plain, in tokens per second. On a CPU
+these are seconds of the processor, so that what else runs there counts little.
 """
 
 import argparse
@@ -67,15 +67,16 @@ def padded_batches(lm: TokenBatchedLM, asked: list[Any]) -> list[Tensor]:
 
 def interleaved(ways: Mapping[str, Way], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of each way, ``repeats`` of each, taken in turn after a warm-up."""
+    clock = time.perf_counter if default_device().type != "cpu" else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(repeats + 1):
         for name, way in ways.items():
             synchronize(default_device())
-            started = time.perf_counter()
+            started = clock()
             way()
             synchronize(default_device())
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 

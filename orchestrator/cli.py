@@ -1,4 +1,4 @@
-"""The command line: ``trsp run | plan | best | status | schema``.
+"""The command line: ``trsp run | plan | best | status | measure | schema``.
 
 Parses and prints; what is heavy is imported by the commands that need it.
 Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing
@@ -7,7 +7,6 @@ meets the budget.
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +18,16 @@ from orchestrator.grid.locations import ALLOWED_VARIABLES, allow_variables
 from orchestrator.grid.schema import Grid, json_schema, load_grid
 from orchestrator.grid.yaml_file import explain
 from orchestrator.redact import redact, redact_tree
-from orchestrator.report.choice_tables import choice_axis, load_snippet, print_choice
+from orchestrator.report.choice_json import choice_dict
+from orchestrator.report.choice_tables import print_choice
+from orchestrator.report.measurement_tables import print_measurements
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console
 from orchestrator.report.status_tables import print_status
-from orchestrator.views.budget import Choice, choose, pareto_front
-from orchestrator.views.grid_view import CellView, GridView
+from orchestrator.views.aliases import alias_name
+from orchestrator.views.budget import choose
+from orchestrator.views.grid_view import GridView
+from orchestrator.views.measurements import Selection
 from orchestrator.views.versions import with_version_notes
 from trsp.errors import InvalidInputError, TrspError
 
@@ -66,6 +69,9 @@ MaxLatency = Annotated[float | None, typer.Option(help="Prompt latency on the me
 MaxKvBytes = Annotated[
     str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
 ]
+Address = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
+]
 Metric = Annotated[
     str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
 ]
@@ -74,9 +80,7 @@ Metric = Annotated[
 @app.command()
 def run(
     file: GridFile,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster; default: a local Ray.")
-    ] = None,
+    address: Address = None,
     allow_variable: AllowVariables = None,
 ) -> None:
     """Make every result of a grid exist; what the store already has is not done again."""
@@ -137,6 +141,24 @@ def status(file: GridFile, allow_variable: AllowVariables = None) -> None:
 
 
 @app.command()
+def measure(
+    file: GridFile,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew and run the grid.")] = False,
+    noisy: Annotated[bool, typer.Option("--noisy", help="Only what is in doubt.")] = False,
+    cell: Annotated[list[str] | None, typer.Option(help="Only of this cell, by its name.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only of this model.")] = None,
+    address: Address = None,
+) -> None:
+    """Show what a grid's latencies rest on; with --again, measure them once more."""
+    selection = Selection(tuple(model or ()), tuple(cell or ()), noisy)
+    from orchestrator.run import measurements_offline, run_grid
+
+    if again:
+        raise typer.Exit(run_grid(file, address=address, measure_again=selection))
+    print_measurements(selection.of(measurements_offline(load_grid(file))), console())
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of grid files, for editors."""
     print(json.dumps(json_schema(), indent=2))
@@ -173,43 +195,17 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
         for budget in budgets
     ]
     if as_json:
-        shown = redact_tree([_choice_dict(choice, cells) for choice in choices])
-        print(json.dumps(shown, indent=2))
+        shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]
+        print(json.dumps(redact_tree(shown), indent=2))
     else:
         for choice in choices:
-            print_choice(choice, cells, console())
+            print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
     return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
 
 
-def _choice_dict(choice: Choice, cells: tuple[CellView, ...]) -> dict[str, Any]:
-    comparison = choice.comparison and {**asdict(choice.comparison), "tie": choice.comparison.tie}
-    front = pareto_front(cells, choice_axis(choice), choice.metric)
-    return {
-        "budget": choice.budget.alias,
-        "limits": choice.budget.limits,
-        "metric": choice.metric,
-        "best": _cell_dict(choice.best),
-        "runner_up": _cell_dict(choice.runner_up),
-        "comparison": comparison,
-        "version_notes": choice.version_notes,
-        "nearest": _cell_dict(choice.nearest),
-        "overshoot": choice.overshoot,
-        "pareto_front": [_cell_dict(cell) for cell in front],
-        "load": "\n".join(load_snippet(choice.best)),
-    }
-
-
-def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
-    if view is None:
-        return None
-    return {
-        "key": view.cell.key,
-        "name": view.cell.name,
-        "removed_layers": sorted(view.layers) if view.layers is not None else None,
-        "checkpoint": view.checkpoint_uri,
-        "rate_scales": dict(view.rate_scales),
-        "metrics": view.metrics(),
-    }
+def _alias(grid: Grid, budget: Budget) -> str | None:
+    """The alias of one of the grid's own budgets; None for one asked about here."""
+    return alias_name(grid.name, budget) if budget in grid.budgets else None
 
 
 def _with_command(arguments: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.budget import Choice, choose
 from orchestrator.views.grid_view import CellView, GridView, Status
 from orchestrator.views.versions import with_version_notes
@@ -39,7 +40,7 @@ class Driver:
     """One process's pass over a grid: its controller, and those who are told of its views."""
 
     def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
-        self._grid = resolved.grid
+        self._grid, self._study = resolved.grid, resolved.study
         self._store = store
         self._launcher = launcher
         self._out = out
@@ -121,7 +122,7 @@ class Driver:
         return published
 
     def _conclude(self, view: GridView) -> None:
-        """Print the cells and the best under each budget, then close MLflow's runs and set aliases.
+        """Print the cells and the best under each budget, then close MLflow's runs, move aliases.
 
         In this order: a tracking server that is away (TrackingError) must not keep the results from
         being seen.
@@ -132,16 +133,27 @@ class Driver:
         ]
         self._print_results(view, choices)
         self._tracker.finish(view)
-        for choice in choices:
-            if choice.best is not None:
-                cell = choice.best.cell
-                self._tracker.set_alias(cell.model.name, choice.budget.alias, cell.key)
+        if view.status is Status.DONE:
+            self._move_aliases(choices)
+        elif choices:
+            print_line(self._out, "aliases stay where they are: the grid is not done")
         print_line(self._out, f"leaderboard: {self._leaderboard}")
+
+    def _move_aliases(self, choices: list[Choice]) -> None:
+        """Give each budget's aliases to its best checkpoint where they may move; say what came."""
+        for choice in choices:
+            for claim in alias_claims(choice, self._grid, self._study):
+                assert choice.best is not None
+                cell = choice.best.cell
+                decision = self._tracker.move_alias(cell.model.name, cell.key, claim)
+                came = "moves" if decision.moves else "stays"
+                print_line(self._out, f"alias {claim.alias} {came}: {decision.reason}")
 
     def _print_results(self, view: GridView, choices: list[Choice]) -> None:
         print_status(view, self._grid.headline_metrics, self._out)
         for choice in choices:
-            print_choice(choice, view.cells, self._out)
+            alias = alias_name(self._grid.name, choice.budget)
+            print_choice(choice, view.cells, self._out, alias)
         for cell in view.cells:
             if cell.status is Status.FAILED:
                 where = f"{cell.cell.name} in {cell.stage}"

@@ -3,7 +3,10 @@
 Here a grid file is checked and its cluster opened; what happens then is the driver's.
 """
 
+import os
 import time
+import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, build_view
 from orchestrator.views.grid_view import GridView
+from orchestrator.views.measurements import Measurement, Selection, measurements
 from trsp.errors import InvalidInputError
 
 
@@ -33,12 +37,22 @@ def view_offline(grid: Grid) -> GridView:
 
     A stage that a living driver has claimed counts as running.
     """
-    resolved = resolve(grid)
-    store = Store(grid.storage.store)
-    resolved = _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", "")))
+    resolved, store = _resolve_offline(grid)
     results = StoreResults(store)
     running = _claimed_stages(resolved, store, results)
     return build_view(resolved, results, Activity(running, live=bool(running)))
+
+
+def measurements_offline(grid: Grid) -> tuple[Measurement, ...]:
+    """Return the measurements of a grid on the hardware it last ran on, without a cluster."""
+    resolved, store = _resolve_offline(grid)
+    return measurements(resolved, StoreResults(store))
+
+
+def _resolve_offline(grid: Grid) -> tuple[Resolved, Store]:
+    """Return a grid on the hardware that it last ran on, and its store."""
+    resolved, store = resolve(grid), Store(grid.storage.store)
+    return _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", ""))), store
 
 
 def _claimed_stages(
@@ -59,8 +73,13 @@ def _on_hardware(resolved: Resolved, hardware: str) -> Resolved:
     return replace(resolved, study=replace(resolved.study, hardware=hardware))
 
 
-def run_grid(path: Path, address: str | None = None, launcher: Launcher | None = None) -> int:
-    """Make every result of the grid exist.
+def run_grid(
+    path: Path,
+    address: str | None = None,
+    launcher: Launcher | None = None,
+    measure_again: Selection | None = None,
+) -> int:
+    """Make every result of the grid exist, and anew the measurements of ``measure_again``.
 
     Return 0 when all cells are done, 1 when one failed, 143 when the grid was stopped by a signal.
     ``address``: of a Ray cluster; None starts a local Ray. ``launcher`` takes the place of Ray.
@@ -81,7 +100,22 @@ def run_grid(path: Path, address: str | None = None, launcher: Launcher | None =
     store.grids.save(resolved.key, {"name": grid.name, "hardware": hardware})
     from orchestrator.driver import Driver
 
-    return Driver(_on_hardware(resolved, hardware), store, launcher, out).run()
+    resolved = _on_hardware(resolved, hardware)
+    if measure_again is not None:
+        _forget_measurements(measure_again.of(measurements(resolved, StoreResults(store))), store)
+    return Driver(resolved, store, launcher, out).run()
+
+
+def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
+    """Delete the results of these measurements, so that the grid makes them again.
+
+    One that another driver makes now is left to it.
+    """
+    owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    for each in chosen:
+        if each.record is not None and store.claims.take(each.key, owner) is None:
+            store.stages.remove(each.key)
+            store.claims.release(each.key)
 
 
 def _resolve_checked(grid: Grid, file: str) -> Resolved:

@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         HF_HUB_OFFLINE="1",
         RAY_AUTH_MODE="disabled",
         TOKENIZERS_PARALLELISM="false",
+        TRSP_LOCK_DIR=f"{home}/locks",  # tests beside this one do not wait for its measurements
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

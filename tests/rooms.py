@@ -45,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation""",
     "store": "redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.records",
+    "views": "grid stages store trsp.errors trsp.records",
     "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
         trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
         trsp.training trsp.transfer""",

@@ -109,11 +109,22 @@ class EvaluationRecord(Record):
     seconds: float = 0.0
 
 
+class Spread(Record):
+    """How far apart the repeats of one latency lie; ``stdev_ms`` is 0 where there is only one."""
+
+    repeats: int
+    median_ms: float
+    stdev_ms: float
+
+
 class MeasurementRecord(Record):
     """Speed and memory of a checkpoint, means over the protocol's repeats.
 
-    ``peak_memory_bytes`` is the accelerator's peak, the sum of theirs where the model lies on
-    several (so that one and many compare), or that of the process's resident set on CPU.
+    ``hardware`` is what the measuring process saw. ``peak_memory_bytes`` is the accelerator's peak,
+    the sum of theirs where the model lies on several (so that one and many compare), or that of the
+    process's resident set on CPU. ``noise`` says why the figures cannot be relied on, after
+    ``attempts`` attempts; it is empty where nothing speaks against them, and None in records from
+    before devices were locked and spreads kept.
     """
 
     hardware: str
@@ -122,7 +133,18 @@ class MeasurementRecord(Record):
     generate_latency_ms: float
     generate_tokens_per_s: float
     peak_memory_bytes: int
+    prompt_spread: Spread | None = None
+    generate_spread: Spread | None = None
+    noise: str | None = None
+    attempts: int = 1
     seconds: float = 0.0
+
+    @property
+    def doubt(self) -> str:
+        """Why the latencies may be wrong, for people; empty where nothing is known against them."""
+        if self.noise is None:
+            return "measured before devices were locked: others may have computed there, too"
+        return f"noisy: {self.noise}" if self.noise else ""
 
 
 def lower_is_better(metric: str) -> bool:

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted
+from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport, read_tail
@@ -79,13 +80,21 @@ def _run_function(context: RankContext) -> _Crash | None:
     crash = None
     with _captured_output(context.report) as output:
         try:
-            STAGES[context.task.spec.kind](context)
+            with _devices(context):
+                STAGES[context.task.spec.kind](context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()
             crash = _Crash(error, traceback.format_exc()[-TAIL_CHARS:])
     context.report.remove()
     return crash and replace(crash, output=output.getvalue())
+
+
+def _devices(context: RankContext) -> AbstractContextManager[None]:
+    """Hold the devices of this process beside others; a measurement sees to its own."""
+    if context.task.spec.kind is StageKind.MEASURE:
+        return nullcontext()
+    return context.sharing_devices()
 
 
 @contextmanager

@@ -177,13 +177,17 @@ def _run_dense(context: RankContext) -> None:
 
 
 def _run_measurement(context: RankContext) -> None:
-    """Commit the speed and memory of the model that the stage reads, on this hardware."""
+    """Commit the speed and memory of the model that the stage reads, on this hardware.
+
+    Nobody else of this machine computes on its device meanwhile.
+    """
     from trsp.evaluation.measure import measure
 
     spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
-    model, _ = load_input_model(spec, context.store)
-    record = measure(model, settings, spec.inputs["hardware"])
+    with context.sharing_devices():
+        model, _ = load_input_model(spec, context.store)
+    record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
     context.store.stages.commit(spec, record.model_dump(mode="json"), versions=versions())
 
 

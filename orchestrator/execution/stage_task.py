@@ -15,7 +15,10 @@ from orchestrator.store.failures import FailureKind, RankFailure
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
+from trsp.distributed.device_lock import share_devices
 from trsp.training.watchdog import Watchdog
+
+SHARE_WAIT_S = 600.0  # a measurement of another driver holds a stage up for so long, at most
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class StageTask:
     snapshot_every_s: float = 600.0
     snapshot_every_steps: int | None = None  # None: by time alone
     hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
+    device_wait_s: float = 1800.0  # at most, for its device: a measurement wants it for itself
 
 
 def never_preempted() -> bool:
@@ -71,6 +75,17 @@ class RankContext:
     def report(self) -> RankReport:
         """What this rank leaves in the store until a failure is recorded."""
         return RankReport(self.store, self.task.spec.key, self.task.attempt, self.rank)
+
+    @contextmanager
+    def sharing_devices(self) -> Iterator[None]:
+        """Compute beside others of this machine, but not while a measurement has the device.
+
+        A rank that waits gives no sign of life: it waits for less than its peers allow.
+        """
+        task = self.task
+        wait_s = min(SHARE_WAIT_S, task.device_wait_s, task.hang_timeout_s / 2)
+        with share_devices(wait_s, queue=task.layout.ranks == 1):
+            yield
 
     @contextmanager
     def training(self) -> Iterator[Any]:

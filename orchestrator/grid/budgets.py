@@ -1,6 +1,8 @@
 """A budget of a grid file: limits that a checkpoint must keep, and the metric to choose by."""
 
-from pydantic import Field, PositiveFloat
+import re
+
+from pydantic import Field, PositiveFloat, field_validator
 
 from orchestrator.grid.shorthand import SHORT_BYTE_UNITS, Bytes, Count, short_count
 from trsp.config import Settings
@@ -10,7 +12,9 @@ class Budget(Settings):
     """Limits a checkpoint must keep, and the metric to choose by under them."""
 
     name: str = Field(
-        "", pattern=r"^[A-Za-z0-9_-]*$", description="registry alias; default: made of the limits"
+        "",
+        pattern=r"^[A-Za-z0-9_-]*$",
+        description="ends the registry alias, after the grid's name; default: made of the limits",
     )
     max_params: Count | None = None
     max_bytes: Bytes | None = Field(None, description="size of the checkpoint's weights")
@@ -21,6 +25,14 @@ class Budget(Settings):
     metric: str | None = Field(
         None, description="e.g. perplexity/wiki or accuracy; default: the first perplexity"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        """Refuse the aliases that MLflow keeps for itself."""
+        if re.fullmatch(r"latest|v\d+", name.lower()):
+            raise ValueError(f"{name!r} is an alias that MLflow keeps for itself; take another")
+        return name
 
     @property
     def limits(self) -> dict[str, float]:
@@ -35,7 +47,10 @@ class Budget(Settings):
 
     @property
     def alias(self) -> str:
-        """The budget's name, or else ``best-params-110m``: of the limits and any metric given."""
+        """The budget's name, or else ``best-params-110m``: of the limits and any metric given.
+
+        The registry's alias has the grid's name before it (``views/aliases.py``).
+        """
         if self.name:
             return self.name
         parts = []

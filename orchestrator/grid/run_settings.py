@@ -43,10 +43,22 @@ class Resources(Settings):
         2, description="of a stage that makes no progress; one that does may be lost more often"
     )
     timeout_s: PositiveFloat | None = Field(
-        None, description="wall time of one attempt of one stage"
+        None,
+        description="wall time of one attempt of one stage, and as long again where it had to "
+        "wait for its device",
     )
     hang_timeout_s: PositiveFloat = Field(
         1800, description="a training stage without a step for so long hangs, and is ended"
+    )
+    measure_on: str | None = Field(
+        None,
+        description="Ray's type of accelerator that speed is measured on, for example H100; "
+        "default: the type that the cluster has most of",
+    )
+    measure_wait_s: PositiveFloat = Field(
+        1800,
+        description="how long a measurement waits for others who compute on its device; "
+        "then it is made all the same, and marked as noisy",
     )
     snapshot_every_s: PositiveFloat = Field(
         600, description="how much training a lost rank or node may cost"
@@ -83,6 +95,11 @@ class Tracking(Settings):
         description="MLflow tracking URI",
     )
     experiment: str = Field("trsp", min_length=1)
+    shared_aliases: bool = Field(
+        False,
+        description="also move registry aliases without this grid's name, such as "
+        "best-params-110m, which all grids of a model share",
+    )
     ui_url: str | None = Field(
         None, description="where people reach the MLflow UI; for the printed links"
     )

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import ray
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.preemption import draining_nodes
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, unknown_name
 from trsp.evaluation.hardware import hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
@@ -74,15 +75,33 @@ def cluster_capacity(with_gpus: bool) -> Capacity:
     return Capacity.of(_node_capacity(node, with_gpus) for node in nodes)
 
 
-def cluster_hardware(with_gpus: bool) -> str:
-    """Return the types of the cluster's accelerators, or else the name of this machine's CPU.
+def cluster_hardware(with_gpus: bool, asked: str | None = None, nodes_come: bool = False) -> str:
+    """Return the one type of accelerator to measure on, or else the name of this machine's CPU.
 
-    The CPU counts where there is no accelerator, and without ``with_gpus``.
+    The type is the one ``asked`` for, else the one that the cluster has most of. The CPU counts
+    where there is no accelerator, and without ``with_gpus``. InvalidInputError for a type that is
+    not there, unless nodes come when stages wait for them.
     """
-    types = sorted(kind for kind in map(_accelerator_type, ray.nodes()) if kind)
-    if with_gpus and types:
-        return " ".join(dict.fromkeys(types))
-    return hardware_name(largest_node_cpus())
+    known = gpus_by_type() if with_gpus else {}
+    if asked and asked not in known and not nodes_come:
+        slip = unknown_name("type of accelerator", asked, known or ["no accelerators"])
+        raise InvalidInputError(f"resources.measure_on: {slip}; leave it out to have one chosen")
+    return asked or commonest_type(known) or hardware_name(largest_node_cpus())
+
+
+def commonest_type(gpus: Mapping[str, int]) -> str:
+    """Return the type of which there are most GPUs, the first by name of equal ones; "" of none."""
+    return min(gpus, key=lambda kind: (-gpus[kind], kind), default="")
+
+
+def gpus_by_type() -> dict[str, int]:
+    """Return how many GPUs of each of Ray's types the living nodes have."""
+    gpus: Counter[str] = Counter()
+    for node in ray.nodes():
+        kind = _accelerator_type(node)
+        if node["Alive"] and kind:
+            gpus[kind] += int(node["Resources"].get("GPU", 0))
+    return dict(gpus)
 
 
 def largest_node_cpus() -> int:

@@ -21,6 +21,7 @@ from orchestrator.ray_backend.cluster import (
     cluster_capacity,
     cluster_hardware,
     connect,
+    gpus_by_type,
     has_gpus,
     largest_node_cpus,
 )
@@ -51,6 +52,7 @@ class RayLauncher:
         use_gpus = resources.use_gpus
         self._uses_gpus = has_gpus() if use_gpus == "auto" else use_gpus
         self.measures_alone = not self._uses_gpus
+        self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
         self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -59,8 +61,11 @@ class RayLauncher:
         self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(_run_gang)
 
     def hardware(self) -> str:
-        """Return what speed is measured on: the cluster's accelerators, or this machine's CPU."""
-        return cluster_hardware(self._uses_gpus)
+        """Return what speed is measured on: one type of accelerator, or this machine's CPU.
+
+        Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
+        """
+        return cluster_hardware(self._uses_gpus, self._measure_on, self._nodes_come)
 
     def capacity(self) -> Capacity:
         """Return what the nodes have that are there to stay; no GPUs where none are to be used."""
@@ -80,9 +85,18 @@ class RayLauncher:
             num_cpus=largest_node_cpus() if whole_node else layout.cpus,
             num_gpus=layout.gpus,
             memory=layout.memory_bytes or None,
+            accelerator_type=self._accelerator_type(task),
             name=key,
         )
         return stage.remote(task)
+
+    def _accelerator_type(self, task: StageTask) -> str | None:
+        """Return the type of accelerator that a measurement is for; None where any will do."""
+        if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
+            return None
+        hardware = str(task.spec.inputs["hardware"])
+        is_type = hardware == self._measure_on or hardware in gpus_by_type()
+        return hardware if is_type else None
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Return the stages that ended since the last call.

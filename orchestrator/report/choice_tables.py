@@ -22,9 +22,13 @@ from orchestrator.views.budget import Choice, Comparison, pareto_front
 from orchestrator.views.grid_view import CellView
 
 
-def print_choice(choice: Choice, cells: Sequence[CellView], out: Console) -> None:
-    """Print the answer for one budget, the cells worth a look, and Python that loads the best."""
-    for line in (_question(choice), *_answer(choice)):
+def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias: str = "") -> None:
+    """Print the answer for one budget, the cells worth a look, and Python that loads the best.
+
+    ``alias``: what marks the best in the registry once the grid is done; default: nothing does.
+    """
+    warnings = (f"warning: {warning}" for warning in choice.warnings)
+    for line in (_question(choice, alias), *_answer(choice), *warnings):
         print_line(out, line)
     x = choice_axis(choice)
     rows = _rows(choice, pareto_front(cells, x, choice.metric))
@@ -63,11 +67,11 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
     )
 
 
-def _question(choice: Choice) -> str:
+def _question(choice: Choice, alias: str) -> str:
     budget = choice.budget
     limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
     return (
-        f"{budget.alias}: best {choice.metric} with {', '.join(limits) or 'no limit'} "
+        f"{alias or budget.alias}: best {choice.metric} with {', '.join(limits) or 'no limit'} "
         f"({choice.candidates} of {choice.cells} cells known)"
     )
 

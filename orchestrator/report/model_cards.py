@@ -31,6 +31,7 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
             for kind, scale in view.rate_scales.items()
         },
         **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
+        "latency in doubt": (view.measurement and view.measurement.noise) or None,
     }
     return model_card(
         name=cell.name,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.redact import redact
-from orchestrator.views.grid_view import CellView, Status
+from orchestrator.views.grid_view import CellView, DenseView, Status
 
 _PIPED_WIDTH = 160  # columns where there is no terminal to ask
 STYLES: Mapping[Status, str] = {
@@ -71,7 +71,14 @@ def headers(names: Sequence[str]) -> list[str]:
 
 def cell_row(cell: CellView, names: Sequence[str]) -> list[str]:
     """Return a cell's name, its removed layers and its values of these metrics."""
-    values = cell.metrics()
     layers = "-" if cell.layers is None else ", ".join(map(str, sorted(cell.layers)))
-    shown = [format_metric(name, values.get(name)) for name in names]
-    return [escape(cell.cell.name), layers, *shown]
+    return [escape(cell.cell.name), layers, *metric_texts(cell, names)]
+
+
+def metric_texts(part: CellView | DenseView, names: Sequence[str]) -> list[str]:
+    """Return the values of these metrics; a latency that is too noisy says so."""
+    values = part.metrics()
+    texts = {name: format_metric(name, values.get(name)) for name in names}
+    if part.measurement is not None and part.measurement.noise and "latency_ms" in texts:
+        texts["latency_ms"] += " noisy"
+    return list(texts.values())

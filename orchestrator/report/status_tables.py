@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.redact import redact
-from orchestrator.report.printing import STYLES, cell_row, format_metric, headers, print_line
+from orchestrator.report.printing import STYLES, cell_row, headers, metric_texts, print_line
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from trsp.records import lower_is_better
 
@@ -47,9 +47,7 @@ def status_table(view: GridView, metrics: Sequence[str], limit: int | None = Non
 
 
 def _dense_row(dense: DenseView, columns: Sequence[str]) -> list[str]:
-    values = dense.metrics()
-    shown = [format_metric(name, values.get(name)) for name in columns]
-    return [escape(f"{dense.model.name} dense"), "-", *shown]
+    return [escape(f"{dense.model.name} dense"), "-", *metric_texts(dense, columns)]
 
 
 def _cost(cell: CellView, metrics: Sequence[str]) -> float:

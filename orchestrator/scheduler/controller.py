@@ -59,7 +59,9 @@ class Controller:
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
         self._renewed = clock()
-        self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt
+        self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
+        # A process may wait so long for its device, before it works; nobody sees whether it does.
+        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
         self._stopped = ""
 
     def step(self, wait_s: float = 0.0) -> GridView:
@@ -152,7 +154,7 @@ class Controller:
     def _watch(self) -> None:
         """Cancel stages that run longer than they may; renew the claims of all that run."""
         now = self._clock()
-        for key in self._state.time_out(now, self._limit_s):
+        for key in self._state.time_out(now, self._limit_s + self._device_wait_s):
             self._launcher.cancel(key)
         if now - self._renewed >= RENEW_CLAIMS_S:
             self._renewed = now
@@ -238,4 +240,5 @@ class Controller:
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,
             hang_timeout_s=self._resources.hang_timeout_s,
+            device_wait_s=self._device_wait_s,
         )

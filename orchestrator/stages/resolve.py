@@ -124,7 +124,8 @@ def grid_key(resolved: Resolved) -> str:
         "dense": sorted(dense_spec(model, study).key for model in resolved.models.values()),
         "calibration": study.calibration.model_dump(mode="json", exclude={"text", "preset"}),
         "text": study.fingerprint(study.calibration.text),
-        "measurement": study.measurement.model_dump(mode="json"),
+        # Known before the hardware is: what is left to it counts as what it would be on a CPU.
+        "measurement": study.measurement.chosen_for(gpu=False).model_dump(mode="json"),
     }
     return content_key("grid", content)
 

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.keys import content_key
 from trsp.config import DriftSettings, HealSettings, LaterSetting, Settings, TextSource
+from trsp.evaluation.hardware import is_cpu
 
 
 class StageKind(StrEnum):
@@ -227,13 +228,14 @@ def measure_spec(
     """
     if study.measurement.protocol == "none":
         return None
+    measurement = study.measurement.chosen_for(gpu=not is_cpu(study.hardware))
     removed = set(layers)
     kept_types = tuple(kind for i, kind in enumerate(model.layer_types) if i not in removed)
     inputs = {
         "model": model.fingerprint,
         "layers_kept": model.layers - len(removed),
         "layer_types": kept_types,
-        "measurement": study.measurement.model_dump(mode="json"),
+        "measurement": measurement.model_dump(mode="json"),
         "hardware": study.hardware,
         "precision": study.precision_of(model),
     }

@@ -140,6 +140,14 @@ class StageResults:
         if path is not None:
             self._files.write(f"{path}/{name}", data)
 
+    def remove(self, key: str) -> None:
+        """Delete a stage's result, at once and whole: whoever needs it makes it again.
+
+        Only for the holder of the claim. Its artifacts, if it has any, are orphans from then on.
+        """
+        with suppress(FileNotFoundError):
+            self._files.remove_file(f"{stage_folder(key)}/result.json")
+
     def drop_files(self, key: str) -> None:
         """Delete a stage's artifacts but keep its record.
 

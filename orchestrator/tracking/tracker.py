@@ -1,8 +1,8 @@
 """MLflow as a projection of the store: ``project(view)`` makes MLflow equal to a grid's view.
 
-Nothing is ever read back from MLflow to decide anything: an empty one is filled again from a
-finished grid's view. A tracking server that goes away never stops a grid: the tracker is ``behind``
-for a while, and says so.
+Nothing is ever read back from MLflow to decide anything, except who holds an alias: an empty one is
+filled again from a finished grid's view. A tracking server that goes away never stops a grid: the
+tracker is ``behind`` for a while, and says so.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.redact import redact
+from orchestrator.tracking.aliases import move_alias
 from orchestrator.tracking.connection import (
     FAILURES,
     WRITE_TIMEOUT_S,
@@ -26,8 +27,8 @@ from orchestrator.tracking.connection import (
 from orchestrator.tracking.content import leaderboard
 from orchestrator.tracking.content.describe import DescribedRun, closed, described_runs
 from orchestrator.tracking.content.notes import EXPERIMENT_NOTE
-from orchestrator.tracking.models import registered_name, versions
 from orchestrator.tracking.runs import OPEN, RunWriter, kill, search_runs
+from orchestrator.views.aliases import AliasClaim, AliasDecision
 from orchestrator.views.grid_view import GridView, Status
 from trsp.errors import TrackingError
 
@@ -122,20 +123,13 @@ class MlflowTracker:
                 kill(self._client, run.info.run_id, "its job was killed")
             return len(orphans)
 
-    def set_alias(self, model_name: str, alias: str, cell_key: str) -> None:
-        """Point a registered model's alias at the newest version made for a cell.
+    def move_alias(self, model_name: str, cell_key: str, claim: AliasClaim) -> AliasDecision:
+        """Give a registered model's alias to the version of a cell, if it may (``move_alias``).
 
         ``model_name``: of the source model. Raises TrackingError when there is no such version.
         """
-        name = registered_name(model_name)
-        with self._errors(f"cannot set the alias {alias!r}"):
-            newest_first = versions(self._client, name, cell_key)
-            if not newest_first:
-                raise TrackingError(
-                    f"registered model {name!r} has no version of cell {cell_key}: "
-                    "its checkpoint is not there"
-                )
-            self._client.set_registered_model_alias(name, alias, newest_first[0].version)
+        with self._errors(f"cannot set the alias {claim.alias!r}"):
+            return move_alias(self._client, model_name, cell_key, claim)
 
     def leaderboard_url(self, ui_base: str, grid_key: str) -> str:
         """Return a link that opens the cells of the grid, best first.

@@ -44,6 +44,7 @@ class Choice:
     comparison: Comparison | None = None
     nearest: CellView | None = None  # to the budget, only where nothing meets it
     overshoot: float | None = None  # by how much the nearest misses it: 1.2 = 20 % above
+    warnings: tuple[str, ...] = ()  # why the numbers that the budget limits may be wrong
     candidates: int = 0  # cells with every number that the question needs
     cells: int = 0  # in all
     version_notes: tuple[str, ...] = ()  # where numbers that are compared were computed differently
@@ -67,7 +68,8 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
     """
     metric = metric or budget.metric or _first_perplexity(cells)
     candidates = sorted(_candidates(cells, budget, metric), key=lambda each: each.order)
-    choice = Choice(budget, metric, candidates=len(candidates), cells=len(cells))
+    warnings = tuple(_latency_warnings(candidates)) if "latency_ms" in budget.limits else ()
+    choice = Choice(budget, metric, warnings=warnings, candidates=len(candidates), cells=len(cells))
     within = [candidate.cell for candidate in candidates if candidate.excess <= 1]
     if within:
         return _with_best(choice, within)
@@ -75,6 +77,24 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
         return choice
     nearest = min(candidates, key=lambda each: each.excess)
     return replace(choice, nearest=nearest.cell, overshoot=nearest.excess)
+
+
+def _latency_warnings(candidates: Sequence[_Candidate]) -> Iterator[str]:
+    """Yield what speaks against the latencies that a budget limits; best first.
+
+    A latency that is too high keeps a cell out of a budget as wrongly as one too low lets it in.
+    """
+    measured = [(each.cell, each.cell.measurement) for each in candidates if each.cell.measurement]
+    doubted: dict[str, list[str]] = {}
+    for cell, record in measured:
+        if record.doubt:
+            doubted.setdefault(record.doubt, []).append(cell.cell.name)
+    for doubt, names in doubted.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"the latency of {names[0]}{others} is in doubt: {doubt}"
+    hardware = sorted({record.hardware for _, record in measured})
+    if len(hardware) > 1:
+        yield f"latencies were measured on different hardware: {'; '.join(hardware)}"
 
 
 def _with_best(choice: Choice, within: Sequence[CellView]) -> Choice:

@@ -14,6 +14,7 @@ from orchestrator.grid.schema import load_grid
 from orchestrator.run import view_offline
 from orchestrator.tracking.models import registered_name
 from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose
 from tests.browser.chromium import close_assistant, open_page, wait_for_text
 from tests.mlflow_server import mlflow_server
@@ -49,9 +50,9 @@ def test_the_demos_leaderboard_and_aliases(
         shown = [value[name] for name in sorted(value, key=text.index)]
         assert shown == sorted(shown), "every cell, best first"
         open_page(driver, f"{base}/#/models/{model}")
-        wait_for_text(driver, *(budget.alias for budget in grid.budgets))
+        wait_for_text(driver, *(alias_name(grid.name, budget) for budget in grid.budgets))
     for budget in grid.budgets:
         best = choose(view.cells, budget, metric).best
         assert best is not None
-        version = client.get_model_version_by_alias(model, budget.alias)
+        version = client.get_model_version_by_alias(model, alias_name(grid.name, budget))
         assert version.tags["trsp.cell"] == best.cell.key

@@ -13,11 +13,12 @@ from tests.browser.chromium import close_assistant, open_page, page_text, wait_f
 from tests.browser.screens import Screen, screens, shoot
 from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.sample_grids import claim
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 EXPERIMENT = "TRSP browser"
-ALIAS = "best-params-1m"
+ALIAS = "demo-best-params-1m"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def site(
     tracking_server.empty_registry()
     tracker = MlflowTracker(tracking_server.database, EXPERIMENT)
     tracker.finish(view)
-    tracker.set_alias(sample.MODEL.name, ALIAS, min(sample.cells(), key=sample.perplexity).key)
+    best = min(sample.cells(), key=sample.perplexity)
+    tracker.move_alias(sample.MODEL.name, best.key, claim(ALIAS))
     driver.get(tracking_server.url)
     close_assistant(driver)
     return Site(tracking_server, tracker, view, driver)

@@ -9,7 +9,10 @@ import pytest
 
 from orchestrator.execution.launcher import InProcessLauncher
 from orchestrator.execution.stage_task import StageTask
+from orchestrator.grid.schema import load_grid
 from orchestrator.run import run_grid
+from orchestrator.stages.resolve import resolve
+from orchestrator.store.store import Store
 from orchestrator.views.grid_view import Status
 from tests.integration import drivers
 from tests.tiny_grid import tiny_grid
@@ -58,9 +61,9 @@ def finished(
 def here(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> HereLauncher:
     """What runs stages in this process, with the names of the hardware that the grid ran on."""
     monkeypatch.setenv("TRSP_HOME", str(finished[0].parent / "home"))
-    measurement = drivers.view(finished[0]).cells[0].measurement
-    assert measurement is not None
-    return HereLauncher(measurement.hardware)
+    grid = load_grid(finished[0])
+    kept = Store(grid.storage.store).grids.load(resolve(grid).key)
+    return HereLauncher(kept["hardware"])
 
 
 def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) -> None:
@@ -69,7 +72,8 @@ def test_every_part_is_done_and_the_best_is_named(finished: tuple[Path, str]) ->
     assert {part.status for part in (*view.parts, *view.rankings)} == {Status.DONE}
     assert "grid tiny" in printed
     assert "2 of 2 cells done" in printed
-    assert "best-params-60k: best perplexity/tiny" in printed
+    assert "tiny-best-params-60k: best perplexity/tiny" in printed
+    assert "alias tiny-best-params-60k moves: nobody had it" in printed
     assert "workflowType=machine_learning" in printed
 
 
@@ -86,7 +90,7 @@ def test_mlflow_has_every_run_finished_and_the_alias_on_the_best(
     (name,) = {version.name for version in versions}
     best = min(drivers.view(grid).cells, key=lambda cell: cell.metrics()["perplexity/tiny"])
     assert (
-        client.get_model_version_by_alias(name, "best-params-60k").tags["trsp.cell"]
+        client.get_model_version_by_alias(name, "tiny-best-params-60k").tags["trsp.cell"]
         == best.cell.key
     )
 

@@ -184,8 +184,11 @@ def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
         seconds=1,
     )
     evaluation = EvaluationRecord(scores={"perplexity/wiki": Score(value=20.0)}, seconds=1)
-    numbers = dict.fromkeys(MeasurementRecord.model_fields, 1)
-    measurement = MeasurementRecord.model_validate(numbers | {"hardware": "cpu"})
+    fields = MeasurementRecord.model_fields.items()
+    numbers = dict.fromkeys([name for name, field in fields if field.is_required()], 1)
+    measurement = MeasurementRecord.model_validate(
+        numbers | {"hardware": "cpu", "seconds": 1, "noise": ""}
+    )
     transfer = TransferRecord(layers=layers, rate_scale=rate_scale, seconds=1)
     if spec.kind is StageKind.DENSE:
         return {

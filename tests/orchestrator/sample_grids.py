@@ -9,6 +9,7 @@ import yaml
 from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.grid.expand import Expansion, expand
 from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.views.aliases import AliasClaim
 from orchestrator.views.grid_view import CellView, Status
 from trsp.config import NoTransfer, ReverseSettings
 from trsp.errors import InvalidInputError
@@ -84,3 +85,10 @@ def scored(
             scores=scores, window_nll={"wiki": window_nll} if window_nll else {}
         ),
     )
+
+
+def claim(alias: str = "demo-best", value: float = 20.0, **changes: Any) -> AliasClaim:
+    """Return a claim of grid ``demo`` by a perplexity of one text; with the changes."""
+    given = {"grid": "demo", "budget": "params <= 1e+06", "metric": "perplexity/wiki"}
+    judged = {"judged_by": {"text": "sha256:wiki", "windows": {"window_tokens": 256}}}
+    return AliasClaim(**({"alias": alias, "value": value, **given, **judged} | changes))

@@ -1,6 +1,6 @@
 """Settings of scores and of speed measurements."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -50,11 +50,12 @@ class EvaluationSettings(Settings):
 class MeasurementSettings(Settings):
     """Speed and memory of a checkpoint.
 
-    ``paper``: the published protocol (docs/method.md, section 3); ``small``: minutes on a CPU;
-    ``none``: not measured.
+    ``paper``: the published protocol (docs/method.md, section 3); ``small``: seconds on a CPU;
+    ``auto``: ``paper`` on a GPU and ``small`` on a CPU; ``none``: not measured. Other keys replace
+    the protocol's own values.
     """
 
-    protocol: Literal["paper", "small", "none"] = "small"
+    protocol: Literal["auto", "paper", "small", "none"] = "auto"
     prompt_batch: PositiveInt = 1
     prompt_tokens: PositiveInt = 2048
     prompt_repeats: PositiveInt = 50
@@ -66,9 +67,16 @@ class MeasurementSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _protocol(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("protocol", "small") == "small":
+        if isinstance(data, dict) and data.get("protocol") == "small":
             return {**SMALL_MEASUREMENT, **data}
         return data
+
+    def chosen_for(self, *, gpu: bool) -> Self:
+        """Return these settings with a protocol that fits a GPU or a CPU in place of ``auto``."""
+        if self.protocol != "auto":
+            return self
+        given = self.model_dump(include=self.model_fields_set - {"protocol"})
+        return self.model_validate({**given, "protocol": "paper" if gpu else "small"})
 
 
 SMALL_MEASUREMENT: dict[str, Any] = {

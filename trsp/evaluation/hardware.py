@@ -1,4 +1,4 @@
-"""A label for the hardware that speed was measured on.
+"""A label for the hardware that speed is measured on, and what can be read off one.
 
 Asks the kernel and knows no torch: the driver reads it too.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _CPU = Path("/proc/cpuinfo")
+_THREADS = re.compile(r", \d+ threads?$")
 
 
 def hardware_name(threads: int | None = None) -> str:
@@ -23,9 +24,34 @@ def hardware_name(threads: int | None = None) -> str:
     gpu = None if hidden else _first(_GPUS.glob("*/information"), "Model")
     if gpu:
         return gpu
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return cpu_name(threads or int(os.environ.get("OMP_NUM_THREADS") or available_cpus()))
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def cpu_name(threads: int) -> str:
+    """Return ``AMD EPYC 7B13, 2 threads``."""
     cpu = _first([_CPU], "model name") or platform.machine()
     return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def is_cpu(hardware: str) -> bool:
+    """Whether a label of hardware, such as a key has, stands for a CPU; an empty one does, too."""
+    return hardware in ("", "cpu") or bool(_THREADS.search(hardware))
+
+
+def is_same_kind(asked: str, seen: str) -> bool:
+    """Whether ``seen`` may be called ``asked``.
+
+    Two CPUs may: a cluster knows no types of CPU. A GPU goes by the words of its type, as in
+    ``A100-80G`` for ``NVIDIA A100-SXM4-80GB``.
+    """
+    if is_cpu(asked) or is_cpu(seen):
+        return is_cpu(asked) and is_cpu(seen)
+    return all(word in seen.casefold() for word in re.findall(r"\w+", asked.casefold()))
 
 
 def _first(paths: Iterable[Path], key: str) -> str | None:

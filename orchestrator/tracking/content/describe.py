@@ -92,6 +92,7 @@ def dense_state(part: DenseView) -> RunState:
             "layers": str(part.model.layers),
             "source": redact(part.model.source),
         },
+        tags={"trsp.latency_doubt": part.measurement.doubt if part.measurement else ""},
         finals=all_rounded(part.metrics()),
         note=f"The unpruned model: the reference of all cells of **{part.model.name}**.",
     )

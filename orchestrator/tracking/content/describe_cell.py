@@ -44,6 +44,7 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             **{
                 f"trsp.version.{name}": text for name, text in shown_versions(view.versions).items()
             },
+            "trsp.latency_doubt": view.measurement.doubt if view.measurement else "",
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
             **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },

@@ -21,7 +21,8 @@ MLflow is a projection of the job's store and can be rebuilt from it.
 """
 REGISTRY_NOTE = """\
 The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
-Aliases such as `best-params-110m` mark the best version under a budget."""
+Aliases such as `demo-best-params-110m` mark the best version under a budget of the grid `demo`;
+the tag `trsp.alias.` and the alias says why."""
 
 
 def grid_note(view: GridView) -> str:

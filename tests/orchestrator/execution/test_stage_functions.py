@@ -20,6 +20,7 @@ from orchestrator.stages.stage_specs import (
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.conftest import LAYERS, SELECTORS, RunStage
 from tests.tiny_grid import tiny_grid
+from trsp.evaluation.hardware import cpu_name
 from trsp.records import CheckpointRecord, EvaluationRecord, MeasurementRecord, TransferRecord
 
 
@@ -82,7 +83,7 @@ def test_scores_of_a_checkpoint_and_of_the_model(
         assert run(spec) is None
     pruned = EvaluationRecord.model_validate(done(store, evaluate)).scores["perplexity/tiny"].value
     speed = MeasurementRecord.model_validate(done(store, measure))
-    assert speed.hardware == "cpu"
+    assert speed.hardware == cpu_name(torch.get_num_threads())
     assert speed.prompt_latency_ms > 0
     dense = dense_spec(resolved.models["tiny-llama"], resolved.study)
     assert run(dense) is None

@@ -144,12 +144,14 @@ def test_what_is_asked_of_a_stage_goes_with_it(tmp_path: Path) -> None:
         "hang_timeout_s": 60,
         "snapshot_every_s": 5,
         "snapshot_every_steps": 7,
+        "measure_wait_s": 11,
     }
     launcher = FakeLauncher(slots=2)
     drive(controller_of(one_cell(tmp_path, resources=resources), launcher))
     for task in launcher.started:
         assert task.layout.cpus == 2
         assert (task.hang_timeout_s, task.snapshot_every_s, task.snapshot_every_steps) == (60, 5, 7)
+        assert task.device_wait_s == 11
 
 
 def test_a_cell_that_needs_more_than_the_cluster_is_given_up_with_what_it_needs(

@@ -112,7 +112,7 @@ def test_a_store_that_cannot_be_written_fails_stages_and_not_the_driver(
 
 def test_the_record_says_on_what_layout_it_failed(tmp_path: Path) -> None:
     grid, clock = (
-        one_cell(tmp_path, resources={"timeout_s": 10, "max_attempts": 1}, engine=MICRO_4),
+        one_cell(tmp_path, resources={"timeout_s": 5, "max_attempts": 1}, engine=MICRO_4),
         Clock(),
     )
     launcher = FakeLauncher(slots=1, holds=True)

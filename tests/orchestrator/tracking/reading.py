@@ -38,7 +38,8 @@ def contents(uri: str) -> dict[Any, Any]:
     client = client_of(uri)
     said: dict[Any, Any] = {name: run_contents(client, run) for name, run in all_runs(uri).items()}
     for version in client.search_model_versions(f"name = '{REGISTERED}'"):
-        own = {key: value for key, value in version.tags.items() if key != "trsp.logged_model"}
+        aside = ("trsp.logged_model", "trsp.alias.")
+        own = {key: value for key, value in version.tags.items() if not key.startswith(aside)}
         said["version", version.tags["trsp.cell"]] = (own, version.source, version.description)
     return said
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.sample_grids import claim
 from tests.orchestrator.tracking.reading import (
     EXPERIMENT,
     REGISTERED,
@@ -39,7 +40,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
     outputs = cell_run(runs, view, 4).outputs.model_outputs
     assert [output.model_id for output in outputs] == [best.model_id]
 
-    tracker.set_alias("Tiny-1.5M", "best-params-1m", view.cells[4].cell.key)
+    tracker.move_alias("Tiny-1.5M", view.cells[4].cell.key, claim("best-params-1m"))
     version = client.get_model_version_by_alias(REGISTERED, "best-params-1m")
     assert version.tags["trsp.cell"] == view.cells[4].cell.key
     assert version.source == view.cells[4].checkpoint_uri
@@ -47,7 +48,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
     listed = [{"name": REGISTERED, "version": version.version}]
     assert json.loads(best.tags["mlflow.modelVersions"]) == listed
     with pytest.raises(TrackingError, match="no version of cell"):
-        tracker.set_alias("Tiny-1.5M", "best-params-1m", "cell-unknown")
+        tracker.move_alias("Tiny-1.5M", "cell-unknown", claim("best-params-1m"))
 
 
 def test_a_cell_that_chose_other_layers_gets_a_new_run(uri: str, tmp_path: Path) -> None:

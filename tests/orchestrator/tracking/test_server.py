@@ -10,6 +10,7 @@ import pytest
 from orchestrator.tracking.tracker import MlflowTracker
 from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.sample_grids import claim
 from tests.orchestrator.tracking.forwarder import forwarded
 from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, contents
 from trsp.errors import TrackingError
@@ -61,7 +62,7 @@ def test_a_real_server_says_the_same_as_a_database(
             tracker.project(view)
             assert not tracker.behind
         tracker.finish(done)
-        tracker.set_alias("Tiny-1.5M", "best", done.cells[0].cell.key)
+        tracker.move_alias("Tiny-1.5M", done.cells[0].cell.key, claim())
         assert summaries(url) == summaries(uri)
     remote, local = contents(tracking_server.database), contents(uri)
     assert remote.keys() == local.keys()

@@ -1,0 +1,53 @@
+"""What kind of accelerator speed is measured on, by what a cluster's nodes have."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.ray_backend import cluster
+from trsp.errors import InvalidInputError
+
+
+def node(kind: str = "", gpus: int = 0, alive: bool = True) -> dict[str, Any]:
+    resources = {"CPU": 8.0, **({f"accelerator_type:{kind}": 1.0, "GPU": gpus} if kind else {})}
+    return {"Alive": alive, "NodeID": kind, "Resources": resources}
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of two A100 nodes of 4, one H100 node of 8 that is alive and one that is not."""
+    nodes = [node(), node("A100", 4), node("A100", 5), node("H100", 8), node("H100", 8, False)]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_speed_is_measured_on_the_kind_there_is_most_of() -> None:
+    assert cluster.gpus_by_type() == {"A100": 9, "H100": 8}
+    assert cluster.cluster_hardware(with_gpus=True) == "A100"
+
+
+@pytest.mark.usefixtures("mixed")
+def test_another_kind_is_measured_on_where_the_grid_asks_for_it() -> None:
+    assert cluster.cluster_hardware(with_gpus=True, asked="H100") == "H100"
+
+
+def test_of_kinds_as_common_the_first_by_name_counts() -> None:
+    assert cluster.commonest_type({"H100": 8, "A100": 8}) == "A100"
+    assert cluster.commonest_type({}) == ""
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_kind_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(InvalidInputError, match=r"measure_on: unknown .* 'H10': .*A100, H100"):
+        cluster.cluster_hardware(with_gpus=True, asked="H10")
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come() -> None:
+    assert cluster.cluster_hardware(with_gpus=True, asked="B200", nodes_come=True) == "B200"
+
+
+@pytest.mark.usefixtures("mixed")
+def test_without_gpus_a_kind_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no accelerators"):
+        cluster.cluster_hardware(with_gpus=False, asked="H100")

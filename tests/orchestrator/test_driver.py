@@ -1,0 +1,103 @@
+"""The driver's end: which aliases it moves. Its stages are made up, its MLflow is real."""
+
+import os
+import shutil
+import signal
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from orchestrator.driver import Driver
+from orchestrator.execution.launcher import Finished
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.store import Store
+from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
+from trsp.records import EvaluationRecord, Score
+
+NAME = "demo"
+ALIAS = "demo-best-params-1k"
+
+
+class ScoringLauncher(FakeLauncher):
+    """Every checkpoint scores ``perplexity``; it stops the driver once it has scored one."""
+
+    def __init__(self, perplexity: float, interrupts: bool) -> None:
+        super().__init__(slots=1)
+        self._perplexity, self._interrupts = perplexity, interrupts
+
+    def poll(self, wait_s: float) -> tuple[Finished, ...]:
+        finished = super().poll(wait_s)
+        for task in self.tasks(StageKind.EVALUATE):
+            if task.spec.key in [each.key for each in finished]:
+                score = Score(value=self._perplexity, stderr=0.5)
+                record = EvaluationRecord(scores={"perplexity/wiki": score}, seconds=1)
+                Store(task.store).stages.commit(task.spec, record.model_dump(mode="json"))
+                if self._interrupts:
+                    os.kill(os.getpid(), signal.SIGINT)
+        return finished
+
+
+class Runs:
+    """Runs of a grid on one MLflow database, each with a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = MlflowClient(self.uri, self.uri)
+
+    def run(self, perplexity: float, interrupts: bool = False, **changes: object) -> str:
+        """Run the grid and return what it printed."""
+        self._count += 1
+        tracking = {"uri": self.uri, **changes.pop("tracking", {})}  # type: ignore[dict-item]
+        budgets = [{"max_params": 1000}]
+        given = {"name": NAME, "budgets": budgets, "tracking": tracking, **changes}
+        grid = one_cell(self._folder / str(self._count), **given)
+        out = Console(file=StringIO(), width=200)
+        launcher = ScoringLauncher(perplexity, interrupts)
+        Driver(grid, Store(grid.grid.storage.store), launcher, out).run()
+        assert isinstance(out.file, StringIO)
+        return out.file.getvalue()
+
+    def aliases(self) -> dict[str, str]:
+        """The registered model's aliases, and what it says of each."""
+        (model,) = self.client.search_registered_models()
+        return {alias: model.tags[f"trsp.alias.{alias}"] for alias in model.aliases}
+
+
+@pytest.fixture
+def runs(empty_database: Path, tmp_path: Path) -> Runs:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return Runs(tmp_path)
+
+
+def test_a_grid_that_is_done_gives_its_alias_and_says_so(runs: Runs) -> None:
+    printed = runs.run(23.2)
+    assert f"{ALIAS}: best perplexity/wiki" in printed
+    assert f"alias {ALIAS} moves: nobody had it" in printed
+    assert list(runs.aliases()) == [ALIAS]
+    assert "best of grid 'demo', perplexity/wiki 23.2 +- 0.5" in runs.aliases()[ALIAS]
+
+
+def test_a_grid_that_was_stopped_moves_no_alias(runs: Runs) -> None:
+    runs.run(186.0)
+    before = runs.aliases()
+    printed = runs.run(23.2, interrupts=True)
+    assert "stopped by SIGINT" in printed
+    assert "aliases stay where they are: the grid is not done" in printed
+    assert runs.aliases() == before
+
+
+def test_a_worse_result_on_the_same_text_moves_no_alias(runs: Runs) -> None:
+    runs.run(23.2)
+    before = runs.aliases()
+    worse = runs.run(186.0, ratios=[0.3])
+    assert f"alias {ALIAS} stays: version" in worse
+    assert runs.aliases() == before
+
+
+def test_an_alias_without_the_grids_name_is_moved_only_where_that_is_set(runs: Runs) -> None:
+    runs.run(23.2, tracking={"shared_aliases": True})
+    assert set(runs.aliases()) == {ALIAS, "best-params-1k"}
