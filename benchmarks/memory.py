@@ -26,6 +26,7 @@ from orchestrator.stages.stage_specs import StageKind
 from trsp.architecture.shape import ModelShape, model_shape
 from trsp.config import EngineSettings, LoraSettings
 
+LAYERS_OUT = (2, 3)  # by transfer, heal and lora
 RANK_PROGRAM = Path(__file__).resolve().with_name("memory_rank.py")
 WIDE = {
     "model_type": "llama",
@@ -66,7 +67,7 @@ class Run:
 
     name: str
     config: dict[str, Any]
-    stage: str  # gates, transfer or lora
+    stage: str  # gates, transfer, heal or lora
     tokens: int
     ranks: int = 1
     blocks: int = 1
@@ -81,8 +82,9 @@ class Run:
     def work(self) -> Work:
         lora = LoraSettings() if self.stage == "lora" else None
         kind = StageKind.RANKING if self.stage == "gates" else StageKind.TRANSFER
-        trains = Trains.WEIGHTS if self.stage == "transfer" else Trains.ADAPTERS
-        return Work(kind, trains, self.tokens, self.blocks, lora=lora)
+        trains = Trains.WEIGHTS if self.stage in ("transfer", "heal") else Trains.ADAPTERS
+        bypassed = len(LAYERS_OUT) if self.stage == "heal" else 0
+        return Work(kind, trains, self.tokens, self.blocks, lora=lora, bypassed=bypassed)
 
     @property
     def layout(self) -> Layout:
@@ -99,6 +101,9 @@ RUNS = (
         2048,
         engine={"zero_stage": 2, "activation_checkpointing": True},
     ),
+    Run("transfer, ZeRO 0, accumulating", WIDE, "transfer", 256, 1, 4, engine={"zero_stage": 0}),
+    Run("transfer, ZeRO 2, accumulating", WIDE, "transfer", 256, 1, 4, engine={"zero_stage": 2}),
+    Run("heal, ZeRO 2", WIDE, "heal", 512, engine={"zero_stage": 2}),
     Run("transfer, ZeRO 1, 2 ranks", WIDE, "transfer", 512, 2, 4, engine={"zero_stage": 1}),
     Run("transfer, ZeRO 3, 2 ranks", WIDE, "transfer", 512, 2, 4, engine={"zero_stage": 3}),
     Run("transfer, ZeRO 3, fp32", WIDE, "transfer", 512, dtype="float32", engine={"zero_stage": 3}),
@@ -161,7 +166,8 @@ def measure(run: Run) -> int:
 
 def _start_ranks(run: Run, folder: str) -> list[subprocess.Popen[str]]:
     """Start one process per rank on the model in ``folder``, which find each other over TCP."""
-    command = [sys.executable, str(RANK_PROGRAM), json.dumps({**vars(run), "folder": folder})]
+    started = {**vars(run), "folder": folder, "layers_out": LAYERS_OUT}
+    command = [sys.executable, str(RANK_PROGRAM), json.dumps(started)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

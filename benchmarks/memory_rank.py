@@ -11,7 +11,13 @@ from typing import Any
 import torch
 
 from trsp.checkpoints.checkpoint import load_model
-from trsp.config import DriftSettings, EngineSettings, GatesSettings, LoraSettings
+from trsp.config import (
+    DriftSettings,
+    EngineSettings,
+    GatesSettings,
+    HealSettings,
+    LoraSettings,
+)
 from trsp.distributed.device import peak_memory_bytes
 from trsp.engine.load_sharded import load_sharded
 from trsp.selection import rank_layers
@@ -34,8 +40,9 @@ def main() -> None:
         list(rank_layers(model, blocks_BT, gates, depth=1, engine=engine))
     else:
         lora = LoraSettings() if run["stage"] == "lora" else None
-        drift = DriftSettings(steps=STEPS, blocks_per_step=run["blocks"], lora=lora)
-        transfer(model, [2, 3], blocks_BT, drift, 1e-3, engine)
+        kind = HealSettings if run["stage"] == "heal" else DriftSettings
+        settings = kind(steps=STEPS, blocks_per_step=run["blocks"], lora=lora)
+        transfer(model, run["layers_out"], blocks_BT, settings, 1e-3, engine)
     print(peak_memory_bytes(torch.device("cpu")), flush=True)
     os._exit(0)  # nothing after this is of interest, and tearing down a process group may hang
 

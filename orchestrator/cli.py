@@ -201,6 +201,7 @@ def _cell_dict(view: CellView | None) -> dict[str, Any] | None:
         "name": view.cell.name,
         "removed_layers": sorted(view.layers) if view.layers is not None else None,
         "checkpoint": view.checkpoint_uri,
+        "rate_scales": dict(view.rate_scales),
         "metrics": view.metrics(),
     }
 

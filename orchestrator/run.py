@@ -35,7 +35,7 @@ def view_offline(grid: Grid) -> GridView:
     """
     resolved = resolve(grid)
     store = Store(grid.storage.store)
-    resolved = _on_hardware(resolved, store.grids.load(resolved.key).get("hardware", ""))
+    resolved = _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", "")))
     results = StoreResults(store)
     running = _claimed_stages(resolved, store, results)
     return build_view(resolved, results, Activity(running, live=bool(running)))

@@ -20,19 +20,23 @@ _LIBRARY: Mapping[str, str] = {
     "config": "errors",
     "architecture": "config errors",
     "data": "config errors",
-    "distributed": "config",
-    "losses": "chunk_sizes config",
+    "distributed": "config errors",
+    "losses": "chunk_sizes config errors",
+    "progress_lines": "distributed",
+    "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors records",
-    "evaluation": "architecture chunk_sizes config data distributed errors records",
+    "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
+        progress_lines records""",
     "gates": "architecture",
     "surgery": "architecture",
     "training": "architecture config distributed errors",
     "engine": "architecture checkpoints config distributed errors losses training",
-    "selection": """architecture config distributed engine errors gates losses records surgery
+    "selection": """architecture batch_sizes config distributed engine errors gates losses
+        progress_lines records surgery training""",
+    "transfer": """architecture config engine errors gates losses progress_lines records surgery
         training""",
-    "transfer": "architecture config engine gates losses records surgery training",
-    "language_model": """architecture checkpoints config data errors evaluation records selection
-        surgery training transfer""",
+    "language_model": """architecture checkpoints config data errors evaluation progress_lines
+        records selection surgery training transfer""",
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",

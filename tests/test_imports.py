@@ -27,7 +27,7 @@ from tests.rooms import (
 # all that is below it.
 PLACES = {
     "deepspeed": {"trsp.engine.deepspeed_runtime"},
-    "lm_eval": {"trsp.evaluation.evaluate"},
+    "lm_eval": {"trsp.evaluation.evaluate", "trsp.evaluation.lm_eval_model"},
     "peft": {"trsp.training.lora"},
     "ray": {"orchestrator.ray_backend"},
     "mlflow": {"orchestrator.tracking"},

@@ -71,7 +71,7 @@ class TrackingError(TrspError, OSError):
 
 
 class TrainingDivergedError(TrspError, ArithmeticError):
-    """A loss or a gate became NaN or infinite."""
+    """A loss, gradient, gate, score or weight is NaN or infinite, or a loss exploded."""
 
 
 class PreemptedError(TrspError, RuntimeError):

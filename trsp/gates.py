@@ -22,10 +22,11 @@ def apply_gate(x_BTD: Tensor, y_BTD: Tensor, gate: Tensor, placement: Placement)
 
     ``output``: s * y (TRSP eq. 1). ``residual``: x + s * (y - x). Both are written as
     ``y + (s - 1) * ...``: the layer's output is exact at s = 1, and s - 1 keeps its precision in
-    bf16, where s itself has steps of 2^-8 near 1.
+    bf16, where s itself has steps of 2^-8 near 1. It lies where ``y`` does: ``x`` may come from the
+    device of the layer before.
     """
-    offset = (gate - 1.0).to(y_BTD.dtype)
-    return y_BTD + offset * (y_BTD if placement == "output" else y_BTD - x_BTD)
+    offset = (gate - 1.0).to(y_BTD)
+    return y_BTD + offset * (y_BTD if placement == "output" else y_BTD - x_BTD.to(y_BTD.device))
 
 
 @contextmanager
@@ -73,7 +74,8 @@ class Branches:
         ]
 
     def _hook(self, _: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        x, y = layer_input(args, kwargs), layer_hidden(output)
+        y = layer_hidden(output)
+        x = layer_input(args, kwargs).to(y.device)  # it may come from the layer before's
         if self.scale == 0.0:  # the layer is bypassed: y is x
             return output
         if self._drift is None:
@@ -90,12 +92,18 @@ class Branches:
         An fp32 scalar; None where nothing was measured.
         """
         measured, self._measured = self._measured, []
-        return sum(measured[1:], measured[0]) if measured else None
+        return added_up(measured) if measured else None
 
     def remove(self) -> None:
         """Take the hooks off the model."""
         for handle in self._handles:
             handle.remove()
+
+
+def added_up(scalars: Sequence[Tensor]) -> Tensor:
+    """Return the sum of scalars that may lie on several devices, on that of the first."""
+    first = scalars[0]
+    return sum((each.to(first.device) for each in scalars[1:]), first)
 
 
 class _ScaledAndMeasured(torch.autograd.Function):

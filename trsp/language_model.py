@@ -4,14 +4,17 @@ It knows no grid, store or cluster. Everything it does is a call or two of the m
 which are as public.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+from pydantic import ValidationError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.decoders import decoder_layers
+from trsp.architecture.families import check_layers
+from trsp.architecture.limits import check_tokens
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer, save_checkpoint
 from trsp.checkpoints.model_card import model_card
 from trsp.config import (
@@ -25,24 +28,28 @@ from trsp.config import (
     PerplexitySettings,
     Precision,
     Selector,
+    Settings,
     TextSource,
 )
 from trsp.data.blocks import calibration_blocks, evaluation_windows
 from trsp.errors import InvalidInputError
 from trsp.evaluation.evaluate import perplexity, windows_nll
+from trsp.progress_lines import showing
 from trsp.records import CheckpointRecord, Score, TransferRecord
 from trsp.selection import rank_layers
 from trsp.surgery import remove_layers_verified
 from trsp.training.progress import Progress
 from trsp.transfer import transfer
 
+SettingsT = TypeVar("SettingsT", bound=Settings)
 Text = TextSource | str | Path  # a path stands for the local file there
 
 
 class LanguageModel:
     """A causal LM of a known family with its tokenizer; both are plain transformers objects.
 
-    Layers are named by their 0-based index in the original model. Blocks are token ids, [N, T].
+    Layers are named by their 0-based index in the original model, also once some are removed.
+    Blocks are token ids, [N, T]. A call that takes longer than 10 s says on stderr how far it is.
     ``source`` (a folder or hub id) and ``revision`` are where the model came from, for its card.
     """
 
@@ -79,9 +86,10 @@ class LanguageModel:
         The default size is the published one; ``preset="paper"`` cuts the text as published, too
         (docs/method.md, section 3). CalibrationTooShortError: the text fills fewer.
         """
-        size = {"blocks": count, "block_tokens": tokens}
-        settings = CalibrationSettings.model_validate(
-            {"text": _source(text), "preset": preset, **size}
+        settings = _checked(
+            CalibrationSettings,
+            {"blocks": "count", "block_tokens": "tokens"},
+            {"text": _source(text), "preset": preset, "blocks": count, "block_tokens": tokens},
         )
         return calibration_blocks(self.tokenizer, settings, seed)
 
@@ -100,19 +108,22 @@ class LanguageModel:
 
         The default selector is TRSP's learned gates, at ``gate_l1`` = lambda_1; only those that
         read no text take None for blocks. ``progress`` keeps snapshots, so that the same call goes
-        on where it was killed (docs/snapshots.md). InvalidInputError: fewer layers may go.
+        on where it was killed (docs/snapshots.md). InvalidInputError: fewer layers may go, or an
+        argument is not what it must be. TrainingDivergedError: see ``rank_layers``.
         """
-        rounds = rank_layers(
-            self.model,
-            blocks_NT,
-            selector or GatesSettings(),
-            depth=count,
-            gate_l1=gate_l1,
-            seed=seed,
-            engine=engine,
-            progress=progress,
-        )
-        return [record.layer for record in rounds]
+        left = self.layers
+        with showing("rank"):
+            rounds = rank_layers(
+                self.model,
+                blocks_NT,
+                selector or GatesSettings(),
+                depth=count,
+                gate_l1=gate_l1,
+                seed=seed,
+                engine=engine,
+                progress=progress,
+            )
+            return [left[record.layer] for record in rounds]
 
     def transfer(
         self,
@@ -127,24 +138,39 @@ class LanguageModel:
         """Stage two, in place: train so that ``layers`` can go; return losses and drifts per step.
 
         The default is TRSP's drift. ``drift`` is lambda_2, by default that of the scale of the
-        drift (docs/method.md, section 2). ``progress``: see ``rank``.
+        drift (docs/method.md, section 2). ``progress``: see ``rank``. Errors are those of
+        ``trsp.transfer.transfer``.
         """
-        return transfer(
-            self.model, layers, blocks_NT, settings or DriftSettings(), drift, engine, progress
-        )
+        positions, settings = self._positions(layers), settings or DriftSettings()
+        with showing("transfer"):
+            record = transfer(self.model, positions, blocks_NT, settings, drift, engine, progress)
+        return record.model_copy(update={"layers": tuple(layers)})
 
     def remove(self, layers: Sequence[int]) -> None:
         """Delete ``layers`` for good, and prove on random tokens that this equals bypassing them.
 
-        Once per model: InvalidInputError for a second call.
+        It may be done again, for some of those that are left. InvalidInputError: there is no such
+        layer, it is gone already, or none would stay.
         """
-        if self.removed:
-            raise InvalidInputError(
-                f"layers {list(self.removed)} are gone already; "
-                "remove all in one call, or load again"
-            )
-        remove_layers_verified(self.model, layers)
-        self.removed = tuple(sorted(layers))
+        remove_layers_verified(self.model, self._positions(layers))
+        self.removed = tuple(sorted((*self.removed, *layers)))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are left, in the model's order."""
+        count = len(decoder_layers(self.model)) + len(self.removed)
+        return tuple(layer for layer in range(count) if layer not in self.removed)
+
+    def _positions(self, layers: Sequence[int]) -> list[int]:
+        """Return where ``layers`` stand in the model as it is now.
+
+        InvalidInputError: there is no such layer, or it is gone already.
+        """
+        left = self.layers
+        if gone := sorted(set(layers) & set(self.removed)):
+            raise InvalidInputError(f"layers {gone} are gone already; left are {list(left)}")
+        check_layers(layers, len(left) + len(self.removed))
+        return [left.index(layer) for layer in layers]
 
     def perplexity(
         self,
@@ -157,11 +183,14 @@ class LanguageModel:
         """Return the perplexity over fixed, non-overlapping windows, with its standard error.
 
         Published perplexities have ``bos="once"``: no window but the first is opened by BOS.
+        InvalidInputError: the text or the windows are not for this model to read.
         """
-        settings = PerplexitySettings(
-            text=_source(text), window_tokens=window_tokens, max_windows=max_windows, bos=bos
-        )
-        return perplexity(windows_nll(self.model, evaluation_windows(self.tokenizer, settings)))
+        sizes = {"window_tokens": window_tokens, "max_windows": max_windows}
+        settings = _checked(PerplexitySettings, {}, {"text": _source(text), "bos": bos, **sizes})
+        windows_NT = evaluation_windows(self.tokenizer, settings)
+        check_tokens(self.model.config.to_dict(), windows_NT, "an evaluation window")
+        with showing("perplexity"):
+            return perplexity(windows_nll(self.model, windows_NT))
 
     def save(
         self, folder: str | Path, settings: dict[str, object] | None = None
@@ -181,7 +210,7 @@ class LanguageModel:
             name=name,
             source=self.source,
             revision=self.revision,
-            layers=len(decoder_layers(self.model)) + len(self.removed),
+            layers=len(self.layers) + len(self.removed),
             removed_layers=self.removed,
             settings=settings,
         )
@@ -189,3 +218,20 @@ class LanguageModel:
 
 def _source(text: Text) -> TextSource:
     return text if isinstance(text, TextSource) else TextSource(name="text", path=str(text))
+
+
+def _checked(
+    settings: type[SettingsT], names: Mapping[str, str], values: Mapping[str, Any]
+) -> SettingsT:
+    """Return the settings of these values; ``names``: what the caller knows fields by.
+
+    InvalidInputError, with the first that is wrong.
+    """
+    try:
+        return settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        raise InvalidInputError(
+            f"{names.get(field, field)}: {first['msg']}; {first['input']!r} came"
+        ) from None

@@ -4,6 +4,7 @@ Shapes: B sequences, T tokens, D hidden width, V vocabulary, N predicted tokens.
 input and ``y`` its output, [B, T, D]. Every loss is an fp32 scalar.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -12,8 +13,24 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from trsp.chunk_sizes import LOGITS_AT_ONCE
+from trsp.chunk_sizes import logits_at_once
 from trsp.config import DriftSettings
+from trsp.errors import InvalidInputError
+
+
+def check_strength(name: str, value: float) -> None:
+    """Raise InvalidInputError unless a penalty's strength is a finite number, at least 0.
+
+    A negative one would reward what it is to penalise.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidInputError(f"{name} is {value}; a strength is a finite number, at least 0")
+
+
+def check_rate_scale(value: float) -> None:
+    """Raise InvalidInputError unless a factor on learning rates is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInputError(f"lr_scale is {value}; a factor on rates is finite and above 0")
 
 
 def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
@@ -21,11 +38,12 @@ def lm_loss(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
 
     It is computed in fp32, in chunks that the backward pass computes again: whole, the fp32 logits
     and their softmax would be the largest tensors of a step (2 GB each for 2048 tokens of a
-    vocabulary of 262144).
+    vocabulary of 262144). The tokens may lie elsewhere than the logits.
     """
     logits_NV = logits_BTV[:, :-1].flatten(0, 1)
-    targets_N = tokens_BT[:, 1:].flatten()
-    at_once = max(1, LOGITS_AT_ONCE // logits_NV.shape[-1])
+    targets_N = tokens_BT[:, 1:].flatten().to(logits_NV.device)
+    on_gpu = logits_NV.device.type != "cpu"
+    at_once = max(1, logits_at_once(on_gpu=on_gpu) // logits_NV.shape[-1])
     chunks = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
     sums = [
         checkpoint(_summed_nll, logits, targets, use_reentrant=False) for logits, targets in chunks

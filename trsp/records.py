@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict
 class Record(BaseModel):
     """A frozen result.
 
-    Unknown keys are ignored, so that an older reader understands a newer writer's record.
+    Unknown keys are ignored, so that an older reader understands a newer writer's record. Numbers
+    are finite: JSON knows neither NaN nor infinity, and what cannot be read back is no result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class RoundRecord(Record):
@@ -98,7 +99,8 @@ class EvaluationRecord(Record):
 class MeasurementRecord(Record):
     """Speed and memory of a checkpoint, means over the protocol's repeats.
 
-    ``peak_memory_bytes`` is the accelerator's peak, or that of the process's resident set on CPU.
+    ``peak_memory_bytes`` is the accelerator's peak, the sum of theirs where the model lies on
+    several (so that one and many compare), or that of the process's resident set on CPU.
     """
 
     hardware: str

@@ -3,6 +3,7 @@
 Knows no files and no training. What must be true afterwards: docs/method.md, section 5.
 """
 
+import copy
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trsp.architecture.decoders import decoder_layers, layer_input, set_decoder_layers
-from trsp.architecture.families import check_layers, pruned_config
+from trsp.architecture.families import check_layers, layer_count, pruned_config
+from trsp.architecture.layer_facts import check_kept, short_windows
 
 # Rounding steps of the largest logit that two orders of the same sums may differ by.
 _PROOF_STEPS = 8
@@ -69,18 +71,22 @@ def remove_layers_verified(
     """Delete ``layers`` of a model in eval mode, and prove that this equals bypassing them.
 
     On random tokens the logits must be those with ``layers`` bypassed: two forward passes over
-    ``tokens`` tokens. A difference beyond rounding raises AssertionError: the family's entry in the
-    table is wrong, or this module.
+    ``tokens`` tokens, or all that the model has positions for, with sliding windows shortened to
+    half of them for the proof's duration, so that it runs past every window. And the pruned config
+    must say of each layer that is kept what the config said of it (``check_kept``). AssertionError:
+    the family's entry in the table is wrong, or this module.
     """
     assert not model.training, "dropout would make any two passes differ"
-    vocabulary = model.get_input_embeddings().num_embeddings
-    generator = torch.Generator().manual_seed(0)
-    tokens_BT = torch.randint(vocabulary, (1, tokens), generator=generator).to(model.device)
-    with torch.no_grad():
-        with bypassed(model, layers):
-            bypassed_BTV = model(tokens_BT, use_cache=False).logits
-        remove_layers(model, layers)
-        removed_BTV = model(tokens_BT, use_cache=False).logits
+    before = copy.deepcopy(model.config)
+    tokens = min(tokens, getattr(before, "max_position_embeddings", None) or tokens)
+    with short_windows(model, tokens // 2):
+        bypassed_BTV, removed_BTV = _both_ways(model, layers, tokens)
+    _check_equal(removed_BTV, bypassed_BTV, layers)
+    check_kept(model, before, [i for i in range(_count(before)) if i not in frozenset(layers)])
+
+
+def _check_equal(removed_BTV: Tensor, bypassed_BTV: Tensor, layers: Collection[int]) -> None:
+    """Assert that logits with ``layers`` removed are those with them bypassed, but for rounding."""
     scale = bypassed_BTV.abs().max().item()
     torch.testing.assert_close(
         removed_BTV,
@@ -90,6 +96,27 @@ def remove_layers_verified(
         equal_nan=True,
         msg=lambda text: f"deletion differs from bypassing {sorted(layers)}: {text}",
     )
+
+
+@torch.no_grad()
+def _both_ways(
+    model: PreTrainedModel, layers: Collection[int], tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Delete ``layers``; return the logits with them bypassed before it, and those after it.
+
+    Both are [1, T, V], of the same ``tokens`` random tokens.
+    """
+    vocabulary = model.get_input_embeddings().num_embeddings
+    generator = torch.Generator().manual_seed(0)
+    tokens_BT = torch.randint(vocabulary, (1, tokens), generator=generator).to(model.device)
+    with bypassed(model, layers):
+        bypassed_BTV = model(tokens_BT, use_cache=False).logits
+    remove_layers(model, layers)
+    return bypassed_BTV, model(tokens_BT, use_cache=False).logits
+
+
+def _count(config: Any) -> int:
+    return layer_count(config.to_dict())
 
 
 def _renumber(layer: nn.Module, position: int) -> None:

@@ -11,7 +11,8 @@ from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.grid.labels import method_labels, method_name
 from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
-from trsp.config import DriftSettings
+from trsp.config import DriftSettings, NoTransfer
+from trsp.config.engine import lora_refusal
 from trsp.errors import InvalidInputError
 
 _NOTHING_LEFT = (
@@ -69,7 +70,7 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
             unresolved[point.models] = unresolved.get(point.models, 0) + 1
             continue
         cell = _cell(point, info, labels)
-        reason = _refusal_reason(cell)
+        reason = _refusal_reason(cell) or _engine_refusal(cell, grid)
         if reason is not None:
             refusals[Refusal(info.name, reason)] = None
             continue
@@ -148,6 +149,14 @@ def _refusal_reason(cell: Cell) -> str | None:
             "lower it, or protect fewer"
         )
     return None
+
+
+def _engine_refusal(cell: Cell, grid: Grid) -> str | None:
+    """Return why the grid's engine cannot train the cell, and the cure; None where it can."""
+    transfer, engine = cell.transfer, grid.engine
+    if engine == "auto" or isinstance(transfer, NoTransfer) or transfer.lora is None:
+        return None
+    return lora_refusal(engine)
 
 
 def _merge_note(twin: Cell, cell: Cell) -> str:

@@ -12,10 +12,8 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity, most_ranks
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, Work
+from trsp.chunk_sizes import GPU_PASS_TOKENS, rows_per_pass
 from trsp.config import EngineSettings, Offload
-
-# Tokens that keep a GPU busy: more at once save no time. A CPU is busy with any block.
-FULL_PASS_TOKENS = 8192
 
 # Where the optimizer is and where the weights are, the least costly first.
 _OFFLOADS: tuple[tuple[Offload, Offload], ...] = (
@@ -110,7 +108,7 @@ class Candidates:
         if not self.first.gpus:
             return (1,)
         rows = -(-self.work.rows // ranks)
-        busy = FULL_PASS_TOKENS // max(1, self.work.tokens)
+        busy = rows_per_pass(self.work.tokens, GPU_PASS_TOKENS)
         return doubling(max(1, min(rows, busy)))[::-1]
 
     def _processes(self) -> Iterator[Layout]:

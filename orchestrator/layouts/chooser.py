@@ -6,8 +6,9 @@ afresh. Knows no cluster.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -31,9 +32,12 @@ def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
     These are the stages of one model, for the same work, on one kind of hardware, with ``begin`` as
     the estimate's layout.
     """
+    work = work_of(spec)
+    # A field that came later: what stages without such layers have learned stays found.
+    later = set() if work.bypassed else {"bypassed"}
     alike = {
         "model": resolved.models[spec.locations["model"]["name"]].fingerprint,
-        "work": _WORK.dump_python(work_of(spec), mode="json"),
+        "work": _WORK.dump_python(work, mode="json", exclude=later),
         "hardware": resolved.study.hardware,
         "begin": begin.to_json(),
     }
@@ -103,8 +107,7 @@ class LayoutChooser:
         """Return the rung kept under a ladder's key, read again after RECHECK_S seconds."""
         now = self._clock()
         if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
-            stored = self._store.layouts.load(key)
-            self._learned[key] = now, Layout.from_json(stored) if stored else None
+            self._learned[key] = now, _layout_of(self._store.layouts.load(key))
         return self._learned[key][1]
 
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
@@ -122,4 +125,13 @@ class LayoutChooser:
             max_gpus=max(node.gpus for node in capacity.machines),
             nodes=len(capacity.machines),
             node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
+            lora=work.lora is not None,
         )
+
+
+def _layout_of(stored: Mapping[str, Any]) -> Layout | None:
+    """Return the layout that was kept; None for what is none: the ladder then begins anew."""
+    try:
+        return Layout.from_json(stored) if stored else None
+    except ValueError:
+        return None

@@ -13,6 +13,7 @@ from orchestrator.layouts.workload import Trains
 class Limits:
     """How far a stage may climb: what it trains, what it may take, and what is there.
 
+    ``lora``: whether adapters are merged in the end, into weights that must be in memory then.
     ``max_gpus``: of one process that trains nothing. ``node_memory_bytes``: of the largest host;
     0: not known.
     """
@@ -23,6 +24,7 @@ class Limits:
     max_gpus: int = 0
     nodes: int = 1
     node_memory_bytes: int = 0
+    lora: bool = False
 
 
 def next_rung(layout: Layout, limits: Limits) -> Layout | None:
@@ -94,7 +96,7 @@ def _to_disk(layout: Layout, limits: Limits) -> Layout | None:
     on_host = [
         name for name in ("offload_optimizer", "offload_weights") if getattr(engine, name) == "cpu"
     ]
-    if not on_host or not engine.nvme_path:
+    if not on_host or not engine.nvme_path or limits.lora:
         return None
     return _with_engine(layout, zero_stage=3, **dict.fromkeys(on_host, "nvme"))
 

@@ -12,10 +12,11 @@ from orchestrator.layouts.memory import Memory, Peak
 from orchestrator.layouts.training_memory import TrainingMemory
 from orchestrator.layouts.workload import Work
 from trsp.architecture.shape import ModelShape
-from trsp.chunk_sizes import SCORED_TOKENS
+from trsp.chunk_sizes import CPU_PASS_TOKENS, scored_logits_at_once
 
 RUNTIME_BYTES = 650 * 2**20  # Python, torch and DeepSpeed, loaded and warm
 GPU_CONTEXT_BYTES = 2 * 2**30  # CUDA's context, its kernels, NCCL's buffers; not measured here
+_SCORED_COPIES = 2  # in fp32, of the logits that are scored at once
 KEPT_BY_LIBC = 1.25  # of what small tensors take: freed, they stay with the process in pieces
 
 
@@ -29,7 +30,7 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
         phases = [training.forward(), training.backward(), training.step()]
         offloaded = training.offloaded()
     else:
-        phases = [_without_training(shape, work, max(1, layout.gpus))]
+        phases = [_without_training(shape, work, layout.gpus)]
         offloaded = Memory()
     if not layout.gpus:
         return Peak(_resident_on_host([phase + offloaded for phase in phases]))
@@ -65,17 +66,20 @@ def _resident_on_host(phases: Sequence[Memory]) -> Memory:
 
 
 def _without_training(shape: ModelShape, work: Work, gpus: int) -> Memory:
-    """Return what a forward pass without gradients takes on each of ``gpus`` devices.
+    """Return what a forward pass without gradients takes on each of ``gpus``, or on the host (0).
 
     Layers are spread over the GPUs, each whole; any of the GPUs may be the one with the logits.
+    Of short rows as many are taken at once as keep a CPU busy.
     """
+    devices = max(1, gpus)
     weight_bytes = shape.weight_bytes(work.precision)
-    tokens = work.tokens * work.rows
-    scored = min(tokens, SCORED_TOKENS)
+    tokens = max(work.tokens * work.rows, CPU_PASS_TOKENS if work.tokens else 0)
+    logits = shape.vocabulary * tokens
+    scored = min(logits, scored_logits_at_once(on_gpu=gpus > 0))
     scores = tokens * work.tokens * shape.square_bytes
     return Memory(
-        weights=-(-shape.params // gpus) * weight_bytes,
+        weights=-(-shape.params // devices) * weight_bytes,
         activations=tokens * shape.passing_per_token * weight_bytes + scores,
-        logits=shape.vocabulary * (tokens * weight_bytes + scored * 2 * 4),
-        buffers=shape.kv_values_per_token * work.cached_tokens * weight_bytes // gpus,
+        logits=logits * weight_bytes + scored * _SCORED_COPIES * 4,
+        buffers=shape.kv_values_per_token * work.cached_tokens * weight_bytes // devices,
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.config import LoraSettings, Precision
@@ -28,7 +28,8 @@ class Work:
     """What a stage computes, as far as memory goes. The names of the fields are part of a key.
 
     ``tokens``: of one row. ``rows``: of the effective batch of a training, or of what is computed
-    at once. ``cached_tokens``: kept by a generation, over all its rows.
+    at once. ``cached_tokens``: kept by a generation, over all its rows. ``bypassed``: the layers
+    that a training leaves out from its first step to its last, which neither compute nor learn.
     """
 
     kind: StageKind
@@ -38,6 +39,7 @@ class Work:
     precision: Precision = "auto"
     lora: LoraSettings | None = None
     cached_tokens: int = 0
+    bypassed: int = 0
 
     @property
     def is_training(self) -> bool:
@@ -62,7 +64,7 @@ def work_of(spec: StageSpec) -> Work:
 
 
 def _ranking(spec: StageSpec, precision: Precision) -> Work:
-    """Return the work of a ranking: a training of gates, or forward passes over single blocks."""
+    """Return the work of a ranking: a training of gates, or forward passes over blocks."""
     selector, tokens = spec.inputs["selector"], _block_tokens(spec)
     if selector["name"] != "gates":
         return Work(spec.kind, Trains.NOTHING, tokens, precision=precision)
@@ -75,7 +77,9 @@ def _transfer(spec: StageSpec, precision: Precision) -> Work:
     settings, tokens = spec.inputs["transfer"], _block_tokens(spec)
     lora = LoraSettings.model_validate(settings["lora"]) if settings.get("lora") else None
     trains = Trains.ADAPTERS if lora else Trains.WEIGHTS
-    return Work(spec.kind, trains, tokens, settings["blocks_per_step"], precision, lora)
+    bypassed = len(spec.inputs["layers"]) if settings["name"] == "heal" else 0
+    rows = settings["blocks_per_step"]
+    return Work(spec.kind, trains, tokens, rows, precision, lora, bypassed=bypassed)
 
 
 def _block_tokens(spec: StageSpec) -> int:
@@ -96,8 +100,13 @@ def _evaluation(spec: StageSpec, precision: Precision) -> Work:
     """Return the work of an evaluation's largest batch: of windows, or of a benchmark's items."""
     evaluation: Any = spec.locations["evaluation"]
     texts = evaluation["perplexity"]
-    batches = [(text["window_tokens"], evaluation["batch_size"]) for text in texts]
+    batches = [(text["window_tokens"], _rows(evaluation["batch_size"])) for text in texts]
     if evaluation["benchmarks"]:
-        batches.append((BENCHMARK_TOKENS, evaluation["benchmarks"]["batch_size"]))
+        batches.append((BENCHMARK_TOKENS, _rows(evaluation["benchmarks"]["batch_size"])))
     tokens, rows = max(batches, key=lambda batch: batch[0] * batch[1], default=(0, 1))
     return Work(spec.kind, Trains.NOTHING, tokens, rows, precision)
+
+
+def _rows(batch_size: int | Literal["auto"]) -> int:
+    """Return the rows of a batch; of ``auto`` one: more are taken only where they fit."""
+    return 1 if batch_size == "auto" else batch_size

@@ -81,6 +81,9 @@ def _answer(choice: Choice) -> Iterator[str]:
         yield "no other cell meets this budget"
     else:
         yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+    for cell in (choice.best, choice.runner_up):
+        if cell is not None and cell.slowed:
+            yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
 
 
 def _nearest(choice: Choice) -> str:
@@ -129,5 +132,6 @@ def _rows(choice: Choice, front: Sequence[CellView]) -> list[tuple[CellView, str
 def _choice_table(rows: Sequence[tuple[CellView, str]], names: Sequence[str]) -> Table:
     table = Table("cell", "removed layers", *headers(names), "")
     for cell, role in rows:
-        table.add_row(*cell_row(cell, names), Text(role, STYLES.get(cell.status, "")))
+        remarks = "; ".join(filter(None, (role, cell.slowed)))
+        table.add_row(*cell_row(cell, names), Text(remarks, STYLES.get(cell.status, "")))
     return table

@@ -21,6 +21,10 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         "transfer": method_name(cell.transfer),
         "lambda_2": cell.drift,
         "seed": cell.seed,
+        **{
+            f"{kind} learning rate": f"{scale:g} of its setting, at the whole of which it diverged"
+            for kind, scale in view.rate_scales.items()
+        },
         **{f"{kind} stage": key for kind, key in view.stage_keys.items()},
     }
     return model_card(

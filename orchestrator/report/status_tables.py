@@ -39,7 +39,8 @@ def status_table(view: GridView, metrics: Sequence[str], limit: int | None = Non
         view.cells, key=lambda cell: (_STATUS_ORDER.index(cell.status), _cost(cell, metrics))
     )
     for cell in ordered[:limit]:
-        table.add_row(*cell_row(cell, columns), _status_text(cell.status, cell.stage, cell.reason))
+        remarks = "; ".join(filter(None, (cell.reason, cell.slowed)))
+        table.add_row(*cell_row(cell, columns), _status_text(cell.status, cell.stage, remarks))
     if limit is not None and len(ordered) > limit:
         table.add_row(f"and {len(ordered) - limit} more")
     return table

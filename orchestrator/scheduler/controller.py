@@ -139,9 +139,7 @@ class Controller:
         self._stages.record_failure(spec.key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._climb(attempt)
         progressed = self._stages.progress(spec.key) > attempt.progress
-        restarts = self._state.count_failure(
-            spec.key, failure, progressed=progressed, climbed=climbed
-        )
+        restarts = self._state.count_failure(spec, failure, progressed=progressed, climbed=climbed)
         if restarts:
             self._stages.drop_snapshots(spec.key)
 
@@ -183,10 +181,12 @@ class Controller:
         needs, capacity = self._needs(), self._capacity()
         largest = self._state.largest_capacity
         chosen = {spec.key: self._layouts.choose(spec, capacity, largest) for spec in needs}
+        unfit = {key: each.reason for key, each in chosen.items() if isinstance(each, DoesNotFit)}
+        unreadable = {key: why for key in chosen if (why := self._results.unreadable(key))}
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
-            refused={k: each.reason for k, each in chosen.items() if isinstance(each, DoesNotFit)},
+            refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
             claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
@@ -222,7 +222,7 @@ class Controller:
             case ClaimedElsewhere(holder):
                 self._state.see_claim(spec.key, holder, self._clock())
             case ClaimFailed(failure):
-                self._state.count_failure(spec.key, failure)
+                self._state.count_failure(spec, failure)
             case AlreadySatisfied():
                 pass  # the next look at the store sees it
         return outcome

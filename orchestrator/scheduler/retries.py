@@ -31,15 +31,22 @@ class Aftermath:
 
 
 def after_failure(
-    before: Attempts, failure: Failure, *, progressed: bool, climbed: bool
+    before: Attempts,
+    failure: Failure,
+    *,
+    progressed: bool,
+    climbed: bool,
+    trains: bool = True,
 ) -> Aftermath:
     """Return what follows from one more failure of a stage.
 
     ``progressed``: the attempt left a newer snapshot or round.
     ``climbed``: there is another rung of the ladder of layouts to try.
+    ``trains``: the stage has a learning rate.
 
     - out of memory: again on the next rung, as often as there is one; without one it counts
-    - diverged: once more from the beginning at half the rate; never a third time
+    - diverged: once more from the beginning at half the rate; never a third time, and never again
+      where nothing is trained: the same scores would come out
     - lost, hung, preempted: again from the last snapshot, and counted only where no step was gained
     - bad input: never again; anything else is counted
     """
@@ -49,7 +56,7 @@ def after_failure(
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))
         case FailureKind.OUT_OF_MEMORY if climbed:
             return Aftermath(after)
-        case FailureKind.DIVERGED if before.lr_scale == 1.0:
+        case FailureKind.DIVERGED if trains and before.lr_scale == 1.0:
             return Aftermath(replace(after, lr_scale=LR_SCALE_AFTER_DIVERGENCE), restarts=True)
         case FailureKind.DIVERGED:
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))

@@ -88,18 +88,23 @@ class StageStore:
         return Claimed(self.progress(spec.key))
 
     def renew(self, keys: Iterable[str]) -> None:
-        """Renew this driver's claims on these stages."""
+        """Renew this driver's claims on these stages, as far as the store can be written.
+
+        A claim that is not renewed may be taken: the stage is then computed twice, to one result.
+        """
         for key in keys:
-            self._store.claims.renew(key, self._owner)
+            with suppress(OSError):
+                self._store.claims.renew(key, self._owner)
 
     def release(self, key: str) -> None:
-        """Give this driver's claim back."""
-        self._store.claims.release(key)
+        """Give this driver's claim back. One that stays ends with this driver."""
+        with suppress(OSError):
+            self._store.claims.release(key)
 
     def progress(self, key: str) -> Progress:
         """Return how far the stage has come, as the store has it now."""
         newest = StoreSnapshots(self._store, key).latest()
-        rounds = self._store.rankings.rounds(key)
+        rounds = self._store.rankings.published(key).rounds
         return Progress(len(rounds), newest.step if newest else 0)
 
     def is_satisfied(self, spec: StageSpec) -> bool:
@@ -124,16 +129,22 @@ class StageStore:
             self._store.failures.record(key, failure)
 
     def drop_snapshots(self, key: str) -> None:
-        """Drop what the stage has trained so far: its next attempt begins anew."""
-        self._store.stages.drop_snapshots(key)
+        """Drop what the stage has trained so far: its next attempt begins anew.
+
+        It does so too where they cannot be dropped: snapshots of another rate are as good as none.
+        """
+        with suppress(OSError):
+            self._store.stages.drop_snapshots(key)
 
     def drop_transfer_weights(self, spec: StageSpec) -> None:
         """Drop stage two's weights, which have served once the checkpoint of ``spec`` is whole.
 
-        Nothing happens where ``spec`` makes no checkpoint, or one that reads no such weights.
+        Nothing happens where ``spec`` makes no checkpoint, or one that reads no such weights, nor
+        where they cannot be dropped: the next driver tries again.
         """
         if self._keep_transfer_weights:
             return
         if spec.kind is StageKind.PRUNE and spec.reads:
-            self._store.stages.drop_files(spec.reads[0])
+            with suppress(OSError):
+                self._store.stages.drop_files(spec.reads[0])
             self._results.forget(spec.reads[0])

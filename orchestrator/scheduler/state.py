@@ -59,16 +59,20 @@ class SchedulerState:
         return self.attempts.get(key, Attempts())
 
     def count_failure(
-        self, key: str, failure: Failure, *, progressed: bool = False, climbed: bool = False
+        self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False
     ) -> bool:
         """Count an attempt that failed (see ``after_failure``).
 
         Return whether the next attempt begins anew, without the snapshots of this one.
         """
         aftermath = after_failure(
-            self.attempts_at(key), failure, progressed=progressed, climbed=climbed
+            self.attempts_at(spec.key),
+            failure,
+            progressed=progressed,
+            climbed=climbed,
+            trains=work_of(spec).trains is not Trains.NOTHING,
         )
-        self.attempts[key] = aftermath.attempts
+        self.attempts[spec.key] = aftermath.attempts
         return aftermath.restarts
 
     def time_out(self, now: float, limit_s: float) -> tuple[str, ...]:

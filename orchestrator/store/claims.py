@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.store.files import StoreFiles
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.stage_results import stage_folder
 
 # A claim that was not renewed for so long belongs to a dead driver on another machine.
@@ -51,6 +53,9 @@ def _process_start(pid: int) -> str:
     except OSError:
         return ""
     return status.rpartition(")")[2].split()[19]
+
+
+_CLAIM = TypeAdapter(Claim)
 
 
 class Claims:
@@ -115,8 +120,10 @@ class Claims:
             mine.unlink(missing_ok=True)
 
     def _read(self, path: str) -> Claim | None:
-        stored = self._files.read_json(path)
-        return Claim(**stored) if stored else None
+        try:
+            return _CLAIM.validate_python(self._files.read_json(path))
+        except (UnreadableRecordError, ValidationError):
+            return None
 
 
 def _path(key: str) -> str:

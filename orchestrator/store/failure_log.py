@@ -4,13 +4,15 @@ Each leaves a record for machines and a text for people.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
 from orchestrator.redact import redact
 from orchestrator.store.failures import Failure
-from orchestrator.store.files import StoreFiles
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.stage_results import stage_folder
 
 _FAILURE = TypeAdapter(Failure)
@@ -31,6 +33,13 @@ class FailureLog:
 
     def history(self, key: str) -> tuple[Failure, ...]:
         """The recorded failures of a stage, oldest first; unreadable ones are left out."""
-        folder = f"{stage_folder(key)}/failures"
-        stored = [self._files.read_json(f"{folder}/{name}") for name in self._files.names(folder)]
-        return tuple(_FAILURE.validate_python(value) for value in stored if value)
+        return tuple(self._readable(f"{stage_folder(key)}/failures"))
+
+    def _readable(self, folder: str) -> Iterator[Failure]:
+        """Yield the failures in a folder that can be read.
+
+        The others keep nobody from anything: what is wrong is found out again.
+        """
+        for name in self._files.names(folder):
+            with suppress(UnreadableRecordError, ValueError):
+                yield _FAILURE.validate_python(self._files.read_json(f"{folder}/{name}"))

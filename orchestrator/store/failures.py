@@ -16,7 +16,7 @@ class FailureKind(StrEnum):
     """The class of a failure, and so what is to be done about it."""
 
     OUT_OF_MEMORY = "out_of_memory"  # of an accelerator or of the host: climb the ladder of layouts
-    DIVERGED = "diverged"  # values became NaN or infinite: once more at a lower learning rate
+    DIVERGED = "diverged"  # no numbers, or a loss that exploded: once more at a lower learning rate
     LOST = "lost"  # a rank, its process or its node is gone: once more, from the last snapshot
     HUNG = "hung"  # no step within the limit: once more, from the last snapshot
     PREEMPTED = "preempted"  # told to go, and went: once more, from the last snapshot

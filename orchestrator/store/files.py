@@ -16,6 +16,20 @@ from orchestrator.redact import redact
 from trsp.errors import StoreError
 
 
+class UnreadableRecordError(StoreError):
+    """A file of the store holds something else than what belongs there, or may not be read.
+
+    Final for the stage whose file it is: what cannot be read is never written over.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        """``file``: its address for people."""
+        super().__init__(
+            f"{file} cannot be read: {reason}; delete this file and run again: what it stood for "
+            "is then computed anew"
+        )
+
+
 class StoreFiles:
     """Files under one root, written whole or not at all. Paths are relative to the root.
 
@@ -57,6 +71,10 @@ class StoreFiles:
         before, query, options = self.uri.partition("?")
         return redact(f"{before.partition('://')[0]}://{self._full(path)}{query}{options}")
 
+    def shown(self, path: str) -> str:
+        """The address of ``path`` for people: a local path, or a URI without the root's options."""
+        return self.address(path).partition("?")[0]
+
     def local_path(self, path: str) -> Path:
         """The path on this machine; only in a store that is local."""
         assert self.is_local, f"{redact(self.uri)} is not on this machine's file system"
@@ -87,12 +105,18 @@ class StoreFiles:
         return _read(self._fs, self._full(path))
 
     def write_json(self, path: str, value: Any) -> None:
-        """Write a value as JSON, whole or not at all."""
-        self.write(path, json.dumps(value, indent=1).encode())
+        """Write a value as JSON, whole or not at all. ValueError: it holds NaN or infinities."""
+        self.write(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
     def read_json(self, path: str) -> Any:
-        """The value in a JSON file; None where it is absent, or a power failure left it torn."""
-        data = self.read(path)
+        """The value in a JSON file; None where it is absent, or a power failure left it torn.
+
+        UnreadableRecordError where we may not read it.
+        """
+        try:
+            data = self.read(path)
+        except PermissionError as error:
+            raise UnreadableRecordError(self.shown(path), str(error)) from error
         try:
             return json.loads(data) if data else None
         except ValueError:
@@ -194,8 +218,15 @@ class JsonDocuments:
         self._files.write_json(f"{self._name}/{key}.json", document)
 
     def load(self, key: str) -> dict[str, Any]:
-        """The document that was saved last; empty where there is none."""
-        return self._files.read_json(f"{self._name}/{key}.json") or {}
+        """The document that was saved last; empty where there is none that can be read.
+
+        Documents hold what is found out again: the next one takes the place of such a file.
+        """
+        with suppress(UnreadableRecordError):
+            stored = self._files.read_json(f"{self._name}/{key}.json")
+            if isinstance(stored, dict):
+                return stored
+        return {}
 
 
 def _is_local(fs: Any) -> bool:

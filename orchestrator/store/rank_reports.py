@@ -55,9 +55,12 @@ class RankReport:
         self._folder.write(f"{self._name}/failure.json", _FAILURE.dump_json(failure))
 
     def failure(self) -> RankFailure | None:
-        """What ``write`` kept; None where there is nothing."""
+        """What ``write`` kept; None where there is nothing that can be read."""
         data = self._folder.read(f"{self._name}/failure.json")
-        return _FAILURE.validate_json(data) if data else None
+        try:
+            return _FAILURE.validate_json(data) if data else None
+        except ValueError:  # cut short where the machine went down
+            return None
 
     def remove(self) -> None:
         """Delete the report, as far as it can be.

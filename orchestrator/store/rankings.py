@@ -1,8 +1,21 @@
 """Rankings of layers, published round by round: a ranking is never finished, only deep enough."""
 
-from orchestrator.store.files import StoreFiles
+import json
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.stage_results import stage_folder
 from trsp.records import RoundRecord
+
+
+@dataclass(frozen=True)
+class Published:
+    """The rounds of a ranking up to the first that is missing or cannot be read."""
+
+    rounds: tuple[RoundRecord, ...]
+    unreadable: UnreadableRecordError | None = None  # of the file that ends them
 
 
 class Rankings:
@@ -13,17 +26,43 @@ class Rankings:
 
     def publish(self, key: str, record: RoundRecord) -> None:
         """Write a round of the ranking ``key``, for all who can already use it."""
-        self._files.write(_path(key, record.round), record.model_dump_json().encode())
+        text = json.dumps(record.model_dump(mode="json"), allow_nan=False)
+        self._files.write(_path(key, record.round), text.encode())
 
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
         """The published rounds from number ``start`` on, 0 being the first.
 
-        They end before the first that is missing or unreadable.
+        They end before the first that is missing or torn. UnreadableRecordError: one is no round.
         """
+        published = self.published(key, start)
+        if published.unreadable is not None:
+            raise published.unreadable
+        return published.rounds
+
+    def published(self, key: str, start: int = 0) -> Published:
+        """The rounds from number ``start`` on that can be used, and what is wrong with the next."""
         records: list[RoundRecord] = []
-        while stored := self._files.read_json(_path(key, start + len(records))):
-            records.append(RoundRecord.model_validate(stored))
-        return tuple(records)
+        try:
+            while (record := self._round(_path(key, start + len(records)))) is not None:
+                records.append(record)
+        except UnreadableRecordError as error:
+            return Published(tuple(records), error)
+        return Published(tuple(records))
+
+    def _round(self, path: str) -> RoundRecord | None:
+        stored = self._files.read_json(path)
+        if stored is None:
+            return None
+        try:
+            return RoundRecord.model_validate(stored)
+        except ValidationError as error:
+            raise UnreadableRecordError(self._files.shown(path), what_is_wrong(error)) from error
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """The first thing that is wrong with a record: ``scores.1: Input should be a valid number``."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
 
 
 def _path(key: str, number: int) -> str:

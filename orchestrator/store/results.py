@@ -1,23 +1,53 @@
 """Stage results as decisions read them: the store behind a memory of what can no longer change."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
+
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.files import UnreadableRecordError
+from orchestrator.store.rankings import what_is_wrong
 from orchestrator.store.store import Store
-from trsp.records import RoundRecord
+from trsp.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    Record,
+    RoundRecord,
+    TransferRecord,
+)
 
 # How long an absence is believed: on a file system, and in an object store, which is slow to ask.
 _RECHECK_LOCAL_S = 0.2
 _RECHECK_REMOTE_S = 15.0
 
 
+class _DenseRecord(Record):
+    """What a ``dense`` stage leaves: the unpruned model's size and scores."""
+
+    checkpoint: CheckpointRecord
+    evaluation: EvaluationRecord
+
+
+_RECORD_OF: Mapping[str, type[Record]] = {
+    StageKind.DENSE: _DenseRecord,
+    StageKind.TRANSFER: TransferRecord,
+    StageKind.PRUNE: CheckpointRecord,
+    StageKind.EVALUATE: EvaluationRecord,
+    StageKind.MEASURE: MeasurementRecord,
+}
+
+
 class StoreResults:
     """``next_stages.Results`` over a store.
 
-    What is there stays there, so only what is missing is asked for again. ``recheck_s``: for how
-    many seconds an absence is believed; None for what suits the store. Whoever knows better, as of
-    the end of a stage of ours, calls ``forget``. ``clock`` gives seconds from any start.
+    What is there stays there, so only what is missing is asked for again. What cannot be read
+    counts as missing, and ``unreadable`` says why. ``recheck_s``: for how many seconds an absence
+    is believed; None for what suits the store. Whoever knows better, as of the end of a stage of
+    ours, calls ``forget``. ``clock`` gives seconds from any start.
     """
 
     def __init__(
@@ -34,6 +64,7 @@ class StoreResults:
         self._missed: dict[str, float] = {}  # when the store last had no (more) of a key
         self._dropped: set[str] = set()
         self._uris: dict[str, str | None] = {}
+        self._unreadable: dict[str, str] = {}
 
     def order(self, ranking_key: str) -> tuple[int, ...]:
         """The layers removed in the rounds published so far, first removed first."""
@@ -43,9 +74,10 @@ class StoreResults:
         """The rounds published so far."""
         known = self._rounds.get(ranking_key, ())
         if self._due(ranking_key):
-            known += self._store.rankings.rounds(ranking_key, start=len(known))
+            published = self._store.rankings.published(ranking_key, start=len(known))
+            known += published.rounds
             self._rounds[ranking_key] = known
-            self._missed[ranking_key] = self._clock()
+            self._miss(ranking_key, published.unreadable)
         return known
 
     def done(self, key: str) -> bool:
@@ -59,14 +91,41 @@ class StoreResults:
     def record(self, key: str) -> dict[str, Any] | None:
         """A stage's record, also where its artifacts were dropped; None while there is none."""
         if key not in self._records and self._due(key):
-            record = self._store.stages.result(key)
-            if record is None:
-                self._missed[key] = self._clock()
-            else:
-                self._records[key] = record
-                if not self._store.stages.done(key):
-                    self._dropped.add(key)
+            try:
+                self._read(key)
+            except UnreadableRecordError as error:
+                self._miss(key, error)
         return self._records.get(key)
+
+    def _read(self, key: str) -> None:
+        """Take up a stage's record, if there is one. UnreadableRecordError: it is not of its kind.
+
+        So whoever is handed a record can rely on it.
+        """
+        record = self._store.stages.result(key)
+        if record is None:
+            self._miss(key)
+            return
+        kind = key.rpartition("-")[0]
+        try:
+            _RECORD_OF[kind].model_validate(record)
+        except ValidationError as error:
+            raise self._store.stages.unreadable(key, what_is_wrong(error)) from error
+        if not self._store.stages.done(key):
+            self._dropped.add(key)
+        self._records[key] = record
+
+    def _miss(self, key: str, unreadable: UnreadableRecordError | None = None) -> None:
+        """Remember when the store had no (more) of this key, or nothing that can be read."""
+        self._missed[key] = self._clock()
+        self._unreadable[key] = "" if unreadable is None else str(unreadable)
+
+    def unreadable(self, key: str) -> str:
+        """Why what the store holds of a stage cannot be used: the file and the cure.
+
+        Empty where nothing is wrong, as far as was looked.
+        """
+        return self._unreadable.get(key, "")
 
     def _due(self, key: str) -> bool:
         """Whether the store is to be asked (again) for what is not known of this key."""
@@ -78,11 +137,13 @@ class StoreResults:
         self._records.pop(key, None)
         self._dropped.discard(key)
         self._uris.pop(key, None)
+        self._unreadable.pop(key, None)
 
     def checkpoint_uri(self, key: str) -> str | None:
         """The address of the artifacts of a finished stage; None before, and where it has none."""
         if key not in self._uris and self.record(key) is not None:
-            self._uris[key] = self._store.stages.files_uri(key)
+            with suppress(UnreadableRecordError):  # it was spoilt since it was read
+                self._uris[key] = self._store.stages.files_uri(key)
         return self._uris.get(key)
 
     def failure(self, key: str) -> str:

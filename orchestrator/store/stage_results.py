@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.redact import redact
 from orchestrator.stages.stage_specs import StageSpec
-from orchestrator.store.files import StoreFiles, StoreFolder
+from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from trsp.errors import StoreError
 
 
@@ -24,7 +24,10 @@ def stage_folder(key: str) -> str:
 
 
 class StageResults:
-    """Every stage's record and artifacts, by the stage's key."""
+    """Every stage's record and artifacts, by the stage's key.
+
+    Whatever reads a result raises UnreadableRecordError where ``result.json`` holds no such thing.
+    """
 
     def __init__(self, files: StoreFiles) -> None:
         self._files = files
@@ -155,9 +158,20 @@ class StageResults:
     def _read_result(self, key: str) -> Any:
         """The fields of result.json: ``record``, ``files`` (None or a folder), perhaps ``dropped``.
 
-        None while there is none.
+        None while there is none. UnreadableRecordError where the file holds anything else.
         """
-        return self._files.read_json(f"{stage_folder(key)}/result.json")
+        path = f"{stage_folder(key)}/result.json"
+        stored = self._files.read_json(path)
+        if stored is None:
+            return None
+        if not isinstance(stored, dict) or not isinstance(stored.get("record"), dict):
+            raise UnreadableRecordError(self._files.shown(path), "it holds no result of a stage")
+        return stored
+
+    def unreadable(self, key: str, reason: str) -> UnreadableRecordError:
+        """The error to raise where the record in a stage's result is not one of its kind."""
+        path = f"{stage_folder(key)}/result.json"
+        return UnreadableRecordError(self._files.shown(path), reason)
 
     def _write_result(self, key: str, result: Mapping[str, Any]) -> None:
         self._files.write_json(f"{stage_folder(key)}/result.json", result)

@@ -16,12 +16,20 @@ from orchestrator.stages.stage_specs import (
     ranking_spec,
 )
 from orchestrator.store.results import StoreResults
-from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
+from orchestrator.views.grid_view import (
+    CellView,
+    DenseView,
+    GridView,
+    RankingView,
+    Status,
+    lowest_rate,
+)
 from trsp.records import (
     CheckpointRecord,
     EvaluationRecord,
     MeasurementRecord,
     Record,
+    RoundRecord,
     TransferRecord,
 )
 
@@ -81,7 +89,7 @@ def _standing(needed: StageSpec | Done, results: StoreResults, activity: Activit
         return _Standing(Status.FAILED, kind, activity.given_up[key])
     if key in activity.running:
         return _Standing(Status.RUNNING, kind, activity.notes.get(key, ""))
-    failure = "" if activity.live else results.failure(key)
+    failure = results.unreadable(key) or ("" if activity.live else results.failure(key))
     if failure:
         return _Standing(Status.FAILED, kind, failure)
     return _Standing(Status.WAITING, kind, activity.waits.get(key, ""))
@@ -103,6 +111,7 @@ def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activi
     keys = {str(stage.kind): stage.key for stage in (ranking, *stages)}
     standing = _standing(next_stage(cell, study, results), results, activity)
     prune_key = keys.get(StageKind.PRUNE)
+    transfer = _record(results, keys, StageKind.TRANSFER, TransferRecord)
     return CellView(
         cell=cell,
         ranking_key=ranking.key,
@@ -111,13 +120,25 @@ def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activi
         reason=_cell_reason(cell, standing, ranking.key, results),
         layers=layers,
         stage_keys=keys,
-        transfer=_record(results, keys, StageKind.TRANSFER, TransferRecord),
+        transfer=transfer,
         checkpoint=_record(results, keys, StageKind.PRUNE, CheckpointRecord),
         checkpoint_uri=results.checkpoint_uri(prune_key) if prune_key else None,
         evaluation=_record(results, keys, StageKind.EVALUATE, EvaluationRecord),
         measurement=_record(results, keys, StageKind.MEASURE, MeasurementRecord),
         seconds=_seconds(results, keys),
+        rate_scales=_rate_scales(results.rounds(ranking.key)[: cell.removed], transfer),
     )
+
+
+def _rate_scales(
+    rounds: Sequence[RoundRecord], transfer: TransferRecord | None
+) -> dict[str, float]:
+    """Return the shares of learning rates below 1 that led to a cell, by kind of stage."""
+    scales = {
+        str(StageKind.RANKING): lowest_rate(rounds),
+        str(StageKind.TRANSFER): transfer.rate_scale if transfer else 1.0,
+    }
+    return {kind: scale for kind, scale in scales.items() if scale < 1}
 
 
 def _cell_reason(cell: Cell, standing: _Standing, ranking_key: str, results: StoreResults) -> str:
@@ -133,7 +154,7 @@ def _cell_reason(cell: Cell, standing: _Standing, ranking_key: str, results: Sto
 def _seconds(results: StoreResults, keys: Mapping[str, str]) -> dict[str, float]:
     """Return the wall time of every stage that is done, by kind."""
     records = {kind: results.record(key) for kind, key in keys.items()}
-    return {kind: record["seconds"] for kind, record in records.items() if record}
+    return {kind: record.get("seconds", 0.0) for kind, record in records.items() if record}
 
 
 def _ranking_views(

@@ -3,7 +3,7 @@
 ``views/build.py`` makes them from the store; nothing here remembers anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
@@ -66,6 +66,11 @@ class RankingView:
         """The layers removed so far, first removed first."""
         return tuple(round_.layer for round_ in self.rounds)
 
+    @property
+    def slowed(self) -> str:
+        """At which share of the settings' learning rate it was learned; "" where at the whole."""
+        return _slowed({"rank": lowest_rate(self.rounds)})
+
 
 @dataclass(frozen=True)
 class CellView:
@@ -84,10 +89,28 @@ class CellView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)  # wall time of each kind of stage
+    # By kind, the shares of the settings' learning rates that the trainings behind it were computed
+    # at: those below 1, after a run that diverged.
+    rate_scales: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def slowed(self) -> str:
+        """The ``rate_scales`` in words: ``rank at 0.5 of the learning rate``; "" without any."""
+        return _slowed(self.rate_scales)
 
     def metrics(self) -> dict[str, float]:
         """Return every number that a budget may limit or be met best by, under one name each."""
         return _metrics(self.checkpoint, self.evaluation, self.measurement)
+
+
+def lowest_rate(rounds: Sequence[RoundRecord]) -> float:
+    """Return the smallest share of the settings' learning rate that a round was learned at."""
+    return min((round_.rate_scale for round_ in rounds), default=1.0)
+
+
+def _slowed(rate_scales: Mapping[str, float]) -> str:
+    lowered = [(kind, scale) for kind, scale in rate_scales.items() if scale < 1]
+    return ", ".join(f"{kind} at {scale:g} of the learning rate" for kind, scale in lowered)
 
 
 def _metrics(

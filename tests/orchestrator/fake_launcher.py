@@ -162,15 +162,17 @@ def finish(task: StageTask) -> None:
     if spec.kind is StageKind.RANKING:
         order = _order(spec.inputs["gate_l1"])
         for number in range(len(store.rankings.rounds(spec.key)), spec.depth):
-            store.rankings.publish(spec.key, RoundRecord(round=number, layer=order[number]))
+            record = RoundRecord(round=number, layer=order[number], rate_scale=task.lr_scale)
+            store.rankings.publish(spec.key, record)
         return
     keeps_files = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE)
     with store.stages.staging(spec.key) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.stages.commit(spec, _record(spec), folder if keeps_files else None)
+        record = _record(spec, task.lr_scale)
+        store.stages.commit(spec, record, folder if keeps_files else None)
 
 
-def _record(spec: StageSpec) -> dict[str, Any]:
+def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
     """The record of a stage that is no ranking, with numbers that look true."""
     layers = tuple(spec.inputs.get("layers", ()))
     checkpoint = CheckpointRecord(
@@ -184,7 +186,7 @@ def _record(spec: StageSpec) -> dict[str, Any]:
     evaluation = EvaluationRecord(scores={"perplexity/wiki": Score(value=20.0)}, seconds=1)
     numbers = dict.fromkeys(MeasurementRecord.model_fields, 1)
     measurement = MeasurementRecord.model_validate(numbers | {"hardware": "cpu"})
-    transfer = TransferRecord(layers=layers, seconds=1)
+    transfer = TransferRecord(layers=layers, rate_scale=rate_scale, seconds=1)
     if spec.kind is StageKind.DENSE:
         return {
             "checkpoint": checkpoint.model_dump(),

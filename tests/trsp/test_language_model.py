@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 import trsp
 from tests.tiny import LAYERS
 from trsp import BlockInfluenceSettings, LanguageModel, TextSource
-from trsp.errors import InvalidInputError, TrspError
+from trsp.errors import TrspError
 
 PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 
@@ -102,15 +102,6 @@ def test_published_text_is_a_word_away(tiny_llama: Path, text_file: Path) -> Non
         for bos in ("auto", "once")
     )
     assert opened != stream
-
-
-def test_layers_are_removed_once(tiny_llama: Path) -> None:
-    """A second call could only mean positions, and indices here are the original's."""
-    lm = LanguageModel.load(str(tiny_llama))
-    lm.remove([4, 1])
-    assert lm.removed == (1, 4)
-    with pytest.raises(InvalidInputError, match=r"layers \[1, 4\] are gone already"):
-        lm.remove([0])
 
 
 def test_missing_text_is_a_users_error(tiny_llama: Path) -> None:

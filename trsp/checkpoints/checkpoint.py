@@ -10,30 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import check_supported
 from trsp.architecture.shape import model_shape
-from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.model_source import local_folder, read_config, source_path
+from trsp.checkpoints.reading import Place, read_model, unreadable
 from trsp.checkpoints.save_sharded import save_streamed
 from trsp.checkpoints.weight_checks import check_weights
+from trsp.checkpoints.weight_headers import INDEX, SINGLE
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
+from trsp.distributed.finite_weights import nonfinite_parameters
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
-from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
-# In what transformers says of tensors that do not fit the config.
-_MISMATCH = "ignore_mismatched_sizes"
+_SHARDS = "model-[0-9]*-of-[0-9]*.safetensors"
 SHARE_OF_WEIGHTS = 0.8  # of a GPU's memory, at most; the rest is for activations
 
 
@@ -50,8 +46,8 @@ def load_model(
     a process that is alone with several GPUs spreads a model over them that does not fit the
     first. InvalidInputError, before any weight is read, for a missing folder or config and for a
     model that cannot be pruned (UnknownFamilyError), and for weights of a folder that are missing,
-    cut short or not those of its config; afterwards for any other damage. UnreachableError where
-    the hub or the file system gives no answer.
+    pickled, cut short or not those of its config; afterwards for any other damage.
+    UnreachableError where the hub or the file system gives no answer.
     """
     config = read_config(source, revision)
     check_supported(config)
@@ -59,49 +55,9 @@ def load_model(
         check_weights(source, folder, config)
     dtype = resolve_dtype(precision, config.get("dtype", config.get("torch_dtype")))
     spread = device is None and needs_several_gpus(config, dtype)
-    model = _read(source, revision, dtype, device_map="auto" if spread else None)
-    if not spread:
-        model = model.to(device or default_device())
-    loaded: PreTrainedModel = model.eval()
+    place: Place = "auto" if spread else torch.device(device or default_device())
+    loaded: PreTrainedModel = read_model(source, revision, dtype, place).eval()
     return loaded
-
-
-def _read(source: str, revision: str | None, dtype: torch.dtype, device_map: str | None) -> Any:
-    """The model with its weights, all of them. InvalidInputError where some cannot be read.
-
-    UnreachableError where another attempt may read them.
-    """
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source_path(source),
-            revision=revision or "main",
-            dtype=dtype,
-            device_map=device_map,
-            trust_remote_code=False,
-            local_files_only=local_folder(source) is not None,
-            output_loading_info=True,
-        )
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _unreadable(
-            error, f"the weights of {source!r}", "download or export them again"
-        ) from error
-    except RuntimeError as error:
-        if _MISMATCH not in str(error):
-            raise
-        raise InvalidInputError(
-            f"the weights of {source!r} are not of the sizes that its config.json says: {error}; "
-            "take both from one checkpoint"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise incomplete(source, missing)
-    return model
-
-
-def _unreadable(error: Exception, what: str, cure: str) -> TrspError:
-    """The refusal of what could not be read; one that may pass where the ``error`` may."""
-    if may_pass(error):
-        return UnreachableError(f"{what} cannot be read now: {error}; try again")
-    return InvalidInputError(f"{what} cannot be read: {error}; {cure}")
 
 
 def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
@@ -113,14 +69,6 @@ def needs_several_gpus(config: Mapping[str, Any], dtype: torch.dtype) -> bool:
         return False
     free_bytes, _ = torch.cuda.mem_get_info(default_device())
     return model_shape(config).params * dtype.itemsize > SHARE_OF_WEIGHTS * free_bytes
-
-
-def incomplete(source: str, missing: Sequence[str]) -> InvalidInputError:
-    """The refusal of a checkpoint that lacks the tensors ``missing``."""
-    return InvalidInputError(
-        f"the weights of {source!r} lack {len(missing)} of the model's tensors, the first is "
-        f"{missing[0]}; they would be random: take a complete checkpoint"
-    )
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -139,18 +87,12 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
     except MemoryError:
         raise
     except Exception as error:  # tokenizers has no class of its own for a damaged file
-        raise _unreadable(
+        raise unreadable(
             error,
             f"the tokenizer of {source!r}",
             "put its tokenizer.json and tokenizer_config.json there",
         ) from error
     return tokenizer
-
-
-def source_path(source: str) -> str:
-    """``source`` as transformers takes it: ``~`` expanded for a folder, unchanged for a hub id."""
-    folder = local_folder(source)
-    return source if folder is None else str(folder)
 
 
 def save_checkpoint(
@@ -165,11 +107,17 @@ def save_checkpoint(
     """Write weights (safetensors), configs, tokenizer and ``card`` (README.md) to ``folder``.
 
     Called by all ranks, where there are several: rank 0 alone writes, and all return the same
-    record once it has. A sharded model is written tensor by tensor: a rank needs the memory of its
-    largest tensor, not of the model. ``removed_layers`` are 0-based in the original; they go into
-    the record. A crash leaves an incomplete folder: write to a temporary one and rename it.
+    record once it has. Weights that lay there are gone before: of an earlier checkpoint in more
+    files none is left to be taken for this one's. A sharded model is written tensor by tensor: a
+    rank needs the memory of its largest tensor, not of the model. ``removed_layers`` are 0-based in
+    the original; they go into the record. A crash leaves an incomplete folder: write to a temporary
+    one and rename it. InvalidInputError, on all ranks and before anything is written, for weights
+    that are no numbers.
     """
+    _check_finite(model)
     writes = rank() == 0
+    if writes:
+        _remove_weights(folder)
     if is_sharded(model):
         save_streamed(model, folder, max_shard_size)
     elif writes:
@@ -179,6 +127,21 @@ def save_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
         _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
+
+
+def _check_finite(model: PreTrainedModel) -> None:
+    """Refuse to write weights that hold NaN or infinite values: no later stage could use them."""
+    if broken := nonfinite_parameters(model):
+        raise InvalidInputError(
+            f"{len(broken)} of the model's parameters hold NaN or infinite values, the first is "
+            f"{broken[0]}; such a checkpoint is not written: take a model with intact weights"
+        )
+
+
+def _remove_weights(folder: Path) -> None:
+    """Delete the weights of an earlier checkpoint: every shard, and the index of them."""
+    for file in (folder / SINGLE, folder / INDEX, *folder.glob(_SHARDS)):
+        file.unlink(missing_ok=True)
 
 
 def _make_readable(folder: Path) -> None:

@@ -77,3 +77,9 @@ def _hub_config(source: str, revision: str | None) -> Path:
             f"read from the hub: {reason}; check the name, the network and, for a gated model, "
             "HF_TOKEN"
         ) from error
+
+
+def source_path(source: str) -> str:
+    """``source`` as transformers takes it: ``~`` expanded for a folder, unchanged for a hub id."""
+    folder = local_folder(source)
+    return source if folder is None else str(folder)

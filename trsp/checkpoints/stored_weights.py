@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trsp.checkpoints.model_source import local_folder
-from trsp.checkpoints.weight_headers import INDEX, SINGLE
+from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
 from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 
@@ -53,11 +53,7 @@ class StoredWeights:
                 return dict.fromkeys(file.keys(), single)
         index = self._fetch(INDEX)
         if index is None:
-            raise InvalidInputError(
-                f"{self._source!r} has neither {SINGLE} nor {INDEX}; only safetensors can be read "
-                "shard by shard: load the model once with transformers and save it with "
-                "save_pretrained"
-            )
+            raise no_safetensors(self._source)
         file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         path_of: dict[str, Path | None] = {}
         for file in sorted(set(file_of.values())):

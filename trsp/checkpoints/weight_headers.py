@@ -16,6 +16,10 @@ INDEX = "model.safetensors.index.json"
 
 _LENGTH_BYTES = 8  # of the header's length
 _LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
+_CURE = (
+    "pickled weights are not read, since they can run any code: load a model that you trust once "
+    "with transformers, save it with save_pretrained, and give that folder"
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,7 +66,15 @@ def _files(source: str, folder: Path, partial: bool) -> dict[str, frozenset[str]
         return _listed(source, folder / INDEX)
     if partial:
         return {}
-    raise InvalidInputError(f"model {source!r} has no *.safetensors; {_cure(folder)}")
+    raise no_safetensors(source, _cure(folder))
+
+
+def no_safetensors(source: str, cure: str = "") -> InvalidInputError:
+    """Return the refusal of a model that has no weights, or none but pickles.
+
+    ``cure``: what to do, where more is known than that.
+    """
+    return InvalidInputError(f"model {source!r} has no *.safetensors; {cure or _CURE}")
 
 
 def _cure(folder: Path) -> str:
@@ -72,7 +84,7 @@ def _cure(folder: Path) -> str:
         return f"of that name: {others[0]} is there, {SINGLE} or {INDEX} is wanted"
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     came = f" ({pickles[0]} is there)" if pickles else ""
-    return f"pickled weights are not read{came}: save it with save_pretrained"
+    return _CURE.replace("are not read", f"are not read{came}")
 
 
 def _listed(source: str, index: Path) -> dict[str, frozenset[str]]:

@@ -8,6 +8,7 @@ Token counts are in tokens, rates in their field's usual unit, durations end in 
 from trsp.config.engine import EngineSettings, Offload
 from trsp.config.evaluation import (
     SMALL_MEASUREMENT,
+    BatchSize,
     BenchmarkSettings,
     EvaluationSettings,
     MeasurementSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "PAPER_DRIFT",
     "PAPER_GATES",
     "SMALL_MEASUREMENT",
+    "BatchSize",
     "BenchmarkSettings",
     "BlockInfluenceSettings",
     "BosPolicy",

@@ -43,3 +43,16 @@ class EngineSettings(Settings):
         if "nvme" in (self.offload_optimizer, self.offload_weights) and not self.nvme_path:
             raise ValueError("offload to nvme needs nvme_path, a folder on each node's local disk")
         return self
+
+
+def lora_refusal(engine: EngineSettings) -> str | None:
+    """Return why adapters cannot be trained under ``engine``, and the cure; None where they can.
+
+    They are merged into the weights at the end, which must be in memory for that.
+    """
+    if engine.offload_weights != "nvme":
+        return None
+    return (
+        "lora with offload_weights: nvme: adapters cannot be merged into weights on NVMe; set "
+        "engine.offload_weights to cpu or none, or train all weights (no lora)"
+    )

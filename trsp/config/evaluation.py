@@ -7,6 +7,9 @@ from pydantic import Field, PositiveInt, model_validator
 from trsp.config.settings import NonNegativeInt, Settings
 from trsp.config.texts import BosPolicy, TextSource
 
+# ``auto``: as many rows as keep the device busy and fit. No result depends on it beyond rounding.
+BatchSize = PositiveInt | Literal["auto"]
+
 
 class PerplexitySettings(Settings):
     """Perplexity over fixed, non-overlapping windows: exp of the mean NLL of predicted tokens."""
@@ -30,7 +33,9 @@ class BenchmarkSettings(Settings):
     tasks: tuple[str, ...]
     limit: PositiveInt | None = Field(None, description="items per task; default: all")
     num_fewshot: NonNegativeInt | None = None
-    batch_size: PositiveInt = 1
+    batch_size: BatchSize = Field(
+        "auto", description="items per forward pass; a number: lm-eval's own batches of that size"
+    )
     data: str | None = None
 
 
@@ -39,7 +44,7 @@ class EvaluationSettings(Settings):
 
     perplexity: tuple[PerplexitySettings, ...] = ()
     benchmarks: BenchmarkSettings | None = None
-    batch_size: PositiveInt = Field(1, description="windows per forward pass, for perplexity")
+    batch_size: BatchSize = Field("auto", description="windows per forward pass, for perplexity")
 
 
 class MeasurementSettings(Settings):

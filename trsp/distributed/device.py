@@ -13,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from trsp.config import Precision
+from trsp.distributed.zero3_parameters import is_partitioned
+from trsp.errors import InvalidInputError, unknown_name
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs: the peak resident set becomes the present one
@@ -37,16 +40,25 @@ def resolve_dtype(precision: Precision, config_dtype: torch.dtype | str | None) 
     ``config_dtype`` is ``dtype`` (formerly ``torch_dtype``) of the checkpoint's config. ``auto``
     keeps it, with two exceptions: float16 becomes bfloat16, because training in float16 needs loss
     scaling; a checkpoint that names none is float32, which is what files without the key hold
-    (gpt2).
+    (gpt2). InvalidInputError for any other precision, and for a config that names no dtype of
+    floating-point numbers.
     """
-    if precision != "auto":
+    if precision in _NAMED:
         return _NAMED[precision]
-    if config_dtype is None:
-        return torch.float32
-    dtype: object = config_dtype
-    if isinstance(config_dtype, str):
-        dtype = getattr(torch, config_dtype.removeprefix("torch."))
-    assert isinstance(dtype, torch.dtype), f"not a dtype: {config_dtype!r}"
+    if precision != "auto":
+        raise InvalidInputError(unknown_name("precision", str(precision), ("auto", *_NAMED)))
+    return torch.float32 if config_dtype is None else _trainable_dtype(config_dtype)
+
+
+def _trainable_dtype(config_dtype: torch.dtype | str) -> torch.dtype:
+    """The dtype of a config, bfloat16 for float16. InvalidInputError: it is none of floats."""
+    name = str(config_dtype).removeprefix("torch.")
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InvalidInputError(
+            f"config.json: dtype is {name!r}; float32, bfloat16 or float16 is needed: correct it, "
+            "or say precision: bf16 or fp32"
+        )
     return torch.bfloat16 if dtype is torch.float16 else dtype
 
 
@@ -57,32 +69,68 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for the work queued on ``device``, so that a clock read after it is honest."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def placement(model: nn.Module) -> frozenset[str]:
+    """The places of a model's weights within this process: ``cuda:0``, ``cpu``, ``disk``.
+
+    Several where it was spread over GPUs, or waits in part on the host or a disk; then transformers
+    has left its map of them, in which GPUs are numbers. What ZeRO-3 has cut up is nowhere here.
+    """
+    spread = vars(model).get("hf_device_map") or {}
+    places = {
+        f"cuda:{place}" if isinstance(place, int) else str(place) for place in spread.values()
+    }
+    if len(places) > 1:
+        return frozenset(places)
+    return frozenset(str(each.device) for each in model.parameters() if not is_partitioned(each))
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Start a new peak: on an accelerator, and on the CPU where Linux lets us.
+def free_memory_bytes(device: torch.device) -> int:
+    """The memory of a GPU that new tensors of this process may take, in bytes.
+
+    What torch keeps of freed tensors counts as free.
+    """
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free_bytes + kept)
+
+
+def devices_of(model: nn.Module) -> list[torch.device]:
+    """The devices that ``model`` computes on: where its weights and buffers lie, each once."""
+    tensors = (*model.parameters(), *model.buffers())
+    found = {tensor.device for tensor in tensors if not tensor.is_meta}
+    return sorted(found, key=str)
+
+
+def synchronize(*devices: torch.device) -> None:
+    """Wait for the work queued on ``devices``, so that a clock read after it is honest."""
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+
+def reset_peak_memory(*devices: torch.device) -> None:
+    """Start a new peak: on accelerators, and on the CPU where Linux lets us.
 
     Elsewhere it stays the peak of all time.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif _STATUS.exists():
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif _STATUS.exists():
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """The peak since the last reset, in bytes.
+def peak_memory_bytes(*devices: torch.device) -> int:
+    """The peak since the last reset, in bytes, summed over the accelerators among ``devices``.
 
-    That of the tensors on an accelerator; on the CPU that of this process's resident set, on Linux
-    not by ``ru_maxrss``, which begins with the size of whoever started this process.
+    That of the tensors on an accelerator, each at its own moment. Without any it is that of this
+    process's resident set, on Linux not by ``ru_maxrss``, which begins with the size of whoever
+    started this process.
     """
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+    accelerators = [device for device in devices if device.type == "cuda"]
+    if accelerators:
+        return sum(int(torch.cuda.max_memory_allocated(device)) for device in accelerators)
     status = _STATUS.read_text() if _STATUS.exists() else ""
     if peak := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
         return int(peak[1]) * 1024

@@ -20,6 +20,7 @@ def deepspeed_config(
     micro_batch: int,
     micro_steps: int,
     pin_memory: bool,
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """Return what ``deepspeed.initialize`` takes as its config.
 
@@ -27,32 +28,65 @@ def deepspeed_config(
     the whole model; ``pin_memory`` says whether host memory is worth pinning (there is an
     accelerator).
     """
+    trains = optimizer_config is not None
+    fp32_sums = trains and sums_in_fp32(settings, bf16=bf16, micro_steps=micro_steps)
+    stage = effective_stage(settings, trains=trains, fp32_sums=fp32_sums)
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": micro_steps,
-        "zero_optimization": _zero(settings, optimizer_config is not None, parameters, pin_memory),
+        "zero_optimization": _zero(settings, stage, trains, parameters, pin_memory),
         "bf16": {"enabled": bf16},
         "steps_per_print": 2**31,
     }
+    gathers_late = fp32_sums and stage == 1  # another optimizer, which sends once per step
+    if trains and not gathers_late and overlaps_reduction(settings, stage, ranks * pin_memory):
+        config["zero_optimization"] |= {"overlap_comm": True, "contiguous_gradients": True}
+    if fp32_sums:
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+        if stage == 1:
+            # The sum takes a gradient as soon as it is there, and bf16's is freed.
+            config["bf16"]["immediate_grad_update"] = True
+            config["communication_data_type"] = "fp32"  # else it is rounded on its way, once a step
     if optimizer_config is not None:
         config["gradient_clipping"] = optimizer_config.max_grad_norm
         config["optimizer"] = {"type": "AdamW", "params": _adamw(optimizer_config)}
     return config
 
 
-def effective_stage(settings: EngineSettings, *, trains: bool) -> int:
+def sums_in_fp32(settings: EngineSettings, *, bf16: bool, micro_steps: int) -> bool:
+    """Whether the gradients of a step's micro-batches are added up in fp32 copies.
+
+    In bf16 a sum loses what is below 2^-9 of it, which is much of each of hundreds of terms. An
+    optimizer on NVMe keeps bf16: DeepSpeed would write out gradients that are still added to.
+    """
+    return bf16 and micro_steps > 1 and settings.offload_optimizer != "nvme"
+
+
+def effective_stage(settings: EngineSettings, *, trains: bool, fp32_sums: bool = False) -> int:
     """The ZeRO stage that the engine runs under.
 
     Weights that are all frozen leave stages 1 and 2 nothing to partition: they run under stage 0.
+    DeepSpeed has no fp32 sums of bf16 gradients (``sums_in_fp32``) under stage 0: that is stage 1
+    then, the same computation with the optimizer's states shared out.
     """
-    return settings.zero_stage if trains or settings.zero_stage == 3 else 0
+    if not trains:
+        return 3 if settings.zero_stage == 3 else 0
+    return max(1, settings.zero_stage) if fp32_sums else settings.zero_stage
+
+
+def overlaps_reduction(settings: EngineSettings, stage: int, gpu_ranks: int) -> bool:
+    """Whether gradients travel between GPUs while the backward pass goes on, under ``stage``.
+
+    They then wait in two buckets by turns. ZeRO 3 does so of itself. It is left off where the
+    optimizer is offloaded: gradients travel to the host as well, by another path of DeepSpeed's.
+    """
+    return stage in (1, 2) and gpu_ranks > 1 and settings.offload_optimizer == "none"
 
 
 def _zero(
-    settings: EngineSettings, trains: bool, parameters: int, pin_memory: bool
+    settings: EngineSettings, stage: int, trains: bool, parameters: int, pin_memory: bool
 ) -> dict[str, Any]:
     """The section ``zero_optimization``: the stage, its buckets, and what is offloaded."""
-    stage = effective_stage(settings, trains=trains)
     bucket = min(LARGEST_BUCKET, parameters)
     zero: dict[str, Any] = {
         "stage": stage,

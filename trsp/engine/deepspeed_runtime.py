@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,8 +44,12 @@ if not torch.cuda.is_available():
 with _without_mlflow():
     import deepspeed
     from deepspeed.ops.op_builder import AsyncIOBuilder
+    from deepspeed.runtime import bf16_optimizer
+    from deepspeed.runtime.utils import clip_grad_norm_
 
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+# It tells its use of memory four times per optimizer, and collects garbage each time: a second.
+bf16_optimizer.see_memory_usage = lambda *_, **__: None
 # DeepSpeed calls collectives by their former names, and torch says so at every call.
 warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
 
@@ -114,7 +119,18 @@ def initialize(
         )[0]
     if learning and engine.zero_optimization_stage() == 0:
         _forget_step_at_birth(engine)
+        engine.clip_fp32_gradients = partial(_clip_noting_norm, engine)
     return engine
+
+
+def _clip_noting_norm(engine: Any) -> None:
+    """Clip the gradients of fp32 weights without ZeRO, as DeepSpeed does, and keep their norm.
+
+    DeepSpeed drops it there, and a step with a NaN gradient would pass unnoticed.
+    """
+    engine._global_grad_norm = clip_grad_norm_(
+        engine.module.parameters(), max_norm=engine.gradient_clipping()
+    )
 
 
 def _forget_step_at_birth(engine: Any) -> None:

@@ -22,13 +22,11 @@ from trsp.distributed.collectives import all_reduce_mean
 from trsp.distributed.zero3_parameters import (
     drop_gathered,
     is_partitioned,
-    is_sharded,
     whole_numel,
     whole_tensor,
 )
 from trsp.engine.deepspeed_config import deepspeed_config
 from trsp.engine.deepspeed_runtime import (
-    check_offload,
     ensure_local_rank,
     forget_gradients,
     init_distributed,
@@ -37,7 +35,8 @@ from trsp.engine.deepspeed_runtime import (
 from trsp.engine.engine_state import load_state, save_state
 from trsp.engine.gate_optimizer import GateOptimizer
 from trsp.engine.optimizer_config import OptimizerConfig
-from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
+from trsp.engine.refusals import check_trainable
+from trsp.errors import TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
 from trsp.training.micro_batches import BatchShard
 from trsp.training.model_restore import ModelRestorer
@@ -68,7 +67,7 @@ class Engine:
         optimizer_config: OptimizerConfig | None = None,
         trained: Collection[nn.Parameter] | None = None,
     ) -> None:
-        _check(model, settings)
+        check_trainable(model, settings)
         init_distributed()
         self.model = model
         self._optimizer_config = optimizer_config
@@ -95,7 +94,13 @@ class Engine:
             micro_batch=self._shard.micro_batch,
             micro_steps=self._shard.micro_steps,
             pin_memory=torch.cuda.is_available(),
+            ranks=distributed.get_world_size(),
         )
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens that the model chooses from."""
+        return int(self.model.config.vocab_size)
 
     def __enter__(self) -> Self:
         return self
@@ -138,18 +143,32 @@ class Engine:
         self._check_finite(losses)
         return losses
 
+    @torch.no_grad()
+    def loss(self, blocks_BT: Tensor) -> float:
+        """Return the LM loss of an effective batch [B, T], in nats per token; nothing is trained.
+
+        Called on all ranks. What hooks measure meanwhile is theirs to forget.
+        """
+        total = torch.zeros((), dtype=torch.float64, device=self._engine.device)
+        for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
+            logits_BTV = self.model(input_ids=rows_BT, use_cache=False).logits
+            total += factor * lm_loss(logits_BTV, rows_BT)
+        return all_reduce_mean(total.item())[0]
+
     def _forward_and_backward(
         self, blocks_BT: Tensor, penalty: Callable[[], Tensor | None], weight: float
     ) -> tuple[float, float]:
         """Pass all micro-batches through; return LM loss and penalty, weighted for this rank."""
-        lm_total = penalty_total = 0.0
+        totals = torch.zeros(2, dtype=torch.float64, device=self._engine.device)
         for rows_BT, factor in self._shard.micro_batches(blocks_BT.to(self._engine.device)):
             logits_BTV = self._forward(input_ids=rows_BT, use_cache=False).logits
             lm, extra = lm_loss(logits_BTV, rows_BT), penalty()
             self._backward(factor * (lm if extra is None else lm + weight * extra))
             if factor:
-                lm_total += factor * lm.item()
-                penalty_total += 0.0 if extra is None else factor * extra.item()
+                totals[0] += factor * lm.detach()
+                if extra is not None:
+                    totals[1] += factor * extra.detach()
+        lm_total, penalty_total = totals.tolist()  # waits for the device, once per step
         return lm_total, penalty_total
 
     def _set_rate(self, rate: float) -> None:
@@ -209,24 +228,6 @@ class Engine:
         self._restorer.restore(whole)
         drop_gathered(self._born_sharded)
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
-
-
-def _check(model: Any, settings: EngineSettings) -> None:
-    """Refuse ``settings`` that cannot train ``model``, or not on this machine."""
-    sharded = is_sharded(model)
-    if sharded and settings.zero_stage != 3:
-        raise InvalidInputError(
-            f"zero_stage {settings.zero_stage} for a model whose weights are spread over the "
-            "ranks; it needs ZeRO 3: set engine.zero_stage to 3, or load the model whole"
-        )
-    # DeepSpeed would take fp32 weights there as bf16
-    if settings.offload_weights == "nvme" and not sharded:
-        raise InvalidInputError(
-            "offload_weights: nvme for a model that was loaded whole; it must be there from the "
-            "start: load it with trsp.engine.load_sharded.load_sharded, or set offload_weights to "
-            "cpu"
-        )
-    check_offload(settings)
 
 
 def _require_gradients(

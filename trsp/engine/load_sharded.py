@@ -16,8 +16,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 
 from trsp.architecture.families import check_supported
-from trsp.checkpoints.checkpoint import incomplete, source_path
-from trsp.checkpoints.model_source import local_folder, read_config
+from trsp.checkpoints.completeness import check_complete
+from trsp.checkpoints.model_source import local_folder, read_config, source_path
 from trsp.checkpoints.stored_weights import StoredWeights
 from trsp.config import EngineSettings, Precision
 from trsp.distributed.device import default_device, resolve_dtype
@@ -92,12 +92,13 @@ def _stored_names(
 ) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
     """For each parameter, its names in the model and those it has in the checkpoint.
 
-    Tied weights have several. InvalidInputError where the checkpoint lacks a parameter.
+    Tied weights have several. InvalidInputError where the checkpoint lacks a parameter, or holds
+    more than the model has a place for.
     """
     stored = _stored_by_model_name(model, files)
     pairs = [(names, [stored[name] for name in names if name in stored]) for names in _names(model)]
-    if missing := [names[0] for names, tensors in pairs if not tensors]:
-        raise incomplete(source, missing)
+    missing = [names[0] for names, tensors in pairs if not tensors]
+    check_complete(model, source, missing, stored.keys() - model.state_dict().keys())
     return pairs
 
 

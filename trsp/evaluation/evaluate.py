@@ -17,15 +17,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.limits import check_tokens
-from trsp.chunk_sizes import SCORED_TOKENS
-from trsp.config import BenchmarkSettings, EvaluationSettings
+from trsp.batch_sizes import rows_at_once
+from trsp.chunk_sizes import scored_logits_at_once
+from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
-from trsp.errors import TrspError
+from trsp.errors import TrainingDivergedError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
+from trsp.progress_lines import tick
 from trsp.records import EvaluationRecord, Score
 
 # What the published 5-task mean is made of (docs/method.md, section 3). Of other tasks it is
@@ -37,7 +38,6 @@ PUBLISHED_METRICS: Mapping[str, str] = {
     "arc_challenge": "acc_norm",
     "winogrande": "acc",
 }
-_TOKENS_AT_ONCE = SCORED_TOKENS  # of fp32 logits
 _LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million tokens has 14
 
 
@@ -73,40 +73,50 @@ def evaluate(
 
 @torch.inference_mode()
 def windows_nll(
-    model: PreTrainedModel, tokens_NT: Tensor, batch_size: int = 1
+    model: PreTrainedModel, tokens_NT: Tensor, batch_size: BatchSize = "auto"
 ) -> tuple[float, ...]:
     """Return the mean NLL of the T - 1 predicted tokens of every window, N values.
 
-    The log-softmax is in fp32 whatever the model's precision.
+    The log-softmax is in fp32 whatever the model's precision. ``batch_size``: windows per forward
+    pass; ``auto``: see ``rows_at_once``. The device is waited for once, at the end.
     """
-    nll: list[float] = []
-    for tokens_BT in tokens_NT.to(model.device).split(batch_size):
-        logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
-        nll.extend(
-            _window_nll(logits_TV[:-1], tokens_T[1:])
-            for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True)
-        )
-    return tuple(nll)
+    rows = rows_at_once(model, tokens_NT.shape[1]) if batch_size == "auto" else batch_size
+    batches = tokens_NT.to(model.device).split(rows)
+    nll: list[Tensor] = []
+    for tokens_BT in batches:
+        nll.append(_batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT))
+        tick(len(nll), len(batches))
+    return tuple(torch.cat(nll).tolist())
 
 
-def _window_nll(logits_TV: Tensor, targets_T: Tensor) -> float:
-    parts = zip(logits_TV.split(_TOKENS_AT_ONCE), targets_T.split(_TOKENS_AT_ONCE), strict=True)
-    total = sum(
-        functional.cross_entropy(logits.float(), targets, reduction="sum").item()
-        for logits, targets in parts
-    )
-    return total / len(targets_T)
+def _batch_nll(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
+    """Return the mean NLL of each window, [B] in fp64, on the device of the logits."""
+    targets_BT = tokens_BT.roll(-1, dims=1).to(logits_BTV.device)  # the last is never scored
+    logits_NV, targets_N = logits_BTV.flatten(0, 1), targets_BT.flatten()
+    at_once = max(1, _logits_at_once(logits_BTV) // logits_NV.shape[1])
+    chunks = zip(logits_NV.split(at_once), targets_N.split(at_once), strict=True)
+    nll_N = torch.cat([_nll(logits.float(), targets) for logits, targets in chunks])
+    return nll_N.view_as(targets_BT)[:, :-1].mean(1, dtype=torch.float64)
+
+
+def _nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Return -log softmax of the targets, [N]. (Cross-entropy would write all of the softmax.)"""
+    return logits_NV.logsumexp(1) - logits_NV.gather(1, targets_N[:, None])[:, 0]
+
+
+def _logits_at_once(logits: Tensor) -> int:
+    return scored_logits_at_once(on_gpu=logits.device.type != "cpu")
 
 
 def perplexity(window_nll: tuple[float, ...]) -> Score:
     """Return exp of the mean NLL over windows, which are of one length.
 
-    The standard error is over windows, by the delta method; None for one window. TrspError when
-    the mean is no finite number.
+    The standard error is over windows, by the delta method; None for one window.
+    TrainingDivergedError when the mean is no finite number.
     """
     mean = statistics.fmean(window_nll)
     if not mean < math.log(1e300):
-        raise TrspError(
+        raise TrainingDivergedError(
             f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or "
             "look at its training"
         )
@@ -171,12 +181,13 @@ def _lm_eval(
 ) -> dict[str, dict[str, Any]]:
     """Return lm-eval's ``results``: task -> its metrics. ``folder`` is for task files."""
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
+
+    from trsp.evaluation.lm_eval_model import lm_eval_model
 
     manager = _task_manager(settings, folder)
-    copied = copy.deepcopy(tokenizer)  # because HFLM gives it a padding token
+    copied = copy.deepcopy(tokenizer)  # because lm-eval gives it a padding token
     output = simple_evaluate(
-        HFLM(pretrained=model, tokenizer=copied, batch_size=settings.batch_size),
+        lm_eval_model(model, copied, settings.batch_size),
         tasks=list(settings.tasks),
         num_fewshot=settings.num_fewshot,
         batch_size=settings.batch_size,
@@ -213,7 +224,17 @@ def _task_scores(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, S
             continue
         stderr = metrics.get(f"{metric}_stderr,{chosen}")
         name = f"{task}/{metric}" if chosen == "none" else f"{task}/{metric}-{chosen}"
-        yield name, Score(value=value, stderr=stderr if isinstance(stderr, int | float) else None)
+        yield name, _score(name, value, stderr)
+
+
+def _score(name: str, value: float, stderr: object) -> Score:
+    """Return a metric's score. TrainingDivergedError: its value is not finite."""
+    if not math.isfinite(value):
+        raise TrainingDivergedError(
+            f"{name} is {value}: the model is ruined, or it overflows; evaluate it in fp32"
+        )
+    known = isinstance(stderr, int | float) and math.isfinite(stderr)
+    return Score(value=value, stderr=stderr if known else None)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ the accelerator synchronised.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,12 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from trsp.architecture.limits import learned_positions
 from trsp.config import MeasurementSettings
-from trsp.distributed.device import peak_memory_bytes, reset_peak_memory, synchronize
+from trsp.distributed.device import (
+    devices_of,
+    peak_memory_bytes,
+    reset_peak_memory,
+    synchronize,
+)
 from trsp.errors import InvalidInputError
 from trsp.records import MeasurementRecord
 
@@ -34,18 +39,17 @@ def measure(
     started = time.monotonic()
     _check_positions(model, settings)
     model.eval()
-    reset_peak_memory(model.device)
-    prompt_s = _mean_seconds(_prompt_pass(model, settings), settings.prompt_repeats, model.device)
-    generate_s = _mean_seconds(
-        _generation(model, settings), settings.generate_repeats, model.device
-    )
+    devices = devices_of(model)
+    reset_peak_memory(*devices)
+    prompt_s = _mean_seconds(_prompt_pass(model, settings), settings.prompt_repeats, devices)
+    generate_s = _mean_seconds(_generation(model, settings), settings.generate_repeats, devices)
     return MeasurementRecord(
         hardware=hardware,
         prompt_latency_ms=1000 * prompt_s,
         prompt_tokens_per_s=settings.prompt_batch * settings.prompt_tokens / prompt_s,
         generate_latency_ms=1000 * generate_s,
         generate_tokens_per_s=settings.generate_batch * settings.generate_new_tokens / generate_s,
-        peak_memory_bytes=peak_memory_bytes(model.device),
+        peak_memory_bytes=peak_memory_bytes(*devices),
         seconds=time.monotonic() - started,
     )
 
@@ -90,12 +94,14 @@ def _random_tokens(model: PreTrainedModel, batch: int, tokens: int) -> Tensor:
     return tokens_BT.to(model.device)
 
 
-def _mean_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+def _mean_seconds(
+    work: Callable[[], object], repeats: int, devices: Sequence[torch.device]
+) -> float:
     """Return the mean wall time of ``work``, in seconds, after one call that does not count."""
     work()
-    synchronize(device)
+    synchronize(*devices)
     started = time.perf_counter()
     for _ in range(repeats):
         work()
-    synchronize(device)
+    synchronize(*devices)
     return (time.perf_counter() - started) / repeats

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trsp.architecture.decoders import decoder_layers, layer_hidden, layer_input
+from trsp.batch_sizes import rows_at_once
 from trsp.config import BlockInfluenceSettings
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
 from trsp.selection.order import candidates, one_shot
 
@@ -20,12 +22,12 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
     BI_i = 1 - mean over all N * T tokens of cos(input of layer i, its output).
     """
     layers = decoder_layers(model)
-    cosine_L = torch.zeros(len(layers), dtype=torch.float64)
+    sums: list[list[Tensor]] = [[] for _ in layers]  # of each layer, one per pass, on its device
 
     def adding_to(index: int) -> Any:
         def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            x, y = layer_input(args, kwargs).float(), layer_hidden(output).float()
-            cosine_L[index] += functional.cosine_similarity(x, y, dim=-1).mean().item()
+            cosine = mean_cosine(layer_input(args, kwargs), layer_hidden(output))
+            sums[index].append(len(layer_hidden(output)) * cosine.double())
 
         return hook
 
@@ -34,12 +36,23 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
         for index, layer in enumerate(layers)
     ]
     try:
-        for block_T in blocks_NT.to(model.device):
-            model(input_ids=block_T[None], use_cache=False)
+        batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
+        for number, blocks_BT in enumerate(batches, start=1):
+            model(input_ids=blocks_BT, use_cache=False)
+            tick(number, len(batches))
     finally:
         for handle in handles:
             handle.remove()
-    return [float(value) for value in 1.0 - cosine_L / len(blocks_NT)]
+    return [1.0 - torch.stack(of_layer).sum().item() / len(blocks_NT) for of_layer in sums]
+
+
+def mean_cosine(x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+    """Return the mean over B * T tokens of cos(x, y), an fp32 scalar where ``y`` lies.
+
+    ``x``, a layer's input, may lie where the layer before put it: on another device.
+    """
+    x_BTD = x_BTD.to(y_BTD.device, torch.float32)
+    return functional.cosine_similarity(x_BTD, y_BTD.float(), dim=-1).mean()
 
 
 def rank_by_influence(

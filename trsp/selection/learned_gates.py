@@ -22,9 +22,11 @@ from trsp.engine.gate_optimizer import GateOptimizer
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.gates import gated
 from trsp.losses import gate_l1
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
-from trsp.selection.order import candidates
+from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
+from trsp.training.divergence import WINDOW, check_losses, check_weights, unpaid
 from trsp.training.micro_batches import batch
 from trsp.training.progress import Progress, digest
 
@@ -79,6 +81,18 @@ class Round:
     adam: dict[str, list[float]] | None = None  # the optimizer's state; None before a first step
     seconds: float = 0.0
 
+    def unpaid_losses(self, layers: Sequence[int], strength: float) -> list[float]:
+        """Return the LM losses of the last steps that smaller gates do not account for.
+
+        ``layers`` are those with a gate, ``strength`` is lambda_1.
+        """
+        before = [self.values_L[list(layers)].tolist(), *self.gate_steps]  # [t]: the gates at t
+        first, steps = strength * sum(map(abs, before[0])), len(self.lm_loss)
+        return [
+            unpaid(self.lm_loss[step], first, strength * sum(map(abs, before[step])))
+            for step in range(max(0, steps - WINDOW), steps)
+        ]
+
     def state(self) -> dict[str, Any]:
         """Return the round as JSON, for a snapshot."""
         return {**vars(self), "values_L": self.values_L.tolist()}
@@ -100,7 +114,7 @@ def rank_by_gates(
     settings, published = training.settings, list(done)
     engine = training.engine or EngineSettings()
     with Engine(model, engine, settings.blocks_per_step, training.weights_optimizer) as trainer:
-        learner = _Learner(trainer, training)
+        learner = _Learner(trainer, training, depth)
         current = learner.resume(published) or learner.first_round(published)
         while current.number < depth:
             removed = [record.layer for record in published[: current.number]]
@@ -114,10 +128,10 @@ def rank_by_gates(
 
 
 class _Learner:
-    """An engine that learns the gates of one round after the other."""
+    """An engine that learns the gates of one round after the other, ``depth`` in all."""
 
-    def __init__(self, trainer: Engine, training: GateTraining) -> None:
-        self._trainer, self._training = trainer, training
+    def __init__(self, trainer: Engine, training: GateTraining, depth: int) -> None:
+        self._trainer, self._training, self._depth = trainer, training, depth
         self._progress = training.progress or Progress()
 
     def resume(self, published: Sequence[RoundRecord]) -> Round | None:
@@ -163,8 +177,17 @@ class _Learner:
         ):
             for step in range(len(current.gate_steps), self._training.steps):
                 self._step(current, step, optimizer, begun)
+                self._check(current, layers)
+        if settings.train_weights:
+            check_weights(self._trainer.model)
         values_L[layers] = optimizer.gates.detach().cpu()
         return self._record(current, layers, time.monotonic() - begun), values_L
+
+    def _check(self, current: Round, layers: Sequence[int]) -> None:
+        """Raise TrainingDivergedError by the losses of the round so far."""
+        recent = current.unpaid_losses(layers, self._training.strength)
+        start = current.lm_loss[0]
+        check_losses(len(current.lm_loss), recent, start, self._trainer.vocabulary)
 
     def _optimizer(self, current: Round, layers: Sequence[int]) -> GateOptimizer:
         """Return the optimizer of the gates of ``layers``, as far as the round has come."""
@@ -189,16 +212,19 @@ class _Learner:
             return current.state()
 
         self._progress.step_done(total + 1, self._trainer.save_state, state)
+        tick(total + 1, self._depth * training.steps)
 
     def _record(self, learned: Round, layers: Sequence[int], seconds: float) -> RoundRecord:
         """Return the record of a round: the layer with the smallest (signed) gate goes."""
         deciding = learned.gate_steps[-1]
         if self._training.settings.average_steps:
             deciding = torch.tensor(learned.gate_steps).mean(0).tolist()
+        scores = dict(zip(layers, deciding, strict=True))
+        require_finite(scores)
         return RoundRecord(
             round=learned.number,
             layer=min(zip(deciding, layers, strict=True))[1],
-            scores=dict(zip(layers, deciding, strict=True)),
+            scores=scores,
             gate_layers=tuple(layers),
             gate_steps=tuple(tuple(step) for step in learned.gate_steps),
             lm_loss=tuple(learned.lm_loss),

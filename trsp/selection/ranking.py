@@ -17,6 +17,7 @@ from trsp.config import (
     SlebSettings,
 )
 from trsp.errors import InvalidInputError
+from trsp.losses import check_rate_scale, check_strength
 from trsp.records import RoundRecord
 from trsp.selection.baselines import rank_at_random, rank_in_reverse
 from trsp.selection.block_influence import rank_by_influence
@@ -43,9 +44,11 @@ def rank_layers(
     ``model`` is a causal LM of a known family, left as it was unless the selector trains weights.
     ``blocks_NT`` holds token ids, and is None for selectors that read no text. ``gate_l1``
     (lambda_1), ``engine``, ``progress`` and ``lr_scale`` are for learned gates: see GateTraining.
-    InvalidInputError, at once, when fewer than ``depth`` layers may go, or the text is missing or
-    not for this model to read.
+    InvalidInputError, at once, when fewer than ``depth`` layers may go, the text is missing or not
+    for this model to read, or a number is none of its kind.
     """
+    check_strength("gate_l1", gate_l1)
+    check_rate_scale(lr_scale)
     layers = len(decoder_layers(model))
     _check_depth(depth, layers, selector)
     match selector:

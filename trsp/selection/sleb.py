@@ -2,28 +2,32 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trsp.architecture.decoders import decoder_layers
+from trsp.batch_sizes import rows_at_once
 from trsp.config import SlebSettings
 from trsp.losses import lm_loss
+from trsp.progress_lines import tick
 from trsp.records import RoundRecord
-from trsp.selection.order import candidates
+from trsp.selection.order import candidates, require_finite
 from trsp.surgery import bypassed
 
 
 @torch.no_grad()
 def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> float:
     """Return the mean NLL of all predicted tokens, in nats per token, with ``removed`` bypassed."""
+    batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
     with bypassed(model, removed):
-        losses = [
-            lm_loss(model(input_ids=block_T[None], use_cache=False).logits, block_T[None]).item()
-            for block_T in blocks_NT.to(model.device)
+        sums = [
+            len(blocks_BT) * lm_loss(model(input_ids=blocks_BT, use_cache=False).logits, blocks_BT)
+            for blocks_BT in batches
         ]
-    return sum(losses) / len(losses)
+    return torch.stack(sums).sum(dtype=torch.float64).item() / len(blocks_NT)
 
 
 def rank_by_sleb(
@@ -38,16 +42,21 @@ def rank_by_sleb(
     """Yield rounds ``len(done)`` to ``depth - 1``: the candidate goes whose bypass hurts least.
 
     The score of a candidate is the calibration NLL with it bypassed on top of those removed before
-    (docs/method.md, section 4). ``beat`` is called after every candidate.
+    (docs/method.md, section 4). ``beat`` is called after every candidate. TrainingDivergedError:
+    an NLL is not finite.
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
+    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
+    scored, total = count(1), sum(allowed - number for number in range(len(removed), depth))
     for number in range(len(removed), depth):
         started = time.monotonic()
         nll = {}
         for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
+            tick(next(scored), total)
+        require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)

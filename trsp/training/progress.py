@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from trsp.distributed.collectives import all_gather, all_reduce_any, broadcast_json, rank
-from trsp.errors import InvalidInputError, PreemptedError
+from trsp.errors import InvalidInputError, PreemptedError, TrainingDivergedError
 from trsp.training.snapshots import Snapshot, Snapshots
 
 
@@ -108,9 +108,21 @@ class Progress:
         sizes = all_gather(size)  # and no rank goes on before all have written
         if rank() == 0:
             files = {_file(index): size for index, size in enumerate(sizes)}
-            snapshots.commit(step, files, {**self._stored, "loop": state()})
+            _commit(snapshots, step, files, {**self._stored, "loop": state()})
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
+
+
+def _commit(
+    snapshots: Snapshots, step: int, files: Mapping[str, int], state: Mapping[str, Any]
+) -> None:
+    """Let a snapshot exist. TrainingDivergedError: its state holds a number that is not finite."""
+    try:
+        snapshots.commit(step, files, state)
+    except ValueError as error:
+        raise TrainingDivergedError(
+            f"the state after step {step} holds a number that is not finite"
+        ) from error
 
 
 def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
@@ -119,10 +131,15 @@ def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
     What was left half-written may have filled the disk.
     """
     latest = snapshots.latest()
-    if latest is not None and latest.state["rate_scale"] != lr_scale:
+    if latest is not None and not _is_of_rate(latest.state, lr_scale):
         latest = None
     snapshots.keep_only(latest)
     return None if latest is None else asdict(latest)
+
+
+def _is_of_rate(state: Mapping[str, Any], lr_scale: float) -> bool:
+    """Whether a state is one that we wrote, and at this share of the learning rate."""
+    return {"subject", "loop"} <= state.keys() and state.get("rate_scale") == lr_scale
 
 
 def _check_same(stored: Any, identity: Any) -> None:

@@ -54,7 +54,8 @@ class Snapshots(Protocol):
     def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
         """Let this snapshot exist from now on, and no other one.
 
-        Called on one rank, after all have written their ``files``.
+        Called on one rank, after all have written their ``files``. ValueError: a number of the
+        state is not finite.
         """
 
     def keep_only(self, snapshot: Snapshot | None) -> None:
@@ -138,18 +139,17 @@ class FolderSnapshots:
         return None
 
     def _committed(self, name: str) -> Snapshot | None:
-        """The snapshot in the folder ``name``; None where it is not committed, or damaged."""
+        """The snapshot in the folder ``name``; None where it is not committed, or not readable."""
         data = self._folder.read(f"{name}/{STATE}")
         try:
             stored = json.loads(data) if data else None
         except ValueError:  # cut short by a lost power supply
             return None
-        if stored is None:
-            return None
-        for file, size in stored["files"].items():
-            if self._folder.size(f"{name}/{file}") != size:
-                return None
-        return Snapshot(name, stored["step"], stored["files"], stored["state"])
+        match stored:
+            case {"step": int(step), "files": dict(files), "state": dict(state)}:
+                whole = all(self._folder.size(f"{name}/{file}") == files[file] for file in files)
+                return Snapshot(name, step, files, state) if whole else None
+        return None
 
     def open(self, snapshot: Snapshot, file: str) -> AbstractContextManager[BinaryIO]:
         return self._folder.open(f"{snapshot.name}/{file}")
@@ -159,7 +159,8 @@ class FolderSnapshots:
 
     def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
         stored = {"step": step, "files": dict(files), "state": dict(state)}
-        self._folder.write(f"{self._name(step)}/{STATE}", json.dumps(stored).encode())
+        text = json.dumps(stored, allow_nan=False)
+        self._folder.write(f"{self._name(step)}/{STATE}", text.encode())
         self._remove_all_but(self._name(step))
 
     def keep_only(self, snapshot: Snapshot | None) -> None:

@@ -41,6 +41,7 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             "trsp.stage": "" if view.status is Status.DONE else view.stage,
             "trsp.checkpoint": uri,
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
+            **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },
         finals=all_rounded(_cell_finals(view, dense)),
         curves=_transfer_curves(view.transfer) if view.transfer else {},

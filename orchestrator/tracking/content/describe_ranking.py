@@ -18,7 +18,7 @@ from orchestrator.tracking.content.states import (
     table_artifact,
 )
 from orchestrator.tracking.content.values import digest, nested, reason_of, rounded, strings
-from orchestrator.views.grid_view import RankingView
+from orchestrator.views.grid_view import RankingView, lowest_rate
 from trsp.records import RoundRecord
 
 
@@ -42,7 +42,10 @@ def ranking_state(ranking: RankingView, sample: Cell | None) -> RunState:
         status=ranking.status,
         reason=reason_of(ranking),
         params=strings({**params, **settings}),
-        tags={"trsp.order": ", ".join(map(str, ranking.order))},
+        tags={
+            "trsp.order": ", ".join(map(str, ranking.order)),
+            "trsp.rate_scale": f"{lowest_rate(ranking.rounds):g}" if ranking.slowed else "",
+        },
         curves=_ranking_curves(ranking),
         artifacts=_ranking_artifacts(ranking),
         note=notes.ranking_note(ranking),
@@ -111,7 +114,13 @@ def _ranking_artifacts(ranking: RankingView) -> tuple[Artifact, ...]:
 
 def _order(ranking: RankingView) -> dict[str, object]:
     rounds = [
-        {"round": r.round, "layer": r.layer, "margin": r.margin, "seconds": rounded(r.seconds)}
+        {
+            "round": r.round,
+            "layer": r.layer,
+            "margin": r.margin,
+            "rate_scale": r.rate_scale,
+            "seconds": rounded(r.seconds),
+        }
         for r in ranking.rounds
     ]
     return {

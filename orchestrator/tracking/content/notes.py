@@ -37,9 +37,10 @@ def grid_note(view: GridView) -> str:
 def ranking_note(ranking: RankingView) -> str:
     """Return what a ranking's run says of it: the order so far, and how many cells share it."""
     order = ", ".join(map(str, ranking.order)) or "none yet"
+    slowed = f" Learned with {ranking.slowed}: it diverged at the whole." if ranking.slowed else ""
     return (
         f"Order of removal of **{ranking.model}** by `{ranking.selector}`: **{order}** "
-        f"({len(ranking.rounds)} of {ranking.depth} rounds).\n\n"
+        f"({len(ranking.rounds)} of {ranking.depth} rounds).{slowed}\n\n"
         f"A cell takes the first layers of this order; {len(ranking.cells)} cells share it. "
         "See `heatmap.png` under Artifacts."
     )
@@ -52,6 +53,8 @@ def cell_note(view: CellView, uri: str) -> str:
         return f"{view.cell.removed} of {model.layers} layers of **{model.name}** will be removed."
     layers = ", ".join(map(str, sorted(view.layers)))
     text = f"**{model.name}** without layers {layers} ({len(view.layers)} of {model.layers})."
+    if view.slowed:
+        text += f" Made with {view.slowed}: it diverged at the whole."
     return f"{text}\n\n{_loading(uri)}" if uri else text
 
 
@@ -61,7 +64,8 @@ def version_note(view: CellView, uri: str) -> str:
     The registry's list shows the start of it, unrendered: no Markdown there.
     """
     layers = ", ".join(map(str, sorted(view.layers or ())))
-    return f"{view.cell.name}: without layers {layers}\n\n{_loading(uri)}"
+    slowed = f"; {view.slowed}" if view.slowed else ""
+    return f"{view.cell.name}: without layers {layers}{slowed}\n\n{_loading(uri)}"
 
 
 def _loading(uri: str) -> str:

@@ -80,5 +80,6 @@ def cells_table(view: GridView) -> Table:
     rows: list[tuple[object, ...]] = []
     for cell, values in zip(view.cells, metrics, strict=True):
         shown = [values.get(name, "") for name in names]
-        rows.append((cell.cell.name, cell.status.value, *shown, redact(cell.reason)))
+        remarks = "; ".join(filter(None, (cell.reason, cell.slowed)))
+        rows.append((cell.cell.name, cell.status.value, *shown, redact(remarks)))
     return Table(("cell", "status", *names, "reason"), tuple(rows))

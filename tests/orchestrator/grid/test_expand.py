@@ -180,6 +180,18 @@ def test_refusals(ratio: float, selector: Any, reason: str) -> None:
         found.require("jobs/x.yaml")
 
 
+def test_adapters_beside_weights_on_nvme_are_refused_and_the_cure_is_named() -> None:
+    engine = {"zero_stage": 3, "offload_weights": "nvme", "nvme_path": "/local"}
+    lora = {"name": "drift", "lora": {"rank": 4}}
+    found = expanded(engine=engine, transfer=["drift", "none", lora])
+    assert {cell.transfer.name for cell in found.cells} == {"drift", "none"}
+    (refusal,) = found.refusals
+    assert "lora with offload_weights: nvme" in refusal.reason
+    assert "set engine.offload_weights to cpu or none" in refusal.reason
+    assert not expanded(engine={**engine, "offload_weights": "cpu"}, transfer=lora).refusals
+    assert not expanded(transfer=lora).refusals
+
+
 @pytest.mark.parametrize("layers", range(2, 81))
 def test_the_bounds_that_refusals_name_are_true(layers: int) -> None:
     bounds = [

@@ -12,7 +12,7 @@ from orchestrator.stages.stage_specs import (
 )
 from tests.orchestrator.sample_grids import grid, model
 from trsp.architecture.shape import ModelShape, model_shape
-from trsp.config import DriftSettings, GatesSettings, Selector
+from trsp.config import DriftSettings, GatesSettings, HealSettings, Selector
 
 
 def llama(**settings: Any) -> ModelShape:
@@ -40,7 +40,9 @@ B70 = llama(
 
 
 def stages(
-    selector: Selector | None = None, transfer: DriftSettings | None = None, tokens: int = 2048
+    selector: Selector | None = None,
+    transfer: DriftSettings | HealSettings | None = None,
+    tokens: int = 2048,
 ) -> dict[StageKind, StageSpec]:
     """Return the stages of a cell and of its unpruned model, by kind."""
     calibration = {

@@ -41,7 +41,7 @@ def test_the_fewest_ranks_without_offload() -> None:
     assert laid_out(GATES, B7, gpus(8)).ranks == 1
     train = laid_out(TRAIN, B7, gpus(8))
     assert (train.ranks, train.gpus) == (2, 1)
-    assert (train.engine.zero_stage, train.engine.offload_optimizer) == (3, "none")
+    assert (train.engine.zero_stage, train.engine.offload_optimizer) == (2, "none")
     assert laid_out(TRAIN, B70, gpus(64)).ranks == 32
     assert laid_out(GATES, B70, gpus(64)).ranks == 4
 
@@ -103,7 +103,7 @@ def test_what_the_user_says_is_taken_as_it_is() -> None:
     assert laid_out(TRAIN, SMALL, gpus(8), use_gpus=False).gpus == 0
     fixed = layout_for(TRAIN, B7, gpus(8), Resources(), EngineSettings(zero_stage=3))
     assert isinstance(fixed, Layout)
-    assert (fixed.ranks, fixed.engine) == (2, EngineSettings(zero_stage=3))
+    assert (fixed.ranks, fixed.engine) == (4, EngineSettings(zero_stage=3))
 
 
 def test_nothing_is_known_of_the_model() -> None:

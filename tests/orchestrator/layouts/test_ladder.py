@@ -92,6 +92,12 @@ def test_a_named_disk_is_used_after_the_host() -> None:
     ]
 
 
+def test_weights_that_adapters_are_merged_into_never_go_to_a_disk() -> None:
+    engine = EngineSettings(zero_stage=3, activation_checkpointing=True, nvme_path="/local")
+    limits = Limits(Trains.ADAPTERS, lora=True)
+    assert climb(replace(GPU, engine=engine), limits) == ["offload_weights=cpu"]
+
+
 @pytest.mark.parametrize(
     ("blocks", "ranks", "rungs"),
     [(1, 1, []), (8, 4, ["micro_batch=1"]), (8, 1, ["micro_batch=4", "micro_batch=2"])],

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.peak import peak
+from orchestrator.layouts.trained_parts import TrainedParts
 from orchestrator.layouts.workload import Trains, Work
 from orchestrator.stages.stage_specs import StageKind
 from tests.orchestrator.layouts.samples import B7
@@ -28,20 +29,60 @@ def test_every_zero_stage_shares_out_more() -> None:
 
 
 def test_what_each_setting_moves() -> None:
-    plain = on_gpu(B7, zero_stage=3, micro_batch=2, rows=2)
-    assert on_gpu(B7, zero_stage=3, micro_batch=1, rows=2).gpu.total < plain.gpu.total
+    plain = on_gpu(B7, zero_stage=3, micro_batch=2, rows=4)
+    assert on_gpu(B7, zero_stage=3, micro_batch=1, rows=4).gpu.total < plain.gpu.total
     assert (
-        on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, activation_checkpointing=True).gpu.total
+        on_gpu(B7, zero_stage=3, micro_batch=2, rows=4, activation_checkpointing=True).gpu.total
         < plain.gpu.total
     )
-    offloaded = on_gpu(B7, zero_stage=3, micro_batch=2, rows=2, offload_optimizer="cpu")
+    offloaded = on_gpu(B7, zero_stage=3, micro_batch=2, rows=4, offload_optimizer="cpu")
     assert plain.gpu.total - offloaded.gpu.total > 12 * B7.params
     assert offloaded.host.total - plain.host.total >= 16 * B7.params
     both = on_gpu(
-        B7, zero_stage=3, micro_batch=2, rows=2, offload_optimizer="cpu", offload_weights="cpu"
+        B7, zero_stage=3, micro_batch=2, rows=4, offload_optimizer="cpu", offload_weights="cpu"
     )
     assert both.gpu.weights == 0
     assert both.host.weights >= 2 * B7.params
+
+
+def test_fp32_sums_of_bf16_gradients_are_shared_out_as_the_gradients_are() -> None:
+    """Where a step has one micro-batch there is no sum; otherwise it takes 4 bytes instead of 2."""
+    one, four = (on_gpu(B7, ranks=8, zero_stage=3, rows=rows).gpu.gradients for rows in (8, 32))
+    assert (one, four) == (2 * B7.params // 8, 4 * B7.params // 8)
+    in_fp32 = Work(StageKind.TRANSFER, Trains.WEIGHTS, 2048, 4, precision="fp32")
+    found = peak(B7, in_fp32, Layout(gpus=1, engine=EngineSettings(zero_stage=3))).gpu
+    assert found is not None
+    assert found.gradients == 4 * B7.params
+
+
+def test_without_zero_the_fp32_sums_need_no_copies_in_the_step() -> None:
+    one, four = (on_gpu(B7, zero_stage=0, rows=rows).gpu.total for rows in (1, 4))
+    assert four < one
+
+
+def test_healing_counts_nothing_for_layers_that_are_gone() -> None:
+    """But their weights: 18 bytes per parameter in the step, 12 of masters and moments, 6 of
+    gradients and their copies."""
+    layout = Layout(gpus=1, engine=EngineSettings(zero_stage=0))
+    all_layers, healed = (
+        peak(B7, Work(StageKind.TRANSFER, Trains.WEIGHTS, 2048, bypassed=gone), layout).gpu
+        for gone in (0, 8)
+    )
+    assert all_layers is not None
+    assert healed is not None
+    assert healed.weights == all_layers.weights
+    assert all_layers.total - healed.total == 18 * 8 * B7.layer_params
+
+
+def test_healed_adapters_are_those_of_what_stays() -> None:
+    layout = Layout(gpus=1, engine=EngineSettings(zero_stage=0))
+    works = (
+        Work(StageKind.TRANSFER, Trains.ADAPTERS, 2048, lora=LoraSettings(), bypassed=gone)
+        for gone in (0, 16)
+    )
+    whole, half = (TrainedParts(B7, work, layout) for work in works)
+    assert 2 * half.trained == whole.trained
+    assert half.all_params == whole.all_params
 
 
 def test_frozen_weights_have_no_optimizer_and_keep_fewer_activations() -> None:

@@ -43,6 +43,13 @@ def test_divergence_gets_one_more_attempt_from_the_beginning_at_half_the_rate() 
     assert second.attempts.message == "E: why, also at 0.5 of the learning rate"
 
 
+def test_what_trains_nothing_has_no_rate_to_lower() -> None:
+    failure = Failure("E", "the score is nan", K.DIVERGED)
+    after = after_failure(FIRST, failure, progressed=False, climbed=False, trains=False)
+    assert (after.attempts.retryable, after.attempts.lr_scale) == (False, 1.0)
+    assert after.attempts.message == "E: the score is nan"
+
+
 @pytest.mark.parametrize("kind", [K.LOST, K.HUNG, K.PREEMPTED])
 def test_what_is_lost_counts_only_while_nothing_is_gained(kind: FailureKind) -> None:
     assert after(kind, Attempts(failed=1)).attempts.failed == 2

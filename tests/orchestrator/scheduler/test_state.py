@@ -11,8 +11,13 @@ from orchestrator.scheduler.state import (
 )
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
+from trsp.config import HealSettings
 
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
+TRAINS = StageSpec(
+    StageKind.TRANSFER,
+    {"transfer": HealSettings().model_dump(), "calibration": {"block_tokens": 8}},
+)
 OTHER = StageSpec(StageKind.PRUNE, {"layers": [2]})
 
 
@@ -50,15 +55,21 @@ def test_failures_add_up_by_stage() -> None:
     state = SchedulerState()
     assert state.attempts_at(SPEC.key) == Attempts()
     for _ in range(2):
-        assert not state.count_failure(SPEC.key, Failure("KeyError", "'x'", FailureKind.UNKNOWN))
+        assert not state.count_failure(SPEC, Failure("KeyError", "'x'", FailureKind.UNKNOWN))
     assert state.attempts_at(SPEC.key) == Attempts(failed=2, message="KeyError: 'x'")
     assert state.attempts_at(OTHER.key) == Attempts()
 
 
 def test_a_stage_that_diverged_begins_anew() -> None:
     state = SchedulerState()
-    assert state.count_failure(SPEC.key, Failure("E", "nan", FailureKind.DIVERGED))
-    assert state.attempts_at(SPEC.key).lr_scale == 0.5
+    assert state.count_failure(TRAINS, Failure("E", "nan", FailureKind.DIVERGED))
+    assert state.attempts_at(TRAINS.key).lr_scale == 0.5
+
+
+def test_scores_that_are_not_finite_are_not_computed_again() -> None:
+    state = SchedulerState()
+    assert not state.count_failure(SPEC, Failure("E", "nan", FailureKind.DIVERGED))
+    assert not state.attempts_at(SPEC.key).retryable
 
 
 def test_more_rounds_or_a_later_snapshot_are_progress() -> None:

@@ -28,6 +28,24 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         Store(str(tmp_path / "file" / "store")).files.check_writable()
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_json_does_not_know_is_not_written(local: Store, number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        local.files.write_json("a/b.json", {"scores": [number]})
+    assert local.files.read("a/b.json") is None
+
+
+def test_a_document_of_another_shape_is_as_good_as_none(local: Store) -> None:
+    for content in (b"[]", b"3", b"{"):
+        local.files.write("grids/grid-1.json", content)
+        assert local.grids.load("grid-1") == {}
+
+
+def test_an_address_for_people_has_no_options(s3_server: str) -> None:
+    uri = f"s3://key:secret@bucket/x?endpoint_override={s3_server}&scheme=http"
+    assert Store(uri).files.shown("a.json") == "s3://bucket/x/a.json"
+
+
 def test_a_bucket_that_is_not_there_says_so(s3_server: str) -> None:
     with pytest.raises(StoreError, match=r"cannot be written.*storage\.store"):
         Store(

@@ -47,8 +47,22 @@ def test_ids_beyond_the_embedding() -> None:
         check_tokens(config, tokens(8, VOCABULARY), "a block")
 
 
-def test_no_blocks_hold_no_ids() -> None:
-    check_tokens(tiny_config("llama").to_dict(), torch.zeros(0, 8, dtype=torch.int64), "a block")
+def test_an_id_below_0_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="a block holds the token id -100; ids count from"):
+        check_tokens(tiny_config("llama").to_dict(), tokens(8, -100), "a block")
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (2, 0), (2, 1), (8,), (1, 2, 8)], ids=str)
+def test_what_is_no_rows_of_tokens_is_refused(shape: tuple[int, ...]) -> None:
+    ids = torch.zeros(*shape, dtype=torch.int64)
+    with pytest.raises(InvalidInputError, match=r"of the shape .* came; \[N, T\] is needed"):
+        check_tokens(tiny_config("llama").to_dict(), ids, "a block")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int32, torch.bool])
+def test_ids_of_another_type_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(InvalidInputError, match=r"token ids of \w+ came; int64 is needed"):
+        check_tokens(tiny_config("llama").to_dict(), tokens(8).to(dtype), "a block")
 
 
 def test_blocks_that_the_model_cannot_read_are_refused_before_training() -> None:

@@ -1,14 +1,14 @@
 """Loading with clear errors, saving, sizes and the model card."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors import safe_open
-from transformers import T5Config
+from transformers import PreTrainedModel, T5Config
 
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 from trsp.checkpoints.checkpoint import (
@@ -18,7 +18,6 @@ from trsp.checkpoints.checkpoint import (
     load_tokenizer,
     save_checkpoint,
 )
-from trsp.checkpoints.model_card import model_card
 from trsp.distributed.device import resolve_dtype
 from trsp.errors import InvalidInputError, UnknownFamilyError
 from trsp.surgery import remove_layers
@@ -56,6 +55,17 @@ def test_loads_in_eval_mode_from_a_path_with_spaces(copy: Path) -> None:
 )
 def test_precision(precision: str, config_dtype: str | None, wanted: torch.dtype) -> None:
     assert resolve_dtype(precision, config_dtype) is wanted  # type: ignore[arg-type]
+
+
+def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidInputError, match=r"unknown precision 'fp23'.*did you mean 'fp32'"):
+        resolve_dtype("fp23", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "no_such", "Tensor"])
+def test_a_config_without_a_dtype_of_floats_is_refused(dtype: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"dtype is '{dtype}'; float32, bfloat16"):
+        resolve_dtype("auto", dtype)
 
 
 def test_a_float16_checkpoint_is_loaded_in_bfloat16(tmp_path: Path) -> None:
@@ -173,39 +183,22 @@ def test_a_generation_config_that_transformers_would_not_write_today_is_kept(
     )
 
 
-def card(**changes: object) -> str:
-    given = {
-        "name": "tiny-pruned",
-        "source": "someone/tiny",
-        "revision": "0123abc",
-        "layers": 6,
-        "removed_layers": (4, 1),
-        "settings": {"selector": "gates", "gate_l1": 0.005},
-        "scores": {"perplexity/wiki": 31.234567},
-        "dense_scores": {"perplexity/wiki": 27.6},
-    }
-    return model_card(**(given | changes))  # type: ignore[arg-type]
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path, value: float) -> None:
+    model = tiny_model("llama", layers=2)
+    model.model.layers[1].self_attn.q_proj.weight.data[0, 3] = value
+    with pytest.raises(InvalidInputError, match=r"1 of .*layers\.1\.self_attn\.q_proj.*intact"):
+        save_checkpoint(model, tiny_tokenizer(), tmp_path / "new", card="", removed_layers=())
+    assert not (tmp_path / "new").exists()
 
 
-def test_card_says_what_went_from_which_revision_and_with_what_scores() -> None:
-    text = card(license_id="apache-2.0")
-    _, front, body = text.split("---\n", 2)
-    assert yaml.safe_load(front) == {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "base_model": "someone/tiny",
-        "license": "apache-2.0",
-        "tags": ["trsp", "layer-pruning"],
-    }
-    assert "`someone/tiny` at revision `0123abc` with 2 of its 6" in body
-    assert "**1, 4**" in body
-    assert "| gate_l1 | 0.005 |" in body
-    assert "| perplexity/wiki | 31.23 | 27.6 |" in body
-
-
-def test_card_of_a_local_model_tells_nobody_where_it_lay(tmp_path: Path) -> None:
-    text = card(source=str(tmp_path / "secret" / "tiny"), revision=None, scores=None)
-    assert "secret" not in text
-    assert "`tiny` with 2" in text
-    assert "base_model" not in text
-    assert "## Scores" not in text
+def test_weights_are_read_straight_to_their_device(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by way of the host: nothing moves the model afterwards, and no hook moves its inputs."""
+    monkeypatch.setattr(
+        PreTrainedModel, "to", lambda *_, **__: pytest.fail("the model was moved once loaded")
+    )
+    loaded = load_model(str(copy), device="cpu")
+    assert {parameter.device.type for parameter in loaded.parameters()} == {"cpu"}
+    assert not any("_hf_hook" in vars(module) for module in loaded.modules())

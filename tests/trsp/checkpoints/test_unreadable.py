@@ -62,7 +62,7 @@ def test_a_file_system_in_trouble_is_no_bad_input(
     def stale(*_: object, **__: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(f"trsp.checkpoints.checkpoint.{broken}.from_pretrained", stale)
+    monkeypatch.setattr(f"transformers.{broken}.from_pretrained", stale)
     with pytest.raises(UnreachableError, match=r"cannot be read now: .*Stale file handle; try"):
         load(str(copy))
 

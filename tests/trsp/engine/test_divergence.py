@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.tiny import tiny_model
-from tests.trsp.engine.ways import BLOCKS, DRIFT, marks
+from tests.trsp.engine.ways import BLOCKS, DRIFT, WAYS, every_way, marks
 from tests.trsp.spawn_ranks import on_ranks
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
 from trsp.engine.engine import Engine
@@ -48,6 +49,40 @@ def test_an_infinite_penalty_is_noticed_in_the_step_that_has_it() -> None:
         pytest.raises(TrainingDivergedError, match="penalty inf"),
     ):
         engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
+
+
+@every_way
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_nan_in_the_last_steps_gradient_is_noticed(way: str, dtype: torch.dtype) -> None:
+    """The losses of the step are finite, and no step follows that would have others."""
+    model = tiny_model("llama", layers=1, dtype=dtype)
+    weight: Tensor = model.model.layers[0].mlp.down_proj.weight
+    weight.register_hook(lambda gradient: gradient * math.nan)
+    with (
+        Engine(model, WAYS[way], 4, OptimizerConfig(1e-3, steps=1)) as engine,
+        pytest.raises(TrainingDivergedError, match="norm of the gradient"),
+    ):
+        engine.step(BLOCKS[:4])
+
+
+def test_weights_that_the_last_step_breaks_are_not_handed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loss and gradient are finite; the step itself is too long."""
+    rates = iter([1e-3, math.inf])
+    monkeypatch.setattr(OptimizerConfig, "rate", lambda *_: next(rates))
+    settings = DriftSettings(blocks_per_step=4, steps=2)
+    with pytest.raises(TrainingDivergedError, match=r"parameters hold NaN .*lower"):
+        transfer(tiny_model("llama", layers=2), [1], BLOCKS, settings)
+
+
+def test_a_round_whose_last_step_breaks_the_weights_is_not_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OptimizerConfig, "rate", lambda *_: math.inf)
+    gates = GatesSettings(steps_per_round=1, train_weights=True)
+    with pytest.raises(TrainingDivergedError, match=r"parameters hold NaN .*lower"):
+        next(iter(rank_layers(tiny_model("llama", layers=2), BLOCKS, gates, depth=1)))
 
 
 def diverges_on_all_ranks(zero_stage: int) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.tiny import LAYERS, tiny_model, weights
 from tests.trsp.engine.ways import BLOCKS, WAYS
+from tests.trsp.host_reads import host_reads
 from trsp.architecture.families import FAMILIES
 from trsp.checkpoints.checkpoint import load_model
 from trsp.config import EngineSettings, GatesSettings
@@ -67,6 +68,18 @@ def test_the_gates_gradient_is_that_of_the_effective_batchs_mean_loss(micro_batc
         with Engine(model, EngineSettings(micro_batch=micro_batch), 4) as engine:
             engine.step(BLOCKS[:4], lambda: gate_l1(gates, 1.0), 0.01, Watched(gates, 0.1))
     torch.testing.assert_close(seen[0], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_are_read_once_per_step_however_many_micro_batches() -> None:
+    reads = {}
+    for micro_batch in (1, 4):
+        with Engine(tiny_model("llama"), EngineSettings(micro_batch=micro_batch), 4) as engine:
+            gates = torch.ones(LAYERS, requires_grad=True)
+            with gated(engine.model, gates, range(LAYERS), "residual"), host_reads() as read:
+                engine.step(BLOCKS[:4], lambda gates=gates: gate_l1(gates, 1.0), 0.1)
+            reads[micro_batch] = list(read)
+    assert reads[1] == reads[4]
+    assert "tolist" in reads[1]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

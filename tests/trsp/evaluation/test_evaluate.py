@@ -15,10 +15,16 @@ from transformers import PreTrainedModel
 
 from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
 from tests.trsp.evaluation.benchmark_rows import items, write_items
+from tests.trsp.host_reads import host_reads
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
-from trsp.errors import CalibrationTooShortError, InvalidInputError, TrspError
+from trsp.errors import (
+    CalibrationTooShortError,
+    InvalidInputError,
+    TrainingDivergedError,
+)
 from trsp.evaluation.evaluate import (
+    _task_scores,
     benchmark_scores,
     evaluate,
     mean_accuracy,
@@ -58,10 +64,20 @@ def test_window_nll_depends_on_neither_batch_size_nor_chunks(
 ) -> None:
     model = tiny_model("llama")
     tokens_NT = torch.randint(VOCABULARY, (5, 40), generator=torch.Generator().manual_seed(0))
-    whole = windows_nll(model, tokens_NT)
-    assert windows_nll(model, tokens_NT, batch_size=2) == pytest.approx(whole, rel=1e-5)
-    monkeypatch.setattr("trsp.evaluation.evaluate._TOKENS_AT_ONCE", 7)
-    assert windows_nll(model, tokens_NT) == pytest.approx(whole, rel=1e-5)
+    one_by_one = windows_nll(model, tokens_NT, batch_size=1)
+    for batch_size in (2, 5, "auto"):
+        batched = windows_nll(model, tokens_NT, batch_size)
+        assert batched == pytest.approx(one_by_one, rel=1e-6), batch_size
+    monkeypatch.setattr("trsp.evaluation.evaluate._logits_at_once", lambda _: 7 * VOCABULARY)
+    assert windows_nll(model, tokens_NT) == pytest.approx(one_by_one, rel=1e-6)
+
+
+def test_windows_are_waited_for_once_however_many_there_are() -> None:
+    model = tiny_model("llama")
+    tokens_NT = torch.randint(VOCABULARY, (6, 40), generator=torch.Generator().manual_seed(0))
+    with host_reads() as reads:
+        windows_nll(model, tokens_NT, batch_size=1)
+    assert reads == ["tolist"]
 
 
 def test_perplexity_of_ignorance_is_the_vocabulary(text_file: Path) -> None:
@@ -80,8 +96,19 @@ def test_perplexity_and_its_standard_error() -> None:
     assert (score.value, score.stderr) == pytest.approx((math.exp(2), math.exp(2)))
     assert perplexity((2.0,)) == Score(value=math.exp(2), stderr=None)
     for broken in (math.nan, math.inf):
-        with pytest.raises(TrspError, match=f"mean NLL is {broken}"):
+        with pytest.raises(TrainingDivergedError, match=f"mean NLL is {broken}"):
             perplexity((1.0, broken))
+
+
+def test_a_metric_that_is_not_finite_is_no_score() -> None:
+    results = {"word_perplexity,none": math.inf, "alias": "wikitext"}
+    with pytest.raises(TrainingDivergedError, match="wikitext/word_perplexity is inf"):
+        list(_task_scores("wikitext", results))
+
+
+def test_a_standard_error_that_is_not_finite_is_not_known() -> None:
+    results = {"acc,none": 0.5, "acc_stderr,none": math.nan}
+    assert list(_task_scores("piqa", results)) == [("piqa/acc", Score(value=0.5))]
 
 
 def test_nothing_is_computed_for_settings_that_cannot_be_met(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.tiny import LAYERS, tiny_model
+from tests.trsp.host_reads import host_reads
 from tests.trsp.selection.rankings import BLOCKS, order, rounds
 from trsp.config import BlockInfluenceSettings
 from trsp.selection.block_influence import block_influence
@@ -48,3 +49,26 @@ def test_block_influence_takes_the_lowest_first_all_from_one_pass() -> None:
     )
     with bypassed(model, [2]):
         assert block_influence(model, BLOCKS)[2] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_block_influence_of_blocks_at_once_is_that_of_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("llama")
+    at_once = block_influence(model, BLOCKS)
+    passes: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, __, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    monkeypatch.setattr("trsp.batch_sizes.CPU_PASS_TOKENS", 1)
+    assert block_influence(model, BLOCKS) == pytest.approx(at_once, abs=1e-6)
+    assert passes == [1] * len(BLOCKS)
+
+
+def test_a_layers_influence_is_read_once_however_many_blocks_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trsp.batch_sizes.CPU_PASS_TOKENS", 1)
+    with host_reads() as reads:
+        block_influence(tiny_model("llama"), BLOCKS)
+    assert reads == ["item"] * LAYERS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny_model
-from trsp.config import DriftSettings, EngineSettings
+from trsp.config import DriftSettings, EngineSettings, HealSettings
 from trsp.training.progress import Progress
 from trsp.training.snapshots import FolderSnapshots
 from trsp.transfer import transfer
@@ -63,7 +63,7 @@ def trained(
     place: Path | None = None,
     told: Iterator[bool] | None = None,
     dtype: torch.dtype = torch.float32,
-    settings: DriftSettings = DRIFT,
+    settings: DriftSettings | HealSettings = DRIFT,
     layers: int = FEW_LAYERS,
 ) -> tuple[dict[str, Tensor], Any]:
     """Weights and record of a training, which goes on from snapshots in ``place`` if there are any.

@@ -172,6 +172,18 @@ def test_bf16_adapters_have_fp32_masters() -> None:
     )
 
 
+def test_weights_on_nvme_are_refused_before_anything_is_trained() -> None:
+    """Not even the adapters are made; the cure is named."""
+    on_nvme = EngineSettings(zero_stage=3, offload_weights="nvme", nvme_path="/nowhere")
+    model = tiny_model("llama", layers=2)
+    before = str(model), weights(model)
+    settings = DriftSettings.model_validate(TRAINING)
+    with pytest.raises(InvalidInputError, match=r"lora with offload_weights: nvme.*to cpu or none"):
+        transfer(model, [1], BLOCKS, settings, 0.5, on_nvme)
+    assert str(model) == before[0]
+    assert all(torch.equal(value, before[1][name]) for name, value in weights(model).items())
+
+
 def born_sharded(folder: str) -> dict[str, Tensor]:
     """The weights, gathered, of a sharded model that has gone through stage two and stayed one."""
     model: Any = load_sharded(folder)

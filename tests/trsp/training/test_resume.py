@@ -18,7 +18,7 @@ from tests.trsp.training.resumable import (
     trained,
     weights,
 )
-from trsp.config import EngineSettings, LoraSettings
+from trsp.config import EngineSettings, HealSettings, LoraSettings
 from trsp.engine.engine import Engine
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.errors import InvalidInputError, PreemptedError
@@ -50,6 +50,26 @@ def test_of_adapters_only_the_adapters_are_kept(tmp_path: Path) -> None:
     found, _ = trained(ZERO_2, tmp_path, settings=settings)
     assert largest_difference(found, wanted) < 1e-5
     assert largest_difference(found, weights(resumable_model())) > 1e-3
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["of what stays", "of all layers"])
+def test_a_healed_training_goes_on_from_a_snapshot(
+    tmp_path: Path, older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written under ZeRO 3, read under ZeRO 2; older versions kept the layers that go as well."""
+    healed = HealSettings.model_validate(
+        DRIFT.model_dump(include=set(HealSettings.model_fields) - {"name"})
+    )
+    wanted, _ = trained(ZERO_2, settings=healed)
+    with monkeypatch.context() as patch:
+        if older:
+            patch.setattr("trsp.transfer._learning", lambda model, *_: list(model.parameters()))
+        with pytest.raises(PreemptedError):
+            trained(QUICK["zero 3"], tmp_path, after(3), settings=healed)
+    kept = load_file(next(tmp_path.rglob("*.safetensors")))
+    assert any(".layers.1." in name for name in kept) == older
+    found, _ = trained(ZERO_2, tmp_path, settings=healed)
+    assert largest_difference(found, wanted) < 1e-5
 
 
 def test_without_its_optimizer_a_resumed_training_would_differ(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Snapshots on disk and in a store: what is committed is read whole, and nothing else at all."""
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +14,7 @@ from torch import Tensor
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from trsp.checkpoints.safetensors_file import Shape, TensorFile, write_tensors
-from trsp.errors import InvalidInputError, PreemptedError
+from trsp.errors import InvalidInputError, PreemptedError, TrainingDivergedError
 from trsp.training.progress import Progress
 from trsp.training.snapshots import FolderSnapshots, Snapshots
 
@@ -222,3 +223,17 @@ def test_a_file_that_ends_early_is_an_error() -> None:
     whole = written({"a": TENSORS["a"]})
     with pytest.raises(ValueError, match="8 bytes early"):
         TensorFile(io.BytesIO(whole[:-8])).read_into("a", 0, torch.zeros(6))
+
+
+def test_a_state_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
+    progress = Progress(FolderSnapshots(tmp_path, "a"), every_steps=1)
+    progress.begin({})
+    with pytest.raises(TrainingDivergedError, match="after step 1"):
+        progress.step_done(1, lambda stream: stream.write(b"x"), lambda: {"adam": [math.inf]})
+    assert FolderSnapshots(tmp_path, "b").latest() is None
+
+
+@pytest.mark.parametrize("state", [{}, {"rate_scale": 1.0}, {"rate_scale": 1.0, "loop": {}}])
+def test_a_state_that_is_not_ours_is_as_good_as_none(tmp_path: Path, state: Any) -> None:
+    write(FolderSnapshots(tmp_path, "a"), 1, {}, state)
+    assert Progress(FolderSnapshots(tmp_path, "b")).begin({}) is None

@@ -1,0 +1,39 @@
+"""How many rows a forward pass without gradients takes at once, where nobody has said.
+
+As many as keep the device busy, and on a GPU as fit into the memory that is free. Results depend
+on it by rounding alone. Knows models and devices; no texts, scores or stages.
+"""
+
+from transformers import PreTrainedModel
+
+from trsp.architecture.shape import ModelShape, model_shape
+from trsp.chunk_sizes import CPU_PASS_TOKENS, GPU_PASS_TOKENS, rows_per_pass
+from trsp.distributed.device import free_memory_bytes
+
+_SHARE_OF_FREE = 0.5  # of a GPU's free memory: what a pass takes is estimated
+_LOGITS_COPIES = 3  # the logits, those that are scored, and their log-softmax
+
+
+def rows_at_once(model: PreTrainedModel, tokens: int) -> int:
+    """Return how many rows of ``tokens`` a forward pass of ``model`` takes; at least one."""
+    return rows_per_pass(tokens, tokens_at_once(model, tokens))
+
+
+def tokens_at_once(model: PreTrainedModel, row_tokens: int) -> int:
+    """Return how many tokens a forward pass of ``model`` takes, in rows of ``row_tokens`` at most.
+
+    A model that is spread over several GPUs may have its logits on any of them.
+    """
+    devices = {parameter.device for parameter in model.parameters()}
+    if any(device.type == "cpu" for device in devices):
+        return CPU_PASS_TOKENS
+    free_bytes = min(free_memory_bytes(device) for device in devices)
+    shape = model_shape(model.config.to_dict())
+    return tokens_on_gpu(shape, row_tokens, model.dtype.itemsize, free_bytes)
+
+
+def tokens_on_gpu(shape: ModelShape, row_tokens: int, weight_bytes: int, free_bytes: int) -> int:
+    """Return the tokens that keep a GPU busy and fit into half of ``free_bytes``."""
+    of_layer = shape.passing_per_token * weight_bytes + row_tokens * shape.square_bytes
+    of_logits = _LOGITS_COPIES * shape.vocabulary * weight_bytes
+    return min(GPU_PASS_TOKENS, int(_SHARE_OF_FREE * free_bytes) // (of_layer + of_logits))
