@@ -31,6 +31,7 @@ from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose
 from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Selection
+from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError, TrspError
 
 BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
@@ -212,8 +213,12 @@ def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
 
 def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     """Print the best checkpoint under each budget; return the exit code."""
-    cells = _view(grid).cells
-    choices = [choose(cells, budget, grid.metric(budget)) for budget in budgets]
+    view = _view(grid)
+    cells = view.cells
+    choices = [
+        with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
+        for budget in budgets
+    ]
     if as_json:
         shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]
         print(json.dumps(redact_tree(shown), indent=2))

@@ -28,6 +28,7 @@ from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.budget import Choice, choose
 from orchestrator.views.grid_view import CellView, GridView, Status
+from orchestrator.views.versions import with_version_warnings
 
 STEP_WAIT_S = 0.5
 DEFAULT_UI_URL = "http://127.0.0.1:5000"
@@ -127,7 +128,8 @@ class Driver:
         being seen.
         """
         choices = [
-            choose(view.cells, budget, self._grid.metric(budget)) for budget in self._grid.budgets
+            with_version_warnings(choose(view.cells, budget, self._grid.metric(budget)), view.dense)
+            for budget in self._grid.budgets
         ]
         self._print_results(view, choices)
         self._tracker.finish(view)

@@ -83,12 +83,25 @@ class Score(Record):
     stderr: float | None = None
 
 
+class ItemRecord(Record):
+    """One item of an evaluation: the perplexity on one text, or one benchmark task.
+
+    ``scores``: ``perplexity``, or lm-eval's ``TASK/METRIC`` (of a group, those of its tasks too).
+    ``window_nll`` of a text: mean NLL per token of every window, in nats.
+    """
+
+    scores: dict[str, Score]
+    window_nll: tuple[float, ...] = ()
+    seconds: float = 0.0
+
+
 class EvaluationRecord(Record):
     """Scores of a checkpoint.
 
     ``scores``: ``perplexity/NAME`` and lm-eval's ``TASK/acc`` and ``TASK/acc_norm``; ``accuracy``
     is the mean over tasks. ``window_nll[NAME]``: mean NLL per token of every window, in nats, for
-    paired comparisons between checkpoints.
+    paired comparisons between checkpoints. ``seconds``: of all items together, whenever they were
+    computed.
     """
 
     scores: dict[str, Score]

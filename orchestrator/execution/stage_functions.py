@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.execution.evaluation_items import evaluate_items
 from orchestrator.execution.stage_inputs import (
     load_for_training,
     load_input_model,
@@ -21,14 +22,14 @@ from orchestrator.execution.stage_inputs import (
     stage_calibration_blocks,
 )
 from orchestrator.execution.stage_task import RankContext
+from orchestrator.execution.versions import versions
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.config import (
-    EvaluationSettings,
     MeasurementSettings,
     Selector,
     Transfer,
 )
-from trsp.records import EvaluationRecord, RoundRecord
+from trsp.records import RoundRecord
 
 _SELECTOR: TypeAdapter[Any] = TypeAdapter(Selector)
 _TRANSFER: TypeAdapter[Any] = TypeAdapter(Transfer)
@@ -105,7 +106,7 @@ def _run_transfer(context: RankContext) -> None:
     with _artifact_folder(context) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
-            context.store.stages.commit(spec, record.model_dump(mode="json"), folder)
+            context.store.stages.commit(spec, record.model_dump(mode="json"), folder, versions())
 
 
 @contextmanager
@@ -134,7 +135,7 @@ def _run_pruning(context: RankContext) -> None:
     with store.stages.staging(spec.key) as folder:
         record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
-        store.stages.commit(spec, record.model_dump(mode="json"), folder)
+        store.stages.commit(spec, record.model_dump(mode="json"), folder, versions())
 
 
 def _first_model_card(spec: StageSpec, model: Any) -> str:
@@ -155,10 +156,9 @@ def _first_model_card(spec: StageSpec, model: Any) -> str:
 
 def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
-    spec = context.task.spec
-    model, tokenizer = load_input_model(spec, context.store)
-    record = _scores(spec, model, tokenizer)
-    context.store.stages.commit(spec, record.model_dump(mode="json"))
+    spec, store = context.task.spec, context.store
+    record, by = evaluate_items(context, lambda: load_input_model(spec, store))
+    store.stages.commit(spec, record.model_dump(mode="json"), versions=by)
 
 
 def _run_dense(context: RankContext) -> None:
@@ -167,22 +167,13 @@ def _run_dense(context: RankContext) -> None:
 
     spec, started = context.task.spec, time.monotonic()
     model, tokenizer = load_original(spec)
-    evaluation = _scores(spec, model, tokenizer)
+    evaluation, by = evaluate_items(context, lambda: (model, tokenizer))
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
         "seconds": time.monotonic() - started,
     }
-    context.store.stages.commit(spec, record)
-
-
-def _scores(spec: StageSpec, model: Any, tokenizer: Any) -> EvaluationRecord:
-    """Score the model on the texts and benchmarks that the stage's evaluation settings name."""
-    from trsp.evaluation.evaluate import evaluate
-
-    return evaluate(
-        model, tokenizer, EvaluationSettings.model_validate(spec.locations["evaluation"])
-    )
+    context.store.stages.commit(spec, record, versions=by or versions())
 
 
 def _run_measurement(context: RankContext) -> None:
@@ -197,7 +188,7 @@ def _run_measurement(context: RankContext) -> None:
     with context.sharing_devices():
         model, _ = load_input_model(spec, context.store)
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
-    context.store.stages.commit(spec, record.model_dump(mode="json"))
+    context.store.stages.commit(spec, record.model_dump(mode="json"), versions=versions())
 
 
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.

@@ -7,6 +7,7 @@ stages. Pure; knows nothing of stores, clusters or files.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.grid.keys import canonical_json, content_key
 from trsp.architecture.shape import ModelShape
@@ -28,11 +29,13 @@ class ModelInfo:
     name: str  # short, for people: SmolLM2-135M-Instruct
     source: str  # local folder or hub id
     revision: str | None  # hub commit; None for a local folder
-    fingerprint: str  # names its content: a hash of the files, or a hub commit
+    fingerprint: str  # names its content: a hash of the files
     layers: int
     layer_types: tuple[str, ...] = ()  # config.layer_types where the family has one
     # None where its config.json is not at hand, so that its memory cannot be estimated.
     shape: ModelShape | None = None
+    # That of its checkpoint, which precision ``auto`` means; ``auto`` where it is not known.
+    stored_precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,15 @@ class Study:
     precision: Precision
     hardware: str  # what speed is measured on: the name of a GPU, or cpu
     text_fingerprints: Mapping[str, str] = field(default_factory=dict)  # by text_id(source)
-    benchmark_fingerprint: str = "hub"  # or names the content of the folder in its place
+    # What names each benchmark task: where its rows are from, and how lm-eval defines it.
+    benchmark_fingerprints: Mapping[str, Any] = field(default_factory=dict)
+
+    def precision_of(self, model: ModelInfo) -> Precision:
+        """Return the precision in which a model is loaded, by its name where that is known.
+
+        So a grid that says ``auto`` and one that names what it means share their results.
+        """
+        return model.stored_precision if self.precision == "auto" else self.precision
 
     def fingerprint(self, text: TextSource) -> str:
         """Return what names a text's content; KeyError for a text that is not the grid's."""

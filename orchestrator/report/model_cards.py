@@ -5,6 +5,7 @@ Pure text from views.
 
 from orchestrator.grid.labels import method_name
 from orchestrator.views.grid_view import CellView, DenseView
+from orchestrator.views.versions import shown_versions
 from trsp.checkpoints.model_card import model_card
 
 
@@ -21,6 +22,10 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         "transfer": method_name(cell.transfer),
         "lambda_2": cell.drift,
         "seed": cell.seed,
+        "computed with": ", ".join(
+            f"{name} {text}" for name, text in shown_versions(view.versions).items()
+        )
+        or None,
         **{
             f"{kind} learning rate": f"{scale:g} of its setting, at the whole of which it diverged"
             for kind, scale in view.rate_scales.items()

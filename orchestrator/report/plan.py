@@ -17,6 +17,7 @@ from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
+    SCHEDULED,
     StageKind,
     StageSpec,
     cell_stages,
@@ -118,7 +119,7 @@ def _model_counts(resolved: Resolved) -> Iterator[ModelCount]:
 
 def _stage_counts(resolved: Resolved) -> tuple[StageCount, ...]:
     naive: Counter[StageKind] = Counter()
-    shared: dict[StageKind, set[str]] = {kind: set() for kind in StageKind}
+    shared: dict[StageKind, set[str]] = {kind: set() for kind in SCHEDULED}
     for cell in resolved.cells:
         for stage in _stages_of(cell, resolved.study):
             naive[stage.kind] += 1
@@ -129,7 +130,7 @@ def _stage_counts(resolved: Resolved) -> tuple[StageCount, ...]:
             if reference is not None:
                 naive[reference.kind] += 1
                 shared[reference.kind].add(reference.key)
-    return tuple(StageCount(kind.value, naive[kind], len(shared[kind])) for kind in StageKind)
+    return tuple(StageCount(kind.value, naive[kind], len(shared[kind])) for kind in SCHEDULED)
 
 
 def _stages_of(cell: Cell, study: Study) -> Iterator[StageSpec]:

@@ -1,9 +1,11 @@
 """What a grid must know of a model before anything starts: its layers, and the name of its content.
 
-The content of a local folder is named by the hash of its files, that of a hub model by its commit.
-Loads no weights.
+The content of a model is named by the hash of its files. Those of a hub model are not read: the hub
+has hashes of them. Loads no weights.
 """
 
+import fnmatch
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,12 +16,12 @@ from typing import Any
 from orchestrator.grid.axes import ModelEntry
 from orchestrator.grid.cells import ModelInfo
 from orchestrator.stages.fingerprints import files_fingerprint
+from orchestrator.stages.hub_files import HubFiles, HubRepo, asked_of_hub, hub_files
 from trsp.architecture import families
-from trsp.architecture.shape import model_shape
+from trsp.architecture.shape import model_shape, stored_precision
 from trsp.errors import InvalidInputError
 
-_HUB_TIMEOUT_S = 10.0
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # What a checkpoint is made of, the tokenizer and the generation settings that come along included.
 _CONTENT = (
     "config.json",
@@ -38,7 +40,8 @@ _CONTENT = (
 def model_info(entry: ModelEntry) -> ModelInfo:
     """Return what is known of the model as it is now.
 
-    InvalidInputError when it is missing, out of reach or of a kind that cannot be pruned.
+    InvalidInputError when it is missing or of a kind that cannot be pruned; UnreachableError when
+    the hub does not answer.
     """
     from trsp.checkpoints.model_source import local_folder, read_config
 
@@ -47,10 +50,10 @@ def model_info(entry: ModelEntry) -> ModelInfo:
         folder = folder.absolute()
         config = read_config(str(folder))
         return _info(entry, config, str(folder), None, _folder_fingerprint(entry, folder))
-    commit = _hub_commit(entry)
-    return _info(
-        entry, read_config(entry.source, commit), entry.source, commit, f"{entry.source}@{commit}"
-    )
+    repo = HubRepo("model", entry.source, entry.revision or "main")
+    found = hub_files(repo)
+    config = asked_of_hub(repo, lambda: read_config(entry.source, found.commit))
+    return _info(entry, config, entry.source, found.commit, _hub_fingerprint(repo, found))
 
 
 def planned_info(entry: ModelEntry) -> ModelInfo | None:
@@ -96,7 +99,8 @@ def _info(
             f"model {entry.source!r}: its config.json has no {error}; "
             "download or export the model again"
         ) from None
-    return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape)
+    meant = stored_precision(config)
+    return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape, meant)
 
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:
@@ -110,70 +114,31 @@ def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:
     return f"sha256:{files_fingerprint(folder, files)}"
 
 
-def _hub_commit(entry: ModelEntry) -> str:
-    """Return the commit that the revision means now.
+def _hub_fingerprint(repo: HubRepo, found: HubFiles) -> str:
+    """Return the hash of the names and hashes of the files that a model is made of.
 
-    A commit is taken as it is; a branch or tag is looked up on the hub, or in the hub's local cache
-    when the hub cannot be reached. InvalidInputError when neither knows it.
+    InvalidInputError when there are no safetensors among them.
     """
-    if entry.revision and _COMMIT.fullmatch(entry.revision):
-        return entry.revision
-    # An error of its HTTP library.
-    from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]
-
-    try:
-        return _current_commit(entry)
-    except (OSError, HttpError) as error:
-        commit = _cached_commit(entry)
-        if commit is None:
-            raise InvalidInputError(
-                f"{_described(entry)} is no local folder, the hub cannot be reached ({error}) and "
-                "it was never downloaded here; check the name and the network, "
-                "or give a local folder"
-            ) from None
-        return commit
+    at_top = [name for name in found.files if "/" not in name]
+    content = {name for pattern in _CONTENT for name in fnmatch.filter(at_top, pattern)}
+    weights = {name for name in content if name.endswith(".safetensors")}
+    if not weights:
+        raise InvalidInputError(
+            f"{repo} has no *.safetensors; pickled weights are not read: convert it, or take "
+            "another revision"
+        )
+    content -= weights - _weights_read(weights)
+    lines = "".join(f"{name}\0{found.files[name]}\n" for name in sorted(content))
+    return f"hub:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
-def _current_commit(entry: ModelEntry) -> str:
-    """Return the commit that the hub names for the revision.
+def _weights_read(weights: set[str]) -> set[str]:
+    """Return those files of weights that transformers reads: the whole one, or else the shards.
 
-    InvalidInputError when the model is gated or not there; OSError or the HTTP library's error when
-    the hub cannot be reached.
+    A repository may hold the same weights again in other formats.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        found = HfApi().model_info(entry.source, revision=entry.revision, timeout=_HUB_TIMEOUT_S)
-    except GatedRepoError:
-        raise InvalidInputError(
-            f"{_described(entry)} is gated; accept its terms on the hub and set HF_TOKEN"
-        ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise InvalidInputError(
-            f"{_described(entry)} is neither a local folder nor on the hub; "
-            "check the name and HF_TOKEN"
-        ) from None
-    assert found.sha is not None  # the hub names a commit for every revision
-    return found.sha
-
-
-def _described(entry: ModelEntry) -> str:
-    """Return how messages call a hub model: ``model 'org/name' (revision main)``."""
-    return f"model {entry.source!r} (revision {entry.revision or 'main'})"
-
-
-def _cached_commit(entry: ModelEntry) -> str | None:
-    """Return the commit that the revision meant when it was downloaded; None if it never was."""
-    from huggingface_hub import constants
-
-    folder = f"models--{entry.source.replace('/', '--')}"
-    ref = Path(constants.HF_HUB_CACHE) / folder / "refs" / (entry.revision or "main")
-    return ref.read_text(encoding="utf-8").strip() if ref.is_file() else None
+    whole, shards = {"model.safetensors"} & weights, {*filter(_SHARD.fullmatch, weights)}
+    return whole or shards or weights
 
 
 @dataclass(frozen=True)

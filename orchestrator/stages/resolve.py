@@ -21,6 +21,7 @@ from orchestrator.stages.preconditions import (
     texts_of,
 )
 from orchestrator.stages.stage_specs import dense_spec
+from orchestrator.stages.text_info import text_info
 from trsp.config import BenchmarkSettings, TextSource
 from trsp.errors import InvalidInputError
 
@@ -52,9 +53,9 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
     """
     grid = absolute_paths(grid)
     models = {entry.name: model_info(entry) for entry in grid.models}
-    text_fingerprints = _text_fingerprints(grid)
-    benchmark_fingerprint = _benchmark_fingerprint(grid.evaluation.benchmarks)
-    study = _study(grid, hardware, text_fingerprints, benchmark_fingerprint)
+    grid, text_fingerprints = _with_texts(grid)
+    benchmark_fingerprints = _benchmark_fingerprints(grid.evaluation.benchmarks)
+    study = _study(grid, hardware, text_fingerprints, benchmark_fingerprints)
     return Resolved(grid, models, study, expand(grid, models))
 
 
@@ -69,7 +70,9 @@ def resolve_offline(grid: Grid) -> Resolved:
     text_fingerprints = {text_id(text): f"unread:{text_id(text)}" for text, *_ in texts_of(grid)}
     expansion = expand(grid, models)
     expansion = replace(expansion, refusals=(*model_problems, *expansion.refusals))
-    study = _study(grid, "", text_fingerprints, "unread")
+    benchmarks = grid.evaluation.benchmarks
+    unread = dict.fromkeys(benchmarks.tasks if benchmarks else (), "unread")
+    study = _study(grid, "", text_fingerprints, unread)
     return with_known_problems(Resolved(grid, models, study, expansion))
 
 
@@ -154,7 +157,10 @@ def _absolute_text(text: TextSource) -> TextSource:
 
 
 def _study(
-    grid: Grid, hardware: str, text_fingerprints: Mapping[str, str], benchmark_fingerprint: str
+    grid: Grid,
+    hardware: str,
+    text_fingerprints: Mapping[str, str],
+    benchmark_fingerprints: Mapping[str, Any],
 ) -> Study:
     """Return what all cells of the grid share."""
     return Study(
@@ -164,33 +170,47 @@ def _study(
         precision=grid.precision,
         hardware=hardware,
         text_fingerprints=text_fingerprints,
-        benchmark_fingerprint=benchmark_fingerprint,
+        benchmark_fingerprints=benchmark_fingerprints,
     )
 
 
-def _text_fingerprints(grid: Grid) -> dict[str, str]:
-    """Return what names the content of each of the grid's texts, by ``text_id``.
+def _with_texts(grid: Grid) -> tuple[Grid, dict[str, str]]:
+    """Return the grid with every hub dataset at a commit, and the names of its texts' content.
 
-    InvalidInputError for a file that is not there, CalibrationTooShortError for one that cannot
-    make a single block or window.
+    The latter are by ``text_id`` of the texts of the returned grid. InvalidInputError for a file
+    that is not there, CalibrationTooShortError for one that cannot make a single block or window.
     """
-    from trsp.data.texts import text_fingerprint
-
-    fingerprints: dict[str, str] = {}
+    found = {}
     for text, tokens, unit in texts_of(grid):
         check_size(text, tokens, unit)
-        fingerprints[text_id(text)] = text_fingerprint(text)
-    return fingerprints
+        found[text_id(text)] = text_info(text)
+    calibration, evaluation = grid.calibration, grid.evaluation
+    text, _ = found[text_id(calibration.text)]
+    perplexity = tuple(
+        each.model_copy(update={"text": found[text_id(each.text)][0]})
+        for each in evaluation.perplexity
+    )
+    changes = {
+        "calibration": calibration.model_copy(update={"text": text}),
+        "evaluation": evaluation.model_copy(update={"perplexity": perplexity}),
+    }
+    fingerprints = {text_id(pinned): fingerprint for pinned, fingerprint in found.values()}
+    return grid.model_copy(update=changes), fingerprints
 
 
-def _benchmark_fingerprint(benchmarks: BenchmarkSettings | None) -> str:
-    """Return what names the benchmarks' data: ``hub``, or a hash of the folder in its place.
+def _benchmark_fingerprints(benchmarks: BenchmarkSettings | None) -> dict[str, Any]:
+    """Return what names each benchmark task: its rows, and its definition by lm-eval.
 
-    InvalidInputError when lm-eval does not know a task, or that folder does not hold it.
+    The rows are ``hub``, or a hash of the folder in its place. InvalidInputError when lm-eval does
+    not know a task, or that folder does not hold it.
     """
-    from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks
+    from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint
+    from trsp.evaluation.task_definitions import task_definition
 
     if benchmarks is None:
-        return "hub"
+        return {}
     check_tasks(benchmarks)
-    return benchmark_fingerprint(benchmarks)
+    return {
+        task: {"data": rows_fingerprint(benchmarks.data, task), **task_definition(task)}
+        for task in benchmarks.tasks
+    }

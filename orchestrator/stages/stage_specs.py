@@ -26,9 +26,13 @@ class StageKind(StrEnum):
     PRUNE = "prune"
     EVALUATE = "evaluate"
     MEASURE = "measure"
+    SCORE = "score"  # an item of DENSE or EVALUATE, which computes it; never started by itself
 
+
+SCHEDULED = tuple(kind for kind in StageKind if kind is not StageKind.SCORE)
 
 # Raised by hand whenever the code of a stage changes what it would compute from the same inputs.
+# Scores are kept twice, in the item and in what is assembled of items: SCORE, EVALUATE, DENSE.
 VERSIONS: Mapping[StageKind, int] = dict.fromkeys(StageKind, 1) | {
     StageKind.RANKING: 2,
     StageKind.TRANSFER: 2,
@@ -122,7 +126,7 @@ def ranking_spec(cell: Cell, study: Study, depth: int | None = None) -> StageSpe
         "gate_l1": cell.gate_l1 if selector.uses_gate_l1 else None,
         "seed": cell.seed if selector.uses_seed else None,
         "calibration": _calibration(study, cell.seed) if selector.uses_text else None,
-        "precision": study.precision if selector.uses_text else None,
+        "precision": study.precision_of(cell.model) if selector.uses_text else None,
     }
     texts = (study.calibration.text,) if selector.uses_text else ()
     return StageSpec(
@@ -144,7 +148,7 @@ def transfer_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec 
         "drift": cell.drift if cell.transfer.uses_drift else None,
         "calibration": _calibration(study, cell.seed),
         "seed": cell.seed,
-        "precision": study.precision,
+        "precision": study.precision_of(cell.model),
     }
     return StageSpec(StageKind.TRANSFER, inputs, _locate(study, cell.model, study.calibration.text))
 
@@ -153,7 +157,11 @@ def prune_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
     """Return the deletion of the layers from stage two's weights, or from the model's own."""
     layers = sorted(layers)
     transfer = transfer_spec(cell, study, layers)
-    inputs = {"model": cell.model.fingerprint, "layers": layers, "precision": study.precision}
+    inputs = {
+        "model": cell.model.fingerprint,
+        "layers": layers,
+        "precision": study.precision_of(cell.model),
+    }
     return StageSpec(
         StageKind.PRUNE,
         inputs,
@@ -178,10 +186,9 @@ def _evaluation(study: Study) -> dict[str, Any]:
         ],
         "benchmarks": benchmarks
         and {
-            "tasks": sorted(benchmarks.tasks),
+            "tasks": {task: study.benchmark_fingerprints[task] for task in benchmarks.tasks},
             "limit": benchmarks.limit,
             "num_fewshot": benchmarks.num_fewshot,
-            "data": study.benchmark_fingerprint,
         },
     }
 
@@ -195,7 +202,7 @@ def _evaluation_locations(study: Study, model: ModelInfo) -> dict[str, Any]:
 def evaluate_spec(cell: Cell, study: Study, layers: Iterable[int]) -> StageSpec:
     """Return the scoring of the checkpoint without the layers."""
     prune = prune_spec(cell, study, layers)
-    inputs = {"evaluation": _evaluation(study), "precision": study.precision}
+    inputs = {"evaluation": _evaluation(study), "precision": study.precision_of(cell.model)}
     return StageSpec(
         StageKind.EVALUATE, inputs, _evaluation_locations(study, cell.model), reads=(prune.key,)
     )
@@ -206,7 +213,7 @@ def dense_spec(model: ModelInfo, study: Study) -> StageSpec:
     inputs = {
         "model": model.fingerprint,
         "evaluation": _evaluation(study),
-        "precision": study.precision,
+        "precision": study.precision_of(model),
     }
     return StageSpec(StageKind.DENSE, inputs, _evaluation_locations(study, model))
 
@@ -230,7 +237,7 @@ def measure_spec(
         "layer_types": kept_types,
         "measurement": measurement.model_dump(mode="json"),
         "hardware": study.hardware,
-        "precision": study.precision,
+        "precision": study.precision_of(model),
     }
     return StageSpec(StageKind.MEASURE, inputs, _locate(study, model), reads=reads)
 

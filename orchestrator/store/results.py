@@ -64,6 +64,7 @@ class StoreResults:
         self._missed: dict[str, float] = {}  # when the store last had no (more) of a key
         self._dropped: set[str] = set()
         self._uris: dict[str, str | None] = {}
+        self._versions: dict[str, dict[str, str]] = {}
         self._unreadable: dict[str, str] = {}
 
     def order(self, ranking_key: str) -> tuple[int, ...]:
@@ -137,6 +138,7 @@ class StoreResults:
         self._records.pop(key, None)
         self._dropped.discard(key)
         self._uris.pop(key, None)
+        self._versions.pop(key, None)
         self._unreadable.pop(key, None)
 
     def checkpoint_uri(self, key: str) -> str | None:
@@ -145,6 +147,13 @@ class StoreResults:
             with suppress(UnreadableRecordError):  # it was spoilt since it was read
                 self._uris[key] = self._store.stages.files_uri(key)
         return self._uris.get(key)
+
+    def versions(self, key: str) -> dict[str, str]:
+        """What a finished stage was computed with, by name; empty before, and where unknown."""
+        if key not in self._versions and self.record(key) is not None:
+            with suppress(UnreadableRecordError):  # it was spoilt since it was read
+                self._versions[key] = self._store.stages.versions(key)
+        return self._versions.get(key, {})
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line; empty where there is none."""

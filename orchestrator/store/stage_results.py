@@ -94,14 +94,26 @@ class StageResults:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def commit(self, spec: StageSpec, record: Mapping[str, Any], files: Path | None = None) -> None:
+    def versions(self, key: str) -> dict[str, str]:
+        """What the stage was computed with, by name; empty where that is not known."""
+        stored = self._read_result(key)
+        return stored.get("versions", {}) if stored else {}
+
+    def commit(
+        self,
+        spec: StageSpec,
+        record: Mapping[str, Any],
+        files: Path | None = None,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
         ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
+        ``versions``: of the software and hardware that it was computed with.
         """
         name = self._keep(spec.key, files) if files is not None else None
         self.write_spec(spec)
-        self._write_result(spec.key, {"record": record, "files": name})
+        self._write_result(spec.key, {"record": record, "files": name, "versions": versions or {}})
         self.drop_snapshots(spec.key)
 
     def _keep(self, key: str, staged: Path) -> str:
@@ -164,7 +176,9 @@ class StageResults:
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
 
     def _read_result(self, key: str) -> Any:
-        """The fields of result.json: ``record``, ``files`` (None or a folder), perhaps ``dropped``.
+        """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
+
+        And perhaps ``dropped``.
 
         None while there is none. UnreadableRecordError where the file holds anything else.
         """

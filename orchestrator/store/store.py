@@ -17,6 +17,10 @@ It lies on a local disk, a shared file system, S3 or GCS. Everything is written 
                          result.json        the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
                          claim.json         who works on it now
+
+Of KIND ``score`` are the items of evaluations (orchestrator/stages/score_items.py): no stage is
+started for one, and none is removed while the store stands. ``result.json`` also holds the
+``versions`` of the libraries that the result was computed with.
 """
 
 from orchestrator.store.claims import Claims

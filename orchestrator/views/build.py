@@ -126,6 +126,7 @@ def _cell_view(cell: Cell, study: Study, results: StoreResults, activity: Activi
         evaluation=_record(results, keys, StageKind.EVALUATE, EvaluationRecord),
         measurement=_record(results, keys, StageKind.MEASURE, MeasurementRecord),
         seconds=_seconds(results, keys),
+        versions={kind: found for kind, key in keys.items() if (found := results.versions(key))},
         rate_scales=_rate_scales(results.rounds(ranking.key)[: cell.removed], transfer),
     )
 
@@ -206,7 +207,8 @@ def _dense_view(
 ) -> DenseView:
     """Return the unpruned model, with its scores and speed as far as they are there."""
     standing = _standing(next_dense_stage(model, study, results), results, activity)
-    dense = results.record(dense_spec(model, study).key)
+    dense_key = dense_spec(model, study).key
+    dense = results.record(dense_key)
     measure = measure_spec(model, study, ())
     measured = results.record(measure.key) if measure else None
     return DenseView(
@@ -216,4 +218,8 @@ def _dense_view(
         checkpoint=CheckpointRecord.model_validate(dense["checkpoint"]) if dense else None,
         evaluation=EvaluationRecord.model_validate(dense["evaluation"]) if dense else None,
         measurement=MeasurementRecord.model_validate(measured) if measured else None,
+        versions={
+            StageKind.EVALUATE: results.versions(dense_key),
+            StageKind.MEASURE: results.versions(measure.key) if measure else {},
+        },
     )

@@ -17,6 +17,10 @@ from trsp.records import (
     TransferRecord,
 )
 
+# By kind of stage, what its result was computed with: versions of libraries, and the device's name.
+# Scores are those of ``evaluate``, also of the unpruned model; empty where that was not recorded.
+Versions = Mapping[str, Mapping[str, str]]
+
 
 class Status(StrEnum):
     WAITING = "waiting"  # ``reason`` says for what
@@ -39,6 +43,7 @@ class DenseView:
     checkpoint: CheckpointRecord | None = None
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
+    versions: Versions = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Return every number that is known of the model, by the names that cells use."""
@@ -89,6 +94,7 @@ class CellView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)  # wall time of each kind of stage
+    versions: Versions = field(default_factory=dict)
     # By kind, the shares of the settings' learning rates that the trainings behind it were computed
     # at: those below 1, after a run that diverged.
     rate_scales: Mapping[str, float] = field(default_factory=dict)

@@ -22,7 +22,10 @@ from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.chooser import ladder_key
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.score_items import score_items
 from orchestrator.stages.stage_specs import (
+    SCHEDULED,
+    StageKind,
     StageSpec,
     cell_stages,
     dense_spec,
@@ -51,6 +54,8 @@ def resolved(path: Path) -> Resolved:
         grid = load_grid(path)
     models = {entry.name: model_info(entry) for entry in grid.models}
     texts = [grid.calibration.text, *(each.text for each in grid.evaluation.perplexity)]
+    benchmarks = grid.evaluation.benchmarks
+    tasks = benchmarks.tasks if benchmarks else ()
     study = Study(
         calibration=grid.calibration,
         evaluation=grid.evaluation,
@@ -58,7 +63,7 @@ def resolved(path: Path) -> Resolved:
         precision=grid.precision,
         hardware="golden",
         text_fingerprints={text_id(text): f"golden:{text.name}" for text in texts},
-        benchmark_fingerprint="golden",
+        benchmark_fingerprints=dict.fromkeys(tasks, "golden"),
     )
     expansion: Expansion = expand(grid, models)
     assert not expansion.refusals
@@ -89,11 +94,17 @@ def lines(path: Path) -> list[str]:
             dense_spec(model, grid.study),
             *filter(None, [measure_spec(model, grid.study, ())]),
         ]
+    specs += [
+        item
+        for spec in specs
+        if spec.kind in (StageKind.EVALUATE, StageKind.DENSE)
+        for item in score_items(spec).values()
+    ]
     begin = Layout(ranks=2, memory_bytes=5)
     keys = {("grid", grid.key)}
     keys |= {("cell", cell.key) for cell in grid.cells}
     keys |= {(str(spec.kind), spec.key) for spec in specs}
-    keys |= {("layout", ladder_key(grid, spec, begin)) for spec in specs}
+    keys |= {("layout", ladder_key(grid, spec, begin)) for spec in specs if spec.kind in SCHEDULED}
     return [f"{path.stem} {kind} {key}" for kind, key in sorted(keys)]
 
 

@@ -40,6 +40,7 @@ def study(**changes: Any) -> Study:
         "precision": "auto",
         "hardware": "cpu",
         "text_fingerprints": fingerprints,
+        "benchmark_fingerprints": {task: f"hub:{task}" for task in ("piqa", "copa", "sciq")},
     }
     return Study(**(defaults | changes))
 

@@ -3,6 +3,7 @@
 One table by ``model_type`` as in ``families``. No torch, no transformers, no weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,11 @@ from trsp.config import Precision
 # Bytes per head and pair of tokens that eager attention keeps: the softmax in fp32 and, of its
 # result or of what goes into it, as much again.
 _EAGER_BYTES = 8
+_PRECISIONS: Mapping[str, Precision] = {
+    "float16": "bf16",  # training in float16 needs loss scaling
+    "bfloat16": "bf16",
+    "float32": "fp32",
+}
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,15 @@ def _saved_by_norm(weights: FamilyWeights, *, trained: bool) -> tuple[int, int]:
 def _is_on(config: Config, switch: Switch) -> bool:
     key, default = switch
     return bool(config.get(key, default)) if key else default
+
+
+def stored_precision(config: Config) -> Precision:
+    """Return the precision that ``auto`` means for a checkpoint with this config.json.
+
+    It is what ``device.resolve_dtype`` understands; ``auto`` where that has no other name.
+    """
+    named = str(config.get("dtype", config.get("torch_dtype")) or "float32")
+    return _PRECISIONS.get(named.removeprefix("torch."), "auto")
 
 
 def _dtype_bytes(config: Config) -> int:

@@ -1,4 +1,4 @@
-"""Where text comes from: documents of a local file or hub dataset, and a fingerprint of them.
+"""Where text comes from: documents of a local file or hub dataset.
 
 Knows no torch and no tokenizer.
 """
@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 from trsp.config import TextSource
-from trsp.data.text_files import PARAGRAPH, existing_file, field_of, file_rows
+from trsp.data.text_files import PARAGRAPH, field_of, file_rows
 from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_TIMEOUT_S = 5.0
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -49,19 +49,6 @@ def check_text(text: TextSource, characters: int | None = None) -> None:
             return
 
 
-def text_fingerprint(text: TextSource) -> str:
-    """Return a name of the content: sha256 of a file's bytes, or ``dataset@commit/config/split``.
-
-    The commit is asked of the hub, else read from its local cache; offline and never cached, the
-    revision stands as given.
-    """
-    if text.path is not None:
-        return f"sha256:{file_sha256(existing_file(text, Path(text.path)))}"
-    assert text.dataset is not None  # TextSource has exactly one source
-    commit = _dataset_commit(text.dataset, text.revision)
-    return f"{text.dataset}@{commit}/{text.config or 'default'}/{text.split}"
-
-
 def file_sha256(path: Path) -> str:
     """Return the sha256 of the file's bytes, in hex.
 
@@ -86,13 +73,9 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(
-            text.dataset,
-            text.config,
-            split=text.split,
-            revision=text.revision,
-            streaming=text.max_documents is not None,
-        )
+        rows = _dataset(text)
+    except InvalidInputError:
+        raise
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         refusal = UnreachableError if may_pass(error) else InvalidInputError
         raise refusal(
@@ -104,24 +87,25 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
         yield field_of(text, row, f"{text.dataset}, row {number}")
 
 
-def _dataset_commit(dataset: str, revision: str) -> str:
-    """Return the commit that ``revision`` of a hub dataset is at; ``revision`` when unknown."""
-    if _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
+def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
+    """Return the rows of the dataset at the revision.
 
-    # The error of the HTTP library in use, raised where the hub is away.
-    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
-    try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=_HUB_TIMEOUT_S).sha
-    except (OSError, http_error):
-        commit = None
-    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}"
-    cached = folder / "refs" / revision
-    if commit is None and cached.is_file():
-        commit = cached.read_text().strip()
-    return commit or revision
+    InvalidInputError where only those of another commit are cached, and the hub is away.
+    """
+    import datasets
+
+    builder = datasets.load_dataset_builder(text.dataset, text.config, revision=text.revision)
+    # Without the hub the newest cached copy is taken, whatever commit was asked for.
+    if _COMMIT.fullmatch(text.revision) and builder.hash != text.revision:
+        raise InvalidInputError(
+            f"text {text.name!r}: what is cached here of dataset {text.dataset!r} is of commit "
+            f"{builder.hash}, not {text.revision}; load it with the network, or set 'revision' to "
+            "the commit that is cached"
+        )
+    if text.max_documents is not None:
+        return cast("Iterable[dict[str, Any]]", builder.as_streaming_dataset(split=text.split))
+    builder.download_and_prepare()
+    return cast("Iterable[dict[str, Any]]", builder.as_dataset(split=text.split))
 
 
 def _document_start(text: TextSource) -> re.Pattern[str]:

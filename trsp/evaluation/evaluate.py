@@ -1,4 +1,4 @@
-"""Scores of a model: perplexity over fixed windows, and lm-eval's benchmark tasks.
+"""How a model is scored: perplexity over fixed windows, and lm-eval's benchmark tasks.
 
 Knows no checkpoint folder or store. Shapes: N windows, B windows per forward pass, T tokens, V
 vocabulary. NLL is in nats per predicted token.
@@ -11,23 +11,21 @@ import logging
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trsp.architecture.limits import check_tokens
 from trsp.batch_sizes import rows_at_once
 from trsp.chunk_sizes import scored_logits_at_once
-from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
-from trsp.data.blocks import evaluation_windows
+from trsp.config import BatchSize, BenchmarkSettings
 from trsp.errors import TrainingDivergedError
 from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
 from trsp.progress_lines import tick
-from trsp.records import EvaluationRecord, Score
+from trsp.records import Score
 
 # What the published 5-task mean is made of (docs/method.md, section 3). Of other tasks it is
 # acc_norm where there is one, else acc.
@@ -39,33 +37,6 @@ PUBLISHED_METRICS: Mapping[str, str] = {
     "winogrande": "acc",
 }
 _LARGEST_NLL = 700.0  # exp of more overflows; a uniform guess over a million tokens has 14
-
-
-def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EvaluationSettings
-) -> EvaluationRecord:
-    """Return all scores of ``settings``, on the model's own device and in its own precision.
-
-    The model is left in eval mode. InvalidInputError, before anything is computed, for an unknown
-    task, a text too short for one window, or windows that this model cannot read.
-    """
-    started = time.monotonic()
-    if settings.benchmarks is not None:
-        check_tasks(settings.benchmarks)
-    windows = {each.text.name: evaluation_windows(tokenizer, each) for each in settings.perplexity}
-    for name, tokens_NT in windows.items():
-        check_tokens(model.config.to_dict(), tokens_NT, f"an evaluation window of {name!r}")
-    model.eval()
-    window_nll = {
-        name: windows_nll(model, tokens_NT, settings.batch_size)
-        for name, tokens_NT in windows.items()
-    }
-    scores = {f"perplexity/{name}": perplexity(nll) for name, nll in window_nll.items()}
-    if settings.benchmarks is not None:
-        scores |= benchmark_scores(model, tokenizer, settings.benchmarks)
-    return EvaluationRecord(
-        scores=scores, window_nll=window_nll, seconds=time.monotonic() - started
-    )
 
 
 # --- perplexity ----------------------------------------------------------------
@@ -204,12 +175,21 @@ def _task_manager(settings: BenchmarkSettings, folder: str) -> Any:
 
     With a data folder it holds our task files only: reading all of lm-eval's own takes seconds.
     """
+    if settings.data is None:
+        return _all_tasks()
+
     from lm_eval.tasks import TaskManager
 
-    if settings.data is None:
-        return TaskManager()
     overrides = write_task_overrides(settings.data, settings.tasks, folder)
     return TaskManager(include_path=str(overrides), include_defaults=False)
+
+
+@cache
+def _all_tasks() -> Any:
+    """Return lm-eval's index of all its tasks, which takes seconds to make."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _task_scores(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, Score]]:

@@ -36,15 +36,14 @@ def check_tasks(settings: BenchmarkSettings) -> None:
             _splits(Path(settings.data), task)
 
 
-def benchmark_fingerprint(settings: BenchmarkSettings) -> str:
-    """Return ``hub``, or sha256 over the rows of the tasks in the data folder."""
-    if settings.data is None:
+def rows_fingerprint(data: str | None, task: str) -> str:
+    """Return ``hub``, or sha256 over a task's rows in the data folder."""
+    if data is None:
         return "hub"
     digest = hashlib.sha256()
-    for task in sorted(settings.tasks):
-        for split, path in _splits(Path(settings.data), task).items():
-            rows = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{task}/{split}:{rows}\n".encode())
+    for split, path in _splits(Path(data), task).items():
+        rows = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{task}/{split}:{rows}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 

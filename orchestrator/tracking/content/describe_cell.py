@@ -18,6 +18,7 @@ from orchestrator.tracking.content.states import (
 )
 from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
 from orchestrator.views.grid_view import CellView, DenseView, Status
+from orchestrator.views.versions import shown_versions
 from trsp.records import TransferRecord
 
 
@@ -41,6 +42,9 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             "trsp.stage": "" if view.status is Status.DONE else view.stage,
             "trsp.checkpoint": uri,
             "trsp.latency_doubt": view.measurement.doubt if view.measurement else "",
+            **{
+                f"trsp.version.{name}": text for name, text in shown_versions(view.versions).items()
+            },
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
             **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },

@@ -1,5 +1,6 @@
 """The card of a finished cell says what it is, how it was made and how good it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -33,3 +34,10 @@ def test_a_card_does_without_a_reference(tmp_path: Path) -> None:
         line for line in cell_card(view.cells[0], None).splitlines() if "perplexity/wiki" in line
     )
     assert row.count("20") == 1
+
+
+def test_a_card_says_what_the_scores_were_computed_with(tmp_path: Path) -> None:
+    view = finished(tmp_path)
+    versions = {"evaluate": {"torch": "2.9.0", "device": "cpu"}}
+    cell = replace(view.cells[0], versions=versions)
+    assert "| computed with | torch 2.9.0, device cpu |" in cell_card(cell, None)

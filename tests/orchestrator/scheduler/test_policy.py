@@ -17,7 +17,7 @@ from orchestrator.scheduler.policy import (
     distinct_needs,
 )
 from orchestrator.scheduler.retries import Attempts
-from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.stage_specs import SCHEDULED, StageKind, StageSpec
 
 
 def spec(kind: StageKind, name: str = "") -> StageSpec:
@@ -43,11 +43,11 @@ def reasons(decisions: tuple[Decision, ...]) -> list[str]:
 
 
 def test_every_kind_has_a_priority() -> None:
-    assert sorted(PRIORITY) == sorted(StageKind)
+    assert sorted(PRIORITY) == sorted(SCHEDULED)
 
 
 def test_rankings_first_then_what_finishes_a_cell_and_measurements_last() -> None:
-    needs = [spec(kind) for kind in sorted(StageKind)]
+    needs = [spec(kind) for kind in sorted(SCHEDULED)]
     assert starts(decided(needs, cpus=9)) == [
         kind for kind in PRIORITY if kind is not StageKind.MEASURE
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.grid.axes import ModelEntry
 from orchestrator.stages.model_info import model_info, planned_info
+from trsp.distributed.device import resolve_dtype
 from trsp.errors import InvalidInputError, UnknownFamilyError
 
 
@@ -87,7 +88,7 @@ def test_models_that_are_not_there(folder: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no such/model' does not exist"):
         model_info(entry("/no such/model"))
     with pytest.raises(
-        InvalidInputError, match=r"the hub cannot be reached .* never downloaded here"
+        InvalidInputError, match=r"never downloaded here, and HF_HUB_OFFLINE is set"
     ):
         model_info(entry("org/never-seen"))
     with pytest.raises(InvalidInputError, match="has 6 layers, but the grid says layers: 7"):
@@ -114,8 +115,20 @@ def test_a_hub_model_of_the_local_cache(
         "huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False
     )
     info = model_info(entry("org/seen"))
-    assert (info.revision, info.fingerprint, info.layers) == (commit, f"org/seen@{commit}", 6)
+    assert (info.revision, info.layers) == (commit, 6)
     assert model_info(entry("org/seen", revision=commit)) == info
     planned = planned_info(entry("org/seen"))
     assert planned
     assert planned.layers == 6
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [("bfloat16", "bf16"), ("float16", "bf16"), ("float32", "fp32"), (None, "fp32")],
+)
+def test_the_precision_that_auto_means(folder: Path, named: str | None, meant: str) -> None:
+    edit(folder, dtype=named)
+    assert model_info(entry(folder)).stored_precision == meant
+    assert resolve_dtype("auto", named) is resolve_dtype(
+        model_info(entry(folder)).stored_precision, None
+    )

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage, next_stage
-from orchestrator.stages.stage_specs import StageKind, StageSpec, ranking_spec
+from orchestrator.stages.stage_specs import SCHEDULED, StageKind, StageSpec, ranking_spec
 from tests.orchestrator.studies import MODEL, ORDER, DictResults, cell, stage_of, study, walk
 from trsp.config import MeasurementSettings, NoTransfer
 
@@ -125,7 +125,7 @@ def test_a_grid_ranks_once_per_model_and_lambda_1() -> None:
             results,
             orders[model, l1],
         )
-    counts = {kind: sum(stage.kind is kind for stage in started) for kind in StageKind}
+    counts = {kind: sum(stage.kind is kind for stage in started) for kind in SCHEDULED}
     assert len({stage.key for stage in started}) == len(started)
     assert counts[StageKind.RANKING] == 2 * 2
     assert (

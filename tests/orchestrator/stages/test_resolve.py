@@ -76,10 +76,12 @@ def test_benchmarks_are_looked_up(folder: Path, text_file: Path, tmp_path: Path)
     (tmp_path / "data" / "piqa").mkdir(parents=True)
     rows = tmp_path / "data" / "piqa" / "validation.jsonl"
     rows.write_text('{"goal": "x"}\n', encoding="utf-8")
-    first = resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprint
+    first = resolve(
+        local_grid(folder, text_file, **evaluation("piqa"))
+    ).study.benchmark_fingerprints
     rows.write_text('{"goal": "y"}\n', encoding="utf-8")
     assert (
-        resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprint
+        resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprints
         != first
     )
     with pytest.raises(InvalidInputError, match="sciq"):

@@ -23,6 +23,7 @@ from trsp.config import (
     EvaluationSettings,
     GatesSettings,
     MeasurementSettings,
+    NoTransfer,
     PerplexitySettings,
 )
 
@@ -64,9 +65,9 @@ GOLDEN = {
     StageKind.RANKING: "rank-5415412ab122c2ec837a1436",
     StageKind.TRANSFER: "transfer-da39c692aea817b8a0c56830",
     StageKind.PRUNE: "prune-46c7ec34bf2be75872bd6afa",
-    StageKind.EVALUATE: "evaluate-c8f7ccf2785547d2e0ba303c",
+    StageKind.EVALUATE: "evaluate-3293c4add2f4078d1308e176",
     StageKind.MEASURE: "measure-264e9df51dfc7a83ad858bbf",
-    StageKind.DENSE: "dense-02c91c45e8d881d98d000519",
+    StageKind.DENSE: "dense-2222df4d9907d86dc67e7694",
 }
 
 
@@ -179,3 +180,22 @@ def test_a_measurement_is_shared_by_checkpoints_of_one_shape_and_bound_to_its_ha
 
 def test_no_measurement_without_a_protocol() -> None:
     assert measure_spec(MODEL, study(measurement=MeasurementSettings(protocol="none")), ()) is None
+
+
+def test_auto_and_the_precision_that_it_means_are_one_key() -> None:
+    model = replace(MODEL, stored_precision="bf16")
+
+    def keys(precision: str) -> list[str]:
+        asked, given = cell(model=model), study(precision=precision)
+        specs = (ranking_spec(asked, given), *cell_stages(asked, given, (4, 7)))
+        return [spec.key for spec in (*specs, dense_spec(model, given))]
+
+    assert keys("auto") == keys("bf16") != keys("fp32")
+
+
+def test_scores_of_texts_alone_keep_the_keys_that_they_had_before_items() -> None:
+    texts = EvaluationSettings(perplexity=(PerplexitySettings(text=TEST, window_tokens=32),))
+    given = study(evaluation=texts)
+    untrained = cell(transfer=NoTransfer(), drift=None)
+    assert evaluate_spec(untrained, given, (4, 7)).key == "evaluate-06cf6228964634679aa5ff90"
+    assert dense_spec(MODEL, given).key == "dense-b6692bbd3f30e4c002041bbd"

@@ -5,13 +5,33 @@ from pathlib import Path
 
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.layout import Layout
-from orchestrator.stages.stage_specs import StageKind, StageSpec, prune_spec, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    dense_spec,
+    evaluate_spec,
+    prune_spec,
+    ranking_spec,
+)
 from orchestrator.store.failures import Failure
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, build_view
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import finish, resolved, store_of
+
+SCORES = {"scores": {"perplexity/wiki": {"value": 20.0}}}
+SIZE = {
+    "removed_layers": [],
+    "layers": 10,
+    "params": 1,
+    "size_bytes": 4,
+    "kv_bytes_per_token": 1,
+}
+RECORDS = {
+    StageKind.EVALUATE: {**SCORES, "seconds": 1.0},
+    StageKind.DENSE: {"checkpoint": SIZE, "evaluation": SCORES, "seconds": 1.0},
+}
 
 
 def run(store: Store, spec: StageSpec) -> None:
@@ -81,3 +101,17 @@ def test_a_lost_checkpoint_makes_a_finished_cell_unfinished(tmp_path: Path) -> N
     store.stages.drop_files(prune_spec(cell, grid.study, layers).key)
     (view,) = build_view(grid, StoreResults(store)).cells
     assert (view.stage, view.checkpoint_uri) == ("transfer", None)
+
+
+def test_a_cell_and_its_reference_know_what_their_scores_were_computed_with(tmp_path: Path) -> None:
+    grid = resolved(tmp_path, ratios=[0.2], gate_l1=1e-3)
+    store = store_of(grid)
+    cell, model = grid.cells[0], next(iter(grid.models.values()))
+    run(store, ranking_spec(cell, grid.study))
+    layers = tuple(store.rankings.rounds(ranking_spec(cell, grid.study).key))
+    chosen = tuple(record.layer for record in layers)[: cell.removed]
+    for spec in (evaluate_spec(cell, grid.study, chosen), dense_spec(model, grid.study)):
+        store.stages.commit(spec, RECORDS[spec.kind], versions={"torch": "2.9"})
+    view = build_view(grid, StoreResults(store))
+    assert view.cells[0].versions == {"evaluate": {"torch": "2.9"}}
+    assert view.dense[0].versions["evaluate"] == {"torch": "2.9"}

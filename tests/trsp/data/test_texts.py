@@ -1,4 +1,4 @@
-"""Text sources: files of every kind, hub datasets, documents and fingerprints."""
+"""Text sources: files of every kind, hub datasets, documents."""
 
 import re
 import subprocess
@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from tests.tiny import write_jsonl
 from trsp.config import TextSource
-from trsp.data.texts import check_text, read_documents, text_fingerprint
+from trsp.data.texts import check_text, read_documents
 from trsp.errors import InvalidInputError, UnreachableError
+
+COMMIT = 40 * "a"
 
 
 def test_documents_come_from_json_lines_parquet_and_plain_text(tmp_path: Path) -> None:
@@ -79,31 +81,32 @@ def test_a_source_is_a_file_or_a_dataset_not_both() -> None:
             TextSource(name="t", **wrong)
 
 
-def test_fingerprint_follows_the_bytes_not_the_name(tmp_path: Path) -> None:
-    one, two, other = (
-        write_jsonl(tmp_path / name, text)
-        for name, text in [("1.jsonl", "a"), ("2.jsonl", "a"), ("3.jsonl", "b")]
-    )
-    assert text_fingerprint(one) == text_fingerprint(two) != text_fingerprint(other)
+class Builder:
+    """What ``datasets`` prepares: rows of a commit."""
+
+    def __init__(self, commit: str) -> None:
+        self.hash = commit
+
+    def download_and_prepare(self) -> None:
+        pass
+
+    def as_dataset(self, split: str) -> list[dict[str, str]]:
+        return [{"text": f"{self.hash} {split}"}]
 
 
-def test_fingerprint_of_a_hub_dataset_names_the_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_dataset_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, revision: Builder(revision))
+    source = TextSource(name="w", dataset="org/texts", revision=COMMIT)
+    assert list(read_documents(source)) == [f"{COMMIT} train"]
+
+
+def test_a_cached_copy_of_another_commit_is_not_taken_for_the_dataset(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    commit = "b08601e04326c79dfdd32d625aee71d232d685c3"
-    pinned = TextSource(
-        name="w", dataset="Salesforce/wikitext", config="wikitext-2-raw-v1", revision=commit
-    )
-    branch = pinned.model_copy(update={"revision": "main"})
-    named = f"Salesforce/wikitext@{commit}/wikitext-2-raw-v1/train"
-    assert text_fingerprint(pinned) == named
-    never_cached = "Salesforce/wikitext@main/wikitext-2-raw-v1/train"
-    assert text_fingerprint(branch) == never_cached  # offline
-    reference = tmp_path / "datasets--Salesforce--wikitext" / "refs" / "main"
-    reference.parent.mkdir(parents=True)
-    reference.write_text(commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert text_fingerprint(branch) == named
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, revision: Builder("older"))
+    source = TextSource(name="w", dataset="org/texts", revision=COMMIT)
+    with pytest.raises(InvalidInputError, match=f"is of commit older, not {COMMIT}"):
+        list(read_documents(source))
 
 
 def test_a_dataset_out_of_reach_is_the_users_to_cure() -> None:
@@ -163,6 +166,6 @@ def test_a_hub_without_an_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPatch
     def no_answer(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach 'x' on the Hub (ReadTimeout)")
 
-    monkeypatch.setattr("datasets.load_dataset", no_answer)
+    monkeypatch.setattr("datasets.load_dataset_builder", no_answer)
     with pytest.raises(UnreachableError, match="cannot be loaded"):
         list(read_documents(TextSource(name="w", dataset="x/y")))

@@ -26,11 +26,11 @@ from trsp.errors import (
 from trsp.evaluation.evaluate import (
     _task_scores,
     benchmark_scores,
-    evaluate,
     mean_accuracy,
     perplexity,
     windows_nll,
 )
+from trsp.evaluation.items import evaluate
 from trsp.evaluation.lm_eval_tasks import write_task_overrides
 from trsp.records import Score
 

@@ -7,7 +7,7 @@ import pytest
 from tests.trsp.evaluation.benchmark_rows import items, write_items
 from trsp.config import BenchmarkSettings
 from trsp.errors import InvalidInputError
-from trsp.evaluation.lm_eval_tasks import benchmark_fingerprint, check_tasks, task_file
+from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint, task_file
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,11 @@ def test_task_folders_are_checked(tmp_path: Path) -> None:
         check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data)))
 
 
-def test_benchmark_fingerprint_follows_the_rows_of_the_asked_tasks(tmp_path: Path) -> None:
-    one, two = (write_items(tmp_path / name, items(True)) for name in ("one", "two"))
-    settings = BenchmarkSettings(tasks=("piqa", "copa"), data=str(one))
-    before = benchmark_fingerprint(settings)
-    write_items(two, {"arc_easy": items(False)["arc_easy"]})
-    assert benchmark_fingerprint(BenchmarkSettings(tasks=("copa", "piqa"), data=str(two))) == before
-    write_items(one, {"piqa": items(False)["piqa"]})
-    assert benchmark_fingerprint(settings) != before
-    assert benchmark_fingerprint(BenchmarkSettings(tasks=("piqa",))) == "hub"
+def test_the_fingerprint_follows_the_rows_of_the_task_alone(tmp_path: Path) -> None:
+    one, two = (str(write_items(tmp_path / name, items(True))) for name in ("one", "two"))
+    before = rows_fingerprint(one, "piqa")
+    write_items(Path(one), {"arc_easy": items(False)["arc_easy"]})
+    assert rows_fingerprint(one, "piqa") == rows_fingerprint(two, "piqa") == before
+    write_items(Path(one), {"piqa": items(False)["piqa"]})
+    assert rows_fingerprint(one, "piqa") != before
+    assert rows_fingerprint(None, "piqa") == "hub"
