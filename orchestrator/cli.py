@@ -168,14 +168,11 @@ def doctor(
     as_json: AsJson = False,
     allow_variable: AllowVariables = None,
 ) -> None:
-    """Examine the cluster, the store and the tracking server: what is wrong, and the cure.
-
-    Takes about two minutes. Exits with 1 where something is wrong.
-    """
+    """Examine cluster, store and tracking server, in two minutes: what is wrong, and the cure."""
     from orchestrator.doctor.examine import examine
 
-    say = partial(print_line, console(stderr=True))
-    found = examine(load_grid(file) if file else None, address, say)
+    grid = load_grid(file) if file else None
+    found = examine(grid, address, partial(print_line, console(stderr=True)))
     if as_json:
         print(json.dumps([finding.as_dict() for finding in found.findings], indent=2))
     else:

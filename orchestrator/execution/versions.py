@@ -2,7 +2,8 @@
 
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+
+from trsp.versions import library_versions
 
 LIBRARIES = (
     "torch",
@@ -22,12 +23,7 @@ def versions() -> dict[str, str]:
     """
     import torch
 
-    found = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
+    found = {"python": platform.python_version(), **library_versions(LIBRARIES)}
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
     found["device"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
