@@ -74,7 +74,8 @@ def test_benchmarks_are_named_with_their_data() -> None:
     choice = choose(cells, Budget(metric="accuracy"))
     (only,) = alias_claims(choice, asked(), given)
     judged = only.judged_by["benchmarks"]
-    assert (judged["tasks"], judged["limit"], judged["data"]) == (["piqa"], 20, "hub")
+    assert (judged["tasks"], judged["limit"]) == (["piqa"], 20)
+    assert judged["content"]["piqa"] == given.benchmark_fingerprints["piqa"]
     assert "batch_size" not in judged
     assert only.score == "accuracy 0.5 +- 0.1"
 
