@@ -28,7 +28,7 @@ from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose
 from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Selection
-from orchestrator.views.versions import with_version_notes
+from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError, TrspError
 
 BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
@@ -191,7 +191,7 @@ def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
     view = _view(grid)
     cells = view.cells
     choices = [
-        with_version_notes(choose(cells, budget, grid.metric(budget)), view.dense)
+        with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
         for budget in budgets
     ]
     if as_json:

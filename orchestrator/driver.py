@@ -28,7 +28,7 @@ from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.budget import Choice, choose
 from orchestrator.views.grid_view import CellView, GridView, Status
-from orchestrator.views.versions import with_version_notes
+from orchestrator.views.versions import with_version_warnings
 
 STEP_WAIT_S = 0.5
 DEFAULT_UI_URL = "http://127.0.0.1:5000"
@@ -128,7 +128,7 @@ class Driver:
         being seen.
         """
         choices = [
-            with_version_notes(choose(view.cells, budget, self._grid.metric(budget)), view.dense)
+            with_version_warnings(choose(view.cells, budget, self._grid.metric(budget)), view.dense)
             for budget in self._grid.budgets
         ]
         self._print_results(view, choices)

@@ -29,7 +29,6 @@ def choice_dict(
         "best": _cell_dict(choice.best),
         "runner_up": _cell_dict(choice.runner_up),
         "comparison": comparison,
-        "version_notes": choice.version_notes,
         "warnings": choice.warnings,
         "nearest": _cell_dict(choice.nearest),
         "overshoot": choice.overshoot,

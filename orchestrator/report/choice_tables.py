@@ -85,7 +85,6 @@ def _answer(choice: Choice) -> Iterator[str]:
         yield "no other cell meets this budget"
     else:
         yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
-    yield from choice.version_notes
     for cell in (choice.best, choice.runner_up):
         if cell is not None and cell.slowed:
             yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"

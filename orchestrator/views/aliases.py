@@ -139,7 +139,7 @@ def judged_by(choice: Choice, cell: CellView, study: Study) -> dict[str, Any]:
         judged |= {"hardware": study.hardware, "protocol": _protocol(study)}
     if kind == "perplexity":
         return judged | _text_and_windows(name, study)
-    return judged | {"benchmarks": _benchmarks(study)}
+    return judged | {"benchmarks": _benchmarks(kind, study)}
 
 
 def _protocol(study: Study) -> dict[str, Any]:
@@ -160,12 +160,17 @@ def _text_and_windows(name: str, study: Study) -> dict[str, Any]:
     return {"text": content, "windows": windows}
 
 
-def _benchmarks(study: Study) -> dict[str, Any]:
+def _benchmarks(task: str, study: Study) -> dict[str, Any]:
+    """Return what a benchmark's score is made of; of all tasks for what is no task's own."""
     benchmarks = study.evaluation.benchmarks
     if benchmarks is None:
         return {}
-    settings = benchmarks.model_dump(mode="json", exclude={"batch_size", "data"})
-    return settings | {"content": dict(study.benchmark_fingerprints)}
+    known = study.benchmark_fingerprints
+    return {
+        "tasks": {task: known[task]} if task in known else dict(known),
+        "limit": benchmarks.limit,
+        "num_fewshot": benchmarks.num_fewshot,
+    }
 
 
 def decide_alias(claim: AliasClaim, holder: AliasHolder | None) -> AliasDecision:

@@ -14,6 +14,7 @@ from trsp.records import EvaluationRecord, Score, lower_is_better
 
 NOISE_STANDARD_ERRORS = 2.0  # nearer than this, two checkpoints cannot be told apart
 _PERPLEXITY = "perplexity/"  # before the name of a text
+_MEASURED = ("latency_ms", "tokens_per_s")  # ends of the names of measured times
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,9 @@ class Choice:
     comparison: Comparison | None = None
     nearest: CellView | None = None  # to the budget, only where nothing meets it
     overshoot: float | None = None  # by how much the nearest misses it: 1.2 = 20 % above
-    warnings: tuple[str, ...] = ()  # why the numbers that the budget limits may be wrong
+    warnings: tuple[str, ...] = ()  # why numbers may be wrong, or not to be compared
     candidates: int = 0  # cells with every number that the question needs
     cells: int = 0  # in all
-    version_notes: tuple[str, ...] = ()  # where numbers that are compared were computed differently
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
     """
     metric = metric or budget.metric or _first_perplexity(cells)
     candidates = sorted(_candidates(cells, budget, metric), key=lambda each: each.order)
-    warnings = tuple(_latency_warnings(candidates)) if "latency_ms" in budget.limits else ()
+    warnings = tuple(_speed_warnings(candidates)) if _rests_on_speed(metric, budget) else ()
     choice = Choice(budget, metric, warnings=warnings, candidates=len(candidates), cells=len(cells))
     within = [candidate.cell for candidate in candidates if candidate.excess <= 1]
     if within:
@@ -79,8 +79,13 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
     return replace(choice, nearest=nearest.cell, overshoot=nearest.excess)
 
 
-def _latency_warnings(candidates: Sequence[_Candidate]) -> Iterator[str]:
-    """Yield what speaks against the latencies that a budget limits; best first.
+def _rests_on_speed(metric: str, budget: Budget) -> bool:
+    """Whether the answer depends on measured times: by a limit, or as what is to be best."""
+    return any(name.endswith(_MEASURED) for name in (metric, *budget.limits))
+
+
+def _speed_warnings(candidates: Sequence[_Candidate]) -> Iterator[str]:
+    """Yield what speaks against the measured times that a choice rests on; best first.
 
     A latency that is too high keeps a cell out of a budget as wrongly as one too low lets it in.
     """

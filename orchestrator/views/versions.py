@@ -12,8 +12,8 @@ _SHOWN = ("torch", "transformers", "lm_eval", "device")
 _MEASURED = ("latency_ms", "tokens_per_s", "memory_bytes")
 
 
-def with_version_notes(choice: Choice, dense: Sequence[DenseView]) -> Choice:
-    """Return the choice with a sentence for each comparison of differently computed numbers.
+def with_version_warnings(choice: Choice, dense: Sequence[DenseView]) -> Choice:
+    """Return the choice with a warning for each comparison of differently computed numbers.
 
     The best is compared with the runner-up, and with the unpruned model that it was made of.
     """
@@ -24,13 +24,13 @@ def with_version_notes(choice: Choice, dense: Sequence[DenseView]) -> Choice:
     others: list[tuple[str, CellView | DenseView | None]] = [("runner-up", choice.runner_up)]
     others += [("unpruned model", part) for part in dense if part.model.fingerprint == model]
     best = choice.best.versions.get(kind, {})
-    notes = [
+    warnings = [
         f"{choice.metric} of the best and of the {name} were computed differently: "
         + "; ".join(differences)
         for name, other in others
         if other and (differences := [*_differences(best, other.versions.get(kind, {}))])
     ]
-    return replace(choice, version_notes=tuple(notes))
+    return replace(choice, warnings=(*choice.warnings, *warnings))
 
 
 def shown_versions(versions: Versions) -> dict[str, str]:

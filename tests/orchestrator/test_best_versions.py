@@ -36,5 +36,5 @@ def test_best_as_json_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="0"):
         main(["best", str(grid_file(tmp_path)), "--max-params", "110", "--json"])
     (choice,) = json.loads(capsys.readouterr().out)
-    (note,) = choice["version_notes"]
+    (note,) = choice["warnings"]
     assert "torch 2.2 and 2.1" in note

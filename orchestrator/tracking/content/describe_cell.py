@@ -41,10 +41,10 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             "trsp.model": cell.model.fingerprint,
             "trsp.stage": "" if view.status is Status.DONE else view.stage,
             "trsp.checkpoint": uri,
+            "trsp.latency_doubt": view.measurement.doubt if view.measurement else "",
             **{
                 f"trsp.version.{name}": text for name, text in shown_versions(view.versions).items()
             },
-            "trsp.latency_doubt": view.measurement.doubt if view.measurement else "",
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
             **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },

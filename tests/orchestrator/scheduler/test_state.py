@@ -16,7 +16,7 @@ from trsp.config import HealSettings
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
 TRAINS = StageSpec(
     StageKind.TRANSFER,
-    {"transfer": HealSettings().model_dump(), "calibration": {"block_tokens": 8}},
+    {"layers": [1], "transfer": HealSettings().model_dump(), "calibration": {"block_tokens": 8}},
 )
 OTHER = StageSpec(StageKind.PRUNE, {"layers": [2]})
 

@@ -20,7 +20,7 @@ from orchestrator.views.budget import choose
 from tests.orchestrator.sample_grids import claim, grid, scored
 from tests.orchestrator.studies import study
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
-from trsp.records import Score
+from trsp.records import EvaluationRecord, Score
 
 WIKI = TextSource(name="wiki", path="/texts/wiki.jsonl")
 CELLS = (scored(1, 90, 30.0), scored(2, 100, 25.0))
@@ -70,14 +70,22 @@ def test_a_claim_says_by_what_its_checkpoint_was_judged() -> None:
 def test_benchmarks_are_named_with_their_data() -> None:
     tasks = BenchmarkSettings(tasks=("piqa",), limit=20, batch_size=4)
     cells = [replace(scored(1, 90, 30.0, accuracy=Score(value=0.5, stderr=0.1)))]
-    given = study(evaluation=EvaluationSettings(benchmarks=tasks))
+    known = {"piqa": {"data": "hub", "version": 1.0}}
+    evaluation = EvaluationSettings(benchmarks=tasks)
+    given = study(evaluation=evaluation, benchmark_fingerprints=known)
     choice = choose(cells, Budget(metric="accuracy"))
     (only,) = alias_claims(choice, asked(), given)
-    judged = only.judged_by["benchmarks"]
-    assert (judged["tasks"], judged["limit"]) == (["piqa"], 20)
-    assert judged["content"]["piqa"] == given.benchmark_fingerprints["piqa"]
-    assert "batch_size" not in judged
+    assert only.judged_by["benchmarks"] == {"tasks": known, "limit": 20, "num_fewshot": None}
     assert only.score == "accuracy 0.5 +- 0.1"
+
+
+def test_a_score_of_one_task_is_judged_by_that_task_alone() -> None:
+    scores = EvaluationRecord(scores={"piqa/acc": Score(value=0.5)})
+    cells = [replace(scored(1, 90, 30.0), evaluation=scores)]
+    evaluation = EvaluationSettings(benchmarks=BenchmarkSettings(tasks=("piqa", "arc_easy")))
+    given = study(evaluation=evaluation, benchmark_fingerprints={"piqa": "p", "arc_easy": "a"})
+    (only,) = alias_claims(choose(cells, Budget(metric="piqa/acc")), asked(), given)
+    assert only.judged_by["benchmarks"]["tasks"] == {"piqa": "p"}
 
 
 def test_an_alias_without_the_grids_name_is_claimed_only_where_that_is_set() -> None:

@@ -8,7 +8,7 @@ from orchestrator.grid.budgets import Budget
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.budget import choose
 from orchestrator.views.grid_view import CellView, DenseView, Status
-from orchestrator.views.versions import shown_versions, with_version_notes
+from orchestrator.views.versions import shown_versions, with_version_warnings
 from tests.orchestrator.sample_grids import scored
 
 OLD = {"torch": "2.9.0", "transformers": "5.1", "device": "cpu"}
@@ -24,7 +24,7 @@ def notes(*cells: CellView, dense: dict[str, str] | None = None, metric: str = "
         DenseView(cells[0].cell.model, Status.DONE, versions={StageKind.EVALUATE: dense or {}})
     ]
     choice = choose(cells, Budget(), metric or "perplexity/wiki")
-    return list(with_version_notes(choice, parts).version_notes)
+    return list(with_version_warnings(choice, parts).warnings)
 
 
 def test_numbers_of_equal_versions_need_no_note() -> None:

@@ -235,5 +235,5 @@ def test_a_state_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [{}, {"rate_scale": 1.0}, {"rate_scale": 1.0, "loop": {}}])
 def test_a_state_that_is_not_ours_is_as_good_as_none(tmp_path: Path, state: Any) -> None:
-    write(FolderSnapshots(tmp_path, "a"), 1, {}, state)
+    write(FolderSnapshots(tmp_path, "a"), 1, {"rank-00000": b"x"}, state)
     assert Progress(FolderSnapshots(tmp_path, "b")).begin({}) is None
