@@ -36,6 +36,8 @@ class ModelInfo:
     shape: ModelShape | None = None
     # That of its checkpoint, which precision ``auto`` means; ``auto`` where it is not known.
     stored_precision: Precision = "auto"
+    # Tokens in a row that it can read at most; None where its positions are computed, or unknown.
+    learned_positions: int | None = None
 
 
 @dataclass(frozen=True)

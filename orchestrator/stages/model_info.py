@@ -18,6 +18,7 @@ from orchestrator.grid.cells import ModelInfo
 from orchestrator.stages.fingerprints import files_fingerprint
 from orchestrator.stages.hub_files import HubFiles, HubRepo, asked_of_hub, hub_files
 from trsp.architecture import families
+from trsp.architecture.limits import learned_positions
 from trsp.architecture.shape import model_shape, stored_precision
 from trsp.errors import InvalidInputError
 
@@ -99,8 +100,17 @@ def _info(
             f"model {entry.source!r}: its config.json has no {error}; "
             "download or export the model again"
         ) from None
-    meant = stored_precision(config)
-    return ModelInfo(entry.name, source, revision, fingerprint, layers, types, shape, meant)
+    return ModelInfo(
+        entry.name,
+        source,
+        revision,
+        fingerprint,
+        layers,
+        types,
+        shape,
+        stored_precision=stored_precision(config),
+        learned_positions=learned_positions(config),
+    )
 
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:

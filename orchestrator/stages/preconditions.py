@@ -92,7 +92,8 @@ def _lengths(grid: Grid) -> Iterator[tuple[int, str]]:
         yield grid.calibration.block_tokens, "a calibration block (calibration.block_tokens)"
     for perplexity in grid.evaluation.perplexity:
         yield perplexity.window_tokens, f"an evaluation window of {perplexity.text.name!r}"
-    measurement = grid.measurement
+    # What ``auto`` means is short enough for every model, if its own settings are.
+    measurement = grid.measurement.chosen_for(gpu=False)
     if measurement.protocol != "none":
         yield measurement.prompt_tokens, "the measured prompt (measurement.prompt_tokens)"
         yield (

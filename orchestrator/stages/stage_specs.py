@@ -228,7 +228,9 @@ def measure_spec(
     """
     if study.measurement.protocol == "none":
         return None
-    measurement = study.measurement.chosen_for(gpu=not is_cpu(study.hardware))
+    measurement = study.measurement.chosen_for(
+        gpu=not is_cpu(study.hardware), positions=model.learned_positions
+    )
     removed = set(layers)
     kept_types = tuple(kind for i, kind in enumerate(model.layer_types) if i not in removed)
     inputs = {

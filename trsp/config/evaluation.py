@@ -71,12 +71,24 @@ class MeasurementSettings(Settings):
             return {**SMALL_MEASUREMENT, **data}
         return data
 
-    def chosen_for(self, *, gpu: bool) -> Self:
-        """Return these settings with a protocol that fits a GPU or a CPU in place of ``auto``."""
+    @property
+    def longest(self) -> int:
+        """The tokens in a row that the protocol needs."""
+        return max(self.prompt_tokens, self.generate_prompt_tokens + self.generate_new_tokens)
+
+    def chosen_for(self, *, gpu: bool, positions: int | None = None) -> Self:
+        """Return these settings with the protocol that ``auto`` means in its place.
+
+        That is the published one on a GPU, for a model that can read so many tokens in a row
+        (``positions``; None: any number), and else the small one.
+        """
         if self.protocol != "auto":
             return self
         given = self.model_dump(include=self.model_fields_set - {"protocol"})
-        return self.model_validate({**given, "protocol": "paper" if gpu else "small"})
+        paper = self.model_validate({**given, "protocol": "paper"})
+        if gpu and (positions is None or paper.longest <= positions):
+            return paper
+        return self.model_validate({**given, "protocol": "small"})
 
 
 SMALL_MEASUREMENT: dict[str, Any] = {

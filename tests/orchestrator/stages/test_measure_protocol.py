@@ -1,5 +1,7 @@
 """The protocol of a measurement: what is left to the hardware is keyed as what it comes to."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.stages.stage_specs import measure_spec
@@ -32,3 +34,15 @@ def test_single_values_are_taken_beside_a_protocol_that_is_left_open() -> None:
     few = {"prompt_repeats": 5}
     assert key(CPU, **few) == key(CPU, protocol="small", **few)
     assert key(GPU, **few) == key(GPU, protocol="paper", **few)
+
+
+@pytest.mark.parametrize(("positions", "protocol"), [(2047, "small"), (2048, "paper")])
+def test_a_model_that_cannot_read_the_published_prompt_is_measured_by_the_small_protocol(
+    positions: int, protocol: str
+) -> None:
+    model = replace(MODEL, learned_positions=positions)
+    left_open, chosen = (
+        measure_spec(model, study(hardware=GPU, measurement=settings), ())
+        for settings in (MeasurementSettings(), MeasurementSettings(protocol=protocol))
+    )
+    assert left_open == chosen
