@@ -80,8 +80,11 @@ def tiny_model(
     return model.to(dtype).eval()
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of one token per byte; it adds <bos> itself, as Llama's does."""
+def tiny_tokenizer(*, adds_bos: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer of one token per byte; it adds <bos> itself, as Llama's does.
+
+    Or it does not, as some that were converted have forgotten to.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate([*alphabet, *SPECIAL.values()])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -90,6 +93,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", vocabulary["<bos>"])]
     )
+    if not adds_bos:
+        tokenizer.post_processor = None
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=256, **SPECIAL)
 
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from trsp.architecture.shape import ModelShape, model_shape
 from trsp.chunk_sizes import CPU_PASS_TOKENS, GPU_PASS_TOKENS, rows_per_pass
-from trsp.distributed.device import free_memory_bytes
+from trsp.distributed.device import devices_of, free_memory_bytes
 
 _SHARE_OF_FREE = 0.5  # of a GPU's free memory: what a pass takes is estimated
 _LOGITS_COPIES = 3  # the logits, those that are scored, and their log-softmax
@@ -22,10 +22,11 @@ def rows_at_once(model: PreTrainedModel, tokens: int) -> int:
 def tokens_at_once(model: PreTrainedModel, row_tokens: int) -> int:
     """Return how many tokens a forward pass of ``model`` takes, in rows of ``row_tokens`` at most.
 
-    A model that is spread over several GPUs may have its logits on any of them.
+    A model that is spread over several GPUs may have its logits on any of them; where a part of it
+    waits on the host or a disk, it is the others that compute.
     """
-    devices = {parameter.device for parameter in model.parameters()}
-    if any(device.type == "cpu" for device in devices):
+    devices = devices_of(model)
+    if not devices or any(device.type == "cpu" for device in devices):
         return CPU_PASS_TOKENS
     free_bytes = min(free_memory_bytes(device) for device in devices)
     shape = model_shape(model.config.to_dict())

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.architecture.decoders import decoder_layers
-from trsp.architecture.families import check_layers
+from trsp.architecture.families import check_layers, needs_bos
 from trsp.architecture.limits import check_tokens
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer, save_checkpoint
 from trsp.checkpoints.model_card import model_card
@@ -48,7 +48,8 @@ Text = TextSource | str | Path  # a path stands for the local file there
 class LanguageModel:
     """A causal LM of a known family with its tokenizer; both are plain transformers objects.
 
-    Layers are named by their 0-based index in the original model, also once some are removed.
+    The model is put in eval mode, which all calls need. Layers are named by their 0-based index in
+    the original model, also once some are removed.
     Blocks are token ids, [N, T]. A call that takes longer than 10 s says on stderr how far it is.
     ``source`` (a folder or hub id) and ``revision`` are where the model came from, for its card.
     """
@@ -60,7 +61,9 @@ class LanguageModel:
         source: str,
         revision: str | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.source, self.revision = model, tokenizer, source, revision
+        # In training mode dropout would make any two passes differ.
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.source, self.revision = source, revision
         self.removed: tuple[int, ...] = ()
 
     @classmethod
@@ -91,7 +94,8 @@ class LanguageModel:
             {"blocks": "count", "block_tokens": "tokens"},
             {"text": _source(text), "preset": preset, "blocks": count, "block_tokens": tokens},
         )
-        return calibration_blocks(self.tokenizer, settings, seed)
+        needed = needs_bos(self.model.config.to_dict())
+        return calibration_blocks(self.tokenizer, settings, seed, needs_bos=needed)
 
     def rank(
         self,
@@ -187,8 +191,9 @@ class LanguageModel:
         """
         sizes = {"window_tokens": window_tokens, "max_windows": max_windows}
         settings = _checked(PerplexitySettings, {}, {"text": _source(text), "bos": bos, **sizes})
-        windows_NT = evaluation_windows(self.tokenizer, settings)
-        check_tokens(self.model.config.to_dict(), windows_NT, "an evaluation window")
+        config = self.model.config.to_dict()
+        windows_NT = evaluation_windows(self.tokenizer, settings, needs_bos=needs_bos(config))
+        check_tokens(config, windows_NT, "an evaluation window")
         with showing("perplexity"):
             return perplexity(windows_nll(self.model, windows_NT))
 

@@ -69,7 +69,7 @@ def _new_rounds(
     task, spec = context.task, context.task.spec
     return rank_layers(
         model,
-        stage_calibration_blocks(spec, tokenizer),
+        stage_calibration_blocks(spec, tokenizer, model.config.to_dict()),
         _SELECTOR.validate_python(spec.inputs["selector"]),
         depth=spec.depth,
         gate_l1=spec.inputs["gate_l1"] or 0.0,
@@ -91,7 +91,7 @@ def _run_transfer(context: RankContext) -> None:
     seed_everything(inputs["seed"])
     model, tokenizer = load_for_training(context)
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = stage_calibration_blocks(spec, tokenizer)
+    blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
         record = transfer(
             model,

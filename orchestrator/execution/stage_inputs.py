@@ -3,11 +3,13 @@
 It knows neither what the stage makes of them nor a cluster.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.store import Store
+from trsp.architecture.families import needs_bos
 from trsp.config import CalibrationSettings, EngineSettings, TextSource
 
 
@@ -57,8 +59,11 @@ def load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
         return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
 
 
-def stage_calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
-    """Return the stage's blocks of token ids [N, T]; None for a selector that reads no text."""
+def stage_calibration_blocks(spec: StageSpec, tokenizer: Any, config: Mapping[str, Any]) -> Any:
+    """Return the stage's blocks of token ids [N, T]; None for a selector that reads no text.
+
+    They are cut for the model that has ``config``.
+    """
     from trsp.data.blocks import calibration_blocks
 
     calibration = spec.inputs["calibration"]
@@ -72,4 +77,4 @@ def stage_calibration_blocks(spec: StageSpec, tokenizer: Any) -> Any:
         cut=calibration["cut"],
         bos=calibration["bos"],
     )
-    return calibration_blocks(tokenizer, settings, calibration["seed"])
+    return calibration_blocks(tokenizer, settings, calibration["seed"], needs_bos=needs_bos(config))

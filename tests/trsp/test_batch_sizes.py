@@ -28,6 +28,11 @@ def test_a_cpu_takes_one_row_unless_rows_are_short() -> None:
     assert rows_at_once(model, 100) == 5
 
 
+def test_weights_that_wait_on_a_disk_are_no_device_to_fill() -> None:
+    """transformers leaves them on ``meta``, which has no free memory to ask for."""
+    assert rows_at_once(tiny_model("llama").to("meta"), 100) == 5
+
+
 def test_a_gpu_with_room_is_kept_busy() -> None:
     assert tokens_on_gpu(LLAMA3_8B, 2048, 2, 60 * _GB) == GPU_PASS_TOKENS
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import trsp
-from tests.tiny import LAYERS
+from tests.tiny import LAYERS, tiny_model, tiny_tokenizer
 from trsp import BlockInfluenceSettings, LanguageModel, TextSource
 from trsp.errors import TrspError
 
@@ -102,6 +102,20 @@ def test_published_text_is_a_word_away(tiny_llama: Path, text_file: Path) -> Non
         for bos in ("auto", "once")
     )
     assert opened != stream
+
+
+def test_a_gemma_whose_tokenizer_was_converted_reads_bos(tmp_path: Path, text_file: Path) -> None:
+    """It comes back as a tokenizer of no family's class, and adds none itself."""
+    tiny_model("gemma3_text", layers=2).save_pretrained(tmp_path)
+    tiny_tokenizer(adds_bos=False).save_pretrained(tmp_path)
+    lm = LanguageModel.load(str(tmp_path))
+    assert lm.tokenizer("a")["input_ids"][0] != 257
+    assert (lm.blocks(text_file, count=4, tokens=16)[:, 0] == 257).all()
+    found, opened, without = (
+        lm.perplexity(text_file, window_tokens=16, max_windows=4, bos=bos).value
+        for bos in ("auto", "always", "never")
+    )
+    assert found == opened != without
 
 
 def test_missing_text_is_a_users_error(tiny_llama: Path) -> None:

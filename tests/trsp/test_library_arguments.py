@@ -34,6 +34,15 @@ def cut(lm: LanguageModel) -> LanguageModel:
     return lm
 
 
+def test_a_model_in_training_mode_is_scored_without_dropout(text_file: Path) -> None:
+    asked = {"text": text_file, "window_tokens": 32, "max_windows": 4}
+    training, scoring = (
+        LanguageModel(tiny_model("gpt2").train(mode), tiny_tokenizer(), "tiny").perplexity(**asked)
+        for mode in (True, False)
+    )
+    assert training == scoring
+
+
 # --- layers, once some are removed -----------------------------------------------------
 
 

@@ -45,7 +45,7 @@ class Family:
     ``default_layer_types`` fills in ``layer_types`` when a (usually older) config leaves it out;
     None: the family has none. ``superseded``: keys that explicit lists replace, and that would be
     false of a pruned model. ``forbidden``: switches that tie a layer's function to its index, and
-    why they forbid pruning.
+    why they forbid pruning. ``needs_bos``: whether it cannot read a text that no BOS opens.
     """
 
     layers: str = "model.layers"
@@ -56,6 +56,7 @@ class Family:
     default_layer_types: Callable[[Config], list[str]] | None = None
     superseded: tuple[str, ...] = ()
     forbidden: Mapping[str, str] | None = None
+    needs_bos: bool = False
 
 
 _QWEN = Family(per_layer=("layer_types",), default_layer_types=_max_window_types)
@@ -65,11 +66,14 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": Family(),
     "qwen2": _QWEN,
     "qwen3": _QWEN,
-    "gemma2": Family(per_layer=("layer_types",), default_layer_types=_every_second_types),
+    "gemma2": Family(
+        per_layer=("layer_types",), default_layer_types=_every_second_types, needs_bos=True
+    ),
     "gemma3_text": Family(
         per_layer=("layer_types",),
         default_layer_types=_patterned_types,
         superseded=("sliding_window_pattern", "_sliding_window_pattern"),
+        needs_bos=True,
     ),
     "phi": Family(),
     "phi3": Family(),
@@ -151,6 +155,11 @@ def _check_length(config: Config, key: str) -> None:
             "it must have one per layer: the checkpoint was cut without its config, "
             "repair it or take the original"
         )
+
+
+def needs_bos(config: Config) -> bool:
+    """Whether the model cannot read a text that no BOS opens, whatever its tokenizer does."""
+    return family_of(config).needs_bos
 
 
 def layer_count(config: Config) -> int:

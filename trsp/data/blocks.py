@@ -3,7 +3,7 @@
 Knows no model and no device. The documents of a text are joined by blank lines and tokenized as
 one; pieces hold consecutive tokens of that. BOS policy, the same for both: ``always`` and
 ``never`` open every piece as they say; ``auto`` opens every piece with a BOS where the tokenizer
-itself would put one, and for the families that break without one (BOS_REQUIRED) even where a
+itself would put one, and for the families that break without one (``needs_bos``) even where a
 converted tokenizer has forgotten to; ``once`` opens the whole text so, and no piece. No other
 special token is added. Shapes: N blocks or windows, T tokens in each.
 """
@@ -20,9 +20,6 @@ from trsp.data.text_files import PARAGRAPH
 from trsp.data.texts import read_documents
 from trsp.errors import CalibrationTooShortError, InvalidInputError
 
-# Classes of tokenizers: without <bos> Gemma's perplexity explodes.
-BOS_REQUIRED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast"})
-
 # About twice a usual text's: the first guess at how many characters hold enough tokens.
 _CHARACTERS_PER_TOKEN = 8
 # Tokens at the end of a text that the text to come may still change.
@@ -32,9 +29,11 @@ _UNSETTLED_TOKENS = 64
 class _Pieces:
     """How a text is cut into pieces of one length, opened by BOS as the policy says."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, length: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, length: int, *, needs_bos: bool
+    ) -> None:
         self.tokenizer, self.length = tokenizer, length
-        bos = bos_ids(tokenizer, policy)
+        bos = bos_ids(tokenizer, policy, needs_bos=needs_bos)
         self.text_bos, self.piece_bos = (bos, []) if policy == "once" else ([], bos)
 
     @property
@@ -54,26 +53,34 @@ class _Pieces:
 
 
 def calibration_blocks(
-    tokenizer: PreTrainedTokenizerBase, settings: CalibrationSettings, seed: int
+    tokenizer: PreTrainedTokenizerBase,
+    settings: CalibrationSettings,
+    seed: int,
+    *,
+    needs_bos: bool = False,
 ) -> Tensor:
     """Return ``settings.blocks`` blocks of ``block_tokens`` token ids, [N, T] int64.
 
-    One seed always gives the same blocks, and fewer of them are the first of more.
+    One seed always gives the same blocks, and fewer of them are the first of more. ``needs_bos``:
+    whether the model's family cannot do without BOS (``trsp.architecture.families.needs_bos``).
     CalibrationTooShortError: the text does not fill all blocks (never silently fewer).
     """
-    pieces = _Pieces(tokenizer, settings.bos, settings.block_tokens)
+    pieces = _Pieces(tokenizer, settings.bos, settings.block_tokens, needs_bos=needs_bos)
     blocks = _random_blocks if settings.cut == "stream" else _consecutive_blocks
     return blocks(pieces, settings, random.Random(seed))
 
 
-def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexitySettings) -> Tensor:
+def evaluation_windows(
+    tokenizer: PreTrainedTokenizerBase, settings: PerplexitySettings, *, needs_bos: bool = False
+) -> Tensor:
     """Return non-overlapping windows of the text in document order, [N, T] int64.
 
     Where the policy opens every window with BOS, it takes one of its ``window_tokens`` places. The
-    incomplete last window is left out; N is at most ``max_windows``.
+    incomplete last window is left out; N is at most ``max_windows``. ``needs_bos``: as for
+    ``calibration_blocks``.
     CalibrationTooShortError: the text does not fill one window.
     """
-    pieces = _Pieces(tokenizer, settings.bos, settings.window_tokens)
+    pieces = _Pieces(tokenizer, settings.bos, settings.window_tokens, needs_bos=needs_bos)
     tokens = pieces.tokens(read_documents(settings.text), settings.max_windows)
     if len(tokens) < pieces.content:
         raise CalibrationTooShortError(
@@ -83,7 +90,9 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, settings: PerplexityS
     return pieces.cut(tokens, range(0, len(tokens) - pieces.content + 1, pieces.content))
 
 
-def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
+def bos_ids(
+    tokenizer: PreTrainedTokenizerBase, policy: BosPolicy, *, needs_bos: bool = False
+) -> list[int]:
     """Return what opens a text: ``[bos]`` or nothing.
 
     InvalidInputError: ``always`` for a tokenizer that has no BOS.
@@ -95,11 +104,7 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase, policy: BosPolicy) -> list[int]:
         )
     if policy == "never" or bos is None:
         return []
-    opened = (
-        policy == "always"
-        or type(tokenizer).__name__ in BOS_REQUIRED
-        or tokenizer("a")["input_ids"][:1] == [bos]
-    )
+    opened = policy == "always" or needs_bos or tokenizer("a")["input_ids"][:1] == [bos]
     return [bos] if opened else []
 
 

@@ -36,7 +36,7 @@ from trsp.engine.engine_state import load_state, save_state
 from trsp.engine.gate_optimizer import GateOptimizer
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.engine.refusals import check_trainable
-from trsp.errors import TrainingDivergedError, TrspError
+from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
 from trsp.training.micro_batches import BatchShard
 from trsp.training.model_restore import ModelRestorer
@@ -130,17 +130,18 @@ class Engine:
 
         ``blocks_BT`` is an effective batch [B, T] of token ids. ``penalty`` is called after every
         forward pass; it may give None. TrainingDivergedError, on all ranks, where a loss or the
-        norm of the gradient is not finite.
+        norm of the gradient is not finite; InvalidInputError where that is so of the first step,
+        which nothing was trained before.
         """
         if self._optimizer_config:
             self._set_rate(self._optimizer_config.rate(self._step))
             forget_gradients(self._engine)
         totals = self._forward_and_backward(blocks_BT, penalty, weight)
+        losses = StepLosses(*all_reduce_mean(*totals))
+        self._check_finite(losses)
         if gates is not None:
             gates.step()
         self._step += 1
-        losses = StepLosses(*all_reduce_mean(*totals))
-        self._check_finite(losses)
         return losses
 
     @torch.no_grad()
@@ -185,15 +186,21 @@ class Engine:
     def _check_finite(self, losses: StepLosses) -> None:
         """Raise TrainingDivergedError where a loss or the norm of the gradient is not finite.
 
-        DeepSpeed leaves out a step with such a gradient (under ZeRO 1 to 3), and says so nowhere
-        else.
+        In the first step no learning rate has had a part in it: InvalidInputError. DeepSpeed leaves
+        out a step with such a gradient (under ZeRO 1 to 3), and says so nowhere else.
         """
         norm = float(self._engine.get_global_grad_norm() or 0.0)
-        if not all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
-            raise TrainingDivergedError(
-                f"step {self._step}: the LM loss became {losses.lm}, the penalty {losses.penalty}, "
-                f"the norm of the gradient {norm}; lower the learning rate"
+        if all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
+            return
+        found = f"{losses.lm}, the penalty {losses.penalty}, the norm of the gradient {norm}"
+        if self._step == 0:
+            raise InvalidInputError(
+                f"before anything is trained the LM loss is {found}; look for NaN in the model's "
+                "weights, compute in fp32, or lower the strength of the penalty"
             )
+        raise TrainingDivergedError(
+            f"step {self._step + 1}: the LM loss became {found}; lower the learning rate"
+        )
 
     def save_state(self, stream: BinaryIO) -> int:
         """Write this rank's share of what the next steps depend on; return the bytes written.

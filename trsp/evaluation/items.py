@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trsp.architecture.families import needs_bos
 from trsp.architecture.limits import check_tokens
 from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
@@ -50,15 +51,13 @@ def prepared_items(
     InvalidInputError for an unknown task, a text too short for one window, or windows that this
     model cannot read: whatever can be known before anything is computed.
     """
-    model.eval()
+    config = model.eval().config.to_dict()
     items: dict[str, Callable[[], ItemRecord]] = {}
     for each in settings.perplexity:
         name = f"{_PERPLEXITY}/{each.text.name}"
         if name in wanted:
-            tokens_NT = evaluation_windows(tokenizer, each)
-            check_tokens(
-                model.config.to_dict(), tokens_NT, f"an evaluation window of {each.text.name!r}"
-            )
+            tokens_NT = evaluation_windows(tokenizer, each, needs_bos=needs_bos(config))
+            check_tokens(config, tokens_NT, f"an evaluation window of {each.text.name!r}")
             items[name] = partial(perplexity_item, model, tokens_NT, settings.batch_size)
     benchmarks = settings.benchmarks
     for task in benchmarks.tasks if benchmarks else ():

@@ -45,7 +45,8 @@ def rank_layers(
     ``blocks_NT`` holds token ids, and is None for selectors that read no text. ``gate_l1``
     (lambda_1), ``engine``, ``progress`` and ``lr_scale`` are for learned gates: see GateTraining.
     InvalidInputError, at once, when fewer than ``depth`` layers may go, the text is missing or not
-    for this model to read, or a number is none of its kind.
+    for this model to read, or a number is none of its kind. TrainingDivergedError where a score, or
+    what learned gates are trained by, is not finite (docs/method.md, section 6).
     """
     check_strength("gate_l1", gate_l1)
     check_rate_scale(lr_scale)

@@ -16,16 +16,7 @@ from trsp.errors import CalibrationTooShortError, InvalidInputError
 BOS = 257
 
 
-class GemmaTokenizer(PreTrainedTokenizerFast):
-    """Stands for a Gemma tokenizer that was converted and has forgotten to add <bos>."""
-
-
-def bos_less(
-    kind: type[PreTrainedTokenizerFast] = PreTrainedTokenizerFast,
-) -> PreTrainedTokenizerFast:
-    backend = tiny_tokenizer().backend_tokenizer
-    backend.post_processor = None
-    return kind(tokenizer_object=backend, bos_token="<bos>")
+BOS_LESS = tiny_tokenizer(adds_bos=False)
 
 
 def decoded(tokens: torch.Tensor) -> str:
@@ -38,22 +29,23 @@ def decoded(tokens: torch.Tensor) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "policy", "expected"),
+    ("tokenizer", "policy", "needs_bos", "expected"),
     [
-        (tiny_tokenizer(), "auto", [BOS]),
-        (tiny_tokenizer(), "never", []),
-        (tiny_tokenizer(), "once", [BOS]),
-        (bos_less(), "once", []),
-        (bos_less(), "auto", []),
-        (bos_less(), "always", [BOS]),
-        (bos_less(GemmaTokenizer), "auto", [BOS]),
-        (bos_less(GemmaTokenizer), "never", []),
+        (tiny_tokenizer(), "auto", False, [BOS]),
+        (tiny_tokenizer(), "never", False, []),
+        (tiny_tokenizer(), "once", False, [BOS]),
+        (BOS_LESS, "once", False, []),
+        (BOS_LESS, "auto", False, []),
+        (BOS_LESS, "always", False, [BOS]),
+        (BOS_LESS, "auto", True, [BOS]),
+        (BOS_LESS, "once", True, [BOS]),
+        (BOS_LESS, "never", True, []),
     ],
 )
 def test_bos_policy(
-    tokenizer: PreTrainedTokenizerFast, policy: BosPolicy, expected: list[int]
+    tokenizer: PreTrainedTokenizerFast, policy: BosPolicy, needs_bos: bool, expected: list[int]
 ) -> None:
-    assert bos_ids(tokenizer, policy) == expected
+    assert bos_ids(tokenizer, policy, needs_bos=needs_bos) == expected
 
 
 def test_bos_always_needs_a_bos() -> None:
@@ -91,17 +83,20 @@ def test_a_block_is_what_an_evaluation_window_of_the_same_text_is(tmp_path: Path
         )
 
 
-def test_a_gemma_reads_bos_at_the_start_of_every_block(text_file: Path) -> None:
+def test_what_a_family_that_needs_bos_reads_is_opened_by_it(text_file: Path) -> None:
     text = TextSource(name="t", path=str(text_file))
     settings = CalibrationSettings(text=text, blocks=4, block_tokens=64)
-    blocks_NT = calibration_blocks(bos_less(GemmaTokenizer), settings, 0)
+    blocks_NT = calibration_blocks(BOS_LESS, settings, 0, needs_bos=True)
     assert blocks_NT[:, 0].tolist() == [BOS] * 4
+    perplexity = PerplexitySettings(text=text, window_tokens=64, max_windows=4)
+    windows_NT = evaluation_windows(BOS_LESS, perplexity, needs_bos=True)
+    assert windows_NT[:, 0].tolist() == [BOS] * 4
 
 
 def test_without_a_bos_blocks_are_all_text(text_file: Path) -> None:
     text = TextSource(name="t", path=str(text_file))
     settings = CalibrationSettings(text=text, blocks=4, block_tokens=64)
-    without = calibration_blocks(bos_less(), settings, 0)
+    without = calibration_blocks(BOS_LESS, settings, 0)
     opened = calibration_blocks(tiny_tokenizer(), settings, 0)
     assert without.flatten()[: 4 * 63].equal(opened[:, 1:].flatten())
 

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from tests.trsp.spawn_ranks import on_ranks
 from trsp.config import DriftSettings, EngineSettings, GatesSettings
 from trsp.engine.engine import Engine
 from trsp.engine.optimizer_config import OptimizerConfig
-from trsp.errors import TrainingDivergedError
+from trsp.errors import InvalidInputError, TrainingDivergedError
 from trsp.selection import rank_layers
 from trsp.transfer import transfer
+
+WILD: Any = {"weights_learning_rate": 1e38, "steps_per_round": 3}
 
 
 def broken(model: Any) -> Any:
@@ -33,22 +36,43 @@ def broken(model: Any) -> Any:
     ],
     ids=["rank", "transfer"],
 )
-def test_nan_is_an_error_of_its_own_and_the_model_comes_back_plain(
+def test_nan_before_any_step_is_bad_input_and_the_model_comes_back_plain(
     stage: Callable[[Any], object],
 ) -> None:
+    """No learning rate has had a part in it, so a lower one is no cure."""
     model = broken(tiny_model("llama"))
     marked = marks(model)
-    with pytest.raises(TrainingDivergedError, match=r"nan.*lower"):
+    with pytest.raises(InvalidInputError, match=r"before anything is trained the LM loss is nan"):
+        stage(model)
+    assert marks(model) == marked
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda model: list(
+            rank_layers(model, BLOCKS, GatesSettings(train_weights=True, **WILD), depth=1)
+        ),
+        lambda model: transfer(model, [1], BLOCKS, DriftSettings(learning_rate=1e38)),
+    ],
+    ids=["rank", "transfer"],
+)
+def test_nan_in_a_later_step_is_a_divergence_and_the_model_comes_back_plain(
+    stage: Callable[[Any], object],
+) -> None:
+    model = tiny_model("llama")
+    marked = marks(model)
+    with pytest.raises(TrainingDivergedError, match=r"step 2.*nan.*lower"):
         stage(model)
     assert marks(model) == marked
 
 
 def test_an_infinite_penalty_is_noticed_in_the_step_that_has_it() -> None:
-    with (
-        Engine(tiny_model("llama"), EngineSettings(), 1, OptimizerConfig(1e-3, steps=1)) as engine,
-        pytest.raises(TrainingDivergedError, match="penalty inf"),
-    ):
-        engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
+    optimizer = OptimizerConfig(1e-3, steps=2)
+    with Engine(tiny_model("llama"), EngineSettings(), 1, optimizer) as engine:
+        engine.step(BLOCKS[:1])
+        with pytest.raises(TrainingDivergedError, match=r"step 2.*penalty inf"):
+            engine.step(BLOCKS[:1], lambda: torch.tensor(math.inf), weight=0.0)
 
 
 @every_way
@@ -57,12 +81,11 @@ def test_a_nan_in_the_last_steps_gradient_is_noticed(way: str, dtype: torch.dtyp
     """The losses of the step are finite, and no step follows that would have others."""
     model = tiny_model("llama", layers=1, dtype=dtype)
     weight: Tensor = model.model.layers[0].mlp.down_proj.weight
-    weight.register_hook(lambda gradient: gradient * math.nan)
-    with (
-        Engine(model, WAYS[way], 4, OptimizerConfig(1e-3, steps=1)) as engine,
-        pytest.raises(TrainingDivergedError, match="norm of the gradient"),
-    ):
+    with Engine(model, WAYS[way], 4, OptimizerConfig(1e-3, steps=2)) as engine:
         engine.step(BLOCKS[:4])
+        weight.register_hook(lambda gradient: gradient * math.nan)
+        with pytest.raises(TrainingDivergedError, match=r"step 2.*norm of the gradient nan"):
+            engine.step(BLOCKS[:4])
 
 
 def test_weights_that_the_last_step_breaks_are_not_handed_on(
@@ -86,11 +109,14 @@ def test_a_round_whose_last_step_breaks_the_weights_is_not_published(
 
 
 def diverges_on_all_ranks(zero_stage: int) -> bool:
-    """The NaN is in the last rank's copy alone: the others must hear of it, or wait for ever."""
-    model = tiny_model("llama")
+    """The NaN is in the last rank's copy alone: the others must hear of it, or wait for ever.
+
+    It is there from the seventh forward pass on, which is one of the third step.
+    """
+    model, passes = tiny_model("llama"), count(1)
     if os.environ.get("RANK") == "1":
         model.model.layers[0].mlp.down_proj.register_forward_hook(
-            lambda _, args, output: output * math.nan
+            lambda _, args, output: output * math.nan if next(passes) > 6 else output
         )
     try:
         transfer(model, [1], BLOCKS, DRIFT, 0.5, EngineSettings(zero_stage=zero_stage))

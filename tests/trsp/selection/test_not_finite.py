@@ -1,5 +1,7 @@
 """A model whose weights hold a NaN has no order of layers: every selector that reads it says so."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,19 +9,32 @@ from tests.tiny import tiny_model
 from tests.trsp.selection.rankings import GATES, rounds
 from trsp.architecture.decoders import decoder_layers
 from trsp.config import BlockInfluenceSettings, Selector, SlebSettings
-from trsp.errors import TrainingDivergedError
+from trsp.errors import InvalidInputError, TrainingDivergedError
 from trsp.selection.order import one_shot, require_finite
 
-READERS: list[Selector] = [BlockInfluenceSettings(), SlebSettings(), GATES["gates"]]
+SCORING: list[Selector] = [BlockInfluenceSettings(), SlebSettings()]
 
 
-@pytest.mark.parametrize("selector", READERS, ids=lambda selector: selector.name)
-def test_one_matrix_of_nan_ends_a_ranking_before_its_first_round(selector: Selector) -> None:
+@pytest.fixture
+def ruined() -> Any:
     model = tiny_model("llama")
     with torch.no_grad():
         decoder_layers(model)[1].mlp.down_proj.weight.fill_(float("nan"))
+    return model
+
+
+@pytest.mark.parametrize("selector", SCORING, ids=lambda selector: selector.name)
+def test_one_matrix_of_nan_ends_a_ranking_before_its_first_round(
+    selector: Selector, ruined: Any
+) -> None:
     with pytest.raises(TrainingDivergedError):
-        rounds(selector, 1, model)
+        rounds(selector, 1, ruined)
+
+
+def test_no_learning_rate_helps_gates_of_a_model_with_one_matrix_of_nan(ruined: Any) -> None:
+    """So it is not tried again at half of it."""
+    with pytest.raises(InvalidInputError, match=r"the LM loss is nan.*NaN in the model's weights"):
+        rounds(GATES["gates"], 1, ruined)
 
 
 def test_scores_that_are_not_finite_name_a_layer_and_its_score() -> None:
