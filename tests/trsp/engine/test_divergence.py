@@ -84,7 +84,7 @@ def test_a_nan_in_the_last_steps_gradient_is_noticed(way: str, dtype: torch.dtyp
     with Engine(model, WAYS[way], 4, OptimizerConfig(1e-3, steps=2)) as engine:
         engine.step(BLOCKS[:4])
         weight.register_hook(lambda gradient: gradient * math.nan)
-        with pytest.raises(TrainingDivergedError, match=r"step 2.*norm of the gradient nan"):
+        with pytest.raises(TrainingDivergedError, match=r"step 2.*norm of the gradient (nan|inf)"):
             engine.step(BLOCKS[:4])
 
 
