@@ -23,9 +23,8 @@ from trsp.checkpoints.weight_headers import INDEX, SINGLE
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
-from trsp.distributed.finite_weights import nonfinite_parameters
+from trsp.distributed.finite_weights import check_intact
 from trsp.distributed.zero3_parameters import is_sharded, whole_numel
-from trsp.errors import InvalidInputError
 from trsp.records import CheckpointRecord
 
 MAX_SHARD_SIZE = "5GB"  # the hub's own limit for a file that its tools handle well
@@ -114,7 +113,7 @@ def save_checkpoint(
     one and rename it. InvalidInputError, on all ranks and before anything is written, for weights
     that are no numbers.
     """
-    _check_finite(model)
+    check_intact(model, "such a checkpoint is not written")
     writes = rank() == 0
     if writes:
         _remove_weights(folder)
@@ -127,15 +126,6 @@ def save_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
         _make_readable(folder)
     return _record(model, removed_layers, broadcast(_weights_bytes(folder) if writes else 0))
-
-
-def _check_finite(model: PreTrainedModel) -> None:
-    """Refuse to write weights that hold NaN or infinite values: no later stage could use them."""
-    if broken := nonfinite_parameters(model):
-        raise InvalidInputError(
-            f"{len(broken)} of the model's parameters hold NaN or infinite values, the first is "
-            f"{broken[0]}; such a checkpoint is not written: take a model with intact weights"
-        )
 
 
 def _remove_weights(folder: Path) -> None:

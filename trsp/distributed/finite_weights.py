@@ -8,6 +8,19 @@ from torch import Tensor, distributed, nn
 
 from trsp.distributed.collectives import all_reduce_any
 from trsp.distributed.zero3_parameters import is_partitioned, whole_tensor
+from trsp.errors import InvalidInputError
+
+
+def check_intact(model: nn.Module, refused: str) -> None:
+    """Raise InvalidInputError, on all ranks together, unless all weights are finite.
+
+    ``refused``: what is not done with such a model, as a sentence.
+    """
+    if broken := nonfinite_parameters(model):
+        raise InvalidInputError(
+            f"{len(broken)} of the model's parameters hold NaN or infinite values, the first is "
+            f"{broken[0]}; {refused}: take a model with intact weights"
+        )
 
 
 @torch.no_grad()

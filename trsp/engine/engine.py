@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from trsp.architecture.decoders import decoder_layers
 from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
+from trsp.distributed.finite_weights import check_intact
 from trsp.distributed.zero3_parameters import (
     drop_gathered,
     is_partitioned,
@@ -55,8 +56,8 @@ class Engine:
 
     ``optimizer_config`` is None where the weights are frozen and only gates learn. ``trained`` are
     the parameters that learn, if not all of them. InvalidInputError for ``settings`` that cannot
-    train this model, or not on this machine.
-    A context manager: leaving it gives the model back as a plain module (``finish``).
+    train this model here, and for weights that are not finite. A context manager, which gives the
+    model back as a plain module (``finish``).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Engine:
     ) -> None:
         check_trainable(model, settings)
         init_distributed()
+        check_intact(model, "such a model is not trained")
         self.model = model
         self._optimizer_config = optimizer_config
         world_size, rank = distributed.get_world_size(), distributed.get_rank()
@@ -130,8 +132,7 @@ class Engine:
 
         ``blocks_BT`` is an effective batch [B, T] of token ids. ``penalty`` is called after every
         forward pass; it may give None. TrainingDivergedError, on all ranks, where a loss or the
-        norm of the gradient is not finite; InvalidInputError where that is so of the first step,
-        which nothing was trained before.
+        norm of the gradient is not finite; of the very first step, InvalidInputError.
         """
         if self._optimizer_config:
             self._set_rate(self._optimizer_config.rate(self._step))
@@ -186,8 +187,7 @@ class Engine:
     def _check_finite(self, losses: StepLosses) -> None:
         """Raise TrainingDivergedError where a loss or the norm of the gradient is not finite.
 
-        In the first step no learning rate has had a part in it: InvalidInputError. DeepSpeed leaves
-        out a step with such a gradient (under ZeRO 1 to 3), and says so nowhere else.
+        Of the first step, InvalidInputError. DeepSpeed leaves out such steps and does not say so.
         """
         norm = float(self._engine.get_global_grad_norm() or 0.0)
         if all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
@@ -195,8 +195,8 @@ class Engine:
         found = f"{losses.lm}, the penalty {losses.penalty}, the norm of the gradient {norm}"
         if self._step == 0:
             raise InvalidInputError(
-                f"before anything is trained the LM loss is {found}; look for NaN in the model's "
-                "weights, compute in fp32, or lower the strength of the penalty"
+                f"before anything is trained the LM loss is {found}; compute in fp32, or lower "
+                "the strength of the penalty"
             )
         raise TrainingDivergedError(
             f"step {self._step + 1}: the LM loss became {found}; lower the learning rate"

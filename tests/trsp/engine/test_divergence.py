@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import tiny_model
+from tests.tiny import VOCABULARY, tiny_model
 from tests.trsp.engine.ways import BLOCKS, DRIFT, WAYS, every_way, marks
 from tests.trsp.spawn_ranks import on_ranks
-from trsp.config import DriftSettings, EngineSettings, GatesSettings
+from trsp.config import DriftSettings, EngineSettings, GatesSettings, HealSettings
 from trsp.engine.engine import Engine
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.errors import InvalidInputError, TrainingDivergedError
@@ -21,11 +21,6 @@ from trsp.selection import rank_layers
 from trsp.transfer import transfer
 
 WILD: Any = {"weights_learning_rate": 1e38, "steps_per_round": 3}
-
-
-def broken(model: Any) -> Any:
-    model.model.layers[3].mlp.down_proj.weight.data[0, 0] = math.nan
-    return model
 
 
 @pytest.mark.parametrize(
@@ -40,11 +35,21 @@ def test_nan_before_any_step_is_bad_input_and_the_model_comes_back_plain(
     stage: Callable[[Any], object],
 ) -> None:
     """No learning rate has had a part in it, so a lower one is no cure."""
-    model = broken(tiny_model("llama"))
+    model = tiny_model("llama")
+    model.model.layers[3].register_forward_hook(lambda _, args, output: output * math.nan)
     marked = marks(model)
     with pytest.raises(InvalidInputError, match=r"before anything is trained the LM loss is nan"):
         stage(model)
     assert marks(model) == marked
+
+
+@pytest.mark.parametrize("settings", [HealSettings(), DriftSettings()])
+def test_weights_that_come_with_a_nan_are_not_trained(settings: Any) -> None:
+    """No block reads this token: only its row of the embedding is ruined, and no loss shows it."""
+    model = tiny_model("llama")
+    model.model.embed_tokens.weight.data[VOCABULARY - 1] = math.nan
+    with pytest.raises(InvalidInputError, match=r"the first is model\.embed_tokens\.weight; such"):
+        transfer(model, [1], BLOCKS, settings)
 
 
 @pytest.mark.parametrize(
