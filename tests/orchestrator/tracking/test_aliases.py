@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from orchestrator.tracking.tracker import MlflowTracker
-from orchestrator.views.grid_view import GridView
 from orchestrator.views.aliases import AliasClaim
+from orchestrator.views.grid_view import GridView
 from tests.orchestrator.sample_grids import claim
 from tests.orchestrator.tracking.reading import EXPERIMENT, REGISTERED, client_of
 

@@ -49,7 +49,7 @@ def secret_grid(tiny_llama: Path, text_file: Path, tmp_path: Path) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "best"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "best", "measure"])
 def test_no_command_prints_credentials(
     command: str, tmp_path: Path, secret_grid: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_tracking_server_out_of_reach_keeps_its_password(
     assert SECRET not in shown.out + shown.err
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "best"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "best", "measure"])
 def test_every_command_asks_for_leave_to_show_a_variable(
     command: str,
     tmp_path: Path,

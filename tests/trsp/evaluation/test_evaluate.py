@@ -166,6 +166,15 @@ def test_limit_few_shots_and_the_test_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pip_list")
+def test_rows_that_the_code_of_a_task_cannot_read_are_bad_input(tmp_path: Path) -> None:
+    """What that code reads is not known before it runs."""
+    rows = [{"label": 0}, {"label": 1}]
+    data = write_items(tmp_path, {"copa": rows})
+    settings = BenchmarkSettings(tasks=("copa",), data=str(data))
+    with pytest.raises(InvalidInputError, match=r"copa: lm-eval cannot read .*KeyError: 'premise'"):
+        benchmark_scores(tiny_model("llama"), tiny_tokenizer(), settings)
+
+
 def test_benchmarks_leave_the_tokenizer_alone(tmp_path: Path) -> None:
     rows = {"piqa": items(True, count=2)["piqa"]}
     tokenizer = tiny_tokenizer()
