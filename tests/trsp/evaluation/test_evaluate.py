@@ -171,7 +171,7 @@ def test_rows_that_the_code_of_a_task_cannot_read_are_bad_input(tmp_path: Path) 
     rows = [{"label": 0}, {"label": 1}]
     data = write_items(tmp_path, {"copa": rows})
     settings = BenchmarkSettings(tasks=("copa",), data=str(data))
-    with pytest.raises(InvalidInputError, match=r"copa: lm-eval cannot read .*KeyError: 'premise'"):
+    with pytest.raises(InvalidInputError, match=r"copa: lm-eval cannot read .*KeyError"):
         benchmark_scores(tiny_model("llama"), tiny_tokenizer(), settings)
 
 
