@@ -37,23 +37,6 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "view_offline", view_offline)
 
 
-# --- errors -------------------------------------------------------------------
-
-
-def test_a_bug_is_printed_with_its_traceback_and_without_credentials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(_: Grid) -> GridView:
-        raise OSError("no answer of s3://KEY:SECRET@bucket/x?secret_key=SECRET")
-
-    monkeypatch.setattr(driver, "view_offline", broken)
-    assert call("status", grid_file(tmp_path)) == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith("Traceback")
-    assert printed.endswith("OSError: no answer of s3://***@bucket/x?secret_key=***\n")
-    assert "SECRET" not in printed
-
-
 # --- plan and schema ----------------------------------------------------------
 
 

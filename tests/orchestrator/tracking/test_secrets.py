@@ -92,6 +92,20 @@ def test_every_command_asks_for_leave_to_show_a_variable(
     assert (f"grid study of {SECRET}, 1 cells" in said.out) is (command == "plan")
 
 
+def test_a_bug_is_printed_with_its_traceback_and_without_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Grid) -> GridView:
+        raise OSError("no answer of s3://KEY:SECRET@bucket/x?secret_key=SECRET")
+
+    monkeypatch.setattr("orchestrator.run.view_offline", broken)
+    call("status", grid_file(tmp_path))
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert printed.endswith("OSError: no answer of s3://***@bucket/x?secret_key=***\n")
+    assert "SECRET" not in printed
+
+
 def secret_view(folder: Path) -> GridView:
     """A grid on a store whose address has credentials; one of its cells failed."""
     view = sample.finished(folder)
