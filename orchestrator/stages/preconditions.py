@@ -116,6 +116,8 @@ def _grid_refusals(grid: Grid, characters: int | None) -> Iterator[str]:
         _check_benchmarks(grid)
     except InvalidInputError as error:
         yield str(error)
+    except OSError as error:
+        yield f"evaluation.benchmarks.data cannot be read: {error}"
 
 
 def _text_refusals(grid: Grid, characters: int | None) -> Iterator[str]:
