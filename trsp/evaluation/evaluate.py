@@ -110,7 +110,7 @@ def benchmark_scores(
 
     They are the numbers that ``lm_eval --model hf`` prints. A metric behind one of a task's own
     filters reads ``TASK/METRIC-FILTER``. InvalidInputError for a task that is not known, and for
-    rows of the data folder that a task cannot read.
+    rows of the data folder that a task cannot read; TrainingDivergedError where logits are NaN.
     """
     check_tasks(settings)
     with _quiet(), tempfile.TemporaryDirectory(prefix="trsp-tasks-") as folder:

@@ -17,7 +17,13 @@ from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
 from tests.trsp.evaluation.benchmark_rows import items, write_items
 from tests.trsp.host_reads import host_reads
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
-from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
+from trsp.config import (
+    BatchSize,
+    BenchmarkSettings,
+    EvaluationSettings,
+    PerplexitySettings,
+    TextSource,
+)
 from trsp.errors import (
     CalibrationTooShortError,
     InvalidInputError,
@@ -166,6 +172,21 @@ def test_limit_few_shots_and_the_test_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pip_list")
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+def test_a_model_whose_logits_are_nan_has_no_accuracy(
+    tmp_path: Path, batch_size: BatchSize
+) -> None:
+    """The first choice would count as the best: an accuracy of 1.0 here."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    data = write_items(tmp_path, {"piqa": items(True)["piqa"]})
+    settings = BenchmarkSettings(tasks=("piqa",), data=str(data), batch_size=batch_size)
+    with pytest.raises(TrainingDivergedError, match="20 of 20 log-likelihoods are NaN"):
+        benchmark_scores(model, tiny_tokenizer(), settings)
+
+
+@pytest.mark.usefixtures("no_pip_list")
 def test_rows_that_the_code_of_a_task_cannot_read_are_bad_input(tmp_path: Path) -> None:
     """What that code reads is not known before it runs."""
     rows = [{"label": 0}, {"label": 1}]
@@ -175,6 +196,7 @@ def test_rows_that_the_code_of_a_task_cannot_read_are_bad_input(tmp_path: Path) 
         benchmark_scores(tiny_model("llama"), tiny_tokenizer(), settings)
 
 
+@pytest.mark.usefixtures("no_pip_list")
 def test_benchmarks_leave_the_tokenizer_alone(tmp_path: Path) -> None:
     rows = {"piqa": items(True, count=2)["piqa"]}
     tokenizer = tiny_tokenizer()
