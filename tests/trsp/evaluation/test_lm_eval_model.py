@@ -79,7 +79,8 @@ def test_nothing_asked_is_nothing_answered() -> None:
 
 def test_a_number_is_lm_evals_own_class_and_batch() -> None:
     lm = lm_eval_model(tiny_model("llama"), tiny_tokenizer(), 3)
-    assert type(lm) is HFLM
+    assert isinstance(lm, HFLM)
+    assert not isinstance(lm, TokenBatchedLM)
     assert lm.batch_size == 3
 
 
