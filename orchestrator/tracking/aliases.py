@@ -5,7 +5,7 @@ What is decided comes from ``orchestrator.views.aliases``; only who holds an ali
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -21,11 +21,16 @@ _TAG = "trsp.alias."  # and the alias: on the version that has it, and on the re
 
 
 def move_alias(
-    client: MlflowClient, model_name: str, cell_key: str, claim: AliasClaim
+    client: MlflowClient,
+    model_name: str,
+    cell_key: str,
+    claim: AliasClaim,
+    outside: Collection[str] = (),
 ) -> AliasDecision:
     """Give an alias to the newest version made for a cell, unless its holder is to keep it.
 
-    ``model_name``: of the source model. The version then has the claim as a tag, and the registered
+    ``model_name``: of the source model. ``outside``: keys of cells that do not keep the claim's
+    limits, as they are known now. The version then has the claim as a tag, and the registered
     model a sentence. An alias of a grid marks one version in all: a grid of several models takes it
     from their other registered models. Raises TrackingError when there is no such version.
     """
@@ -39,7 +44,7 @@ def move_alias(
     version, present = newest_first[0], _present_holder(client, name, claim.alias)
     elsewhere = list(_holders_elsewhere(client, name, claim))
     before = present or next(iter(elsewhere), None)
-    decision = decide_alias(claim, before and _holder(before, version, claim.alias))
+    decision = decide_alias(claim, before and _holder(before, version, claim.alias, outside))
     if decision.moves:
         _give(client, version, claim, decision, before)
     holder = version if decision.moves else present
@@ -67,11 +72,14 @@ def _holders_elsewhere(
             yield other
 
 
-def _holder(present: ModelVersion, ours: ModelVersion, alias: str) -> AliasHolder:
+def _holder(
+    present: ModelVersion, ours: ModelVersion, alias: str, outside: Collection[str] = ()
+) -> AliasHolder:
     same = _id(present) == _id(ours)
     of = "" if present.name == ours.name else f" of {present.name}"
     claim = _read_claim(present.tags.get(_TAG + alias))
-    return AliasHolder(f"{present.version}{of}", same, claim)
+    keeps_limits = present.tags.get("trsp.cell") not in outside
+    return AliasHolder(f"{present.version}{of}", same, claim, keeps_limits)
 
 
 def _id(version: ModelVersion) -> tuple[str, str]:

@@ -154,8 +154,8 @@ def _plain_generation(model: PreTrainedModel) -> Iterator[None]:
 def _check_positions(positions: int | None, settings: MeasurementSettings) -> None:
     if positions is not None and settings.longest > positions:
         raise InvalidInputError(
-            f"measurement: the protocol needs {settings.longest} positions and this model has {positions}; "
-            "lower prompt_tokens, generate_prompt_tokens or generate_new_tokens"
+            f"measurement: the protocol needs {settings.longest} positions and this model has "
+            f"{positions}; lower prompt_tokens, generate_prompt_tokens or generate_new_tokens"
         )
 
 

@@ -77,6 +77,15 @@ def test_a_better_one_takes_it_and_the_one_before_is_named(
     assert "perplexity/wiki 23.2" in client.get_registered_model(REGISTERED).tags[TAG]
 
 
+def test_a_holder_outside_the_budget_gives_it_up_to_a_worse_one_within(
+    registry: tuple[MlflowTracker, list[str]], client: MlflowClient
+) -> None:
+    tracker, cells = registry
+    tracker.move_alias(MODEL, cells[0], claim(ALIAS, 23.2))
+    assert tracker.move_alias(MODEL, cells[1], claim(ALIAS, 25.0), outside={cells[0]}).moves
+    assert marked(client).tags["trsp.cell"] == cells[1]
+
+
 def test_a_shared_alias_from_before_reasons_were_kept_is_left_where_it_is(
     registry: tuple[MlflowTracker, list[str]], client: MlflowClient
 ) -> None:
