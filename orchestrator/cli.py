@@ -1,14 +1,16 @@
 """The command line: ``trsp run | plan | best | status | measure | doctor | schema``.
 
 Parses and prints; what is heavy is imported by the commands that need it.
-Exit codes: 0 done, 1 a stage failed, 2 what was asked for cannot be done (bad input), 3 nothing
-meets the budget.
+Exit codes: 0 done, 1 a stage or we ourselves failed, 2 what was asked for cannot be done (bad
+input), 3 nothing meets the budget.
 """
 
 import json
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +36,7 @@ from orchestrator.views.measurements import Selection
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError, TrspError
 
-BAD_INPUT, NOTHING_WITHIN_BUDGET = 2, 3
+FAILED, BAD_INPUT, NOTHING_WITHIN_BUDGET = 1, 2, 3
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,10 +96,7 @@ def run(
 
 @app.command()
 def plan(file: GridFile, as_json: AsJson = False, allow_variable: AllowVariables = None) -> None:
-    """Show what a grid would run: cells, stages after sharing, refusals.
-
-    Needs no cluster and no network.
-    """
+    """Show what a grid would run: cells, stages after sharing, refusals. Needs no cluster."""
     from orchestrator.report.plan import make_plan
     from orchestrator.stages.resolve import resolve_offline
 
@@ -151,6 +150,7 @@ def measure(
     cell: Annotated[list[str] | None, typer.Option(help="Only of this cell, by its name.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only of this model.")] = None,
     address: Address = None,
+    allow_variable: AllowVariables = None,
 ) -> None:
     """Show what a grid's latencies rest on; with --again, measure them once more."""
     selection = Selection(tuple(model or ()), tuple(cell or ()), noisy)
@@ -248,11 +248,13 @@ def _with_command(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit. An error that a user can cure is printed without a traceback.
 
-    ``arguments``: default those that the process was started with.
+    Neither shows credentials. ``arguments``: default those that the process was started with.
     """
     try:
         app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
     except TrspError as error:
-        for line in str(error).splitlines():
-            print(f"error: {redact(line)}", file=sys.stderr)
+        print(indent(redact(error), "error: "), file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except Exception:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(FAILED)

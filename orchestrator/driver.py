@@ -26,7 +26,7 @@ from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
-from orchestrator.views.budget import Choice, choose
+from orchestrator.views.budget import Choice, choose, outside
 from orchestrator.views.grid_view import CellView, GridView, Status
 from orchestrator.views.versions import with_version_warnings
 
@@ -134,18 +134,20 @@ class Driver:
         self._print_results(view, choices)
         self._tracker.finish(view)
         if view.status is Status.DONE:
-            self._move_aliases(choices)
+            self._move_aliases(view, choices)
         elif choices:
             print_line(self._out, "aliases stay where they are: the grid is not done")
         print_line(self._out, f"leaderboard: {self._leaderboard}")
 
-    def _move_aliases(self, choices: list[Choice]) -> None:
+    def _move_aliases(self, view: GridView, choices: list[Choice]) -> None:
         """Give each budget's aliases to its best checkpoint where they may move; say what came."""
         for choice in choices:
             for claim in alias_claims(choice, self._grid, self._study):
                 assert choice.best is not None
                 cell = choice.best.cell
-                decision = self._tracker.move_alias(cell.model.name, cell.key, claim)
+                decision = self._tracker.move_alias(
+                    cell.model.name, cell.key, claim, outside(view.cells, choice.budget)
+                )
                 came = "moves" if decision.moves else "stays"
                 print_line(self._out, f"alias {claim.alias} {came}: {decision.reason}")
 

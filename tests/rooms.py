@@ -29,7 +29,7 @@ _LIBRARY: Mapping[str, str] = {
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
         progress_lines records""",
     "gates": "architecture",
-    "surgery": "architecture",
+    "surgery": "architecture errors",
     "training": "architecture config distributed errors",
     "engine": "architecture checkpoints config distributed errors losses training",
     "selection": """architecture batch_sizes config distributed engine errors gates losses

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from trsp.architecture.decoders import decoder_layers, layer_input, set_decoder_layers
 from trsp.architecture.families import check_layers, layer_count, pruned_config
 from trsp.architecture.layer_facts import check_kept, short_windows
+from trsp.errors import TrainingDivergedError
 
 # Rounding steps of the largest logit that two orders of the same sums may differ by.
 _PROOF_STEPS = 8
@@ -74,7 +75,8 @@ def remove_layers_verified(
     ``tokens`` tokens, or all that the model has positions for, with sliding windows shortened to
     half of them for the proof's duration, so that it runs past every window. And the pruned config
     must say of each layer that is kept what the config said of it (``check_kept``). AssertionError:
-    the family's entry in the table is wrong, or this module.
+    the family's entry in the table is wrong, or this module. TrainingDivergedError: logits are NaN,
+    of which nothing can be proven.
     """
     assert not model.training, "dropout would make any two passes differ"
     before = copy.deepcopy(model.config)
@@ -87,13 +89,18 @@ def remove_layers_verified(
 
 def _check_equal(removed_BTV: Tensor, bypassed_BTV: Tensor, layers: Collection[int]) -> None:
     """Assert that logits with ``layers`` removed are those with them bypassed, but for rounding."""
-    scale = bypassed_BTV.abs().max().item()
+    finite = bypassed_BTV[bypassed_BTV.isfinite()]
+    if bypassed_BTV.isnan().any() or removed_BTV.isnan().any() or not finite.numel():
+        raise TrainingDivergedError(
+            f"the logits without layers {sorted(layers)} are NaN; look for NaN in the model's "
+            "weights, or compute in fp32"
+        )
+    scale = finite.abs().max().item()
     torch.testing.assert_close(
         removed_BTV,
         bypassed_BTV,
         rtol=0,
         atol=_PROOF_STEPS * torch.finfo(bypassed_BTV.dtype).eps * scale,
-        equal_nan=True,
         msg=lambda text: f"deletion differs from bypassing {sorted(layers)}: {text}",
     )
 

@@ -81,6 +81,8 @@ def _run_function(context: RankContext) -> _Crash | None:
     with _captured_output(context.report) as output:
         try:
             with _devices(context):
+                if context.leads:
+                    context.report.begin()
                 STAGES[context.task.spec.kind](context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk

@@ -44,8 +44,8 @@ class Resources(Settings):
     )
     timeout_s: PositiveFloat | None = Field(
         None,
-        description="wall time of one attempt of one stage, and as long again where it had to "
-        "wait for its device",
+        description="wall time of one attempt of one stage, from when its process has its device; "
+        "a measurement may wait as long again for that",
     )
     hang_timeout_s: PositiveFloat = Field(
         1800, description="a training stage without a step for so long hangs, and is ended"

@@ -105,6 +105,19 @@ def gpus_by_type() -> dict[str, int]:
     return dict(gpus)
 
 
+class AcceleratorTypes:
+    """Ray's types of accelerator that a cluster was ever seen to have: lost nodes may come back."""
+
+    def __init__(self, asked: str | None = None) -> None:
+        """``asked``: the type that speed is to be measured on, which may never have been there."""
+        self._seen = {asked} if asked else set()
+
+    def named(self, hardware: str) -> str | None:
+        """Return ``hardware`` where Ray can be asked for it; None for a CPU or an unknown GPU."""
+        self._seen |= gpus_by_type().keys()
+        return hardware if hardware in self._seen else None
+
+
 def largest_node_cpus() -> int:
     """Return the number of CPUs of the node that has most."""
     return int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))

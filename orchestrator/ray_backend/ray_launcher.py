@@ -18,10 +18,10 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.cluster import (
+    AcceleratorTypes,
     cluster_capacity,
     cluster_hardware,
     connect,
-    gpus_by_type,
     has_gpus,
     largest_node_cpus,
 )
@@ -60,6 +60,7 @@ class RayLauncher:
         self.measures_alone = not self._uses_gpus
         self._node = node
         self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
+        self._types = AcceleratorTypes(self._measure_on)
         self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -72,7 +73,9 @@ class RayLauncher:
 
         Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
         """
-        return cluster_hardware(self._uses_gpus, self._measure_on, self._nodes_come)
+        hardware = cluster_hardware(self._uses_gpus, self._measure_on, self._nodes_come)
+        self._types.named(hardware)  # while it is there
+        return hardware
 
     def capacity(self) -> Capacity:
         """Return what the nodes have that are there to stay; no GPUs where none are to be used."""
@@ -109,9 +112,7 @@ class RayLauncher:
         """Return the type of accelerator that a measurement is for; None where any will do."""
         if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
             return None
-        hardware = str(task.spec.inputs["hardware"])
-        is_type = hardware == self._measure_on or hardware in gpus_by_type()
-        return hardware if is_type else None
+        return self._types.named(str(task.spec.inputs["hardware"]))
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Return the stages that ended since the last call.

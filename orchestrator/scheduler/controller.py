@@ -60,7 +60,7 @@ class Controller:
         self._state = SchedulerState()
         self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
-        # A process may wait so long for its device, before it works; nobody sees whether it does.
+        # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
         self._stopped = ""
 
@@ -152,13 +152,21 @@ class Controller:
         return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)
 
     def _watch(self) -> None:
-        """Cancel stages that run longer than they may; renew the claims of all that run."""
+        """Cancel stages that compute longer than they may; renew the claims of all that run."""
         now = self._clock()
-        for key in self._state.time_out(now, self._limit_s + self._device_wait_s):
-            self._launcher.cancel(key)
+        if self._resources.timeout_s is not None:
+            self._time_out(now)
         if now - self._renewed >= RENEW_CLAIMS_S:
             self._renewed = now
             self._stages.renew(self._state.running)
+
+    def _time_out(self, now: float) -> None:
+        """Cancel stages that compute longer than they may. Until they begin, they only wait."""
+        for key, attempt in list(self._state.running.items()):
+            if attempt.began is None and self._stages.has_begun(key, attempt.name):
+                self._state.see_begun(key, now)
+        for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
+            self._launcher.cancel(key)
 
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
@@ -218,9 +226,10 @@ class Controller:
         outcome = self._stages.claim(spec)
         match outcome:
             case Claimed(progress):
-                attempt = Attempt(spec, layout, self._clock(), progress)
+                task = self._task(spec, layout)
+                attempt = Attempt(spec, layout, self._clock(), progress, task.attempt)
                 self._state.running[spec.key] = attempt
-                self._launcher.start(self._task(spec, layout))
+                self._launcher.start(task)
             case ClaimedElsewhere(holder):
                 self._state.see_claim(spec.key, holder, self._clock())
             case ClaimFailed(failure):

@@ -12,7 +12,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.policy import Running
 from orchestrator.scheduler.retries import Attempts, after_failure
-from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
 
@@ -28,12 +28,17 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt at a stage, which runs now."""
+    """An attempt at a stage, which was started, and runs now or waits for its place.
+
+    It may wait in the cluster for nodes that come, and in its process for its device.
+    """
 
     spec: StageSpec
     layout: Layout
     started: float
-    progress: Progress  # when it began
+    progress: Progress  # when it was started
+    name: str = ""  # unique among the attempts at the stage
+    began: float | None = None  # when it was first seen to compute; None while it waits
     timed_out: bool = False  # whether the controller cancelled it
 
 
@@ -75,12 +80,23 @@ class SchedulerState:
         self.attempts[spec.key] = aftermath.attempts
         return aftermath.restarts
 
-    def time_out(self, now: float, limit_s: float) -> tuple[str, ...]:
-        """Mark the attempts that run longer than ``limit_s``; return the keys newly marked."""
+    def see_begun(self, key: str, now: float) -> None:
+        """Remember that a running attempt computes."""
+        self.running[key] = replace(self.running[key], began=now)
+
+    def time_out(self, now: float, limit_s: float, device_wait_s: float = 0.0) -> tuple[str, ...]:
+        """Mark the attempts that compute longer than ``limit_s``; return the keys newly marked.
+
+        A measurement may wait for its device as long as ``device_wait_s`` on top, for it does so
+        after it began.
+        """
+        waits = {StageKind.MEASURE: device_wait_s}
         overdue = tuple(
             key
             for key, attempt in self.running.items()
-            if now - attempt.started > limit_s and not attempt.timed_out
+            if attempt.began is not None
+            and now - attempt.began > limit_s + waits.get(attempt.spec.kind, 0.0)
+            and not attempt.timed_out
         )
         for key in overdue:
             self.running[key] = replace(self.running[key], timed_out=True)

@@ -116,6 +116,8 @@ def _grid_refusals(grid: Grid, characters: int | None) -> Iterator[str]:
         _check_benchmarks(grid)
     except InvalidInputError as error:
         yield str(error)
+    except OSError as error:
+        yield f"evaluation.benchmarks.data cannot be read: {error}"
 
 
 def _text_refusals(grid: Grid, characters: int | None) -> Iterator[str]:
@@ -162,7 +164,7 @@ def check_size(text: TextSource, tokens: int, unit: str) -> None:
 
 def _check_benchmarks(grid: Grid) -> None:
     """Raise InvalidInputError for a task that nobody knows, or that the data folder lacks."""
-    from trsp.evaluation.lm_eval_tasks import check_tasks
+    from trsp.evaluation.task_rows import check_tasks
 
     if grid.evaluation.benchmarks is not None:
         check_tasks(grid.evaluation.benchmarks)

@@ -204,8 +204,9 @@ def _benchmark_fingerprints(benchmarks: BenchmarkSettings | None) -> dict[str, A
     The rows are ``hub``, or a hash of the folder in its place. InvalidInputError when lm-eval does
     not know a task, or that folder does not hold it.
     """
-    from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint
+    from trsp.evaluation.lm_eval_tasks import rows_fingerprint
     from trsp.evaluation.task_definitions import task_definition
+    from trsp.evaluation.task_rows import check_tasks
 
     if benchmarks is None:
         return {}

@@ -111,12 +111,13 @@ def classify_words(names: str | Sequence[str], message: str) -> FailureKind:
 
     ``names``: the name of the error's class, or this and those of its bases, nearest first. The
     words of the message outweigh the general names only: a RuntimeError may be anything, and so may
-    a TypeError that a library made of it.
+    a TypeError that a library made of it, or the reason why a store gave no answer.
     """
     if isinstance(names, str):
         names = [names]
     named = next((_BY_NAME[name] for name in names if name in _BY_NAME), None)
-    if named is not None and named not in (FailureKind.BAD_INPUT, FailureKind.LOST):
+    general = (FailureKind.BAD_INPUT, FailureKind.LOST, FailureKind.UNKNOWN)
+    if named is not None and named not in general:
         return named
     worded = next((kind for pattern, kind in _WORDS if pattern.search(message)), None)
     if worded in _DEEP:

@@ -13,7 +13,8 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from orchestrator.redact import redact
-from trsp.errors import StoreError
+from orchestrator.store.patience import patiently
+from trsp.errors import StoreError, UnreachableError
 
 
 class UnreadableRecordError(StoreError):
@@ -36,21 +37,23 @@ class StoreFiles:
     ``uri`` of the root: ``/path``, ``file:///path``, ``s3://bucket/prefix``, ``gs://bucket/prefix``.
     Options of the object store stand in its query:
     ``s3://bucket/prefix?region=eu-west-1&endpoint_override=HOST``.
-    Raises StoreError for an address that names no place.
+    Raises StoreError for an address that names no place, UnreachableError where the object store
+    does not answer.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
         try:
             if "://" in uri:
-                self._fs, root = pafs.FileSystem.from_uri(self.uri)
+                self._fs, root = patiently(lambda: pafs.FileSystem.from_uri(self.uri))
             else:
                 self._fs, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
             self._root = root.rstrip("/")
             if not self._root:
                 raise ValueError("it names no folder or bucket")
         except (OSError, ValueError) as error:
-            raise StoreError(
+            refusal = UnreachableError if isinstance(error, OSError) else StoreError
+            raise refusal(
                 redact(
                     f"store {uri!r}: {error}; "
                     "give a folder, s3://bucket/prefix or gs://bucket/prefix"
@@ -98,11 +101,11 @@ class StoreFiles:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
-        _write(self._fs, self._full(path), data)
+        patiently(lambda: _write(self._fs, self._full(path), data))
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
-        return _read(self._fs, self._full(path))
+        return patiently(lambda: _read(self._fs, self._full(path)))
 
     def write_json(self, path: str, value: Any) -> None:
         """Write a value as JSON, whole or not at all. ValueError: it holds NaN or infinities."""
@@ -128,11 +131,8 @@ class StoreFiles:
         Empty where there is no such folder.
         """
         selector = pafs.FileSelector(self._full(path), allow_not_found=True)
-        return sorted(
-            info.base_name
-            for info in self._fs.get_file_info(selector)
-            if not info.base_name.startswith(".")
-        )
+        found = patiently(lambda: self._fs.get_file_info(selector))
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def remove_file(self, path: str) -> None:
         """Delete a file. Raises FileNotFoundError where there is none."""

@@ -5,6 +5,7 @@ What is decided comes from ``orchestrator.views.aliases``; only who holds an ali
 
 import json
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -20,12 +21,18 @@ _TAG = "trsp.alias."  # and the alias: on the version that has it, and on the re
 
 
 def move_alias(
-    client: MlflowClient, model_name: str, cell_key: str, claim: AliasClaim
+    client: MlflowClient,
+    model_name: str,
+    cell_key: str,
+    claim: AliasClaim,
+    outside: Collection[str] = (),
 ) -> AliasDecision:
     """Give an alias to the newest version made for a cell, unless its holder is to keep it.
 
-    ``model_name``: of the source model. The version then has the claim as a tag, and the registered
-    model a sentence. Raises TrackingError when there is no such version.
+    ``model_name``: of the source model. ``outside``: keys of cells that do not keep the claim's
+    limits, as they are known now. The version then has the claim as a tag, and the registered
+    model a sentence. An alias of a grid marks one version in all: a grid of several models takes it
+    from their other registered models. Raises TrackingError when there is no such version.
     """
     name = registered_name(model_name)
     newest_first = versions(client, name, cell_key)
@@ -35,10 +42,15 @@ def move_alias(
             "its checkpoint is not there"
         )
     version, present = newest_first[0], _present_holder(client, name, claim.alias)
-    holder = present and _holder(present, version, claim.alias)
-    decision = decide_alias(claim, holder)
+    elsewhere = list(_holders_elsewhere(client, name, claim))
+    before = present or next(iter(elsewhere), None)
+    decision = decide_alias(claim, before and _holder(before, version, claim.alias, outside))
     if decision.moves:
-        _give(client, version, claim, decision, present)
+        _give(client, version, claim, decision, before)
+    holder = version if decision.moves else present
+    if holder is not None:
+        for each in elsewhere:
+            _take(client, each, claim, holder)
     return decision
 
 
@@ -48,9 +60,31 @@ def _present_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion
     return client.get_model_version(name, number) if number is not None else None
 
 
-def _holder(present: ModelVersion, ours: ModelVersion, alias: str) -> AliasHolder:
-    same = present.version == ours.version
-    return AliasHolder(str(present.version), same, _read_claim(present.tags.get(_TAG + alias)))
+def _holders_elsewhere(
+    client: MlflowClient, name: str, claim: AliasClaim
+) -> Iterator[ModelVersion]:
+    """Yield the versions of other registered models that have the alias by the claim's grid."""
+    tagged = f"tags.`{_TAG}{claim.alias}` LIKE '%'"
+    for model in client.search_registered_models(tagged, max_results=1000):
+        other = None if model.name == name else _present_holder(client, model.name, claim.alias)
+        held = other and _read_claim(other.tags.get(_TAG + claim.alias))
+        if other and held and held.grid == claim.grid:
+            yield other
+
+
+def _holder(
+    present: ModelVersion, ours: ModelVersion, alias: str, outside: Collection[str] = ()
+) -> AliasHolder:
+    same = _id(present) == _id(ours)
+    of = "" if present.name == ours.name else f" of {present.name}"
+    claim = _read_claim(present.tags.get(_TAG + alias))
+    keeps_limits = present.tags.get("trsp.cell") not in outside
+    return AliasHolder(f"{present.version}{of}", same, claim, keeps_limits)
+
+
+def _id(version: ModelVersion) -> tuple[str, str]:
+    """Return what tells a version from all others: it is numbered per registered model."""
+    return str(version.name), str(version.version)
 
 
 def _read_claim(stored: str | None) -> AliasClaim | None:
@@ -71,15 +105,34 @@ def _give(
     present: ModelVersion | None,
 ) -> None:
     """Write why, then move the alias; the version that had it loses its tag."""
-    tag, when = _TAG + claim.alias, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    before = str(present.version) if present else None
+    tag, when = _TAG + claim.alias, _now()
+    before = _holder(present, version, claim.alias).version if present else None
     kept = asdict(claim) | {"when": when, "why": decision.reason, "version_before": before}
     client.set_model_version_tag(version.name, version.version, tag, redact(json.dumps(kept)))
     sentence = redact(_sentence(version, claim, decision, when))
     client.set_registered_model_tag(version.name, tag, sentence)
     client.set_registered_model_alias(version.name, claim.alias, version.version)
-    if present and present.version != version.version and tag in present.tags:
-        client.delete_model_version_tag(version.name, present.version, tag)
+    if present and _id(present) != _id(version) and tag in present.tags:
+        client.delete_model_version_tag(present.name, present.version, tag)
+
+
+def _take(
+    client: MlflowClient, loser: ModelVersion, claim: AliasClaim, holder: ModelVersion
+) -> None:
+    """Take the alias from a version of another registered model, which then says who has it."""
+    tag = _TAG + claim.alias
+    sentence = (
+        f"none since {_now()}: version {holder.version} of {holder.name} has it; version "
+        f"{loser.version} had it before"
+    )
+    client.delete_registered_model_alias(loser.name, claim.alias)
+    client.set_registered_model_tag(loser.name, tag, sentence)
+    if tag in client.get_model_version(loser.name, loser.version).tags:
+        client.delete_model_version_tag(loser.name, loser.version, tag)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
 
 
 def _sentence(version: ModelVersion, claim: AliasClaim, decision: AliasDecision, when: str) -> str:

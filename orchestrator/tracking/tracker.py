@@ -123,13 +123,12 @@ class MlflowTracker:
                 kill(self._client, run.info.run_id, "its job was killed")
             return len(orphans)
 
-    def move_alias(self, model_name: str, cell_key: str, claim: AliasClaim) -> AliasDecision:
-        """Give a registered model's alias to the version of a cell, if it may (``move_alias``).
-
-        ``model_name``: of the source model. Raises TrackingError when there is no such version.
-        """
+    def move_alias(
+        self, model_name: str, cell_key: str, claim: AliasClaim, outside: Collection[str] = ()
+    ) -> AliasDecision:
+        """Give a registered model's alias to the version of a cell, if it may (``move_alias``)."""
         with self._errors(f"cannot set the alias {claim.alias!r}"):
-            return move_alias(self._client, model_name, cell_key, claim)
+            return move_alias(self._client, model_name, cell_key, claim, outside)
 
     def leaderboard_url(self, ui_base: str, grid_key: str) -> str:
         """Return a link that opens the cells of the grid, best first.

@@ -50,6 +50,7 @@ class AliasHolder:
     version: str
     is_the_checkpoint: bool  # that the alias is claimed for
     claim: AliasClaim | None = None
+    keeps_limits: bool = True  # as its size and speed are known now: it may be measured anew
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,8 @@ def decide_alias(claim: AliasClaim, holder: AliasHolder | None) -> AliasDecision
         return AliasDecision(not claim.shared, _unless_moved(claim, reason))
     if holder.is_the_checkpoint:
         return AliasDecision(False, f"{version} has it already")
+    if not holder.keeps_limits:
+        return AliasDecision(True, f"{version} is no longer within {claim.budget}")
     if not _is_better(claim, held):
         return AliasDecision(False, f"{version} is no worse: {held.score} against {claim.score}")
     return AliasDecision(True, f"better than {version}: {claim.score} against {held.score}")

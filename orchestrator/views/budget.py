@@ -130,6 +130,16 @@ def _candidates(cells: Sequence[CellView], budget: Budget, metric: str) -> Itera
             yield _Candidate(cell, order, _excess(metrics, budget.limits))
 
 
+def outside(cells: Sequence[CellView], budget: Budget) -> frozenset[str]:
+    """Return the keys of the cells that are known not to keep the limits."""
+    return frozenset(
+        cell.cell.key
+        for cell in cells
+        if budget.limits.keys() <= cell.metrics().keys()
+        and _excess(cell.metrics(), budget.limits) > 1
+    )
+
+
 def _cost(metrics: Mapping[str, float], metric: str) -> float:
     """Return the metric with the sign that makes lower better."""
     return metrics[metric] if lower_is_better(metric) else -metrics[metric]

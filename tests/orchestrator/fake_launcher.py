@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.execution.launcher import Finished, Launcher
 from orchestrator.execution.run_stage import StageTask
+from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
@@ -83,7 +84,7 @@ class FakeLauncher:
     """Notes what it is told to start, and ends it at the next ``poll``.
 
     ``fail``: what the next attempts at a kind of stage end with.
-    ``holds``: nothing ends until ``holds`` is unset.
+    ``holds``: nothing ends until ``holds`` is unset. ``queues``: nothing begins meanwhile.
     """
 
     measures_alone = True
@@ -95,6 +96,7 @@ class FakeLauncher:
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
         self.stopped = False
+        self.queues = False
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
@@ -114,6 +116,8 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
+        for task in () if self.queues else self._running.values():
+            rank_reports(task)[0].begin()
         ending = [] if self.holds else list(self._running)
         finished = [
             Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)

@@ -14,6 +14,7 @@ from tests.tiny import tiny_config, tiny_model
 from trsp import surgery
 from trsp.architecture.decoders import decoder_layers
 from trsp.architecture.families import FAMILIES, Family, pruned_config
+from trsp.errors import TrainingDivergedError
 from trsp.surgery import remove_layers_verified
 
 WINDOW = 512
@@ -121,3 +122,19 @@ def test_a_model_with_fewer_positions_than_the_proof_has_tokens_passes() -> None
     model = AutoModelForCausalLM.from_config(config).eval()
     remove_layers_verified(model, REMOVED)
     assert len(decoder_layers(model)) == 4
+
+
+def test_of_logits_that_are_nan_nothing_is_proven() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        next(decoder_layers(model)[1].parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError, match=r"without layers \[0\] are NaN; look for"):
+        remove_layers_verified(model, [0])
+
+
+def test_logits_that_are_infinite_both_ways_prove_no_less_of_the_others() -> None:
+    """A tolerance by the largest logit would be infinite, too."""
+    bypassed_BTV, removed_BTV = torch.tensor([[[float("-inf"), 1.0], [float("-inf"), 2.0]]] * 2)
+    surgery._check_equal(removed_BTV, bypassed_BTV, [0])
+    with pytest.raises(AssertionError, match=r"deletion differs from bypassing \[0\]"):
+        surgery._check_equal(removed_BTV, bypassed_BTV * 2, [0])

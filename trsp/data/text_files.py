@@ -36,10 +36,19 @@ def existing_file(text: TextSource, path: Path) -> Path:
     return path
 
 
-def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a .jsonl file with the numbers of their lines, from 1.
+
+    InvalidInputError: a line is not UTF-8, or no JSON object.
+    """
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
-            yield field_of(text, _json_object(path, number, line), f"{path}, line {number}")
+            yield number, _json_object(path, number, line)
+
+
+def _jsonl_rows(text: TextSource, path: Path) -> Iterator[str]:
+    for number, row in json_rows(path):
+        yield field_of(text, row, f"{path}, line {number}")
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -70,11 +79,11 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InvalidInputError(
-            f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object a line"
+            f"{path}, line {number}, is not JSON ({error}); a .jsonl file has one object per line"
         ) from None
     if not isinstance(row, dict):
         raise InvalidInputError(
-            f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object a line"
+            f"{path}, line {number}, is {type(row).__name__}; a .jsonl file has one object per line"
         )
     return row
 

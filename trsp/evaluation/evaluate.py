@@ -16,14 +16,16 @@ from functools import cache
 from typing import Any
 
 import torch
+from jinja2 import UndefinedError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trsp.batch_sizes import rows_at_once
 from trsp.chunk_sizes import scored_logits_at_once
 from trsp.config import BatchSize, BenchmarkSettings
-from trsp.errors import TrainingDivergedError
-from trsp.evaluation.lm_eval_tasks import check_tasks, write_task_overrides
+from trsp.errors import InvalidInputError, TrainingDivergedError
+from trsp.evaluation.lm_eval_tasks import write_task_overrides
+from trsp.evaluation.task_rows import check_tasks
 from trsp.progress_lines import tick
 from trsp.records import Score
 
@@ -107,11 +109,21 @@ def benchmark_scores(
     """Return ``TASK/METRIC`` for every metric of lm-eval, and ``accuracy``, their published mean.
 
     They are the numbers that ``lm_eval --model hf`` prints. A metric behind one of a task's own
-    filters reads ``TASK/METRIC-FILTER``.
+    filters reads ``TASK/METRIC-FILTER``. InvalidInputError for a task that is not known, and for
+    rows of the data folder that a task cannot read; TrainingDivergedError where logits are NaN.
     """
     check_tasks(settings)
     with _quiet(), tempfile.TemporaryDirectory(prefix="trsp-tasks-") as folder:
-        results = _lm_eval(model, tokenizer, settings, folder)
+        try:
+            results = _lm_eval(model, tokenizer, settings, folder)
+        except (LookupError, UndefinedError) as error:
+            if settings.data is None:
+                raise
+            raise InvalidInputError(
+                f"benchmark {', '.join(settings.tasks)}: lm-eval cannot read the rows in "
+                f"{settings.data} ({type(error).__name__}: {error}); a row has the columns of the "
+                "task's own data set"
+            ) from error
     scores: dict[str, Score] = {}
     for task, metrics in results.items():
         scores.update(_task_scores(task, metrics))

@@ -16,7 +16,7 @@ from trsp.architecture.limits import check_tokens
 from trsp.config import BatchSize, BenchmarkSettings, EvaluationSettings
 from trsp.data.blocks import evaluation_windows
 from trsp.evaluation.evaluate import benchmark_scores, mean_accuracy, perplexity, windows_nll
-from trsp.evaluation.lm_eval_tasks import check_tasks
+from trsp.evaluation.task_rows import check_tasks
 from trsp.records import EvaluationRecord, ItemRecord, Score
 
 _PERPLEXITY = "perplexity"

@@ -4,6 +4,7 @@ The log-likelihoods are lm-eval's, to rounding: what differs is which requests s
 Knows no task and no score. It imports lm_eval, which takes seconds: import it where it is needed.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trsp.batch_sizes import rows_at_once, tokens_at_once
 from trsp.chunk_sizes import rows_per_pass
 from trsp.config import BatchSize
+from trsp.errors import TrainingDivergedError
 
 _GENERATED_TOKENS = 1024  # of a prompt and what is generated after it: few are longer
 
@@ -28,13 +30,31 @@ Inputs = tuple[int, ...]  # the token ids that one row of a forward pass reads
 def lm_eval_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: BatchSize
 ) -> HFLM:
-    """Return what lm-eval evaluates: its own class for a number, for ``auto`` that of this module.
+    """Return what lm-eval evaluates, by batches of its own for a number, for ``auto`` by ours.
 
-    The tokenizer is given a padding token where it has none.
+    The tokenizer is given a padding token where it has none. Log-likelihoods that are NaN raise
+    TrainingDivergedError: of such, lm-eval takes the first choice for the best.
     """
     if batch_size == "auto":
         return TokenBatchedLM(pretrained=model, tokenizer=tokenizer, batch_size="auto")
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    return OwnBatchesLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+
+
+class OwnBatchesLM(HFLM):  # type: ignore[misc]
+    """lm-eval's model as it is, whose log-likelihoods are checked."""
+
+    def _loglikelihood_tokens(self, *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
+        return _checked(super()._loglikelihood_tokens(*args, **kwargs))
+
+
+def _checked(answers: list[tuple[float, bool]]) -> list[tuple[float, bool]]:
+    """Return the log-likelihoods. TrainingDivergedError: one is NaN."""
+    if broken := sum(math.isnan(total) for total, _ in answers):
+        raise TrainingDivergedError(
+            f"{broken} of {len(answers)} log-likelihoods are NaN: the model's logits are not "
+            "finite; evaluate it in fp32, or look at its training"
+        )
+    return answers
 
 
 class TokenBatchedLM(HFLM):  # type: ignore[misc]
@@ -66,7 +86,7 @@ class TokenBatchedLM(HFLM):  # type: ignore[misc]
             numbers += [number for _, number in scored]
         told = torch.cat(answers).tolist() if answers else []
         by_number = dict(zip(numbers, told, strict=True))
-        return [(total, bool(greedy)) for _, (total, greedy) in sorted(by_number.items())]
+        return _checked([(total, bool(greedy)) for _, (total, greedy) in sorted(by_number.items())])
 
     def _batches(self, inputs: dict[Inputs, Any]) -> Iterator[list[Inputs]]:
         """Yield the inputs in batches, the longest first: what is too large fails at once."""

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import yaml
 
-from trsp.config import BenchmarkSettings
 from trsp.errors import InvalidInputError
 
 _NAME = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
@@ -25,23 +24,12 @@ _NO_TASKS = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _SPLITS = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
 
 
-def check_tasks(settings: BenchmarkSettings) -> None:
-    """Raise InvalidInputError for a task that lm-eval does not know.
-
-    Where ``data`` is given, also for one whose folder holds no split to score.
-    """
-    for task in settings.tasks:
-        task_file(task)
-        if settings.data is not None:
-            _splits(Path(settings.data), task)
-
-
 def rows_fingerprint(data: str | None, task: str) -> str:
     """Return ``hub``, or sha256 over a task's rows in the data folder."""
     if data is None:
         return "hub"
     digest = hashlib.sha256()
-    for split, path in _splits(Path(data), task).items():
+    for split, path in row_files(Path(data), task).items():
         rows = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{task}/{split}:{rows}\n".encode())
     return f"sha256:{digest.hexdigest()}"
@@ -55,7 +43,7 @@ def write_task_overrides(data: str | Path, tasks: Iterable[str], folder: str | P
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for task in tasks:
-        splits = _splits(Path(data), task)
+        splits = row_files(Path(data), task)
         files = {split: str(path.resolve()) for split, path in splits.items()}
         override = {
             "include": str(task_file(task)),
@@ -115,7 +103,7 @@ def _likely_first(paths: list[str], task: str) -> list[str]:
     return sorted(paths, key=lambda path: word not in path)
 
 
-def _splits(data: Path, task: str) -> dict[str, Path]:
+def row_files(data: Path, task: str) -> dict[str, Path]:
     """Return split name -> its file, for every .jsonl of DATA/TASK.
 
     InvalidInputError: there is neither a validation nor a test split.

@@ -5,6 +5,7 @@ Read from lm-eval's files; imports no lm_eval and no torch.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
@@ -12,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, TemplateError
+from jinja2.meta import find_undeclared_variables
 
 from trsp.errors import InvalidInputError
 from trsp.evaluation.lm_eval_tasks import task_file
 
 _FUNCTION = "!function"
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_CODE = re.compile(r"@([0-9a-f]{64})?$")  # a function, as ``resolved_yaml`` writes it
+_OPTIONAL = re.compile(r"\bis (not )?defined\b|\bdefault\b")
 
 
 @cache
@@ -57,6 +63,34 @@ def resolved_yaml(path: Path) -> dict[str, Any]:
     for name in included if isinstance(included, list) else [included]:
         merged |= resolved_yaml(path.parent / name)
     return merged | config
+
+
+@cache
+def columns_of(task: str) -> frozenset[str]:
+    """Return the columns that a task reads of every row, as far as its YAML says.
+
+    That is nothing of a group, of what code of its own makes of the rows, and of a template that
+    asks whether a column is there. InvalidInputError for an unknown task.
+    """
+    config = resolved_yaml(task_file(task))
+    if isinstance(config.get("task"), list) or "process_docs" in config:
+        return frozenset()
+    parts = (config.get(name) for name in ("doc_to_text", "doc_to_target", "doc_to_choice"))
+    return frozenset(name for part in parts if isinstance(part, str) for name in _columns(part))
+
+
+def _columns(part: str) -> set[str]:
+    """Return the columns in a template; or the only one, for a single word is its name."""
+    if _WORD.fullmatch(part):
+        return {part}
+    if _CODE.search(part) or _OPTIONAL.search(part):
+        return set()
+    environment = Environment()  # that of lm-eval has more filters, which are no columns
+    try:
+        names = find_undeclared_variables(environment.parse(part))
+    except TemplateError:
+        return set()
+    return names - environment.globals.keys()
 
 
 def _loader(folder: Path) -> Any:

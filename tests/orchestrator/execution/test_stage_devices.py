@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.execution.run_stage import StageTask, run_rank, run_task
 from orchestrator.execution.stage_functions import STAGES
-from orchestrator.execution.stage_task import RankContext
+from orchestrator.execution.stage_task import RankContext, rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, measure_spec, prune_spec
@@ -29,7 +29,8 @@ def began(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When stages of pruning began to compute; they compute nothing."""
     times: list[float] = []
 
-    def note(_: RankContext) -> None:
+    def note(context: RankContext) -> None:
+        assert context.report.has_begun() == context.leads, "whoever limits its time sees it"
         times.append(time.monotonic())
 
     monkeypatch.setitem(STAGES, StageKind.PRUNE, note)  # type: ignore[arg-type]
@@ -53,8 +54,10 @@ def test_a_stage_begins_when_a_measurement_of_another_driver_is_over(
         stage.start()
         time.sleep(0.3)
         assert began == []
+        assert not rank_reports(pruning)[0].has_begun(), "what it waits is no time of its own"
     stage.join()
     assert len(began) == 1
+    assert not rank_reports(pruning)[0].has_begun(), "nothing of it is left"
 
 
 def test_a_stage_waits_no_longer_than_its_peers_allow(

@@ -48,6 +48,21 @@ def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come() -> None:
 
 
 @pytest.mark.usefixtures("mixed")
+def test_a_kind_whose_nodes_are_lost_is_still_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Ray would measure on another kind, which the stage refuses for good."""
+    types = cluster.AcceleratorTypes()
+    assert types.named("H100") == "H100"
+    monkeypatch.setattr("ray.nodes", lambda: [node("A100", 4)])
+    assert types.named("H100") == "H100"
+
+
+@pytest.mark.usefixtures("mixed")
+def test_no_kind_is_asked_for_where_ray_has_none_of_that_name() -> None:
+    assert cluster.AcceleratorTypes().named("AMD EPYC, 2 threads") is None
+    assert cluster.AcceleratorTypes(asked="B200").named("B200") == "B200"
+
+
+@pytest.mark.usefixtures("mixed")
 def test_without_gpus_a_kind_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no accelerators"):
         cluster.cluster_hardware(with_gpus=False, asked="H100")

@@ -13,6 +13,7 @@ from tests.orchestrator.fake_launcher import (
     FakeLauncher,
     controller_of,
     drive,
+    one_cell,
     resolved,
     store_of,
 )
@@ -87,16 +88,16 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
         gate_l1=1e-3,
     )
     controller = controller_of(grid, launcher, clock)
-    controller.step()
-    clock.now = 99.5  # it may have waited for its device
-    controller.step()
-    assert launcher.cancelled == []
-    clock.now = 101
+    for clock.now in (0, 50, 149):
+        controller.step()
+    assert launcher.cancelled == [], "it was seen to begin at 50"
+    clock.now = 149.5
     controller.step()
     controller.step()
     assert launcher.cancelled == launcher.started_keys()[:1]
     assert launcher.started_keys()[0] == launcher.started_keys()[1], "the second attempt"
-    clock.now = 202
+    controller.step()
+    clock.now = 249
     for _ in range(3):
         view = controller.step()
     assert view.cells[0].status is Status.FAILED
@@ -105,3 +106,12 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
     assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], (
         "a cancelled process cannot do it itself"
     )
+
+
+def test_what_waits_in_the_cluster_or_for_its_device_does_not_time_out(tmp_path: Path) -> None:
+    clock, launcher = Clock(), FakeLauncher(holds=True)
+    launcher.queues = True
+    controller = controller_of(one_cell(tmp_path, resources={"timeout_s": 99}), launcher, clock)
+    for clock.now in (0, 50, 1e6):
+        controller.step()
+    assert launcher.cancelled == []

@@ -1,5 +1,7 @@
 """What a driver remembers of its stages: time-outs, claims of others, attempts, its activity."""
 
+from dataclasses import replace
+
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
@@ -22,7 +24,7 @@ OTHER = StageSpec(StageKind.PRUNE, {"layers": [2]})
 
 
 def attempt(spec: StageSpec = SPEC, started: float = 0.0, ranks: int = 1) -> Attempt:
-    return Attempt(spec, Layout(ranks=ranks), started, Progress(0, 0))
+    return Attempt(spec, Layout(ranks=ranks), started, Progress(0, 0), began=started)
 
 
 def test_an_attempt_times_out_once_and_others_run_on() -> None:
@@ -33,6 +35,22 @@ def test_an_attempt_times_out_once_and_others_run_on() -> None:
     assert state.time_out(102, limit_s=100) == (), "it was said already"
     assert [each.timed_out for each in state.running.values()] == [True, False]
     assert list(state.running) == [SPEC.key, OTHER.key], "in order of start"
+
+
+def test_an_attempt_that_waits_for_its_place_does_not_time_out() -> None:
+    state = SchedulerState()
+    state.running = {SPEC.key: replace(attempt(), began=None)}
+    assert state.time_out(1e6, limit_s=100) == ()
+    state.see_begun(SPEC.key, 1e6)
+    assert state.time_out(1e6 + 101, limit_s=100) == (SPEC.key,)
+
+
+def test_a_measurement_may_wait_for_its_device_on_top() -> None:
+    state = SchedulerState()
+    measure = StageSpec(StageKind.MEASURE, {"layers_kept": 3})
+    state.running = {measure.key: attempt(measure)}
+    assert state.time_out(149, limit_s=100, device_wait_s=50) == ()
+    assert state.time_out(151, limit_s=100, device_wait_s=50) == (measure.key,)
 
 
 def test_a_claim_of_another_driver_is_believed_for_a_while() -> None:

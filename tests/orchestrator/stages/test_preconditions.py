@@ -137,3 +137,12 @@ def test_files_that_nobody_may_read_are_refused(
     file = tiny_grid(tmp_path / "job", folder, text)
     refused(file, f"model {str(folder)!r} cannot be read: [Errno 13] Permission denied", capsys)
     refused(file, "text 'tiny' cannot be read: [Errno 13] Permission denied", capsys)
+
+
+def test_benchmark_rows_that_cannot_be_read_are_refused(
+    folder: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "piqa" / "validation.jsonl").mkdir(parents=True)
+    asked = {"benchmarks": {"tasks": ["piqa"], "data": str(tmp_path / "data")}}
+    file = tiny_grid(tmp_path / "job", folder, text, evaluation=asked, budgets=[])
+    refused(file, "evaluation.benchmarks.data cannot be read: [Errno 21]", capsys)

@@ -1,5 +1,6 @@
 """Grids looked up: keys know contents and no paths, and texts that cannot be used are refused."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,12 @@ def test_benchmarks_are_looked_up(folder: Path, text_file: Path, tmp_path: Path)
 
     (tmp_path / "data" / "piqa").mkdir(parents=True)
     rows = tmp_path / "data" / "piqa" / "validation.jsonl"
-    rows.write_text('{"goal": "x"}\n', encoding="utf-8")
+    row = {"goal": "x", "sol1": "a", "sol2": "b", "label": 0}
+    rows.write_text(json.dumps(row) + "\n", encoding="utf-8")
     first = resolve(
         local_grid(folder, text_file, **evaluation("piqa"))
     ).study.benchmark_fingerprints
-    rows.write_text('{"goal": "y"}\n', encoding="utf-8")
+    rows.write_text(json.dumps(row | {"goal": "y"}) + "\n", encoding="utf-8")
     assert (
         resolve(local_grid(folder, text_file, **evaluation("piqa"))).study.benchmark_fingerprints
         != first

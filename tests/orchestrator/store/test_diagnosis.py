@@ -88,6 +88,7 @@ K = FailureKind
         (StoreError("transfer-1 has no files"), K.BAD_INPUT),
         (ValueError("a sequence of 3 is not 4"), K.BAD_INPUT),
         (UnreachableError("the hub gives no answer"), K.UNKNOWN),
+        (UnreachableError("model 'm' cannot be read: No space left on device"), K.DISK_FULL),
         (KeyError("layers"), K.UNKNOWN),
         (AssertionError(), K.UNKNOWN),
         (FileNotFoundError(errno.ENOENT, "no such file"), K.UNKNOWN),

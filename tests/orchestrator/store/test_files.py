@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store import patience
 from orchestrator.store.store import Store
 from tests.orchestrator.store.sample_stage import KEY, commit
 from trsp.errors import StoreError
@@ -46,7 +47,10 @@ def test_an_address_for_people_has_no_options(s3_server: str) -> None:
     assert Store(uri).files.shown("a.json") == "s3://bucket/x/a.json"
 
 
-def test_a_bucket_that_is_not_there_says_so(s3_server: str) -> None:
+def test_a_bucket_that_is_not_there_says_so(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAITS_S", ())
     with pytest.raises(StoreError, match=r"cannot be written.*storage\.store"):
         Store(
             f"s3://no-such-bucket/x?endpoint_override={s3_server}&scheme=http"

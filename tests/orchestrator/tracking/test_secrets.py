@@ -49,7 +49,7 @@ def secret_grid(tiny_llama: Path, text_file: Path, tmp_path: Path) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "best"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "best", "measure"])
 def test_no_command_prints_credentials(
     command: str, tmp_path: Path, secret_grid: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_tracking_server_out_of_reach_keeps_its_password(
     assert SECRET not in shown.out + shown.err
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "best"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "best", "measure"])
 def test_every_command_asks_for_leave_to_show_a_variable(
     command: str,
     tmp_path: Path,
@@ -90,6 +90,20 @@ def test_every_command_asks_for_leave_to_show_a_variable(
     said = capsys.readouterr()
     assert "--allow-variable" not in said.err
     assert (f"grid study of {SECRET}, 1 cells" in said.out) is (command == "plan")
+
+
+def test_a_bug_is_printed_with_its_traceback_and_without_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Grid) -> GridView:
+        raise OSError("no answer of s3://KEY:SECRET@bucket/x?secret_key=SECRET")
+
+    monkeypatch.setattr("orchestrator.run.view_offline", broken)
+    call("status", grid_file(tmp_path))
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert printed.endswith("OSError: no answer of s3://***@bucket/x?secret_key=***\n")
+    assert "SECRET" not in printed
 
 
 def secret_view(folder: Path) -> GridView:

@@ -120,6 +120,13 @@ def test_no_other_checkpoint_gets_it(value: float, shared: bool) -> None:
     assert "version 3 is no worse: perplexity/wiki 20 against" in decision.reason
 
 
+def test_a_holder_that_was_measured_anew_and_is_too_slow_gives_it_up() -> None:
+    slow = AliasHolder("3", False, claim(value=20.0), keeps_limits=False)
+    assert decide_alias(claim(value=25.0), slow) == AliasDecision(
+        True, "version 3 is no longer within params <= 1e+06"
+    )
+
+
 def test_of_accuracies_the_higher_is_better() -> None:
     low, high = claim(value=0.4, metric="accuracy"), claim(value=0.5, metric="accuracy")
     assert decide_alias(high, holder(low)).moves

@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 
 from orchestrator.grid.budgets import Budget
-from orchestrator.views.budget import Comparison, choose, compare, pareto_front
+from orchestrator.views.budget import Comparison, choose, compare, outside, pareto_front
 from orchestrator.views.grid_view import CellView, Status
 from tests.orchestrator.sample_grids import scored
 from trsp.records import EvaluationRecord, Score
@@ -167,3 +167,13 @@ def test_no_member_of_the_front_is_beaten() -> None:
         tuple(map(c.metrics().get, ("params", "perplexity/wiki"))) for c in cells if not beaten(c)
     }
     assert points == {tuple(map(c.metrics().get, ("params", "perplexity/wiki"))) for c in front}
+
+
+def test_cells_outside_a_budget_are_those_known_to_miss_it() -> None:
+    cells = (
+        scored(1, 90, 30.0),
+        scored(2, 130, 25.0),
+        replace(scored(3, 140, 20.0), checkpoint=None),
+    )
+    assert outside(cells, Budget(max_params=120)) == {cells[1].cell.key}
+    assert outside(cells, Budget()) == frozenset()

@@ -57,7 +57,7 @@ def test_rows_of_a_running_text_are_grouped_into_documents(tmp_path: Path) -> No
         ("a.jsonl", '{"txt": "x"}\n', "did you mean 'txt'"),
         ("a.jsonl", '{"text": 3}\n', "holds int, not text"),
         ("a.jsonl", '{"text": "x"}\n{"te', "line 2, is not JSON"),
-        ("a.jsonl", "[1]\n", "one object a line"),
+        ("a.jsonl", "[1]\n", "one object per line"),
     ],
 )
 def test_unreadable_text_says_what_came_and_the_cure(

@@ -17,7 +17,12 @@ from tests.tiny import VOCABULARY, save_tiny, tiny_model, tiny_tokenizer
 from tests.trsp.evaluation.benchmark_rows import items, write_items
 from tests.trsp.host_reads import host_reads
 from trsp.checkpoints.checkpoint import load_model, load_tokenizer
-from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
+from trsp.config import (
+    BenchmarkSettings,
+    EvaluationSettings,
+    PerplexitySettings,
+    TextSource,
+)
 from trsp.errors import (
     CalibrationTooShortError,
     InvalidInputError,
@@ -163,6 +168,16 @@ def test_limit_few_shots_and_the_test_split(tmp_path: Path) -> None:
     settings = BenchmarkSettings(tasks=("arc_easy",), data=str(tmp_path), limit=5, num_fewshot=1)
     score = benchmark_scores(ignorant_model(), tiny_tokenizer(), settings)["arc_easy/acc"]
     assert score.value == 0.0
+
+
+@pytest.mark.usefixtures("no_pip_list")
+def test_rows_that_the_code_of_a_task_cannot_read_are_bad_input(tmp_path: Path) -> None:
+    """What that code reads is not known before it runs."""
+    rows = [{"label": 0}, {"label": 1}]
+    data = write_items(tmp_path, {"copa": rows})
+    settings = BenchmarkSettings(tasks=("copa",), data=str(data))
+    with pytest.raises(InvalidInputError, match=r"copa: lm-eval cannot read .*KeyError"):
+        benchmark_scores(tiny_model("llama"), tiny_tokenizer(), settings)
 
 
 @pytest.mark.usefixtures("no_pip_list")

@@ -10,6 +10,8 @@ from lm_eval.models.huggingface import HFLM
 
 from tests.tiny import FAMILY_SETTINGS, VOCABULARY, tiny_model, tiny_tokenizer
 from tests.trsp.host_reads import host_reads
+from trsp.config import BatchSize
+from trsp.errors import TrainingDivergedError
 from trsp.evaluation.evaluate import windows_nll
 from trsp.evaluation.lm_eval_model import TokenBatchedLM, lm_eval_model
 
@@ -73,13 +75,25 @@ def test_requests_are_waited_for_once_however_many_there_are() -> None:
     assert reads == ["tolist"]
 
 
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+def test_log_likelihoods_that_are_nan_are_an_error(batch_size: BatchSize) -> None:
+    """The first choice would count as the best: an accuracy of 1.0 where that is the right one."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    lm, asked = lm_eval_model(model, tiny_tokenizer(), batch_size), requests()
+    with pytest.raises(TrainingDivergedError, match=f"{len(asked)} of {len(asked)} log-like"):
+        lm._loglikelihood_tokens(asked)
+
+
 def test_nothing_asked_is_nothing_answered() -> None:
     assert by_tokens(tiny_model("llama"))._loglikelihood_tokens([]) == []
 
 
 def test_a_number_is_lm_evals_own_class_and_batch() -> None:
     lm = lm_eval_model(tiny_model("llama"), tiny_tokenizer(), 3)
-    assert type(lm) is HFLM
+    assert isinstance(lm, HFLM)
+    assert not isinstance(lm, TokenBatchedLM)
     assert lm.batch_size == 3
 
 

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.trsp.evaluation.benchmark_rows import items, write_items
-from trsp.config import BenchmarkSettings
-from trsp.errors import InvalidInputError
-from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint, task_file
+from trsp.evaluation.lm_eval_tasks import rows_fingerprint, task_file
 
 
 @pytest.mark.parametrize(
@@ -21,21 +19,6 @@ from trsp.evaluation.lm_eval_tasks import check_tasks, rows_fingerprint, task_fi
 )
 def test_task_files_are_found_by_name(task: str, file: str) -> None:
     assert task_file(task).as_posix().endswith(f"lm_eval/tasks/{file}")
-
-
-def test_task_folders_are_checked(tmp_path: Path) -> None:
-    data = write_items(tmp_path, items(True))
-    check_tasks(BenchmarkSettings(tasks=("piqa", "copa"), data=str(data)))
-    with pytest.raises(
-        InvalidInputError,
-        match=r"no folder .*sciq; the data folder holds arc_easy, copa, hellaswag, piqa",
-    ):
-        check_tasks(BenchmarkSettings(tasks=("piqa", "sciq"), data=str(data)))
-    with pytest.raises(InvalidInputError, match="holds no tasks"):
-        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data / "absent")))
-    (data / "piqa" / "validation.jsonl").rename(data / "piqa" / "train.jsonl")
-    with pytest.raises(InvalidInputError, match=r"neither validation\.jsonl nor test\.jsonl"):
-        check_tasks(BenchmarkSettings(tasks=("piqa",), data=str(data)))
 
 
 def test_the_fingerprint_follows_the_rows_of_the_task_alone(tmp_path: Path) -> None:
