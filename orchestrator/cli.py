@@ -151,6 +151,7 @@ def measure(
     cell: Annotated[list[str] | None, typer.Option(help="Only of this cell, by its name.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only of this model.")] = None,
     address: Address = None,
+    allow_variable: AllowVariables = None,
 ) -> None:
     """Show what a grid's latencies rest on; with --again, measure them once more."""
     selection = Selection(tuple(model or ()), tuple(cell or ()), noisy)

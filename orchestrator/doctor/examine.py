@@ -135,11 +135,12 @@ def _examine(
     asked, kinds = at_most(everyone, MOST_NODES), one_per_kind(everyone)
     say(f"asking {len(asked)} nodes the same")
     used = driver.store()
-    states = on_nodes.NodeCalls(node_state, asked, subject.folders)
+    states, asked_at = on_nodes.NodeCalls(node_state, asked, subject.folders), time.time()
     sources = on_nodes.NodeCalls(source_states, asked, subject.sources)
     stores = {each: on_nodes.NodeCalls(*_store_call(prefix, each)) for each in asked if prefix}
     findings = [cluster_checks.described(everyone, asked)]
     node_states = by_name(states.answers(NODES_S))
+    findings += judge_nodes.clocks(split_answers(node_states)[0], asked_at, time.time())
     findings += _software(driver.state(), node_states, asked, subject)
     store_findings, sharing = _store(subject, used, stores)
     findings += store_findings

@@ -86,7 +86,7 @@ def perplexity(window_nll: tuple[float, ...]) -> Score:
     TrainingDivergedError when the mean is no finite number.
     """
     mean = statistics.fmean(window_nll)
-    if not mean < math.log(1e300):
+    if not mean < _LARGEST_NLL:
         raise TrainingDivergedError(
             f"the mean NLL is {mean}: the model's logits are not finite; evaluate it in fp32, or "
             "look at its training"

@@ -34,9 +34,9 @@ def all_reduce(
     return fine("all-reduce", where, f"{seen}, the sum is right")
 
 
-def no_gang(ranks: int, where: str) -> Finding:
+def no_gang(where: str) -> Finding:
     """Return that there is nothing to reduce over."""
-    return skipped("all-reduce", where, f"{ranks} rank fits on this cluster: nothing to reduce")
+    return skipped("all-reduce", where, "no two ranks fit on this cluster: nothing to reduce")
 
 
 def all_reduce_failed(where: str, error: str, is_late: bool) -> Finding:
