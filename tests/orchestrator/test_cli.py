@@ -1,6 +1,5 @@
 """The command line: what it prints, and by which exit code it says how it went."""
 
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import run as driver
-from orchestrator.cli import app, main
+from orchestrator.cli import main
 from orchestrator.grid.schema import Grid, json_schema
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored
@@ -205,12 +204,6 @@ def test_a_file_alone_means_run(
     file = grid_file(tmp_path / "a folder")
     assert call(*arguments, file, "--address", "auto") == 1
     assert asked == [(file, "auto")]
-
-
-def test_every_command_that_reads_a_grid_may_be_allowed_variables() -> None:
-    commands = [command.callback for command in app.registered_commands if command.callback]
-    taken = [inspect.signature(command).parameters.keys() for command in commands]
-    assert {"allow_variable" in names for names in taken if "file" in names} == {True}
 
 
 def test_a_wrong_command_is_not_taken_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
