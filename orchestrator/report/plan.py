@@ -13,6 +13,7 @@ from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
+from orchestrator.layouts.layout import counted
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
@@ -172,7 +173,16 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
         if alike in seen:
             continue
         seen.add(alike)
-        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip(), spec)
+        yield _stage_layout(resolved, model, _stage_name(spec, label), spec)
+
+
+def _stage_name(spec: StageSpec, label: str) -> str:
+    """Return a stage for people: its kind, its method, and the layers that a training leaves out.
+
+    The fewer these are, the more it takes.
+    """
+    gone = work_of(spec).bypassed
+    return f"{spec.kind} {label}".strip() + (f", {counted(gone, 'layer')} gone" if gone else "")
 
 
 def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:
