@@ -164,10 +164,7 @@ def measure(
 
 @app.command()
 def doctor(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="A grid file, for what a run of it needs; default: what any run does."),
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="A grid file; default: none.")] = None,
     address: Address = None,
     as_json: AsJson = False,
     allow_variable: AllowVariables = None,

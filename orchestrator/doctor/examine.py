@@ -26,6 +26,7 @@ from orchestrator.doctor.probes.node_probe import node_state
 from orchestrator.doctor.probes.source_probe import source_states
 from orchestrator.doctor.subject import Subject, subject_of
 from orchestrator.grid.schema import Grid
+from orchestrator.layouts.layout import counted
 from orchestrator.ray_backend import on_nodes
 from orchestrator.ray_backend.cluster import connect
 from orchestrator.ray_backend.node_kinds import ClusterNode, at_most, one_per_kind
@@ -133,7 +134,7 @@ def _examine(
     """Return the findings of all checks, and the nodes that were asked."""
     everyone = on_nodes.cluster_nodes()
     asked, kinds = at_most(everyone, MOST_NODES), one_per_kind(everyone)
-    say(f"asking {len(asked)} nodes the same")
+    say(f"asking the same of {counted(len(asked), 'node')}")
     used = driver.store()
     states, asked_at = on_nodes.NodeCalls(node_state, asked, subject.folders), time.time()
     sources = on_nodes.NodeCalls(source_states, asked, subject.sources)

@@ -169,20 +169,12 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
     for model, label, spec in _labelled(resolved):
         if model.shape is None:
             continue
-        alike = (model.name, work_of(spec))
-        if alike in seen:
+        work = work_of(spec)
+        if (model.name, work) in seen:
             continue
-        seen.add(alike)
-        yield _stage_layout(resolved, model, _stage_name(spec, label), spec)
-
-
-def _stage_name(spec: StageSpec, label: str) -> str:
-    """Return a stage for people: its kind, its method, and the layers that a training leaves out.
-
-    The fewer these are, the more it takes.
-    """
-    gone = work_of(spec).bypassed
-    return f"{spec.kind} {label}".strip() + (f", {counted(gone, 'layer')} gone" if gone else "")
+        seen.add((model.name, work))
+        gone = f", {counted(work.bypassed, 'layer')} gone" if work.bypassed else ""
+        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip() + gone, spec)
 
 
 def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:

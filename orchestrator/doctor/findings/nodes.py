@@ -77,7 +77,7 @@ def clocks(
         )
         yield warning("clocks", name, f"{way} the driver's", cure)
     if same:
-        yield fine("clocks", named(same), f"the driver's, to {MOST_APART_S} s")
+        yield fine("clocks", named(same), f"within {MOST_APART_S} s of the driver's")
 
 
 def disks(nodes: Mapping[str, NodeState]) -> Iterator[Finding]:

@@ -83,8 +83,8 @@ def _latencies(seconds: Mapping[str, float]) -> str:
 
 
 def _ms(seconds: float) -> str:
-    """Return milliseconds for people: three digits, or whole ones."""
-    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
+    """Return milliseconds for people: whole ones, or tenths where they are few."""
+    return f"{1000 * seconds:.1f}" if seconds < 0.01 else f"{1000 * seconds:,.0f}"
 
 
 def tracking(uri: str, use: TrackingUse) -> Finding:
