@@ -36,7 +36,7 @@ def test_the_last_line_sums_up() -> None:
 
 
 def test_a_long_path_is_folded_and_not_cut() -> None:
-    path = "/".join(f"folder-{i}" for i in range(20))
+    path = "/" + 200 * "x"
     printed = _printed(fine("store", "driver", path), wrong("disk", "driver", path, "make room"))
-    assert "".join(printed.split()).replace("│", "").count("folder-19") == 2
+    assert printed.count("x") == 3 * 200  # in the table of checks twice, and where it is wrong
     assert "…" not in printed
