@@ -45,8 +45,9 @@ def measure(
     noisy is taken again, up to ``attempts`` times; the calmest counts, and says so where it is
     noisy, too.
     """
-    settings = settings.chosen_for(gpu=model.device.type == "cuda")
-    _check_positions(model, settings)
+    positions = learned_positions(model.config.to_dict())
+    settings = settings.chosen_for(gpu=model.device.type == "cuda", positions=positions)
+    _check_positions(positions, settings)
     seen = seen_hardware(model.device)
     _check_hardware(hardware, seen)
     model.eval()
@@ -150,14 +151,10 @@ def _plain_generation(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _check_positions(model: PreTrainedModel, settings: MeasurementSettings) -> None:
-    needed = max(
-        settings.prompt_tokens, settings.generate_prompt_tokens + settings.generate_new_tokens
-    )
-    positions = learned_positions(model.config.to_dict())
-    if positions is not None and needed > positions:
+def _check_positions(positions: int | None, settings: MeasurementSettings) -> None:
+    if positions is not None and settings.longest > positions:
         raise InvalidInputError(
-            f"measurement: the protocol needs {needed} positions and this model has {positions}; "
+            f"measurement: the protocol needs {settings.longest} positions and this model has {positions}; "
             "lower prompt_tokens, generate_prompt_tokens or generate_new_tokens"
         )
 
