@@ -25,14 +25,16 @@ class Source:
 
 
 def source_states(sources: Iterable[Source]) -> tuple[SourceState, ...]:
-    """Return each source as it is found here, all looked for at once: a hub may take its time."""
+    """Return each source as it is found here; the hub is asked for all of its own at once.
+
+    Its requests end by themselves. A file system may hang for ever, so it is read in this thread,
+    which the caller may leave behind.
+    """
     found = tuple(sources)
-    with ThreadPoolExecutor(max(1, len(found))) as pool:
-        return tuple(pool.map(_state, found))
-
-
-def _state(source: Source) -> SourceState:
-    return _local(source) if source.kind == "local" else _on_hub(source)
+    on_hub = [each for each in found if each.kind != "local"]
+    with ThreadPoolExecutor(max(1, len(on_hub))) as pool:
+        answers = dict(zip(on_hub, pool.map(_on_hub, on_hub), strict=True))
+    return tuple(answers[each] if each in answers else _local(each) for each in found)
 
 
 def _local(source: Source) -> SourceState:
