@@ -54,9 +54,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "",
     "doctor.probes": """doctor.findings grid layouts stages store trsp.architecture trsp.config
-        trsp.distributed trsp.transfer trsp.versions""",
+        trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
-        store tracking trsp.config trsp.errors""",
+        store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
         trsp.evaluation""",
     "scheduler": "execution layouts stages store views",

@@ -66,7 +66,7 @@ def check_all_reduce(nodes: tuple[ClusterNode, ...]) -> Finding:
         ranks = min(2, able[0].gpus if gpus else able[0].cpus)
     where = named([node.name for node in able])
     if ranks < 2:
-        return work.no_gang(ranks, where)
+        return work.no_gang(where)
     layout = Layout(ranks=ranks, gpus=int(gpus))
     found = outcome_of(call_once(all_reduce_over_gang, layout, node=nodes[0]), GANG_S, GANG_S)
     if isinstance(found, BaseException):

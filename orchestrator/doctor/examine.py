@@ -26,6 +26,7 @@ from orchestrator.doctor.probes.node_probe import node_state
 from orchestrator.doctor.probes.source_probe import source_states
 from orchestrator.doctor.subject import Subject, subject_of
 from orchestrator.grid.schema import Grid
+from orchestrator.layouts.layout import counted
 from orchestrator.ray_backend import on_nodes
 from orchestrator.ray_backend.cluster import connect
 from orchestrator.ray_backend.node_kinds import ClusterNode, at_most, one_per_kind
@@ -133,13 +134,14 @@ def _examine(
     """Return the findings of all checks, and the nodes that were asked."""
     everyone = on_nodes.cluster_nodes()
     asked, kinds = at_most(everyone, MOST_NODES), one_per_kind(everyone)
-    say(f"asking {len(asked)} nodes the same")
+    say(f"asking the same of {counted(len(asked), 'node')}")
     used = driver.store()
-    states = on_nodes.NodeCalls(node_state, asked, subject.folders)
+    states, asked_at = on_nodes.NodeCalls(node_state, asked, subject.folders), time.time()
     sources = on_nodes.NodeCalls(source_states, asked, subject.sources)
     stores = {each: on_nodes.NodeCalls(*_store_call(prefix, each)) for each in asked if prefix}
     findings = [cluster_checks.described(everyone, asked)]
     node_states = by_name(states.answers(NODES_S))
+    findings += judge_nodes.clocks(split_answers(node_states)[0], asked_at, time.time())
     findings += _software(driver.state(), node_states, asked, subject)
     store_findings, sharing = _store(subject, used, stores)
     findings += store_findings

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.doctor.probes.source_probe import Source
 from orchestrator.grid.axes import ModelEntry
@@ -10,7 +9,9 @@ from orchestrator.grid.locations import absolute_path
 from orchestrator.grid.run_settings import Storage, Tracking
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.resolve import absolute_paths
+from trsp.checkpoints.model_source import local_folder
 from trsp.config import TextSource
+from trsp.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ def _sources(grid: Grid) -> Iterable[Source]:
 
 
 def _model(entry: ModelEntry) -> Source:
-    path = absolute_path(entry.source)
+    """Return where a model is looked for: a folder, there or not, or the hub."""
     name = f"model {entry.name}"
-    if Path(path).exists() or entry.source.startswith((".", "/", "~")):
-        return Source(name, path, "local")
-    return Source(name, entry.source, "model", entry.revision)
+    try:
+        on_hub = local_folder(entry.source) is None
+    except InvalidInputError:  # a path, and no folder is there
+        on_hub = False
+    if on_hub:
+        return Source(name, entry.source, "model", entry.revision)
+    return Source(name, absolute_path(entry.source), "local")
 
 
 def _text(text: TextSource) -> Source:

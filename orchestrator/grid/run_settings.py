@@ -18,7 +18,7 @@ class Resources(Settings):
 
     cpus_per_rank: PositiveInt = 1
     use_gpus: Literal["auto"] | bool = Field(
-        "auto", description="one a rank; auto: where the cluster has any now"
+        "auto", description="one per rank; auto: where the cluster has any now"
     )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"

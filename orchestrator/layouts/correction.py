@@ -23,6 +23,16 @@ class Correction:
     factor: float = 1.0
     runtime_bytes: int = 0
 
+    @property
+    def text(self) -> str:
+        """What a refusal for lack of memory must say of it; empty where nothing is multiplied."""
+        if self.factor == 1:
+            return ""
+        return (
+            f"; the estimate is multiplied by {self.factor:.2f}, as trsp doctor measured on these "
+            "devices (memory/ in the store)"
+        )
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Return what a document of the store says; no correction for any other content."""

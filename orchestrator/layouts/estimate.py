@@ -109,9 +109,9 @@ class _Search:
         layouts = list(self.candidates.layouts(self.candidates.ranks() or (1,)))
         on_gpus = [layout for layout in layouts if self._fits_gpu(layout)]
         if not self.candidates.first.gpus:
-            return f"{text} {self._least_on_hosts(on_gpus)}"
+            return f"{text} {self._least_on_hosts(on_gpus)}{self.correction.text}"
         least = self._least_on_hosts(on_gpus) if on_gpus else self._least_on_a_gpu(layouts)
-        return f"{text} {least}; {self._enough_gpus()}"
+        return f"{text} {least}; {self._enough_gpus()}{self.correction.text}"
 
     def _fits_gpu(self, layout: Layout) -> bool:
         limit = self.capacity.gpu_memory_bytes

@@ -1,7 +1,7 @@
 """A function run on nodes of the cluster, each in a process there, within a time limit."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
@@ -89,8 +89,3 @@ def joined(address: str | None, connect: Callable[[str | None], None]) -> bool:
 def leave() -> None:
     """Disconnect from the cluster; a local one of ours ends."""
     ray.shutdown()
-
-
-def nodes_named(ids: Sequence[str], nodes: Iterable[ClusterNode]) -> list[str]:
-    """Return the names of the nodes with these ids, each once, in the order of ``nodes``."""
-    return [node.name for node in nodes if node.id in ids]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.doctor.findings.finding import Finding, Verdict
 from orchestrator.report.printing import print_line
@@ -34,8 +34,13 @@ def print_examination(
     print_line(out, _summary(findings, seconds))
 
 
+def _table(*headers: str, show_lines: bool = False) -> Table:
+    """Return an empty table in which a long path is folded, not cut."""
+    return Table(*(Column(each, overflow="fold") for each in headers), show_lines=show_lines)
+
+
 def _checks_table(findings: Sequence[Finding]) -> Table:
-    table = Table("check", "", "where", "seen")
+    table = _table("check", "", "where", "seen")
     for finding in findings:
         verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(finding.check, verdict, escape(finding.where), escape(finding.seen))
@@ -43,7 +48,7 @@ def _checks_table(findings: Sequence[Finding]) -> Table:
 
 
 def _cures_table(findings: Iterable[Finding]) -> Table:
-    table = Table("", "what is wrong", "cure", show_lines=True)
+    table = _table("", "what is wrong", "cure", show_lines=True)
     for number, finding in enumerate(findings, start=1):
         style = _STYLES[finding.verdict]
         what = f"[{style}]{finding.check}[/], {escape(finding.where)}: {escape(finding.seen)}"

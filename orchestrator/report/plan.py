@@ -13,6 +13,7 @@ from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
+from orchestrator.layouts.layout import counted
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
@@ -168,11 +169,12 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
     for model, label, spec in _labelled(resolved):
         if model.shape is None:
             continue
-        alike = (model.name, work_of(spec))
-        if alike in seen:
+        work = work_of(spec)
+        if (model.name, work) in seen:
             continue
-        seen.add(alike)
-        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip(), spec)
+        seen.add((model.name, work))
+        gone = f", {counted(work.bypassed, 'layer')} gone" if work.bypassed else ""
+        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip() + gone, spec)
 
 
 def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:

@@ -34,7 +34,7 @@ def _models_table(plan: Plan) -> Table:
 
 
 def _stages_table(plan: Plan) -> Table:
-    table = Table("stage", "one a cell", "shared: at most")
+    table = Table("stage", "one per cell", "shared: at most")
     for count in (*plan.stages, plan.rounds):
         table.add_row(count.kind, str(count.naive), str(count.at_most))
     return table

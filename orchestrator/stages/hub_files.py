@@ -72,7 +72,7 @@ def hub_files(repo: HubRepo) -> HubFiles:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        commit = repo.revision if repo.pinned else _cached_commit(repo)
+        commit = cached_commit(repo)
         cached = (_remembered(repo, commit) or _cached_files(repo, commit)) if commit else None
         if cached is None:
             raise InvalidInputError(
@@ -157,8 +157,10 @@ def _listed(repo: HubRepo) -> HubFiles:
 # --- the local cache -----------------------------------------------------------
 
 
-def _cached_commit(repo: HubRepo) -> str | None:
-    """Return the commit that the revision was last seen to mean here; None if it never was."""
+def cached_commit(repo: HubRepo) -> str | None:
+    """Return the commit that the revision is, or was last seen to mean here; None without one."""
+    if repo.pinned:
+        return repo.revision
     reference = repo.cache / "refs" / repo.revision
     return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
 

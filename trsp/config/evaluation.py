@@ -55,7 +55,11 @@ class MeasurementSettings(Settings):
     the protocol's own values.
     """
 
-    protocol: Literal["auto", "paper", "small", "none"] = "auto"
+    protocol: Literal["auto", "paper", "small", "none"] = Field(
+        "auto",
+        description="paper: the published one, whose values are the other keys' defaults; "
+        "small: seconds on a CPU; auto: paper on a GPU, small on a CPU; none: nothing is measured",
+    )
     prompt_batch: PositiveInt = 1
     prompt_tokens: PositiveInt = 2048
     prompt_repeats: PositiveInt = 50

@@ -48,11 +48,15 @@ class TorchDevice:
 
 @dataclass(frozen=True)
 class NodeState:
-    """What can be said of a node without taking any of its resources."""
+    """What can be said of a node without taking any of its resources.
+
+    ``clock``: what its clock showed then, in seconds since the epoch.
+    """
 
     software: Software
     space: tuple[FreeSpace, ...]
     gpus: tuple[Gpu, ...] = ()
+    clock: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def unanswered(check: str, where: str, error: BaseException, hang_cure: str) -> 
             "install this project and its libraries there as on the driver, or submit by "
             "ray job submit --working-dir",
         )
-    cure = "the message says what; docs/doctor.md has the usual causes"
+    cure = "see to what the message names; Ray's logs on that machine have all of it"
     return wrong(check, where, one_line(error), cure)
 
 

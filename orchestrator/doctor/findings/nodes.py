@@ -10,6 +10,7 @@ LEAST_FREE_BYTES = _GB  # below that, nothing can be relied on to be written
 LITTLE_FREE_BYTES = 20 * _GB  # one checkpoint of a 7B model, and something to spare
 _LEAST_FREE_SHARE = 0.9  # of a GPU's memory that nobody else holds
 _BF16_SINCE = (8, 0)  # compute capability from which bf16 is computed in hardware
+MOST_APART_S = 5  # between two clocks; claims are renewed every 15 s, and live for 60
 DRIVER = "driver"
 
 
@@ -53,6 +54,30 @@ def _other_version(name: str, library: str, there: str | None, here: str | None)
     else:
         cure = f"pip install {library}=={here} on {name}, then start Ray there again"
     return wrong("versions", name, seen, cure)
+
+
+def clocks(
+    nodes: Mapping[str, NodeState], asked_at: float, answered_at: float
+) -> Iterator[Finding]:
+    """Yield the nodes whose clock is not the driver's, and one finding of those whose clock is.
+
+    Theirs was read between the moments ``asked_at`` and ``answered_at`` of the driver's, in seconds
+    since the epoch.
+    """
+    same = []
+    for name, state in nodes.items():
+        behind_s, ahead_s = asked_at - state.clock, state.clock - answered_at
+        if max(behind_s, ahead_s) <= MOST_APART_S:
+            same.append(name)
+            continue
+        way = f"{behind_s:,.0f} s behind" if behind_s > 0 else f"{ahead_s:,.0f} s ahead of"
+        cure = (
+            f"set it by NTP on {name}: where the clocks of drivers differ by 45 s or more, each "
+            "takes the stages that another computes for given up"
+        )
+        yield warning("clocks", name, f"{way} the driver's", cure)
+    if same:
+        yield fine("clocks", named(same), f"within {MOST_APART_S} s of the driver's")
 
 
 def disks(nodes: Mapping[str, NodeState]) -> Iterator[Finding]:

@@ -83,8 +83,8 @@ def _latencies(seconds: Mapping[str, float]) -> str:
 
 
 def _ms(seconds: float) -> str:
-    """Return milliseconds for people: three digits, or whole ones."""
-    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
+    """Return milliseconds for people: whole ones, or tenths where they are few."""
+    return f"{1000 * seconds:.1f}" if seconds < 0.01 else f"{1000 * seconds:,.0f}"
 
 
 def tracking(uri: str, use: TrackingUse) -> Finding:
@@ -137,13 +137,12 @@ def _missing_local(place: str, state: SourceState) -> Finding:
 
 
 def _no_hub(place: str, state: SourceState) -> Finding:
-    """Return the finding of a hub that cannot be asked: what was downloaded before may do."""
-    seen = f"{state.name}: the hub does not answer ({state.error})"
-    if state.is_cached:
-        cure = "none needed while the cache is kept; HF_HUB_OFFLINE=1 spares asking"
-        return warning("sources", place, f"{seen}; a downloaded copy is there", cure)
-    cure = (
-        f"open the network to the hub or set HF_ENDPOINT and, for what is gated, HF_TOKEN on "
-        f"{place}; or give a local folder"
-    )
+    """Return the finding of a source that the hub did not give, with the cure that a run names.
+
+    On a node, what was downloaded before may do; the driver must be told what a branch means.
+    """
+    seen, _, cure = f"{state.error}".partition("; ")
+    if state.is_cached and place != DRIVER:
+        kept = "none needed while the cache is kept and the branch does not move"
+        return warning("sources", place, f"{seen}; a downloaded copy is there", kept)
     return wrong("sources", place, seen, cure)

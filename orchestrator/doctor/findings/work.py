@@ -34,9 +34,9 @@ def all_reduce(
     return fine("all-reduce", where, f"{seen}, the sum is right")
 
 
-def no_gang(ranks: int, where: str) -> Finding:
+def no_gang(where: str) -> Finding:
     """Return that there is nothing to reduce over."""
-    return skipped("all-reduce", where, f"{ranks} rank fits on this cluster: nothing to reduce")
+    return skipped("all-reduce", where, "no two ranks fit on this cluster: nothing to reduce")
 
 
 def all_reduce_failed(where: str, error: str, is_late: bool) -> Finding:
@@ -68,9 +68,9 @@ def memory(where: str, found: TrainingMemory, is_kept: bool) -> Finding:
     """Return how a small training's memory compares with its estimate."""
     ratio = found.measured_bytes / found.estimated_bytes
     seen = (
-        f"{found.device}: {found.measured_bytes / _GB:.2f} GB measured, "
-        f"{found.estimated_bytes / _GB:.2f} estimated ({ratio - 1:+.0%}), and "
-        f"{found.runtime_bytes / _GB:.2f} before any model ({_gb(found.estimated_runtime_bytes)})"
+        f"a small training on {found.device}: {found.measured_bytes / _GB:.2f} GB, "
+        f"{_gb(found.estimated_bytes)} ({round(100 * ratio) - 100:+d}%); before any model "
+        f"{found.runtime_bytes / _GB:.2f} GB, {_gb(found.estimated_runtime_bytes)}"
     )
     kept = "kept in the store: later estimates are corrected by it"
     cure = kept if is_kept else "not kept, for the store cannot be written: cure that, ask again"

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def node_state(other_folders: Iterable[tuple[str, str]] = ()) -> NodeState:
     ``other_folders``: (name, path) of folders that will be written to, beside those of every run.
     """
     folders = [*_usual_folders(), *other_folders]
-    return NodeState(software(), tuple(_space(*each) for each in folders), _gpus())
+    spaces = tuple(_space(*each) for each in folders)
+    return NodeState(software(), spaces, _gpus(), time.time())
 
 
 def software() -> Software:

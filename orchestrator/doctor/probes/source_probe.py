@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from orchestrator.doctor.findings.facts import SourceState
+from orchestrator.stages.hub_files import HubRepo, cached_commit, hub_files
+from trsp.errors import InvalidInputError, UnreachableError
 
-HUB_TIMEOUT_S = 8.0
 _END_BYTES = 64 * 1024  # of a file, that are looked at from both ends
 
 
@@ -22,8 +25,16 @@ class Source:
 
 
 def source_states(sources: Iterable[Source]) -> tuple[SourceState, ...]:
-    """Return each source as it is found here."""
-    return tuple(_local(each) if each.kind == "local" else _on_hub(each) for each in sources)
+    """Return each source as it is found here; the hub is asked for all of its own at once.
+
+    Its requests end by themselves. A file system may hang for ever, so it is read in this thread,
+    which the caller may leave behind.
+    """
+    found = tuple(sources)
+    on_hub = [each for each in found if each.kind != "local"]
+    with ThreadPoolExecutor(max(1, len(on_hub))) as pool:
+        answers = dict(zip(on_hub, pool.map(_on_hub, on_hub), strict=True))
+    return tuple(answers[each] if each in answers else _local(each) for each in found)
 
 
 def _local(source: Source) -> SourceState:
@@ -52,31 +63,18 @@ def _ends(file: Path) -> bytes:
 
 
 def _on_hub(source: Source) -> SourceState:
-    """Return what the hub, or its cache on this machine, says of a model or data set."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError as HttpError  # type: ignore[attr-defined]
+    """Return the commit that the hub names, asked as a run asks it, or why a run would end here.
 
-    cached, api = _cached_commit(source), HfApi()
-    ask = api.model_info if source.kind == "model" else api.dataset_info
+    A run goes on without the hub where its copy of the commit was downloaded before; the driver,
+    which must know what a branch means, does not.
+    """
+    kind: Literal["model", "dataset"] = "model" if source.kind == "model" else "dataset"
+    repo = HubRepo(kind, source.location, source.revision or "main")
     try:
-        commit = ask(source.location, revision=source.revision, timeout=HUB_TIMEOUT_S).sha
-    except (OSError, HttpError, ValueError) as error:
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return SourceState(
-            source.name, False, cached or "", is_cached=cached is not None, error=text
-        )
-    return SourceState(source.name, False, commit or "", is_cached=cached is not None)
-
-
-def _cached_commit(source: Source) -> str | None:
-    """Return the commit of the copy that was downloaded to this machine; None without one."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / (
-        f"{source.kind}s--{source.location.replace('/', '--')}"
-    )
-    revision = source.revision or "main"
-    ref = folder / "refs" / revision
-    if ref.is_file():
-        return ref.read_text(encoding="utf-8").strip()
-    return revision if (folder / "snapshots" / revision).is_dir() else None
+        return SourceState(source.name, False, hub_files(repo).commit)
+    except UnreachableError as error:
+        commit = cached_commit(repo) or ""
+        is_cached = bool(commit) and (repo.cache / "snapshots" / commit).is_dir()
+        return SourceState(source.name, False, commit, is_cached=is_cached, error=str(error))
+    except InvalidInputError as error:
+        return SourceState(source.name, False, error=str(error))

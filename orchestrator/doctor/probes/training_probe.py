@@ -18,6 +18,7 @@ from trsp.architecture.shape import ModelShape, model_shape
 from trsp.config import DriftSettings, EngineSettings
 
 STEPS = 3
+DEVICE_WAIT_S = 60.0  # for a measurement of somebody else's, which the training would disturb
 _BASE: dict[str, Any] = {"model_type": "llama", "tie_word_embeddings": False}
 # The largest that takes less than half of what is free is trained: the terms to be checked should
 # be larger than what is there without a model.
@@ -53,6 +54,7 @@ def measure_training(gpus: int, gpu_type: str = "") -> TrainingMemory:
     raises.
     """
     from trsp.distributed.device import default_device, peak_memory_bytes, reset_peak_memory
+    from trsp.distributed.device_lock import share_devices
 
     _load_libraries()
     device = default_device()
@@ -62,7 +64,7 @@ def measure_training(gpus: int, gpu_type: str = "") -> TrainingMemory:
     estimated = estimate.gpu or estimate.host
     before, runtime = _in_use_bytes(device), _runtime_bytes(device)
     reset_peak_memory(device)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with share_devices(DEVICE_WAIT_S), contextlib.redirect_stdout(io.StringIO()):
         _train(config, tokens, layout.engine)
     measured = peak_memory_bytes(device) - (0 if gpus else before)
     if gpus:  # kernels that were loaded and buffers that libraries took, beside torch's tensors

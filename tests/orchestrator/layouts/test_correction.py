@@ -9,7 +9,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.correction import Correction
-from orchestrator.layouts.estimate import layout_for
+from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Memory, Peak
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
@@ -79,3 +79,12 @@ def test_the_chooser_reads_what_the_store_has_of_the_clusters_devices(tmp_path: 
     assert isinstance(plain, Layout)
     assert isinstance(corrected, Layout)
     assert corrected.memory_bytes > plain.memory_bytes > 0
+
+
+def test_a_refusal_says_that_its_estimate_was_multiplied() -> None:
+    capacity = Capacity.of([Capacity(8, 1, 10**11, 24 * 10**9)])
+    spec = stages()[StageKind.TRANSFER]
+    for correction, is_said in ((Correction(), False), (_measured(160), True)):
+        refused = layout_for(spec, B7, capacity, Resources(), correction=correction)
+        assert isinstance(refused, DoesNotFit)
+        assert ("multiplied by 1.60, as trsp doctor measured" in refused.reason) == is_said

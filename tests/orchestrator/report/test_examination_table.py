@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from orchestrator.doctor.findings.finding import fine, warning, wrong
+from orchestrator.doctor.findings.finding import Finding, fine, warning, wrong
 from orchestrator.report.examination_table import print_examination
 
 FINDINGS = (
@@ -14,9 +14,9 @@ FINDINGS = (
 )
 
 
-def _printed() -> str:
+def _printed(*findings: Finding) -> str:
     out = Console(file=io.StringIO(), width=160, highlight=False)
-    print_examination(FINDINGS, ["node 1: 10.0.0.1 (head), 8 CPUs"], 96.4, out)
+    print_examination(findings or FINDINGS, ["node 1: 10.0.0.1 (head), 8 CPUs"], 96.4, out)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
@@ -33,3 +33,10 @@ def test_what_is_wrong_comes_before_warnings_with_the_cure() -> None:
 
 def test_the_last_line_sums_up() -> None:
     assert _printed().splitlines()[-1] == "1 wrong, 1 with a warning, 1 well, in 96 s"
+
+
+def test_a_long_path_is_folded_and_not_cut() -> None:
+    path = "/" + 200 * "x"
+    printed = _printed(fine("store", "driver", path), wrong("disk", "driver", path, "make room"))
+    assert printed.count("x") == 3 * 200  # in the table of checks twice, and where it is wrong
+    assert "…" not in printed

@@ -159,3 +159,12 @@ def test_a_plan_takes_less_than_two_seconds_and_no_torch(job: str) -> None:
         after.children_user + after.children_system - before.children_user - before.children_system
         < 2
     )
+
+
+def test_no_two_rows_of_layouts_have_one_name(tmp_path: Path) -> None:
+    """What ``heal`` takes depends on how many layers are gone."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    found = grid(models=str(tmp_path), ratios=[1 / 32, 0.25], transfer="heal")
+    names = [layout.stage for layout in make_plan(resolve_offline(found)).layouts]
+    assert {"transfer heal, 1 layer gone", "transfer heal, 8 layers gone"} <= {*names}
+    assert len(names) == len({*names})

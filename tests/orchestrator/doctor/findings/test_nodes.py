@@ -4,7 +4,13 @@ from dataclasses import replace
 
 from orchestrator.doctor.findings.facts import FreeSpace, Gpu, NodeState, Software, TorchDevice
 from orchestrator.doctor.findings.finding import Finding, Verdict
-from orchestrator.doctor.findings.nodes import devices, disks, torch_device, versions
+from orchestrator.doctor.findings.nodes import (
+    clocks,
+    devices,
+    disks,
+    torch_device,
+    versions,
+)
 
 _GB = 10**9
 SOFTWARE = Software("3.11.7", {"torch": "2.13.0", "transformers": "5.23.0"}, "c0de")
@@ -45,6 +51,24 @@ def test_another_python_is_wrong() -> None:
 def test_another_copy_of_our_code_is_wrong() -> None:
     found = _only(list(versions(SOFTWARE, {"node 1": replace(SOFTWARE, code="01d")})))
     assert "ray job submit --working-dir" in found.cure
+
+
+def _clock(shown: float) -> NodeState:
+    return NodeState(SOFTWARE, (ROOM,), clock=shown)
+
+
+def test_a_clock_read_while_it_was_waited_for_is_the_drivers() -> None:
+    found = _only(list(clocks({"node 1": _clock(1030), "node 2": _clock(996)}, 1000, 1060)))
+    assert (found.verdict, found.where) == (Verdict.OK, "node 1, node 2")
+
+
+def test_a_clock_behind_or_ahead_is_a_warning_that_says_by_how_much() -> None:
+    found = list(clocks({"node 1": _clock(910), "node 2": _clock(1100)}, 1000, 1002))
+    assert {each.verdict for each in found} == {Verdict.WARNING}
+    assert [each.seen for each in found] == [
+        "90 s behind the driver's",
+        "98 s ahead of the driver's",
+    ]
 
 
 def test_enough_room_everywhere_is_one_finding_of_the_least() -> None:

@@ -71,8 +71,22 @@ def test_a_text_of_other_content_is_wrong_where_it_differs_from_the_driver() -> 
     assert "other content" in found[1].seen
 
 
-def test_a_hub_out_of_reach_is_a_warning_where_a_copy_was_downloaded() -> None:
-    cached = SourceState("model m", False, "abc", is_cached=True, error="no route")
-    absent = SourceState("model m", False, error="no route")
-    found = sources({"driver": (cached,), "node 1": (absent,)})
-    assert [each.verdict for each in found] == [Verdict.WARNING, Verdict.WRONG]
+AWAY = "model 'm' (revision main): the hub cannot be reached (no route); set HF_HUB_OFFLINE=1"
+
+
+def test_a_hub_out_of_a_nodes_reach_is_a_warning_where_a_copy_was_downloaded() -> None:
+    there = SourceState("model m", False, "abc")
+    cached = SourceState("model m", False, "abc", is_cached=True, error=AWAY)
+    absent = SourceState("model m", False, error=AWAY)
+    found = list(sources({"driver": (there,), "node 1": (cached,), "node 2": (absent,)}))
+    assert [(each.where, each.verdict) for each in found[:2]] == [
+        ("node 1", Verdict.WARNING),
+        ("node 2", Verdict.WRONG),
+    ]
+    assert (found[1].seen, found[1].cure) == tuple(AWAY.split("; "))
+
+
+def test_a_hub_out_of_the_drivers_reach_is_wrong_whatever_was_downloaded() -> None:
+    cached = SourceState("model m", False, "abc", is_cached=True, error=AWAY)
+    found = next(iter(sources({"driver": (cached,)})))
+    assert (found.verdict, found.cure) == (Verdict.WRONG, "set HF_HUB_OFFLINE=1")
