@@ -113,7 +113,7 @@ def alias_claims(choice: Choice, grid: Grid, study: Study) -> Iterator[AliasClai
 
 
 def _limits(budget: Budget) -> str:
-    limits = [f"{name} <= {limit:g}" for name, limit in budget.limits.items()]
+    limits = [f"{name} <= {limit:,.10g}" for name, limit in budget.limits.items()]
     return ", ".join(limits) or "no limit"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 ALL_WELL, SOMETHING_WRONG = 0, 1  # exit codes
 _LONGEST = 300  # characters of an error that are shown
+# Ray's errors, by name: it is not imported here.
+_NODE_IS_GONE = frozenset({"TaskUnschedulableError", "NodeDiedError", "LocalRayletDiedError"})
 
 
 class Verdict(StrEnum):
@@ -70,6 +72,13 @@ def unanswered(check: str, where: str, error: BaseException, hang_cure: str) -> 
             one_line(error),
             "install this project and its libraries there as on the driver, or submit by "
             "ray job submit --working-dir",
+        )
+    if type(error).__name__ in _NODE_IS_GONE:
+        return wrong(
+            check,
+            where,
+            "Ray starts nothing there any more: the node is gone, or about to be",
+            "see `ray status` and Ray's logs on that machine, then start Ray there again",
         )
     cure = "see to what the message names; Ray's logs on that machine have all of it"
     return wrong(check, where, one_line(error), cure)

@@ -34,3 +34,11 @@ def test_a_check_that_hangs_is_wrong() -> None:
 def test_a_node_without_our_code_is_told_how_to_get_it() -> None:
     error = ModuleNotFoundError("No module named 'orchestrator'")
     assert "--working-dir" in unanswered("node", "node 1", error, "").cure
+
+
+def test_a_node_that_is_gone_is_said_to_be() -> None:
+    gone = type("TaskUnschedulableError", (Exception,), {})  # as Ray's is called
+    found = unanswered("store", "node 3", gone("soft=False was specified. lease_id=0b0000"), "")
+    assert found.verdict is Verdict.WRONG
+    assert found.seen.startswith("Ray starts nothing there any more")
+    assert "ray status" in found.cure
