@@ -104,7 +104,7 @@ def wait_until(condition: Callable[[], Any], limit_s: float = 60) -> Any:
 def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
     """Wait until a snapshot of that step, or a later one, is there, and return its step."""
     snapshots = StoreSnapshots(Store(task.store), task.spec.key)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # processes start slowly on a busy machine
     while (latest := snapshots.latest()) is None or latest.step < step:
         assert not (ended := launcher.poll(0.02)), ended
         assert time.monotonic() < deadline
