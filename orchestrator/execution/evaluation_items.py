@@ -5,7 +5,7 @@ fails keeps those before. Two drivers that evaluate the same checkpoint for diff
 same instant may compute one item twice, which costs time and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +19,8 @@ from orchestrator.store.store import Store
 from trsp.config import EvaluationSettings
 from trsp.records import EvaluationRecord, ItemRecord
 
+Item = tuple[ItemRecord, Mapping[str, str]]  # and the versions by which it was computed
+
 
 def evaluate_items(
     context: RankContext, load: Callable[[], tuple[Any, Any]]
@@ -28,34 +30,39 @@ def evaluate_items(
     ``load`` gives the model and its tokenizer, and is called only where an item is missing. The
     versions are those by which the items were computed, now or earlier.
     """
-    from trsp.evaluation.items import assembled, item_names, prepared_items
+    from trsp.evaluation.items import assembled, prepared_items
 
     spec, store = context.task.spec, context.store
     settings = EvaluationSettings.model_validate(spec.locations["evaluation"])
     specs = score_items(spec)
-    missing = [name for name, item in specs.items() if _known(store, item) is None]
+    found = {name: _known(store, item) for name, item in specs.items()}
+    missing = [name for name, known in found.items() if known is None]
     if missing:
         model, tokenizer = load()
         for name, compute in prepared_items(model, tokenizer, settings, missing).items():
-            if _known(store, specs[name]) is None:  # another driver may have been faster
-                computed = compute().model_dump(mode="json")
-                store.stages.commit(specs[name], computed, versions=versions())
-    items: dict[str, ItemRecord] = {}
-    for name in item_names(settings):
-        record = _known(store, specs[name])
-        assert record is not None, f"item {name} was committed, and is gone"
-        items[name] = record
-    by = merged(store.stages.versions(specs[name].key) for name in items)
-    return assembled(settings, items), by
+            # Another driver may have been faster.
+            found[name] = _known(store, specs[name]) or _computed(store, specs[name], compute)
+    items = {name: item for name, item in found.items() if item is not None}
+    records = {name: record for name, (record, _) in items.items()}
+    return assembled(settings, records), merged(by for _, by in items.values())
 
 
-def _known(store: Store, item: StageSpec) -> ItemRecord | None:
-    """Return the item as the store holds it; None while it does not.
+def _computed(store: Store, item: StageSpec, compute: Callable[[], ItemRecord]) -> Item:
+    """Compute the item and commit it; return it with its versions."""
+    record, by = compute(), versions()
+    store.stages.commit(item, record.model_dump(mode="json"), versions=by)
+    return record, by
+
+
+def _known(store: Store, item: StageSpec) -> Item | None:
+    """Return the item as the store holds it, and its versions; None while it does not.
 
     UnreadableRecordError where what it holds is no item.
     """
-    stored = store.stages.result(item.key)
+    stored = store.stages.stored(item.key)
+    if stored is None:
+        return None
     try:
-        return ItemRecord.model_validate(stored) if stored else None
+        return ItemRecord.model_validate(stored["record"]), stored.get("versions", {})
     except ValidationError as error:
         raise store.stages.unreadable(item.key, what_is_wrong(error)) from error

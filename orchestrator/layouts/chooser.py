@@ -59,6 +59,7 @@ class LayoutChooser:
         self._clock = clock
         self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
         self._learned: dict[str, tuple[float, Layout | None]] = {}
+        self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
 
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
@@ -106,11 +107,19 @@ class LayoutChooser:
         return self._estimates[spec.key, capacity]
 
     def _correction(self, capacity: Capacity) -> Correction:
-        """Return what was measured on the devices of this cluster, as the store has it now."""
-        kinds = {node.gpu_type or "gpu" for node in capacity.machines if node.gpus} or {HOST}
+        """Return what was measured on these devices, read again after RECHECK_S seconds."""
+        now = self._clock()
+        gpus = frozenset(node.gpu_type or "gpu" for node in capacity.machines if node.gpus)
+        kinds = gpus or frozenset({HOST})
+        if kinds in self._corrections and now - self._corrections[kinds][0] < RECHECK_S:
+            return self._corrections[kinds][1]
         with suppress(OSError):  # a store that is away for a moment: the estimate stands as it is
             documents = [self._store.memory.load(kind) for kind in sorted(kinds)]
-            return Correction.largest(map(Correction.from_document, documents))
+            self._corrections[kinds] = (
+                now,
+                Correction.largest(map(Correction.from_document, documents)),
+            )
+            return self._corrections[kinds][1]
         return Correction()
 
     def _learned_layout(self, key: str) -> Layout | None:

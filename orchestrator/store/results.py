@@ -103,18 +103,18 @@ class StoreResults:
 
         So whoever is handed a record can rely on it.
         """
-        record = self._store.stages.result(key)
-        if record is None:
+        stored = self._store.stages.stored(key)
+        if stored is None:
             self._miss(key)
             return
         kind = key.rpartition("-")[0]
         try:
-            _RECORD_OF[kind].model_validate(record)
+            _RECORD_OF[kind].model_validate(stored["record"])
         except ValidationError as error:
             raise self._store.stages.unreadable(key, what_is_wrong(error)) from error
-        if not self._store.stages.done(key):
+        if stored.get("dropped", False):
             self._dropped.add(key)
-        self._records[key] = record
+        self._records[key], self._versions[key] = stored["record"], stored.get("versions", {})
 
     def _miss(self, key: str, unreadable: UnreadableRecordError | None = None) -> None:
         """Remember when the store had no (more) of this key, or nothing that can be read."""
@@ -150,10 +150,7 @@ class StoreResults:
 
     def versions(self, key: str) -> dict[str, str]:
         """What a finished stage was computed with, by name; empty before, and where unknown."""
-        if key not in self._versions and self.record(key) is not None:
-            with suppress(UnreadableRecordError):  # it was spoilt since it was read
-                self._versions[key] = self._store.stages.versions(key)
-        return self._versions.get(key, {})
+        return self._versions[key] if self.record(key) is not None else {}
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line; empty where there is none."""

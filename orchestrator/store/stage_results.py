@@ -40,14 +40,28 @@ class StageResults:
         """A folder beside the stage's results, for more than whole small files."""
         return self._files.folder(f"{stage_folder(key)}/{name}")
 
+    def stored(self, key: str) -> dict[str, Any] | None:
+        """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
+
+        And perhaps ``dropped``. None while there is none; UnreadableRecordError where the file
+        holds anything else.
+        """
+        path = f"{stage_folder(key)}/result.json"
+        stored = self._files.read_json(path)
+        if stored is None:
+            return None
+        if not isinstance(stored, dict) or not isinstance(stored.get("record"), dict):
+            raise UnreadableRecordError(self._files.shown(path), "it holds no result of a stage")
+        return stored
+
     def done(self, key: str) -> bool:
         """Whether the result is there, and its artifacts, if it has any, have not been dropped."""
-        stored = self._read_result(key)
-        return bool(stored) and not stored.get("dropped", False)
+        stored = self.stored(key)
+        return stored is not None and not stored.get("dropped", False)
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The stage's record, as its module wrote it; None while there is none."""
-        stored = self._read_result(key)
+        stored = self.stored(key)
         return stored["record"] if stored else None
 
     def files_uri(self, key: str) -> str | None:
@@ -93,11 +107,6 @@ class StageResults:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-
-    def versions(self, key: str) -> dict[str, str]:
-        """What the stage was computed with, by name; empty where that is not known."""
-        stored = self._read_result(key)
-        return stored.get("versions", {}) if stored else {}
 
     def commit(
         self,
@@ -153,7 +162,7 @@ class StageResults:
 
         It is then not done for whoever still needs the files.
         """
-        stored = self._read_result(key)
+        stored = self.stored(key)
         if stored and stored.get("files"):
             self._write_result(key, {**stored, "files": None, "dropped": True})
             self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
@@ -169,26 +178,11 @@ class StageResults:
 
         Only for the holder of the claim.
         """
-        stored = self._read_result(key) or {}
+        stored = self.stored(key) or {}
         for name in self._files.names(stage_folder(key)):
             orphan = name.startswith("files-") and name != stored.get("files")
             if orphan or name == "ranks":
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
-
-    def _read_result(self, key: str) -> Any:
-        """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
-
-        And perhaps ``dropped``.
-
-        None while there is none. UnreadableRecordError where the file holds anything else.
-        """
-        path = f"{stage_folder(key)}/result.json"
-        stored = self._files.read_json(path)
-        if stored is None:
-            return None
-        if not isinstance(stored, dict) or not isinstance(stored.get("record"), dict):
-            raise UnreadableRecordError(self._files.shown(path), "it holds no result of a stage")
-        return stored
 
     def unreadable(self, key: str, reason: str) -> UnreadableRecordError:
         """The error to raise where the record in a stage's result is not one of its kind."""
@@ -200,7 +194,7 @@ class StageResults:
 
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none."""
-        stored = self._read_result(key)
+        stored = self.stored(key)
         if not stored or not stored.get("files"):
             return None
         return f"{stage_folder(key)}/{stored['files']}"

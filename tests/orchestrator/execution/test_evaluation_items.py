@@ -148,7 +148,7 @@ def test_a_result_says_what_it_was_computed_with(asked: Asked, store: Store, run
     assert run(spec) is None
     assert run(asked.evaluate()) is None
     for key in (spec.key, asked.evaluate().key):
-        found = store.stages.versions(key)
+        found = store.stages.stored(key)["versions"]
         assert {"python", "torch", "transformers", "datasets", "device"} <= found.keys()
         assert found["device"] == "cpu"
 
@@ -165,7 +165,7 @@ def test_a_result_of_old_and_new_items_names_both_versions(
     stored["versions"]["torch"] = "1.13.0"
     file.write_text(json.dumps(stored))
     assert run(second) is None
-    assert store.stages.versions(second.key)["torch"].startswith("1.13.0, 2.")
+    assert store.stages.stored(second.key)["versions"]["torch"].startswith("1.13.0, 2.")
 
 
 def test_merged_versions_stand_once_each() -> None:

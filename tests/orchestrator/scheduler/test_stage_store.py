@@ -72,7 +72,7 @@ def test_a_stage_that_was_finished_in_the_meantime_is_released(store: Store) -> 
 
 @pytest.mark.parametrize(
     ("part", "call"),
-    [(StageResults, "remove_orphans"), (StageResults, "result"), (Rankings, "published")],
+    [(StageResults, "remove_orphans"), (StageResults, "stored"), (Rankings, "published")],
 )
 def test_an_error_after_the_claim_was_taken_releases_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, part: type, call: str
