@@ -29,7 +29,7 @@ from orchestrator.doctor.probes.tiny_model import tiny_files, tiny_grid, write_f
 from orchestrator.doctor.probes.training_probe import measure_training
 from orchestrator.doctor.stage_trial import StageTrial, run_trial
 from orchestrator.grid.run_settings import Resources
-from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.layout import Layout, counted
 from orchestrator.ray_backend.all_reduce import AllReduced, all_reduce_over_gang
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.on_nodes import NodeCalls, call_once, outcome_of
@@ -213,9 +213,8 @@ def _remove(folder: str) -> None:
 
 def described(nodes: tuple[ClusterNode, ...], asked: tuple[ClusterNode, ...]) -> Finding:
     """Return the finding that the cluster is there, and how many of its nodes were asked."""
-    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    kinds = len({node.kind for node in nodes})
-    seen = f"{count} of {kinds} kind{'s' if kinds != 1 else ''}"
+    kinds = {node.kind for node in nodes}
+    seen = f"{counted(len(nodes), 'node')} of {counted(len(kinds), 'kind')}"
     if len(asked) < len(nodes):
         seen += f", of which {len(asked)} were asked"
     return fine("cluster", "driver", seen)

@@ -57,8 +57,13 @@ def _load(memo: Path) -> dict[str, list[object]]:
 def _save(memo: Path, known: dict[str, list[object]]) -> None:
     """Write the memo as a whole, if it can be written."""
     with contextlib.suppress(OSError):
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=memo.parent, prefix=memo.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(known, stream)
-        os.replace(temporary, memo)
+        write_whole(memo, json.dumps(known))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file of this machine whole or not at all; its folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(temporary, file)

@@ -6,9 +6,7 @@ or text.
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from orchestrator.grid.locations import trsp_home
+from orchestrator.stages.fingerprints import write_whole
 from trsp.errors import InvalidInputError, UnreachableError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -198,15 +197,6 @@ def _remember(repo: HubRepo, found: HubFiles) -> None:
     what cannot be written is not written.
     """
     with contextlib.suppress(OSError):
-        _write(_memo(repo, found.commit), json.dumps(asdict(found)))
+        write_whole(_memo(repo, found.commit), json.dumps(asdict(found)))
         if not repo.pinned:
-            _write(repo.cache / "refs" / repo.revision, found.commit)
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, file)
+            write_whole(repo.cache / "refs" / repo.revision, found.commit)

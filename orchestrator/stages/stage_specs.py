@@ -82,7 +82,7 @@ def _hashable(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in dumped.items() if value is not None or name not in later}
 
 
-def _text(study: Study, text: TextSource) -> dict[str, Any]:
+def text_content(study: Study, text: TextSource) -> dict[str, Any]:
     """Return what a text's documents are made of, as it is hashed."""
     return {
         "fingerprint": study.fingerprint(text),
@@ -96,7 +96,7 @@ def _calibration(study: Study, seed: int) -> dict[str, Any]:
     """Return what the calibration blocks are made of, as it is hashed."""
     calibration = study.calibration
     return {
-        "text": _text(study, calibration.text),
+        "text": text_content(study, calibration.text),
         "blocks": calibration.blocks,
         "block_tokens": calibration.block_tokens,
         "cut": calibration.cut,
@@ -177,7 +177,7 @@ def _evaluation(study: Study) -> dict[str, Any]:
         "perplexity": [
             {
                 "name": p.text.name,
-                "text": _text(study, p.text),
+                "text": text_content(study, p.text),
                 "window_tokens": p.window_tokens,
                 "max_windows": p.max_windows,
                 "bos": p.bos,

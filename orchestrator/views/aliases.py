@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.cells import Study
 from orchestrator.grid.schema import Grid
+from orchestrator.stages.stage_specs import text_content
 from orchestrator.views.budget import Choice
 from orchestrator.views.grid_view import CellView
 from trsp.records import lower_is_better
@@ -150,15 +151,8 @@ def _protocol(study: Study) -> dict[str, Any]:
 def _text_and_windows(name: str, study: Study) -> dict[str, Any]:
     """Return what a perplexity is made of, by the name of its text."""
     (perplexity,) = (each for each in study.evaluation.perplexity if each.text.name == name)
-    text = perplexity.text
-    content = {
-        "fingerprint": study.fingerprint(text),
-        "field": text.field,
-        "document_start": text.document_start,
-        "max_documents": text.max_documents,
-    }
     windows = perplexity.model_dump(mode="json", exclude={"text"})
-    return {"text": content, "windows": windows}
+    return {"text": text_content(study, perplexity.text), "windows": windows}
 
 
 def _benchmarks(task: str, study: Study) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from math import hypot, sqrt
 from statistics import fmean, stdev
 
 from orchestrator.grid.budgets import Budget
-from orchestrator.views.grid_view import CellView
+from orchestrator.views.grid_view import TIMES, CellView
 from trsp.records import EvaluationRecord, Score, lower_is_better
 
 NOISE_STANDARD_ERRORS = 2.0  # nearer than this, two checkpoints cannot be told apart
 _PERPLEXITY = "perplexity/"  # before the name of a text
-_MEASURED = ("latency_ms", "tokens_per_s")  # ends of the names of measured times
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def choose(cells: Sequence[CellView], budget: Budget, metric: str | None = None)
 
 def _rests_on_speed(metric: str, budget: Budget) -> bool:
     """Whether the answer depends on measured times: by a limit, or as what is to be best."""
-    return any(name.endswith(_MEASURED) for name in (metric, *budget.limits))
+    return any(name.endswith(TIMES) for name in (metric, *budget.limits))
 
 
 def _speed_warnings(candidates: Sequence[_Candidate]) -> Iterator[str]:

@@ -144,6 +144,11 @@ def _metrics(
     return metrics
 
 
+# How the names end of metrics that a measurement gives: times, and with them memory.
+TIMES = ("latency_ms", "tokens_per_s")
+MEASURED = (*TIMES, "memory_bytes")
+
+
 @dataclass(frozen=True)
 class GridView:
     """The whole grid. ``key`` names its content; ``name`` is the file's."""

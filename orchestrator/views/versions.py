@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.budget import Choice
-from orchestrator.views.grid_view import CellView, DenseView, Versions
+from orchestrator.views.grid_view import MEASURED, CellView, DenseView, Versions
 
 _SIZES = frozenset({"params", "bytes", "kv_bytes_per_token"})  # the same whatever computed them
 _SHOWN = ("torch", "transformers", "lm_eval", "device")
-_MEASURED = ("latency_ms", "tokens_per_s", "memory_bytes")
 
 
 def with_version_warnings(choice: Choice, dense: Sequence[DenseView]) -> Choice:
@@ -43,7 +42,7 @@ def _kind(metric: str) -> StageKind | None:
     """Return the kind of stage that a metric comes from; None where versions cannot change it."""
     if metric in _SIZES:
         return None
-    return StageKind.MEASURE if metric.endswith(_MEASURED) else StageKind.EVALUATE
+    return StageKind.MEASURE if metric.endswith(MEASURED) else StageKind.EVALUATE
 
 
 def _differences(best: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:

@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trsp.checkpoints.model_source import local_folder
-from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
-from trsp.errors import InvalidInputError, UnreachableError, may_pass
+from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors, unreadable_weights
 
 
 class StoredWeights:
@@ -59,24 +58,14 @@ class StoredWeights:
         for file in sorted(set(file_of.values())):
             path_of[file] = self._fetch(file)
         if missing := [file for file, path in path_of.items() if path is None]:
-            raise self._unreadable(f"{missing[0]} is missing")
+            raise unreadable_weights(self._source, f"{missing[0]} is missing")
         return {name: path for name, file in file_of.items() if (path := path_of[file]) is not None}
 
     def _open(self, path: Path) -> Any:
         try:
             return safe_open(path, "pt")
         except (OSError, SafetensorError) as error:
-            raise self._unreadable(f"{path.name}: {error}", error) from error
-
-    def _unreadable(
-        self, reason: str, error: Exception | None = None
-    ) -> InvalidInputError | UnreachableError:
-        """Return the refusal for this reason; one that may pass where the ``error`` may."""
-        refusal = UnreachableError if error and may_pass(error) else InvalidInputError
-        return refusal(
-            f"the weights of {self._source!r} cannot be read: {reason}; "
-            "download or export them again"
-        )
+            raise unreadable_weights(self._source, f"{path.name}: {error}", error) from error
 
     def _fetch(self, file: str) -> Path | None:
         """The local path of one of the checkpoint's files; None where it has no such file.
@@ -91,4 +80,6 @@ class StoredWeights:
         except EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise self._unreadable(str(error).strip().splitlines()[0], error) from error
+            raise unreadable_weights(
+                self._source, str(error).strip().splitlines()[0], error
+            ) from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, UnreachableError, may_pass
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -39,10 +39,12 @@ def stored_shapes(source: str, folder: Path, *, partial: bool = False) -> Shapes
         if not path.is_file():
             if partial:
                 continue
-            raise _unreadable(source, f"{INDEX} names {file}, which is missing")
+            raise unreadable_weights(source, f"{INDEX} names {file}, which is missing")
         stored = _header_shapes(source, path)
         if lacking := sorted(listed - stored.keys()):
-            raise _unreadable(source, f"{INDEX} says that {file} holds {lacking[0]}, it does not")
+            raise unreadable_weights(
+                source, f"{INDEX} says that {file} holds {lacking[0]}, it does not"
+            )
         shapes |= {name: stored[name] for name in listed} if listed else stored
     return shapes
 
@@ -95,7 +97,7 @@ def _listed(source: str, index: Path) -> dict[str, frozenset[str]]:
         for name, file in file_of.items():
             by_file.setdefault(file, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(source, f"{INDEX} is no index of weights: {error!r}") from None
+        raise unreadable_weights(source, f"{INDEX} is no index of weights: {error!r}") from None
     return {file: frozenset(names) for file, names in sorted(by_file.items())}
 
 
@@ -108,15 +110,17 @@ def _header_shapes(source: str, path: Path) -> dict[str, tuple[int, ...]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if size < _LENGTH_BYTES or not 2 <= length <= min(size, _LONGEST_HEADER):
-            raise _unreadable(source, f"{path.name} has {size} bytes and no whole header")
+            raise unreadable_weights(source, f"{path.name} has {size} bytes and no whole header")
         encoded = file.read(length)
     try:
         shapes, data_bytes = _parsed(encoded)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise _unreadable(source, f"{path.name} has a damaged header") from None
+        raise unreadable_weights(source, f"{path.name} has a damaged header") from None
     wanted = _LENGTH_BYTES + length + data_bytes
     if size != wanted:
-        raise _unreadable(source, f"{path.name} has {size} bytes, its header speaks of {wanted}")
+        raise unreadable_weights(
+            source, f"{path.name} has {size} bytes, its header speaks of {wanted}"
+        )
     return shapes
 
 
@@ -128,7 +132,11 @@ def _parsed(encoded: bytes) -> tuple[dict[str, tuple[int, ...]], int]:
     return {name: tuple(entry["shape"]) for name, entry in header.items()}, max(ends, default=0)
 
 
-def _unreadable(source: str, reason: str) -> InvalidInputError:
-    return InvalidInputError(
+def unreadable_weights(
+    source: str, reason: str, error: Exception | None = None
+) -> InvalidInputError | UnreachableError:
+    """Return the refusal for this reason; one that may pass where the ``error`` may."""
+    refusal = UnreachableError if error and may_pass(error) else InvalidInputError
+    return refusal(
         f"the weights of {source!r} cannot be read: {reason}; download or export them again"
     )
