@@ -15,17 +15,18 @@ PACKAGES = ("trsp", "orchestrator")
 # Who may import whom, at load or later. ``trsp.`` is left out of the library's own rows.
 _LIBRARY: Mapping[str, str] = {
     "errors": "",
+    "outages": "",
     "chunk_sizes": "",
     "records": "",
     "versions": "",
     "config": "errors",
     "architecture": "config errors",
-    "data": "config errors",
+    "data": "config errors outages",
     "distributed": "config errors",
     "losses": "chunk_sizes config errors",
     "progress_lines": "distributed",
     "batch_sizes": "architecture chunk_sizes distributed",
-    "checkpoints": "architecture config distributed errors records",
+    "checkpoints": "architecture config distributed errors outages records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
         progress_lines records""",
     "gates": "architecture",
@@ -44,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "redact stages trsp.errors trsp.records trsp.training",
+    "store": "redact scratch stages trsp.errors trsp.outages trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data

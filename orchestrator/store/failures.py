@@ -20,6 +20,8 @@ class FailureKind(StrEnum):
     LOST = "lost"  # a rank, its process or its node is gone: once more, from the last snapshot
     HUNG = "hung"  # no step within the limit: once more, from the last snapshot
     PREEMPTED = "preempted"  # told to go, and went: once more, from the last snapshot
+    NODE_LOST = "node_lost"  # its node is gone, as spot nodes go: once more, from the last snapshot
+    UNREACHABLE = "unreachable"  # a hub, store or file system gave no answer: again after a while
     TIMEOUT = "timeout"  # it took longer than resources.timeout_s
     DISK_FULL = "disk_full"  # no room on a disk, or none within a quota or a limit
     BAD_INPUT = "bad_input"  # final: no other attempt would end otherwise
@@ -32,6 +34,17 @@ class FailureKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Node:
+    """A node of a cluster; both fields are empty where it is not known."""
+
+    id: str = ""  # as the cluster's scheduler knows it
+    address: str = ""  # for people: 10.0.0.4
+
+    def __bool__(self) -> bool:
+        return bool(self.id)
+
+
+@dataclass(frozen=True)
 class RankFailure:
     """How one rank of a gang failed, or several that failed alike."""
 
@@ -40,6 +53,7 @@ class RankFailure:
     message: str
     tail: str = ""  # the end of the first rank's output
     kind: FailureKind = FailureKind.UNKNOWN
+    node: Node = Node()  # where the first of them ran
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "tail")
@@ -62,6 +76,7 @@ class Failure:
     when: float = 0.0  # seconds since the epoch
     ranks: tuple[RankFailure, ...] = ()  # how each rank of a gang failed, the cause first
     layout: Mapping[str, Any] = field(default_factory=dict)  # the layout it ran on, as JSON
+    node: Node = Node()  # where it ran; of a gang, the first rank of the cause
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "details")
@@ -91,6 +106,8 @@ class Failure:
         if self.layout:
             layout = ", ".join(f"{name}={value}" for name, value in self.layout.items())
             parts.append(f"layout: {layout}")
+        if self.node:
+            parts.append(f"node: {self.node.address}")
         for group in self.ranks:
             text = f"--- {group.who}: {group.error}: {group.message}\n{group.tail}"
             parts.append(text.rstrip())

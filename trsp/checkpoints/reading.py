@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from trsp.checkpoints.completeness import check_complete
 from trsp.checkpoints.model_source import local_folder, source_path
 from trsp.checkpoints.weight_headers import no_safetensors
-from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError, TrspError, UnreachableError
+from trsp.outages import may_pass
 
 Place = torch.device | Literal["auto"]
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download

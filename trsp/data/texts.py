@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from trsp.config import TextSource
 from trsp.data.text_files import PARAGRAPH, field_of, file_rows
-from trsp.errors import InvalidInputError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError, UnreachableError
+from trsp.outages import may_pass
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH_CHUNK_BYTES = 1 << 20

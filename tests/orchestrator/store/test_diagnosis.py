@@ -80,14 +80,17 @@ K = FailureKind
             K.LOST,
         ),
         (torch.distributed.DistNetworkError("Connection reset by peer"), K.LOST),
-        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), K.LOST),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), K.UNREACHABLE),
         (ray.exceptions.WorkerCrashedError(), K.LOST),
-        (ray.exceptions.NodeDiedError("node 1"), K.LOST),
+        (ray.exceptions.NodeDiedError("node 1"), K.NODE_LOST),
         (InvalidInputError("no such model"), K.BAD_INPUT),
         (CalibrationTooShortError("text 'wiki' is too short"), K.BAD_INPUT),
         (StoreError("transfer-1 has no files"), K.BAD_INPUT),
         (ValueError("a sequence of 3 is not 4"), K.BAD_INPUT),
-        (UnreachableError("the hub gives no answer"), K.UNKNOWN),
+        (UnreachableError("the hub gives no answer"), K.UNREACHABLE),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), K.UNREACHABLE),
+        (OSError("AWS Error NETWORK_CONNECTION during HeadObject operation"), K.UNREACHABLE),
+        (OSError("AWS Error ACCESS_DENIED during HeadObject operation"), K.UNKNOWN),
         (UnreachableError("model 'm' cannot be read: No space left on device"), K.DISK_FULL),
         (KeyError("layers"), K.UNKNOWN),
         (AssertionError(), K.UNKNOWN),
@@ -123,6 +126,15 @@ def test_what_an_error_was_made_of_outweighs_it() -> None:
     assert classify(under) is K.DISK_FULL
     under.__suppress_context__ = True  # raise ... from None
     assert classify(under) is K.UNKNOWN
+
+
+def test_what_a_library_made_of_an_outage_is_one() -> None:
+    made = ValueError("cannot find the data set in the cache")
+    made.__cause__ = TimeoutError("timed out")
+    assert classify(made) is K.UNREACHABLE
+    diverged = TrainingDivergedError("the loss is nan")
+    diverged.__context__ = TimeoutError("timed out")
+    assert classify(diverged) is K.DIVERGED
 
 
 def test_an_error_of_another_process_is_known_by_its_words() -> None:
