@@ -21,6 +21,7 @@ from orchestrator.report.model_cards import cell_card
 from orchestrator.report.printing import print_line
 from orchestrator.report.status_tables import print_status
 from orchestrator.scheduler.controller import Controller
+from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
@@ -41,6 +42,7 @@ class Driver:
 
     def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
         self._grid, self._study = resolved.grid, resolved.study
+        self._cells = resolved.cells
         self._store = store
         self._launcher = launcher
         self._out = out
@@ -59,6 +61,7 @@ class Driver:
         whatever breaks the driver itself, after everything that runs was stopped.
         """
         print_line(self._out, f"leaderboard: {self._leaderboard}")
+        remove_left_folders()
         try:
             with _stop_signals() as received:
                 view = self._step_until_over(received)
@@ -77,13 +80,12 @@ class Driver:
         with suppress(Exception):
             self._controller.stop(reason)
         with suppress(Exception):
-            self._tracker.finish(self._controller.view())
+            self._finish(self._controller.view())
 
     def _step_until_over(self, received: list[str]) -> GridView:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
-        view = self._controller.view()
-        without_card = {cell.cell.key for cell in view.cells}
+        without_card = {cell.key for cell in self._cells}
         with make_report(self._out, self._grid.headline_metrics) as report:
             while not received:
                 view = self._controller.step(STEP_WAIT_S)
@@ -97,16 +99,25 @@ class Driver:
         return view
 
     def _tell(self, view: GridView, report: Report) -> None:
+        """Tell of a view; MLflow not of one that was never seen, which has no runs."""
         report.show(view)
-        self._tracker.project(view)
+        if view.parts:
+            self._tracker.project(view)
+
+    def _finish(self, view: GridView) -> None:
+        """Close MLflow's runs; those of a grid that was never seen stay as they are."""
+        if view.parts:
+            self._tracker.finish(view)
 
     def _publish_cards(self, view: GridView, without_card: set[str]) -> set[str]:
         """Write the model cards that can have their scores now; return the keys of their cells.
 
         A checkpoint's card waits until its cell is done and its model's reference is over. Cards of
         cells that an earlier driver finished are written again: it may have been killed before it
-        came to that.
+        came to that. Nothing is written while the store fails.
         """
+        if view.behind:
+            return set()
         references = {dense.model.name: dense for dense in view.dense if dense.status in SETTLED}
         published: set[str] = set()
         for cell in view.cells:
@@ -116,9 +127,11 @@ class Driver:
             if cell.cell.key in without_card:
                 card = cell_card(cell, reference)
                 key = cell.stage_keys[StageKind.PRUNE]
-                with suppress(OSError):  # a store that is full for now: tried again
+                try:
                     self._store.stages.write_file(key, "README.md", card.encode())
-                    published.add(cell.cell.key)
+                except OSError:  # a store that is full or away: tried again
+                    break
+                published.add(cell.cell.key)
         return published
 
     def _conclude(self, view: GridView) -> None:
@@ -132,7 +145,7 @@ class Driver:
             for budget in self._grid.budgets
         ]
         self._print_results(view, choices)
-        self._tracker.finish(view)
+        self._finish(view)
         if view.status is Status.DONE:
             self._move_aliases(view, choices)
         elif choices:
@@ -164,8 +177,9 @@ class Driver:
     def _log_hint(self, cell: CellView) -> str:
         """Where the log of the cell's failed stage is; empty where the stage left no failure."""
         key = cell.stage_keys.get(cell.stage, "")
-        if key and self._store.failures.history(key):
-            return f"; its log is in {self._store.stages.uri(key)}"
+        with suppress(OSError):
+            if key and self._store.failures.history(key):
+                return f"; its log is in {self._store.stages.uri(key)}"
         return ""
 
 

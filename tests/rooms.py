@@ -42,14 +42,15 @@ _LIBRARY: Mapping[str, str] = {
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
+    "scratch": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "store": "redact scratch stages trsp.errors trsp.outages trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
-        trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
+    "execution": """layouts scratch stages store trsp.architecture trsp.checkpoints trsp.config
+        trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
         trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
@@ -58,11 +59,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
-    "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
+    "ray_backend": """execution grid layouts scratch stages store trsp.distributed trsp.errors
         trsp.evaluation""",
     "scheduler": "execution layouts stages store views",
-    "tracking": "redact tracking.content views trsp.errors",
-    "driver": "execution redact report scheduler stages store tracking views",
+    "tracking": "redact scratch tracking.content views trsp.errors",
+    "driver": "execution redact report scheduler scratch stages store tracking views",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

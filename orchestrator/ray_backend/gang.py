@@ -6,7 +6,6 @@ storage: snapshots are ours.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
+from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
@@ -54,8 +54,9 @@ def run_gang(task: StageTask) -> Failure | None:
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(health_check_timeout_s)
     reports = rank_reports(task)
     try:
-        with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
-            _trainer(task, folder).fit()
+        remove_left_folders()
+        with scratch_folder("gang") as folder:
+            _trainer(task, str(folder)).fit()
         return None
     except (KeyboardInterrupt, SystemExit):
         # From ray.cancel, before and after the trainer has put its handler in place.

@@ -31,6 +31,7 @@ from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
+from orchestrator.store.rank_reports import RankReport
 
 # How long a cancelled gang may take to end its ranks, before it is ended by force and its place may
 # be lost to us; and how long when we go: with the job, Ray takes back everything.
@@ -214,8 +215,11 @@ def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
 
     The process is that of the only rank or, for a gang, the one that saw to its ranks.
     """
-    reports = rank_reports(task)
-    rank_failure = reports[0].failure() or lost_rank_failure(0, error, reports[0].tail())
+    reports: list[RankReport] = []
+    with contextlib.suppress(OSError):  # a store that is away does not keep an end from us
+        reports = rank_reports(task)
+    said = reports[0].failure() if reports else None
+    rank_failure = said or lost_rank_failure(0, error, reports[0].tail() if reports else "")
     for report in reports:
         report.remove()
     return Failure(

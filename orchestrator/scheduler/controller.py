@@ -15,6 +15,8 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.outage import StoreOutage
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
@@ -28,7 +30,6 @@ from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.next_stages import chosen_layers, next_stages
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
-from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import build_view
@@ -60,29 +61,48 @@ class Controller:
         self._state = SchedulerState()
         self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
+        self._endings = Endings(self._stages, self._state, self._climb, clock, self._limit_s)
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
         self._stopped = ""
+        self._ended: list[Finished] = []  # and not yet collected, in order
+        self._outage = StoreOutage(clock)
+        self._seen: GridView | None = None
 
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
 
-        Waits up to ``wait_s`` seconds for the first stage to end.
+        Waits up to ``wait_s`` seconds for the first stage to end. A store that fails is waited for:
+        what runs goes on, what ends is kept, and the view says so.
         """
-        for finished in self._launcher.poll(wait_s):
-            self._collect(finished)
-        self._watch()
-        while self._act():
-            pass
+        self._ended += self._launcher.poll(wait_s)
+        self._outage.guard(self._work)
         return self.view()
 
     def view(self) -> GridView:
-        """Return the grid as it stands. The unfinished cells of a stopped grid are KILLED."""
-        view = build_view(self._resolved, self._results, self._state.activity())
+        """Return the grid as it stands, or as it was last seen while the store fails.
+
+        It has no cells where it was never seen. The unfinished cells of a stopped grid are KILLED.
+        """
+        self._outage.guard(self._look)
+        seen = self._seen or GridView(self._resolved.key, self._resolved.grid.name, (), (), ())
+        view = replace(seen, behind=self._outage.notice)
         if not self._stopped:
-            return concluded(view)
+            return concluded(view) if view.parts else view
         # The grid itself is KILLED even where other drivers have done the rest.
         return replace(killed(view, self._stopped), status=Status.KILLED, reason=self._stopped)
+
+    def _work(self) -> None:
+        while self._ended:
+            self._endings.collect(self._ended[0])
+            del self._ended[0]
+        self._watch()
+        while self._act():
+            pass
+
+    def _look(self) -> None:
+        self._seen = build_view(self._resolved, self._results, self._state.activity())
+        self._outage.over()
 
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
@@ -93,57 +113,19 @@ class Controller:
         self._stopped = reason
 
     def tidy(self) -> None:
-        """Drop stage two's weights of all checkpoints that are there.
+        """Drop stage two's weights of all checkpoints that are there, as far as the store answers.
 
         A driver may have been killed before it came to that.
         """
+        self._outage.guard(self._drop_left_weights)
+
+    def _drop_left_weights(self) -> None:
         study = self._resolved.study
         for cell in self._resolved.cells:
             layers = chosen_layers(cell, study, self._results)
             for spec in cell_stages(cell, study, layers) if layers else ():
                 if spec.kind is StageKind.PRUNE and self._results.done(spec.key):
                     self._stages.drop_transfer_weights(spec)
-
-    def _collect(self, finished: Finished) -> None:
-        """Take up what a stage's end means, and release its claim."""
-        key = finished.key
-        attempt = self._state.running.pop(key)
-        self._stages.forget(key)
-        failure = self._failure(attempt, finished.failure)
-        if failure is not None:
-            self._handle_failure(attempt, failure)
-        self._stages.release(key)
-        if failure is None:
-            self._stages.drop_transfer_weights(attempt.spec)
-
-    def _failure(self, attempt: Attempt, reported: Failure | None) -> Failure | None:
-        """Return what went wrong, as we know it, or None.
-
-        The controller may have ended the stage itself, and a result may be missing.
-        """
-        if reported is not None and attempt.timed_out:
-            return replace(
-                reported,
-                error="Timeout",
-                message=f"ran longer than {self._limit_s:g} s",
-                kind=FailureKind.TIMEOUT,
-                when=time.time(),
-            )
-        if reported is None and not self._stages.is_satisfied(attempt.spec):
-            message = "the stage ended without an error, but its result is not in the store"
-            return Failure("LostResult", message, FailureKind.LOST, when=time.time())
-        return reported
-
-    def _handle_failure(self, attempt: Attempt, failure: Failure) -> None:
-        """Record a failure, and make ready for what follows from it."""
-        spec = attempt.spec
-        layout = failure.layout or attempt.layout.to_json()
-        self._stages.record_failure(spec.key, replace(failure, layout=layout))
-        climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._climb(attempt)
-        progressed = self._stages.progress(spec.key) > attempt.progress
-        restarts = self._state.count_failure(spec, failure, progressed=progressed, climbed=climbed)
-        if restarts:
-            self._stages.drop_snapshots(spec.key)
 
     def _climb(self, attempt: Attempt) -> bool:
         """Whether there is another layout to try, which the next attempt then gets."""
@@ -200,6 +182,7 @@ class Controller:
             running=self._state.running_facts(),
             attempts=self._state.attempts,
             claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
+            backing_off=self._state.backing_off(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
             max_parallel=self._resources.max_parallel,
@@ -221,7 +204,7 @@ class Controller:
     def _start(self, spec: StageSpec, layout: Layout) -> ClaimOutcome:
         """Start a stage if it can be claimed; return what came of the claim.
 
-        A store that cannot be written is a failure of the attempt, not of the driver.
+        A store that will not be written is a failure of the attempt, not of the driver.
         """
         outcome = self._stages.claim(spec)
         match outcome:
@@ -233,7 +216,7 @@ class Controller:
             case ClaimedElsewhere(holder):
                 self._state.see_claim(spec.key, holder, self._clock())
             case ClaimFailed(failure):
-                self._state.count_failure(spec, failure)
+                self._state.count_failure(spec, failure, now=self._clock())
             case AlreadySatisfied():
                 pass  # the next look at the store sees it
         return outcome

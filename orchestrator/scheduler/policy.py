@@ -48,6 +48,7 @@ class Facts:
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
+    backing_off: Mapping[str, str] = field(default_factory=dict)  # for how long, and after what
     capacity: Capacity = field(default_factory=Capacity)
     largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
     max_parallel: int | None = None  # where it is given, it counts instead of the capacity
@@ -142,6 +143,8 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
     """Return why the stage waits for others, however much room there is; "" where it need not."""
     if spec.key in facts.claimed_elsewhere:
         return f"{facts.claimed_elsewhere[spec.key]} works on it"
+    if spec.key in facts.backing_off:
+        return facts.backing_off[spec.key]
     if not facts.measure_alone:
         return ""
     if StageKind.MEASURE in at_work:

@@ -14,6 +14,7 @@ from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
+from orchestrator.store.patience import passes
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
@@ -41,7 +42,7 @@ class AlreadySatisfied:
 
 @dataclass(frozen=True)
 class ClaimFailed:
-    """The store could not be read or written; nobody holds the stage because of us."""
+    """The store will not be read or written; nobody holds the stage because of us."""
 
     failure: Failure
 
@@ -63,12 +64,13 @@ class StageStore:
     def claim(self, spec: StageSpec) -> ClaimOutcome:
         """Claim a stage for this driver, and clear away what a dead attempt left half-written.
 
-        The claim is held only where the outcome is ``Claimed``.
+        The claim is held only where the outcome is ``Claimed``. OSError where the store gives no
+        answer: that is not the stage's failure.
         """
         try:
             other = self._store.claims.take(spec.key, self._owner)
         except OSError as error:
-            return ClaimFailed(failure_of(error))
+            return _claim_failed(error)
         if other is not None:
             return ClaimedElsewhere(f"another driver (process {other.pid} on {other.host})")
         try:
@@ -76,7 +78,7 @@ class StageStore:
         except OSError as error:
             with suppress(OSError):  # where even this fails, the claim ends with this driver
                 self._store.claims.release(spec.key)
-            return ClaimFailed(failure_of(error))
+            return _claim_failed(error)
 
     def _prepare(self, spec: StageSpec) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
@@ -153,3 +155,10 @@ class StageStore:
             with suppress(OSError):
                 self._store.stages.drop_files(spec.reads[0])
             self._results.forget(spec.reads[0])
+
+
+def _claim_failed(error: OSError) -> ClaimFailed:
+    """Return the outcome of a claim that the store refuses; raise an error that passes."""
+    if passes(error):
+        raise error
+    return ClaimFailed(failure_of(error))

@@ -4,6 +4,7 @@ Knows no store, launcher or clock: times are given to it, in seconds on the cont
 The next driver needs nothing of it.
 """
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class SchedulerState:
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.largest_capacity = Capacity(cpus=0)
+        self._backing_off: dict[str, tuple[float, str]] = {}  # until when, and what is said of it
         self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
@@ -64,9 +66,15 @@ class SchedulerState:
         return self.attempts.get(key, Attempts())
 
     def count_failure(
-        self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False
+        self,
+        spec: StageSpec,
+        failure: Failure,
+        *,
+        progressed: bool = False,
+        climbed: bool = False,
+        now: float = 0.0,
     ) -> bool:
-        """Count an attempt that failed (see ``after_failure``).
+        """Count an attempt that failed at the time ``now`` (see ``after_failure``).
 
         Return whether the next attempt begins anew, without the snapshots of this one.
         """
@@ -77,8 +85,17 @@ class SchedulerState:
             climbed=climbed,
             trains=work_of(spec).trains is not Trains.NOTHING,
         )
-        self.attempts[spec.key] = aftermath.attempts
+        attempts = self.attempts[spec.key] = aftermath.attempts
+        if attempts.wait_s:
+            wait_s = attempts.wait_s * _spread(f"{spec.key} {attempts.uncounted}")
+            text = f"waits {wait_s:.0f} s after: {attempts.message}"
+            self._backing_off[spec.key] = now + wait_s, text
         return aftermath.restarts
+
+    def backing_off(self, now: float) -> dict[str, str]:
+        """Return what is said of the stages whose next attempt is still to wait, by key."""
+        self._backing_off = {key: each for key, each in self._backing_off.items() if each[0] > now}
+        return {key: text for key, (_, text) in self._backing_off.items()}
 
     def see_begun(self, key: str, now: float) -> None:
         """Remember that a running attempt computes."""
@@ -135,6 +152,14 @@ class SchedulerState:
             },
             live=True,
         )
+
+
+def _spread(text: str) -> float:
+    """Return a factor from 0.75 to 1.25 by which waits differ, the same one for the same text.
+
+    Stages that one outage has ended do not all begin again at one instant.
+    """
+    return 0.75 + 0.5 * zlib.crc32(text.encode()) / 2**32
 
 
 def _note(attempt: Attempt, before: Attempts | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.store.failures import Failure, FailureKind, Node, RankFailure
+from orchestrator.store.failures import NOWHERE, Failure, FailureKind, Node, RankFailure
 from trsp.outages import is_outage
 
 # Where the ranks of a gang failed in different ways, the first of these is the cause and the others
@@ -147,7 +147,7 @@ def failure_of(
     error: BaseException,
     details: str = "",
     layout: Mapping[str, Any] | None = None,
-    node: Node = Node(),
+    node: Node = NOWHERE,
 ) -> Failure:
     """The record of an error, as of now. ``details``: the end of its traceback."""
     name = type(error).__name__

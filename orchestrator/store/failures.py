@@ -44,6 +44,9 @@ class Node:
         return bool(self.id)
 
 
+NOWHERE = Node()
+
+
 @dataclass(frozen=True)
 class RankFailure:
     """How one rank of a gang failed, or several that failed alike."""
@@ -53,7 +56,7 @@ class RankFailure:
     message: str
     tail: str = ""  # the end of the first rank's output
     kind: FailureKind = FailureKind.UNKNOWN
-    node: Node = Node()  # where the first of them ran
+    node: Node = NOWHERE  # where the first of them ran
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "tail")
@@ -76,7 +79,7 @@ class Failure:
     when: float = 0.0  # seconds since the epoch
     ranks: tuple[RankFailure, ...] = ()  # how each rank of a gang failed, the cause first
     layout: Mapping[str, Any] = field(default_factory=dict)  # the layout it ran on, as JSON
-    node: Node = Node()  # where it ran; of a gang, the first rank of the cause
+    node: Node = NOWHERE  # where it ran; of a gang, the first rank of the cause
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "details")

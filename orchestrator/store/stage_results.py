@@ -5,7 +5,6 @@ not exist.
 """
 
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.redact import redact
+from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from trsp.errors import StoreError
@@ -86,9 +86,9 @@ class StageResults:
         if self._files.is_local:
             yield self._files.local_path(path)
             return
-        with tempfile.TemporaryDirectory(prefix="trsp-") as folder:
-            self._files.download(path, Path(folder))
-            yield Path(folder)
+        with scratch_folder("download") as folder:
+            self._files.download(path, folder)
+            yield folder
 
     @contextmanager
     def staging(self, key: str) -> Iterator[Path]:
@@ -97,8 +97,8 @@ class StageResults:
         In a local store it already lies beside its result, so that committing copies nothing.
         """
         if not self._files.is_local:
-            with tempfile.TemporaryDirectory(prefix="trsp-", ignore_cleanup_errors=True) as name:
-                yield Path(name)
+            with scratch_folder("staging") as folder:
+                yield folder
             return
         folder = self._files.local_path(f"{stage_folder(key)}/{_artifacts_name()}")
         folder.mkdir(parents=True)

@@ -7,7 +7,6 @@ remembering) is dropped by MLflow as a duplicate.
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from orchestrator.scratch import scratch_folder
 from orchestrator.tracking.content.states import Artifact, RunState
 from orchestrator.tracking.models import ModelWriter
 from orchestrator.tracking.written_run import WRITTEN, WrittenRun
@@ -117,8 +117,8 @@ class RunWriter:
         for artifact in artifacts:
             if run.artifacts.get(artifact.path) == artifact.version:
                 continue
-            with tempfile.TemporaryDirectory(prefix="trsp-mlflow-") as folder:
-                local = Path(folder) / Path(artifact.path).name
+            with scratch_folder("mlflow") as folder:
+                local = folder / Path(artifact.path).name
                 artifact.write(local)
                 parent = Path(artifact.path).parent.as_posix()
                 self._client.log_artifact(run.run_id, str(local), None if parent == "." else parent)

@@ -69,7 +69,16 @@ def test_its_layout_on_disk_is_the_one_that_filled_stores_have(local: Store) -> 
     }
     claim, failure = fields(root / stage / "claim.json"), root / stage / f"failures/{attempt}.json"
     assert claim == ["owner", "host", "pid", "renewed", "process_start"]
-    assert fields(failure) == ["error", "message", "kind", "details", "when", "ranks", "layout"]
+    assert fields(failure) == [
+        "error",
+        "message",
+        "kind",
+        "details",
+        "when",
+        "ranks",
+        "layout",
+        "node",
+    ]
     assert fields(root / stage / "result.json") == ["record", "files", "versions"]
     local.stages.drop_files(KEY)
     assert fields(root / stage / "result.json") == ["record", "files", "versions", "dropped"]
