@@ -3,6 +3,7 @@
 Pure: no clock, log, counter or cluster inside.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -28,6 +29,10 @@ PRIORITY: Sequence[StageKind] = (
     StageKind.TRANSFER,
     StageKind.MEASURE,
 )
+
+
+_ONE_CPU = Layout()
+_NO_ATTEMPTS = Attempts()
 
 
 @dataclass(frozen=True)
@@ -84,71 +89,98 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
     return tuple(distinct.values())
 
 
+class Needs:
+    """The distinct stages to decide about, made anew only where they have changed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[tuple[StageSpec, ...], int] = (), 0
+        self._distinct: tuple[StageSpec, ...] = ()
+
+    def of(
+        self, needed: tuple[StageSpec, ...], given_up: Mapping[str, str]
+    ) -> tuple[StageSpec, ...]:
+        """Return ``needed`` once each, but for those given up, which only become more."""
+        if needed is not self._of[0] or len(given_up) != self._of[1]:
+            self._of = needed, len(given_up)
+            self._distinct = distinct_needs(spec for spec in needed if spec.key not in given_up)
+        return self._distinct
+
+
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
-    """Return one decision per needed stage that is not running, in order of priority."""
-    admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
-    at_work = [stage.kind for stage in facts.running.values()]
-    decisions: list[Decision] = []
-    for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
-        if spec.key in facts.running:
-            continue
-        decision = _decision(spec, facts, max_attempts, at_work, admission)
-        if isinstance(decision, Start):
-            at_work.append(spec.kind)
-        decisions.append(decision)
-    return tuple(decisions)
+    """Return one decision per needed stage that is not running, in order of priority.
 
-
-def _decision(
-    spec: StageSpec,
-    facts: Facts,
-    max_attempts: int,
-    at_work: Sequence[StageKind],
-    admission: "_Admission",
-) -> Decision:
-    """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
-
-    Admission comes last, for it takes room: what is given up or held back for another reason
-    neither takes room nor has a reservation.
+    It takes as long as there are stages and different layouts: equal ones are placed alike.
     """
-    hopeless = _hopeless(spec, facts, max_attempts)
-    if hopeless:
-        return GiveUp(spec, hopeless)
-    held_back = _held_back(spec, facts, at_work)
-    if held_back:
-        return Wait(spec, held_back)
-    layout = facts.layouts.get(spec.key, Layout())
-    no_room = admission.admit(layout)
-    if no_room:
-        return Wait(spec, no_room)
-    return Start(spec, layout)
+    turn = _Turn(facts, max_attempts)
+    order = {kind: place for place, kind in enumerate(PRIORITY)}
+    needs = (need for need in facts.needs if need.key not in facts.running)
+    return tuple(map(turn.decision, sorted(needs, key=lambda need: order[need.kind])))
 
 
-def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
-    """Return why no attempt is worth while; "" where one is."""
-    attempts = facts.attempts.get(spec.key, Attempts())
-    if attempts.failed >= max_attempts or not attempts.retryable:
-        return attempts.message
-    if spec.key in facts.refused:
-        return facts.refused[spec.key]
-    layout = facts.layouts.get(spec.key, Layout())
+class _Turn:
+    """Decides about one stage after another, beside those that run or were started before."""
+
+    def __init__(self, facts: Facts, max_attempts: int) -> None:
+        self._facts, self._max_attempts = facts, max_attempts
+        self._admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+        self._at_work = Counter(stage.kind for stage in facts.running.values())
+        self._hopeless_layouts: dict[Layout, str] = {}
+        self._refused: dict[Layout, str] = {}  # room only becomes less within a turn
+
+    def decision(self, spec: StageSpec) -> Decision:
+        """Return what becomes of one need.
+
+        Admission comes last, for it takes room: what is given up or held back for another reason
+        neither takes room nor has a reservation.
+        """
+        hopeless = self._hopeless(spec)
+        if hopeless:
+            return GiveUp(spec, hopeless)
+        held_back = self._held_back(spec)
+        if held_back:
+            return Wait(spec, held_back)
+        layout = self._layout(spec)
+        no_room = self._refused.get(layout) or self._admission.admit(layout)
+        if no_room:
+            self._refused[layout] = no_room
+            return Wait(spec, no_room)
+        self._at_work[spec.kind] += 1
+        return Start(spec, layout)
+
+    def _layout(self, spec: StageSpec) -> Layout:
+        return self._facts.layouts.get(spec.key, _ONE_CPU)
+
+    def _hopeless(self, spec: StageSpec) -> str:
+        """Return why no attempt is worth while; "" where one is."""
+        attempts = self._facts.attempts.get(spec.key, _NO_ATTEMPTS)
+        if attempts.failed >= self._max_attempts or not attempts.retryable:
+            return attempts.message
+        if spec.key in self._facts.refused:
+            return self._facts.refused[spec.key]
+        layout = self._layout(spec)
+        if layout not in self._hopeless_layouts:
+            self._hopeless_layouts[layout] = _never_fits(self._facts, layout)
+        return self._hopeless_layouts[layout]
+
+    def _held_back(self, spec: StageSpec) -> str:
+        """Return why the stage waits for others, whatever room there is; "" where it need not."""
+        if spec.key in self._facts.claimed_elsewhere:
+            return f"{self._facts.claimed_elsewhere[spec.key]} works on it"
+        if not self._facts.measure_alone:
+            return ""
+        if self._at_work[StageKind.MEASURE]:
+            return "a measurement has the machine for itself"
+        if spec.kind is StageKind.MEASURE and self._at_work.total():
+            return "waits for a quiet machine"
+        return ""
+
+
+def _never_fits(facts: Facts, layout: Layout) -> str:
+    """Return why the layout can never be placed; "" where it can."""
     largest = facts.largest_capacity or facts.capacity
     if facts.max_parallel or fits(largest, layout):
         return ""
     return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
-
-
-def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
-    """Return why the stage waits for others, however much room there is; "" where it need not."""
-    if spec.key in facts.claimed_elsewhere:
-        return f"{facts.claimed_elsewhere[spec.key]} works on it"
-    if not facts.measure_alone:
-        return ""
-    if StageKind.MEASURE in at_work:
-        return "a measurement has the machine for itself"
-    if spec.kind is StageKind.MEASURE and at_work:
-        return "waits for a quiet machine"
-    return ""
 
 
 class _Admission(Protocol):
@@ -208,10 +240,15 @@ class _Backfill:
     def _left_beside(self, layout: Layout) -> FreeCapacity:
         """Return what is left beside the layout once enough running stages have ended for it.
 
-        The earliest started end first.
+        The earliest started end first: of those that end last, as many stay as leave it its room.
         """
-        for ended in range(len(self._running) + 1):
-            room = FreeCapacity.of(self._capacity, self._running[ended:]).without(layout)
-            if room is not None:
-                return room
-        raise AssertionError("it fits an empty cluster")
+        stay = FreeCapacity.of(self._capacity)
+        room = stay.without(layout)
+        assert room is not None, "it fits an empty cluster"
+        for running in reversed(self._running):
+            stay = stay.without(running) or stay
+            beside = stay.without(layout)
+            if beside is None:
+                break
+            room = beside
+        return room

@@ -16,8 +16,6 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
 
-CLAIMED_ELSEWHERE_RECHECK_S = 2.0  # another driver's claim is believed for so long
-
 
 class Progress(NamedTuple):
     """How far a stage that is not done has come; more of either is greater."""
@@ -51,7 +49,6 @@ class SchedulerState:
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.largest_capacity = Capacity(cpus=0)
-        self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
         """Remember the largest capacity seen: nodes that were lost may come back."""
@@ -101,22 +98,6 @@ class SchedulerState:
         for key in overdue:
             self.running[key] = replace(self.running[key], timed_out=True)
         return overdue
-
-    def see_claim(self, key: str, holder: str, now: float) -> None:
-        """Remember that another living driver works on the stage."""
-        self._claimed_elsewhere[key] = holder, now
-
-    def claimed_elsewhere(self, now: float) -> dict[str, str]:
-        """Return who works on the stages that others were lately seen to claim.
-
-        A claim is forgotten after CLAIMED_ELSEWHERE_RECHECK_S, so that the stage is tried again.
-        """
-        self._claimed_elsewhere = {
-            key: (holder, seen)
-            for key, (holder, seen) in self._claimed_elsewhere.items()
-            if now - seen < CLAIMED_ELSEWHERE_RECHECK_S
-        }
-        return {key: holder for key, (holder, _) in self._claimed_elsewhere.items()}
 
     def running_facts(self) -> dict[str, Running]:
         """Return what runs, in order of start, as the policy takes it."""
