@@ -229,3 +229,51 @@ def test_a_gang_waits_for_those_that_ran_before_it_and_for_no_others() -> None:
     del running["rank-1"]
     decisions = decided([*SMALL, BIG], layouts=layouts, capacity=Capacity(99, 8), running=running)
     assert decisions[0] == Start(BIG, on_gpus(6))
+
+
+# --- several types of GPU ---------------------------------------------------
+
+MIXED = Capacity.of([Capacity(8, 2, gpu_type="H100"), Capacity(8, 1, gpu_type="A10G")])
+ON_H100, ON_A10G = (Layout(gpus=1, gpu_type=name) for name in ("H100", "A10G"))
+SCORES = [spec(StageKind.EVALUATE, str(number)) for number in range(4)]
+
+
+def placed(running: list[Layout], best: Layout = ON_A10G, other: Layout = ON_H100) -> list[str]:
+    """Return the types on which the first of four equal stages start, and why the others wait."""
+    decisions = decided(
+        SCORES,
+        capacity=MIXED,
+        layouts={each.key: best for each in SCORES},
+        alternatives={each.key: (other,) for each in SCORES},
+        running={str(i): Running(StageKind.DENSE, each) for i, each in enumerate(running)},
+    )
+    return [
+        each.layout.gpu_type if isinstance(each, Start) else str(getattr(each, "reason", ""))
+        for each in decisions
+    ]
+
+
+def test_a_stage_does_not_wait_for_one_type_of_gpu_while_another_is_free() -> None:
+    assert placed([]) == ["A10G", "H100", "H100", "waits for 1 GPU (A10G), 1 CPU"]
+
+
+def test_the_best_type_is_taken_where_it_is_free() -> None:
+    assert placed([ON_H100])[:2] == ["A10G", "H100"]
+    assert placed([ON_A10G])[:2] == ["H100", "H100"]
+
+
+def test_a_stage_that_fits_on_its_other_type_alone_is_not_given_up() -> None:
+    """Nodes of the best type were lost, and the largest cluster was this one."""
+    assert placed([], best=Layout(gpus=1, gpu_type="B200"))[0] == "H100"
+
+
+def test_a_reservation_of_one_type_leaves_the_others_to_those_behind() -> None:
+    gang = Layout(ranks=2, gpus=1, gpu_type="H100")
+    needs = [TRANSFER, *(spec(StageKind.TRANSFER, str(i)) for i in range(2))]
+    decisions = decided(
+        needs,
+        capacity=MIXED,
+        layouts={TRANSFER.key: gang, needs[1].key: ON_H100, needs[2].key: ON_A10G},
+        running={"x": Running(StageKind.DENSE, ON_H100)},
+    )
+    assert [isinstance(each, Start) for each in decisions] == [False, False, True]
