@@ -8,20 +8,21 @@ afresh. Knows no cluster.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.grid.keys import content_key
 from orchestrator.layouts.capacity import Capacity, most_ranks
-from orchestrator.layouts.correction import HOST, Correction
-from orchestrator.layouts.estimate import DoesNotFit, layout_for
+from orchestrator.layouts.estimate import DoesNotFit
+from orchestrator.layouts.kinds import gpu_types, layouts_for, of_type
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.memory import HOST, Correction
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.store import Store
 
 _WORK = TypeAdapter(Work)
@@ -47,12 +48,28 @@ def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
     return content_key(spec.kind, alike)
 
 
-@dataclass(frozen=True)
-class _Begin:
-    """Where the ladder of stages that need as much memory begins on a cluster."""
+_Alike = tuple[str, Work]  # a model and what is done with it: all that an estimate rests on
 
-    layout: Layout | DoesNotFit
-    key: str = ""  # of the ladder in the store; "" where nothing fits
+
+@dataclass(frozen=True)
+class _Begins:
+    """Where the ladders of stages that need as much memory begin on a cluster.
+
+    ``layouts``: the estimate's, the best first, by the keys of the ladders in the store. None where
+    nothing fits: ``reason`` says why.
+    """
+
+    layouts: Mapping[str, Layout]
+    reason: str = ""
+
+
+@dataclass
+class Choices:
+    """The layouts of several stages, by key: of each the best and others, or why it has none."""
+
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    alternatives: dict[str, tuple[Layout, ...]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class LayoutChooser:
@@ -68,8 +85,9 @@ class LayoutChooser:
         self._resolved = resolved
         self._store = store
         self._clock = clock
-        self._alike: dict[str, tuple[str, Work]] = {}  # model and work of each stage, by its key
-        self._clusters: list[tuple[Capacity, Capacity, dict[tuple[str, Work], _Begin]]] = []
+        self._alike: dict[str, _Alike] = {}  # by a stage's key
+        self._clusters: list[tuple[Capacity, Capacity, dict[_Alike, _Begins]]] = []
+        self._ended: set[str] = set()  # keys of ladders that have no other rung
         self._learned: dict[str, Layout | None] = {}
         self._listed: tuple[float, frozenset[str]] = float("-inf"), frozenset()
         self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
@@ -77,79 +95,113 @@ class LayoutChooser:
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
 
-        What fits only ``most``, the largest that the cluster was, waits for it. Stages that need as
-        much get the same object.
+        What fits only ``most``, the largest that the cluster was, waits for it.
+        """
+        chosen = self.choose_all([spec], capacity, most)
+        return chosen.layouts.get(spec.key) or DoesNotFit(chosen.refused[spec.key])
+
+    def choose_all(self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity) -> Choices:
+        """Return the layouts of these stages' next attempts; those that need as much share them.
+
+        The alternatives are on other types of GPU, for while the chosen type is taken, the best
+        first; most clusters have none.
         """
         self._list_learned()
-        return self._chosen(self._begin(spec, capacity, most))
-
-    def choose_all(
-        self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity
-    ) -> tuple[dict[str, Layout], dict[str, str]]:
-        """Return the layouts of stages' next attempts, and why others have none, by key."""
-        self._list_learned()
-        begins, layouts, refused = self._begins_on(capacity, most), {}, {}
+        begins, choices = self._begins_on(capacity, most), Choices()
+        found: dict[_Alike, tuple[Layout, ...]] = {}
         for spec in specs:
-            begin = begins.get(self._alike_of(spec)) or self._begin(spec, capacity, most)
-            chosen = self._chosen(begin)
-            if isinstance(chosen, DoesNotFit):
-                refused[spec.key] = chosen.reason
-            else:
-                layouts[spec.key] = chosen
-        return layouts, refused
+            alike = self._alike_of(spec)
+            if alike not in begins:
+                begins[alike] = self._begins(spec, capacity, most)
+            if begins[alike].reason:
+                choices.refused[spec.key] = begins[alike].reason
+                continue
+            if alike not in found:
+                found[alike] = self._layouts(begins[alike])
+            choices.layouts[spec.key], *others = found[alike]
+            if others:
+                choices.alternatives[spec.key] = tuple(others)
+        return choices
+
+    def _layouts(self, begins: _Begins) -> tuple[Layout, ...]:
+        """Return layouts on each type of GPU, as far as they were learned by now.
+
+        Types on which such stages ran out of memory on every rung are left out while there are
+        others.
+        """
+        left = {key: each for key, each in begins.layouts.items() if key not in self._ended}
+        ladders = left or begins.layouts
+        return tuple(self._learned_layout(key) or begin for key, begin in ladders.items())
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """Whether there is another layout to try after ``ran`` was out of memory.
 
         ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
-        that this one came to.
+        that this one came to. After the last rung on one type of GPU come the other types.
         """
-        begin = self._begin(spec, capacity, most)
-        if isinstance(begin.layout, DoesNotFit):
+        ladders = self._begins(spec, capacity, most).layouts
+        if not ladders:
             return False
-        self._learned[begin.key] = _layout_of(self._store.layouts.load(begin.key))
-        if (self._learned[begin.key] or begin.layout) != ran:
+        ran_on = (key for key, each in ladders.items() if each.gpu_type == ran.gpu_type)
+        key = next(ran_on, next(iter(ladders)))
+        self._learned[key] = _layout_of(self._store.layouts.load(key))
+        if (self._learned[key] or ladders[key]) != ran:
             return True
         rung = next_rung(ran, self._limits(spec, ran, capacity))
-        if rung is not None:
-            with suppress(OSError):  # a full store: others will have to climb themselves
-                self._store.layouts.save(begin.key, rung.to_json())
-            self._learned[begin.key] = rung
-        return rung is not None
+        if rung is None:
+            self._ended.add(key)
+            return bool(ladders.keys() - self._ended)
+        with suppress(OSError):  # a full store: others will have to climb themselves
+            self._store.layouts.save(key, rung.to_json())
+        self._learned[key] = rung
+        return True
 
-    def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> _Begin:
-        """Return where the stage's ladder begins: at the estimate's layout."""
-        begins, alike = self._begins_on(capacity, most), self._alike_of(spec)
-        if alike not in begins:
-            estimate = self._estimate(spec, capacity)
-            if isinstance(estimate, DoesNotFit) and most != capacity:
-                estimate = self._estimate(spec, most)
-            key = ""
-            if isinstance(estimate, Layout):
-                key = ladder_key(self._resolved, spec, estimate)
-            begins[alike] = _Begin(estimate, key)
-        return begins[alike]
+    def _begins(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> _Begins:
+        """Return where the stage's ladders begin: at the estimate's layouts."""
+        types = self._types(spec, capacity, most)
+        estimate = self._estimate(spec, capacity, types)
+        if isinstance(estimate, DoesNotFit) and most != capacity:
+            estimate = self._estimate(spec, most, types)
+        if isinstance(estimate, DoesNotFit):
+            return _Begins({}, estimate.reason)
+        return _Begins({ladder_key(self._resolved, spec, each): each for each in estimate})
 
-    def _begins_on(self, capacity: Capacity, most: Capacity) -> dict[tuple[str, Work], _Begin]:
-        """Return what is remembered of such a cluster, by model and work."""
+    def _begins_on(self, capacity: Capacity, most: Capacity) -> dict[_Alike, _Begins]:
+        """Return what is remembered of such a cluster."""
         for seen in self._clusters:
             if seen[0] == capacity and seen[1] == most:
                 return seen[2]
-        begins: dict[tuple[str, Work], _Begin] = {}
+        begins: dict[_Alike, _Begins] = {}
         self._clusters = [(capacity, most, begins), *self._clusters[: CLUSTERS - 1]]
         return begins
 
-    def _alike_of(self, spec: StageSpec) -> tuple[str, Work]:
-        """Return what is the same of all stages that need as much memory."""
+    def _alike_of(self, spec: StageSpec) -> _Alike:
         if spec.key not in self._alike:
             self._alike[spec.key] = spec.locations["model"]["name"], work_of(spec)
         return self._alike[spec.key]
 
-    def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
+    def _types(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> tuple[str, ...]:
+        """Return the types of GPU of which the stage may have one or another; "" for any.
+
+        Where there was only ever one, it needs no name. A measurement is on one type alone: while
+        that is away, it waits for it.
+        """
+        if not most.gpus and not capacity.gpus:
+            return ("",)
+        types = gpu_types(capacity) | gpu_types(most)
+        if spec.kind is StageKind.MEASURE:
+            hardware = str(spec.inputs["hardware"])
+            return (hardware if hardware in types else "",)
+        return tuple(sorted(types)) if len(types) > 1 else ("",)
+
+    def _estimate(
+        self, spec: StageSpec, capacity: Capacity, types: tuple[str, ...]
+    ) -> tuple[Layout, ...] | DoesNotFit:
         grid = self._resolved.grid
         shape = self._resolved.models[spec.locations["model"]["name"]].shape
-        correction = self._correction(capacity)
-        return layout_for(spec, shape, capacity, grid.resources, grid.engine, correction)
+        return layouts_for(
+            spec, shape, capacity, grid.resources, grid.engine, self._correction, types
+        )
 
     def _correction(self, capacity: Capacity) -> Correction:
         """Return what was measured on these devices, read again after RECHECK_S seconds."""
@@ -167,12 +219,11 @@ class LayoutChooser:
             return self._corrections[kinds][1]
         return Correction()
 
-    def _chosen(self, begin: _Begin) -> Layout | DoesNotFit:
-        """Return the rung that was climbed to from here, or else where the ladder begins."""
-        key = begin.key
+    def _learned_layout(self, key: str) -> Layout | None:
+        """Return the rung kept under a ladder's key."""
         if key not in self._learned and f"{key}.json" in self._listed[1]:
             self._learned[key] = _layout_of(self._store.layouts.load(key))
-        return self._learned.get(key) or begin.layout
+        return self._learned.get(key)
 
     def _list_learned(self) -> None:
         """List what was learned, if that is due; all of it is then read again where it is used."""
@@ -194,7 +245,7 @@ class LayoutChooser:
             work.trains,
             blocks_per_step=work.rows,
             max_ranks=max_ranks,
-            max_gpus=max(node.gpus for node in capacity.machines),
+            max_gpus=max(node.gpus for node in of_type(capacity, layout.gpu_type).machines),
             nodes=len(capacity.machines),
             node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
             lora=work.lora is not None,

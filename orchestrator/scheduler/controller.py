@@ -17,7 +17,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.endings import Endings
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
-from orchestrator.scheduler.policy import Facts, GiveUp, Needs, Start, Wait, decide
+from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -26,7 +26,7 @@ from orchestrator.scheduler.stage_store import (
     ClaimOutcome,
     StageStore,
 )
-from orchestrator.scheduler.state import Attempt, SchedulerState
+from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.results import StoreResults
@@ -81,9 +81,8 @@ class Controller:
         self._endings.take_up(self._launcher.poll(wait_s), self._capacity)
         self._watch()
         self._lookout.look(self._state.running)
-        begun = self._clock()
         for _ in range(MOST_DECISIONS):
-            if not self._act(begun + STARTING_S):
+            if not self._act():
                 break
         return self.view()
 
@@ -133,8 +132,8 @@ class Controller:
         for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
             self._launcher.cancel(key)
 
-    def _act(self, until: float) -> bool:
-        """Decide and act once, starting nothing more after ``until``. Return whether to go on.
+    def _act(self) -> bool:
+        """Decide and act once. Return whether to decide again.
 
         That is so where a stage turned out to be another driver's, or done: its room is free for
         others. Facts by which nothing could start are not decided on again.
@@ -152,7 +151,7 @@ class Controller:
                     self._state.given_up[spec.key] = reason
                 case Wait(spec, reason):
                     self._state.waits[spec.key] = reason
-        specs = [start.spec for start in starts]
+        until, specs = self._clock() + STARTING_S, [start.spec for start in starts]
         outcomes = self._stages.claim_all(specs, lambda: self._clock() >= until)
         for start, outcome in zip(starts, outcomes, strict=False):
             self._take_up(start, outcome)
@@ -185,14 +184,15 @@ class Controller:
         self._parts.update()
         needs = self._needs.of(self._parts.needs, self._state.given_up)
         capacity, largest = self._capacity(), self._state.largest_capacity
-        layouts, unfit = self._layouts.choose_all(needs, capacity, largest)
+        chosen = self._layouts.choose_all(needs, capacity, largest)
         unreadable = {
             spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
         }
         return Facts(
             needs=needs,
-            layouts=layouts,
-            refused=unfit | unreadable,
+            layouts=chosen.layouts,
+            alternatives=chosen.alternatives,
+            refused=chosen.refused | unreadable,
             running=self._state.running_facts(),
             attempts=dict(self._state.attempts),
             claimed_elsewhere=self._lookout.held,

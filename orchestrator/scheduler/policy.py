@@ -10,12 +10,12 @@ from typing import Protocol
 
 from orchestrator.layouts.capacity import (
     Capacity,
-    FreeCapacity,
     describe_capacity,
     describe_needs,
     fits,
 )
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
@@ -49,6 +49,7 @@ class Facts:
 
     needs: Sequence[StageSpec]  # distinct stages that some cell or reference needs now
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # default: one rank of one CPU
+    alternatives: Mapping[str, Sequence[Layout]] = field(default_factory=dict)  # while it is taken
     refused: Mapping[str, str] = field(default_factory=dict)  # why a need has no layout
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
@@ -89,23 +90,6 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
     return tuple(distinct.values())
 
 
-class Needs:
-    """The distinct stages to decide about, made anew only where they have changed."""
-
-    def __init__(self) -> None:
-        self._of: tuple[tuple[StageSpec, ...], int] = (), 0
-        self._distinct: tuple[StageSpec, ...] = ()
-
-    def of(
-        self, needed: tuple[StageSpec, ...], given_up: Mapping[str, str]
-    ) -> tuple[StageSpec, ...]:
-        """Return ``needed`` once each, but for those given up, which only become more."""
-        if needed is not self._of[0] or len(given_up) != self._of[1]:
-            self._of = needed, len(given_up)
-            self._distinct = distinct_needs(spec for spec in needed if spec.key not in given_up)
-        return self._distinct
-
-
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """Return one decision per needed stage that is not running, in order of priority.
 
@@ -124,8 +108,9 @@ class _Turn:
         self._facts, self._max_attempts = facts, max_attempts
         self._admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
         self._at_work = Counter(stage.kind for stage in facts.running.values())
-        self._hopeless_layouts: dict[Layout, str] = {}
-        self._refused: dict[Layout, str] = {}  # room only becomes less within a turn
+        # By the layouts that a stage may have. Room only becomes less within a turn.
+        self._too_large: dict[tuple[Layout, ...], str] = {}
+        self._refused: dict[tuple[Layout, ...], str] = {}
 
     def decision(self, spec: StageSpec) -> Decision:
         """Return what becomes of one need.
@@ -139,16 +124,18 @@ class _Turn:
         held_back = self._held_back(spec)
         if held_back:
             return Wait(spec, held_back)
-        layout = self._layout(spec)
-        no_room = self._refused.get(layout) or self._admission.admit(layout)
-        if no_room:
-            self._refused[layout] = no_room
-            return Wait(spec, no_room)
+        layouts = self._layouts(spec)
+        admitted = self._refused.get(layouts) or self._admission.admit(layouts)
+        if isinstance(admitted, str):
+            self._refused[layouts] = admitted
+            return Wait(spec, admitted)
         self._at_work[spec.kind] += 1
-        return Start(spec, layout)
+        return Start(spec, admitted)
 
-    def _layout(self, spec: StageSpec) -> Layout:
-        return self._facts.layouts.get(spec.key, _ONE_CPU)
+    def _layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
+        """Return the layouts that a stage may have, the best first."""
+        best = self._facts.layouts.get(spec.key, _ONE_CPU)
+        return best, *self._facts.alternatives.get(spec.key, ())
 
     def _hopeless(self, spec: StageSpec) -> str:
         """Return why no attempt is worth while; "" where one is."""
@@ -157,10 +144,10 @@ class _Turn:
             return attempts.message
         if spec.key in self._facts.refused:
             return self._facts.refused[spec.key]
-        layout = self._layout(spec)
-        if layout not in self._hopeless_layouts:
-            self._hopeless_layouts[layout] = _never_fits(self._facts, layout)
-        return self._hopeless_layouts[layout]
+        layouts = self._layouts(spec)
+        if layouts not in self._too_large:
+            self._too_large[layouts] = _never_fits(self._facts, layouts)
+        return self._too_large[layouts]
 
     def _held_back(self, spec: StageSpec) -> str:
         """Return why the stage waits for others, whatever room there is; "" where it need not."""
@@ -175,19 +162,22 @@ class _Turn:
         return ""
 
 
-def _never_fits(facts: Facts, layout: Layout) -> str:
-    """Return why the layout can never be placed; "" where it can."""
+def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
+    """Return why none of the layouts can ever be placed; "" where one can."""
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or fits(largest, layout):
+    if facts.max_parallel or any(fits(largest, layout) for layout in layouts):
         return ""
-    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
+    return f"needs {describe_needs(layouts[0])}; the whole cluster has {describe_capacity(largest)}"
 
 
 class _Admission(Protocol):
     """Shares out room, one stage after another, in order of priority."""
 
-    def admit(self, layout: Layout) -> str:
-        """Take what the layout needs and return ""; else return what it waits for."""
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        """Take what one of the layouts needs and return it; else return what the stage waits for.
+
+        The best layout comes first, and is taken where there is room for it.
+        """
 
 
 class _Slots:
@@ -196,11 +186,11 @@ class _Slots:
     def __init__(self, facts: Facts) -> None:
         self._free = (facts.max_parallel or 0) - len(facts.running)
 
-    def admit(self, layout: Layout) -> str:
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
         if self._free <= 0:
             return "waits for a free slot"
         self._free -= 1
-        return ""
+        return layouts[0]
 
 
 class _Backfill:
@@ -210,45 +200,47 @@ class _Backfill:
     enough of those running have ended, the earliest started first. Stages behind it are backfilled
     where they take nothing of that room: small ones use what the big one leaves over, and cannot
     keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time.
+    so none is backfilled into the reserved room because it would end in time. Of a stage's layouts
+    the first for which there is room now is taken; the best one is waited for.
     """
 
     def __init__(self, facts: Facts) -> None:
         self._capacity = facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
-        self._free = FreeCapacity.of(facts.capacity, self._running)
-        self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
+        self._free = Packing(facts.capacity, self._running)
+        self._beside_reservation: Packing | None = None  # None: nobody has a reservation
 
-    def admit(self, layout: Layout) -> str:
-        if not fits(self._capacity, layout):
-            there = f"there are {describe_capacity(self._capacity)}"
-            return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
-        free = self._free.without(layout)
-        if free is None:
-            if self._beside_reservation is None:
-                self._beside_reservation = self._left_beside(layout)
-            return f"waits for {describe_needs(layout)}"
-        if self._beside_reservation is not None:
-            beside = self._beside_reservation.without(layout)
-            if beside is None:
-                return "waits behind a larger stage"
-            self._beside_reservation = beside
-        self._free = free
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        for layout in layouts:
+            if self._take(layout):
+                return layout
+        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
+        if best is None:
+            needs, there = describe_needs(layouts[0]), describe_capacity(self._capacity)
+            return f"needs {needs}, and waits for nodes to come back: there are {there}"
+        if self._beside_reservation is not None and self._free.fits(best):
+            return "waits behind a larger stage"
+        if self._beside_reservation is None:
+            self._beside_reservation = self._left_beside(best)
+        return f"waits for {describe_needs(best)}"
+
+    def _take(self, layout: Layout) -> bool:
+        """Take room for the layout, if there is any; return whether there was."""
+        beside = self._beside_reservation
+        if not self._free.fits(layout) or not (beside is None or beside.take(layout)):
+            return False
         self._running.append(layout)
-        return ""
+        return self._free.take(layout)
 
-    def _left_beside(self, layout: Layout) -> FreeCapacity:
+    def _left_beside(self, layout: Layout) -> Packing:
         """Return what is left beside the layout once enough running stages have ended for it.
 
         The earliest started end first: of those that end last, as many stay as leave it its room.
         """
-        stay = FreeCapacity.of(self._capacity)
-        room = stay.without(layout)
-        assert room is not None, "it fits an empty cluster"
+        stay, kept = Packing(self._capacity), []
         for running in reversed(self._running):
-            stay = stay.without(running) or stay
-            beside = stay.without(layout)
-            if beside is None:
+            stay.take(running)
+            if not stay.fits(layout):
                 break
-            room = beside
-        return room
+            kept.append(running)
+        return Packing(self._capacity, [*kept, layout])

@@ -4,13 +4,14 @@ Knows no store, launcher or clock: times are given to it, in seconds on the cont
 The next driver needs nothing of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
-from orchestrator.scheduler.policy import Running
+from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
@@ -38,6 +39,23 @@ class Attempt:
     name: str = ""  # unique among the attempts at the stage
     began: float | None = None  # when it was first seen to compute; None while it waits
     timed_out: bool = False  # whether the controller cancelled it
+
+
+class Needs:
+    """The distinct stages to decide about, made anew only where they have changed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[tuple[StageSpec, ...], int] = (), 0
+        self._distinct: tuple[StageSpec, ...] = ()
+
+    def of(
+        self, needed: tuple[StageSpec, ...], given_up: Mapping[str, str]
+    ) -> tuple[StageSpec, ...]:
+        """Return ``needed`` once each, but for those given up, which only become more."""
+        if needed is not self._of[0] or len(given_up) != self._of[1]:
+            self._of = needed, len(given_up)
+            self._distinct = distinct_needs(spec for spec in needed if spec.key not in given_up)
+        return self._distinct
 
 
 class SchedulerState:
