@@ -64,7 +64,7 @@ class LayoutChooser:
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
 
-        What fits only ``most``, the largest that the cluster was, waits for it.
+        What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
         begin = self._begin(spec, capacity, most)
         if isinstance(begin, DoesNotFit):
@@ -84,7 +84,9 @@ class LayoutChooser:
         self._learned.pop(key, None)
         if (self._learned_layout(key) or begin) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity))
+        rung = next_rung(ran, self._limits(spec, ran, capacity)) or next_rung(
+            ran, self._limits(spec, ran, most)
+        )
         if rung is not None:
             with suppress(OSError):  # a full store: others will have to climb themselves
                 self._store.layouts.save(key, rung.to_json())
@@ -92,7 +94,12 @@ class LayoutChooser:
         return rung is not None
 
     def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        """Return the layout at which the stage's ladder begins: the estimate's."""
+        """Return the layout at which the stage's ladder begins: the estimate's.
+
+        A cluster whose GPUs are still to come is not taken for one without.
+        """
+        if most.gpus and not capacity.gpus:
+            return self._estimate(spec, most)
         estimate = self._estimate(spec, capacity)
         return self._estimate(spec, most) if isinstance(estimate, DoesNotFit) else estimate
 

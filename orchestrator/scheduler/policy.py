@@ -5,7 +5,6 @@ Pure: no clock, log, counter or cluster inside.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from orchestrator.layouts.capacity import (
     Capacity,
@@ -49,8 +48,9 @@ class Facts:
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
     capacity: Capacity = field(default_factory=Capacity)
-    largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
-    max_parallel: int | None = None  # where it is given, it counts instead of the capacity
+    largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
+    potential: Capacity | None = None  # the most that it can become by itself; default: capacity
+    max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
 
 
@@ -70,6 +70,7 @@ class GiveUp:
 class Wait:
     spec: StageSpec
     reason: str
+    for_room: Layout | None = None  # what it would take of a larger cluster; None: no room helps
 
 
 Decision = Start | GiveUp | Wait
@@ -86,7 +87,7 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
 
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """Return one decision per needed stage that is not running, in order of priority."""
-    admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+    admission = _Backfill(facts)
     at_work = [stage.kind for stage in facts.running.values()]
     decisions: list[Decision] = []
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
@@ -104,7 +105,7 @@ def _decision(
     facts: Facts,
     max_attempts: int,
     at_work: Sequence[StageKind],
-    admission: "_Admission",
+    admission: "_Backfill",
 ) -> Decision:
     """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
 
@@ -120,7 +121,7 @@ def _decision(
     layout = facts.layouts.get(spec.key, Layout())
     no_room = admission.admit(layout)
     if no_room:
-        return Wait(spec, no_room)
+        return Wait(spec, no_room, for_room=layout)
     return Start(spec, layout)
 
 
@@ -133,9 +134,12 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
         return facts.refused[spec.key]
     layout = facts.layouts.get(spec.key, Layout())
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or fits(largest, layout):
+    if fits(facts.capacity, layout) or fits(largest, layout):
         return ""
-    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
+    whole = "the whole cluster has"
+    if largest != facts.capacity:
+        whole = "the largest that the cluster can become has"
+    return f"needs {describe_needs(layout)}; {whole} {describe_capacity(largest)}"
 
 
 def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
@@ -151,26 +155,6 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
     return ""
 
 
-class _Admission(Protocol):
-    """Shares out room, one stage after another, in order of priority."""
-
-    def admit(self, layout: Layout) -> str:
-        """Take what the layout needs and return ""; else return what it waits for."""
-
-
-class _Slots:
-    """Admits a number of stages at once: nodes come for those that the cluster lets wait."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._free = (facts.max_parallel or 0) - len(facts.running)
-
-    def admit(self, layout: Layout) -> str:
-        if self._free <= 0:
-            return "waits for a free slot"
-        self._free -= 1
-        return ""
-
-
 class _Backfill:
     """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
@@ -182,15 +166,21 @@ class _Backfill:
     """
 
     def __init__(self, facts: Facts) -> None:
+        self._most = facts.max_parallel
         self._capacity = facts.capacity
+        self._potential = facts.potential or facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
         self._free = FreeCapacity.of(facts.capacity, self._running)
         self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
 
     def admit(self, layout: Layout) -> str:
+        """Take what the layout needs and return ""; else return what it waits for."""
+        if self._most is not None and len(self._running) >= self._most:
+            return "waits for a free slot"
         if not fits(self._capacity, layout):
+            come = "that can come" if fits(self._potential, layout) else "to come back"
             there = f"there are {describe_capacity(self._capacity)}"
-            return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
+            return f"needs {describe_needs(layout)}, and waits for nodes {come}: {there}"
         free = self._free.without(layout)
         if free is None:
             if self._beside_reservation is None:
