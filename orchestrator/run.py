@@ -94,7 +94,7 @@ def run_grid(
         print_line(out, f"note: {note}")
     if launcher is None:
         launcher = _ray_launcher(grid.resources, address)
-    _require_capacity(launcher, grid.resources, path)
+    require_capacity(launcher, grid.resources, path)
     hardware = launcher.hardware()
     store = Store(grid.storage.store)
     store.grids.save(resolved.key, {"name": grid.name, "hardware": hardware})
@@ -144,7 +144,7 @@ def _ray_launcher(resources: Resources, address: str | None) -> Launcher:
     return RayLauncher(resources, address)
 
 
-def _require_capacity(launcher: Launcher, resources: Resources, path: Path) -> None:
+def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> None:
     """Stop the launcher and raise InvalidInputError where not even the smallest stage can fit.
 
     What the cluster can become decides, not what it has now.

@@ -5,7 +5,6 @@ soon as no driver wants anything.
 """
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,7 +52,9 @@ class _Keeper:
                 self._wants.keep(job["JobID"] for job in jobs() if not job["IsDead"])
                 self._ask()
                 if self._wants.nothing:
-                    os._exit(0)  # within the lock: whoever comes now finds nobody, and makes anew
+                    # Within the lock: whoever comes now gets no answer, and starts another keeper.
+                    ray.kill(ray.get_actor(NAME, NAME))
+                    pause.wait()
 
     def _ask(self) -> None:
         """Ask the autoscaler, where that changes anything."""
