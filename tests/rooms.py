@@ -57,9 +57,10 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
-    "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
-        trsp.evaluation""",
-    "scheduler": "execution layouts stages store views",
+    "ray_backend.growth": "layouts",
+    "ray_backend": """execution grid layouts ray_backend.growth stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
+    "scheduler": "execution grid layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "driver": "execution redact report scheduler stages store tracking views",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
