@@ -143,7 +143,7 @@ def judged_by(choice: Choice, cell: CellView, study: Study) -> dict[str, Any]:
 
 
 def _scored_by(metric: str, study: Study) -> dict[str, Any]:
-    """Return what a score is made of; nothing where the metric is no score but a size or a speed."""
+    """Return what a score is made of; nothing of a metric that is a size or a speed."""
     kind, _, name = metric.partition("/")
     if kind == "perplexity":
         return _text_and_windows(name, study)

@@ -118,7 +118,9 @@ def test_a_crash_between_writing_and_remembering_leaves_no_duplicates(
 
 def test_a_rerun_opens_the_same_runs_again(uri: str, tmp_path: Path) -> None:
     middle = sample.story(tmp_path / "store")[7]  # one cell done, one under way
-    MlflowTracker(uri, EXPERIMENT).finish(middle)
+    first = MlflowTracker(uri, EXPERIMENT)
+    first.project(middle)
+    first.finish(middle)
     stopped = all_runs(uri)
     assert statuses(uri) == {"FINISHED", "KILLED"}
     again = MlflowTracker(uri, EXPERIMENT)
