@@ -43,7 +43,7 @@ def connect(uri: str) -> MlflowClient:
     """Return a client that has had an answer from ``uri``. Raises TrackingError without one."""
     try:
         _probe(uri)
-        with _patience(FIRST_ANSWER_S, retries=0), _opening_turn(sqlite_path(uri)):
+        with _patience(FIRST_ANSWER_S, retries=0), opening_turn(sqlite_path(uri)):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except FAILURES as error:
@@ -75,7 +75,7 @@ def _patience(timeout_s: int, retries: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opening_turn(database: Path | None) -> Iterator[None]:
+def opening_turn(database: Path | None) -> Iterator[None]:
     """Keep other processes of this machine from opening the same database meanwhile.
 
     Several that open a new one together would all make its tables, and all fail. Where a file
