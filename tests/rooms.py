@@ -62,7 +62,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.errors trsp.evaluation""",
     "scheduler": "execution grid layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
-    "driver": "execution redact report scheduler stages store tracking views",
+    "newest": "",
+    "card_writer": "report stages store views trsp.errors",
+    "projection_turn": "store",
+    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "driver": """execution listeners projection_turn redact report scheduler stages store tracking
+        views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",
