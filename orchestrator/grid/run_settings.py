@@ -21,7 +21,7 @@ class Resources(Settings):
     use_gpus: Literal["auto"] | bool = Field(
         "auto",
         description="one per rank, or a part of one where that will do; "
-        "auto: where the cluster has any now",
+        "auto: where the cluster has any, or can have some",
     )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"
@@ -49,8 +49,8 @@ class Resources(Settings):
     )
     max_parallel: PositiveInt | None = Field(
         None,
-        description="stages at once; default: as many as fit. "
-        "Set it where nodes come when stages wait for them",
+        description="stages at once; default: as many as fit. Where Ray knows of no autoscaler, "
+        "a number says that nodes come all the same when stages wait for them",
     )
     max_attempts: PositiveInt = Field(
         2, description="of a stage that makes no progress; one that does may be lost more often"

@@ -95,7 +95,7 @@ class LayoutChooser:
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
 
-        What fits only ``most``, the largest that the cluster was, waits for it.
+        What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
         chosen = self.choose_all([spec], capacity, most)
         return chosen.layouts.get(spec.key) or DoesNotFit(chosen.refused[spec.key])
@@ -126,8 +126,7 @@ class LayoutChooser:
     def _layouts(self, begins: _Begins) -> tuple[Layout, ...]:
         """Return layouts on each type of GPU, as far as they were learned by now.
 
-        Types on which such stages ran out of memory on every rung are left out while there are
-        others.
+        Types whose ladder has ended are left out while there are others.
         """
         left = {key: each for key, each in begins.layouts.items() if key not in self._ended}
         ladders = left or begins.layouts
@@ -147,7 +146,8 @@ class LayoutChooser:
         self._learned[key] = _layout_of(self._store.layouts.load(key))
         if (self._learned[key] or ladders[key]) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity))
+        limits = (self._limits(spec, ran, cluster) for cluster in (capacity, most))
+        rung = next(filter(None, (next_rung(ran, each) for each in limits)), None)
         if rung is None:
             self._ended.add(key)
             return bool(ladders.keys() - self._ended)
@@ -159,8 +159,10 @@ class LayoutChooser:
     def _begins(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> _Begins:
         """Return where the stage's ladders begin: at the estimate's layouts."""
         types = self._types(spec, capacity, most)
-        estimate = self._estimate(spec, capacity, types)
-        if isinstance(estimate, DoesNotFit) and most != capacity:
+        estimate: tuple[Layout, ...] | DoesNotFit = DoesNotFit("")
+        if capacity.gpus or not most.gpus:  # GPUs that are still to come are not taken for none
+            estimate = self._estimate(spec, capacity, types)
+        if isinstance(estimate, DoesNotFit):
             estimate = self._estimate(spec, most, types)
         if isinstance(estimate, DoesNotFit):
             return _Begins({}, estimate.reason)
@@ -197,11 +199,9 @@ class LayoutChooser:
     def _estimate(
         self, spec: StageSpec, capacity: Capacity, types: tuple[str, ...]
     ) -> tuple[Layout, ...] | DoesNotFit:
-        grid = self._resolved.grid
-        shape = self._resolved.models[spec.locations["model"]["name"]].shape
-        return layouts_for(
-            spec, shape, capacity, grid.resources, grid.engine, self._correction, types
-        )
+        grid, shape = self._resolved.grid, self._resolved.models[self._alike_of(spec)[0]].shape
+        settings = grid.resources, grid.engine
+        return layouts_for(spec, shape, capacity, *settings, self._correction, types)
 
     def _correction(self, capacity: Capacity) -> Correction:
         """Return what was measured on these devices, read again after RECHECK_S seconds."""

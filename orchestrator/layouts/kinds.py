@@ -32,6 +32,12 @@ def of_type(capacity: Capacity, gpu_type: str) -> Capacity:
     return Capacity.of(node for node in capacity.machines if node.gpu_type == gpu_type)
 
 
+def _hosts(capacity: Capacity) -> Capacity:
+    """Return a cluster as it is for those who have no GPU."""
+    machines = capacity.machines
+    return Capacity.of(Capacity(each.cpus, memory_bytes=each.memory_bytes) for each in machines)
+
+
 def layouts_for(
     spec: StageSpec,
     shape: ModelShape | None,
@@ -54,9 +60,9 @@ def layouts_for(
         return layout_for(spec, shape, part, resources, engine, correction(part), gpu_type)
 
     if work_of(spec).is_for_cpus or resources.use_gpus is False:
-        found = on(capacity, "")
-        if isinstance(found, DoesNotFit) or not found.gpus:
-            return found if isinstance(found, DoesNotFit) else (found,)
+        found = on(_hosts(capacity), "")
+        if isinstance(found, Layout):
+            return (found,)
     parts = {name: of_type(capacity, name) for name in sorted(types)}
     there = {name: part for name, part in parts.items() if not name or part.gpus}
     if not there:

@@ -16,6 +16,7 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
 from orchestrator.scheduler.stage_store import (
@@ -64,6 +65,7 @@ class Controller:
         self._lookout = Lookout(self._results, self._stages.held_elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
+        self._demand = NodeDemand(launcher, self._resources)
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._renewed = clock()
@@ -143,7 +145,9 @@ class Controller:
             return False
         self._state.waits = {}
         starts: list[Start] = []
-        for decision in decide(facts, max_attempts=self._resources.max_attempts):
+        decisions = decide(facts, max_attempts=self._resources.max_attempts)
+        self._demand.follow(facts, decisions)
+        for decision in decisions:
             match decision:
                 case Start():
                     starts.append(decision)
@@ -198,15 +202,16 @@ class Controller:
             claimed_elsewhere=self._lookout.held,
             capacity=capacity,
             largest_capacity=largest,
+            potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
         )
 
     def _capacity(self) -> Capacity:
         """Return what the cluster has now, within the grid's limits on memory."""
-        resources = self._resources
-        capacity = self._launcher.capacity().limited(resources.memory, resources.gpu_memory)
+        capacity = self._demand.look()
         self._state.see_capacity(capacity)
+        self._state.see_capacity(self._demand.potential)
         return capacity
 
     def _task(self, spec: StageSpec, layout: Layout) -> StageTask:

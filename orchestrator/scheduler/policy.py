@@ -6,7 +6,6 @@ Pure: no clock, log, counter or cluster inside.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from orchestrator.layouts.capacity import (
     Capacity,
@@ -55,8 +54,9 @@ class Facts:
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
     capacity: Capacity = field(default_factory=Capacity)
-    largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
-    max_parallel: int | None = None  # where it is given, it counts instead of the capacity
+    largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
+    potential: Capacity | None = None  # the most that it can become by itself; default: capacity
+    max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
 
 
@@ -76,6 +76,7 @@ class GiveUp:
 class Wait:
     spec: StageSpec
     reason: str
+    for_room: Layout | None = None  # what it would take of a larger cluster; None: no room helps
 
 
 Decision = Start | GiveUp | Wait
@@ -106,7 +107,7 @@ class _Turn:
 
     def __init__(self, facts: Facts, max_attempts: int) -> None:
         self._facts, self._max_attempts = facts, max_attempts
-        self._admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+        self._admission = _Backfill(facts)
         self._at_work = Counter(stage.kind for stage in facts.running.values())
         # By the layouts that a stage may have. Room only becomes less within a turn.
         self._too_large: dict[tuple[Layout, ...], str] = {}
@@ -128,7 +129,7 @@ class _Turn:
         admitted = self._refused.get(layouts) or self._admission.admit(layouts)
         if isinstance(admitted, str):
             self._refused[layouts] = admitted
-            return Wait(spec, admitted)
+            return Wait(spec, admitted, for_room=layouts[0])
         self._at_work[spec.kind] += 1
         return Start(spec, admitted)
 
@@ -165,32 +166,12 @@ class _Turn:
 def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
     """Return why none of the layouts can ever be placed; "" where one can."""
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or any(fits(largest, layout) for layout in layouts):
+    if any(fits(facts.capacity, layout) or fits(largest, layout) for layout in layouts):
         return ""
-    return f"needs {describe_needs(layouts[0])}; the whole cluster has {describe_capacity(largest)}"
-
-
-class _Admission(Protocol):
-    """Shares out room, one stage after another, in order of priority."""
-
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
-        """Take what one of the layouts needs and return it; else return what the stage waits for.
-
-        The best layout comes first, and is taken where there is room for it.
-        """
-
-
-class _Slots:
-    """Admits a number of stages at once: nodes come for those that the cluster lets wait."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._free = (facts.max_parallel or 0) - len(facts.running)
-
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
-        if self._free <= 0:
-            return "waits for a free slot"
-        self._free -= 1
-        return layouts[0]
+    whole = "the whole cluster has"
+    if largest != facts.capacity:
+        whole = "the largest that the cluster can become has"
+    return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
 
 
 class _Backfill:
@@ -200,24 +181,32 @@ class _Backfill:
     enough of those running have ended, the earliest started first. Stages behind it are backfilled
     where they take nothing of that room: small ones use what the big one leaves over, and cannot
     keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time. Of a stage's layouts
-    the first for which there is room now is taken; the best one is waited for.
+    so none is backfilled into the reserved room because it would end in time.
     """
 
     def __init__(self, facts: Facts) -> None:
+        self._most = facts.max_parallel
         self._capacity = facts.capacity
+        self._potential = facts.potential or facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
         self._free = Packing(facts.capacity, self._running)
         self._beside_reservation: Packing | None = None  # None: nobody has a reservation
 
     def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        """Take what one of the layouts needs and return it; else return what the stage waits for.
+
+        They come best first: the first for which there is room now is taken, or waited for.
+        """
+        if self._most is not None and len(self._running) >= self._most:
+            return "waits for a free slot"
         for layout in layouts:
             if self._take(layout):
                 return layout
         best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
         if best is None:
+            come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
             needs, there = describe_needs(layouts[0]), describe_capacity(self._capacity)
-            return f"needs {needs}, and waits for nodes to come back: there are {there}"
+            return f"needs {needs}, and waits for nodes {come}: there are {there}"
         if self._beside_reservation is not None and self._free.fits(best):
             return "waits behind a larger stage"
         if self._beside_reservation is None:

@@ -46,8 +46,8 @@ def chosen(chooser: LayoutChooser, spec: StageSpec, capacity: Capacity = MIXED) 
     return layout
 
 
-def alternatives(chooser: LayoutChooser, spec: StageSpec, cluster: Capacity) -> tuple[Layout, ...]:
-    return chooser.choose_all([spec], cluster, cluster).alternatives.get(spec.key, ())
+def others(chooser: LayoutChooser, spec: StageSpec) -> tuple[Layout, ...]:
+    return chooser.choose_all([spec], MIXED, MIXED).alternatives.get(spec.key, ())
 
 
 def test_the_smaller_type_is_chosen_and_the_other_stands_by(
@@ -55,7 +55,7 @@ def test_the_smaller_type_is_chosen_and_the_other_stands_by(
 ) -> None:
     spec = stage(grid, StageKind.EVALUATE)
     assert chosen(chooser, spec).gpu_type == "A10G"
-    assert [each.gpu_type for each in alternatives(chooser, spec, MIXED)] == ["H100"]
+    assert [each.gpu_type for each in others(chooser, spec)] == ["H100"]
 
 
 def test_where_there_is_one_type_it_needs_no_name(grid: Resolved, chooser: LayoutChooser) -> None:
@@ -63,7 +63,7 @@ def test_where_there_is_one_type_it_needs_no_name(grid: Resolved, chooser: Layou
     layout = chooser.choose(spec, one, one)
     assert isinstance(layout, Layout)
     assert layout.gpu_type == ""
-    assert alternatives(chooser, spec, one) == ()
+    assert chooser.choose_all([spec], one, one).alternatives == {}
 
 
 def test_a_type_whose_nodes_are_away_is_still_told_from_the_other(
@@ -79,7 +79,7 @@ def test_a_measurement_is_on_the_type_that_its_key_names(
 ) -> None:
     spec = stage(grid, StageKind.MEASURE)
     assert (chosen(chooser, spec).gpu_type, chosen(chooser, spec).gpus) == ("H100", 1)
-    assert alternatives(chooser, spec, MIXED) == ()
+    assert others(chooser, spec) == ()
     away = Capacity.of([A10G])
     assert chosen(chooser, spec, away).gpu_type == "H100", "it waits for its nodes"
 
@@ -104,7 +104,7 @@ def test_what_was_learned_on_one_type_is_not_believed_of_the_other(
     grid: Resolved, chooser: LayoutChooser
 ) -> None:
     spec = stage(grid, StageKind.EVALUATE)
-    before = alternatives(chooser, spec, MIXED)
+    before = others(chooser, spec)
     assert chooser.climb(spec, chosen(chooser, spec), MIXED, MIXED)
     assert chosen(chooser, spec).gpus == 1
-    assert alternatives(chooser, spec, MIXED) == before
+    assert others(chooser, spec) == before

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.layouts.estimate import DoesNotFit
+from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.kinds import gpu_types, layouts_for
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Correction
@@ -108,6 +108,15 @@ def test_corrections_are_those_of_each_type() -> None:
         SCORE, B7, MIXED, Resources(), "auto", correction, sorted(gpu_types(MIXED))
     )
     assert on(layouts)[0] == ("A100", 1, 0.5), "on an A10G it would take two"
+
+
+def test_what_needs_no_gpu_is_corrected_by_what_was_measured_on_hosts() -> None:
+    def correction(part: Capacity) -> Correction:
+        return Correction(2.0 if part.gpus else 1.0)
+
+    spec = stages()[StageKind.PRUNE]
+    (layout,) = layouts_for(spec, B7, MIXED, Resources(), "auto", correction)  # type: ignore[misc]
+    assert layout == layout_for(spec, B7, MIXED, Resources())
 
 
 def test_a_type_that_is_not_there_is_refused_by_name() -> None:
