@@ -42,11 +42,13 @@ _LIBRARY: Mapping[str, str] = {
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
+    "parallel": "",
     "scratch": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "redact scratch stages trsp.errors trsp.outages trsp.records trsp.training",
+    "store": """parallel redact scratch stages trsp.errors trsp.outages trsp.records
+        trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """layouts scratch stages store trsp.architecture trsp.checkpoints trsp.config
@@ -59,11 +61,17 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
-    "ray_backend": """execution grid layouts scratch stages store trsp.distributed trsp.errors
-        trsp.evaluation""",
-    "scheduler": "execution layouts stages store views",
+    "ray_backend.growth": "layouts",
+    "ray_backend": """execution grid layouts ray_backend.growth scratch stages store
+        trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler": "execution grid layouts parallel stages store views",
     "tracking": "redact scratch tracking.content views trsp.errors",
-    "driver": "execution redact report scheduler scratch stages store tracking views",
+    "newest": "",
+    "card_writer": "report stages store views trsp.errors",
+    "projection_turn": "store",
+    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "driver": """execution listeners projection_turn redact report scheduler scratch stages store
+        tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

@@ -9,15 +9,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.execution.launcher import Finished, Launcher
+from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
-from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
+from orchestrator.parallel import at_once
 from orchestrator.scheduler.endings import Endings
-from orchestrator.scheduler.outage import StoreOutage
-from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
+from orchestrator.scheduler.growth import NodeDemand
+from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
+from orchestrator.scheduler.outage import LastView, StoreOutage
+from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -25,17 +27,20 @@ from orchestrator.scheduler.stage_store import (
     ClaimFailed,
     ClaimOutcome,
     StageStore,
+    StoreAway,
 )
-from orchestrator.scheduler.state import Attempt, SchedulerState
-from orchestrator.stages.next_stages import chosen_layers, next_stages
+from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import build_view
+from orchestrator.views.build import ViewBuilder
 from orchestrator.views.grid_view import GridView, Status, concluded, killed
+from orchestrator.views.parts import GridParts
 
 RENEW_CLAIMS_S = 15.0
+MOST_DECISIONS = 3  # per step: more only where other drivers were faster
+STARTING_S = 5.0  # per step: what cannot be claimed within it comes with the next
 
 
 class Controller:
@@ -47,27 +52,32 @@ class Controller:
         store: Store,
         launcher: Launcher,
         clock: Callable[[], float] = time.monotonic,
-        results: StoreResults | None = None,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """``clock`` gives seconds; ``results`` is the memory of the store (default: a new one)."""
+        """``clock`` gives seconds. ``look_every_s``: how often to ask what others have done."""
         self._resolved = resolved
         self._resources = resolved.grid.resources
-        self._results = StoreResults(store) if results is None else results
+        self._results = StoreResults(store)
+        self._parts = GridParts(resolved, self._results)
+        self._views = ViewBuilder(self._parts)
         keep_weights = resolved.grid.storage.keep_transfer_weights
         self._stages = StageStore(store, self._results, keep_transfer_weights=keep_weights)
         self._launcher = launcher
         self._clock = clock
+        self._lookout = Lookout(self._results, self._stages.held_elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
+        self._demand = NodeDemand(launcher, self._resources)
+        self._needs = Needs()
+        self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
-        self._endings = Endings(self._stages, self._state, self._climb, clock, self._limit_s)
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
-        self._stopped = ""
-        self._ended: list[Finished] = []  # and not yet collected, in order
+        self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
         self._outage = StoreOutage(clock)
-        self._seen: GridView | None = None
+        self._last = LastView(resolved.key, resolved.grid.name)
+        self._stopped = ""
 
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
@@ -75,40 +85,40 @@ class Controller:
         Waits up to ``wait_s`` seconds for the first stage to end. A store that fails is waited for:
         what runs goes on, what ends is kept, and the view says so.
         """
-        self._ended += self._launcher.poll(wait_s)
+        self._endings.keep(self._launcher.poll(wait_s))
         self._outage.guard(self._work)
         return self.view()
+
+    def _work(self) -> None:
+        self._endings.take_up(self._capacity)
+        self._watch()
+        self._lookout.look(self._state.running)
+        for _ in range(MOST_DECISIONS):
+            if not self._act():
+                break
 
     def view(self) -> GridView:
         """Return the grid as it stands, or as it was last seen while the store fails.
 
         It has no cells where it was never seen. The unfinished cells of a stopped grid are KILLED.
+        It is the same object as long as it is equal, and so is every part of it.
         """
         self._outage.guard(self._look)
-        seen = self._seen or GridView(self._resolved.key, self._resolved.grid.name, (), (), ())
-        view = replace(seen, behind=self._outage.notice)
+        view = self._last.with_notices(self._outage.notice, ())
         if not self._stopped:
             return concluded(view) if view.parts else view
         # The grid itself is KILLED even where other drivers have done the rest.
         return replace(killed(view, self._stopped), status=Status.KILLED, reason=self._stopped)
 
-    def _work(self) -> None:
-        while self._ended:
-            self._endings.collect(self._ended[0])
-            del self._ended[0]
-        self._watch()
-        while self._act():
-            pass
-
     def _look(self) -> None:
-        self._seen = build_view(self._resolved, self._results, self._state.activity())
+        self._parts.update()
+        self._last.see(self._views.view(self._state.activity()))
         self._outage.over()
 
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
         self._launcher.stop()
-        for key in self._state.running:
-            self._stages.release(key)
+        at_once(self._stages.release, list(self._state.running))
         self._state.running = {}
         self._stopped = reason
 
@@ -120,18 +130,10 @@ class Controller:
         self._outage.guard(self._drop_left_weights)
 
     def _drop_left_weights(self) -> None:
-        study = self._resolved.study
-        for cell in self._resolved.cells:
-            layers = chosen_layers(cell, study, self._results)
-            for spec in cell_stages(cell, study, layers) if layers else ():
-                if spec.kind is StageKind.PRUNE and self._results.done(spec.key):
-                    self._stages.drop_transfer_weights(spec)
-
-    def _climb(self, attempt: Attempt) -> bool:
-        """Whether there is another layout to try, which the next attempt then gets."""
-        capacity = self._capacity()
-        largest = self._state.largest_capacity
-        return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)
+        self._parts.update()
+        pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}
+        done = [spec for key, spec in pruned.items() if self._results.done(key)]
+        at_once(self._stages.drop_transfer_weights, done)
 
     def _watch(self) -> None:
         """Cancel stages that compute longer than they may; renew the claims of all that run."""
@@ -153,73 +155,86 @@ class Controller:
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
 
-        That is so where a stage turned out to be another driver's: its room is free for others.
+        That is so where a stage turned out to be another driver's, or done: its room is free for
+        others. Facts by which nothing could start are not decided on again.
         """
+        facts = self._facts()
+        if facts == self._decided:
+            return False
         self._state.waits = {}
-        again = False
-        for decision in decide(self._facts(), max_attempts=self._resources.max_attempts):
+        starts: list[Start] = []
+        decisions = decide(facts, max_attempts=self._resources.max_attempts)
+        self._demand.follow(facts, decisions)
+        for decision in decisions:
             match decision:
-                case Start(spec, layout):
-                    outcome = self._start(spec, layout)
-                    again = again or isinstance(outcome, ClaimedElsewhere)
+                case Start():
+                    starts.append(decision)
                 case GiveUp(spec, reason):
                     self._state.given_up[spec.key] = reason
                 case Wait(spec, reason):
                     self._state.waits[spec.key] = reason
-        return again
+        until, specs = self._clock() + STARTING_S, [start.spec for start in starts]
+        outcomes = self._stages.claim_all(specs, lambda: self._clock() >= until)
+        for start, outcome in zip(starts, outcomes, strict=False):
+            self._take_up(start, outcome)
+        refused = any(isinstance(each, ClaimedElsewhere | AlreadySatisfied) for each in outcomes)
+        if refused:
+            self._lookout.look_at_claims()
+        self._decided = None if starts else facts
+        for outcome in outcomes:
+            if isinstance(outcome, StoreAway):
+                raise outcome.error
+        return refused
+
+    def _take_up(self, start: Start, outcome: ClaimOutcome) -> None:
+        """Start a stage that was claimed.
+
+        A store that will not be written is a failure of the attempt, not of the driver.
+        """
+        match outcome:
+            case Claimed(progress):
+                task = self._task(start.spec, start.layout)
+                attempt = Attempt(start.spec, start.layout, self._clock(), progress, task.attempt)
+                self._state.running[start.spec.key] = attempt
+                self._launcher.start(task)
+            case ClaimedElsewhere(holder):
+                self._lookout.see_claim(start.spec.key, holder)
+            case ClaimFailed(failure):
+                self._state.count_failure(start.spec, failure, now=self._clock())
+            case AlreadySatisfied() | StoreAway():
+                pass  # the next look at the store sees it
 
     def _facts(self) -> Facts:
         """Return what is decided on, as it is now."""
-        needs, capacity = self._needs(), self._capacity()
-        largest = self._state.largest_capacity
-        chosen = {spec.key: self._layouts.choose(spec, capacity, largest) for spec in needs}
-        unfit = {key: each.reason for key, each in chosen.items() if isinstance(each, DoesNotFit)}
-        unreadable = {key: why for key in chosen if (why := self._results.unreadable(key))}
+        self._parts.update()
+        needs = self._needs.of(self._parts.needs, self._state.given_up)
+        capacity, largest = self._capacity(), self._state.largest_capacity
+        chosen = self._layouts.choose_all(needs, capacity, largest)
+        unreadable = {
+            spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
+        }
         return Facts(
             needs=needs,
-            layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
-            refused=unfit | unreadable,
+            layouts=chosen.layouts,
+            alternatives=chosen.alternatives,
+            refused=chosen.refused | unreadable,
             running=self._state.running_facts(),
-            attempts=self._state.attempts,
-            claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
+            attempts=dict(self._state.attempts),
+            claimed_elsewhere=self._lookout.held,
             backing_off=self._state.backing_off(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
+            potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
         )
 
-    def _needs(self) -> tuple[StageSpec, ...]:
-        """Return the distinct stages that come next, but for those that were given up."""
-        needed = next_stages(self._resolved, self._results)
-        return distinct_needs(spec for spec in needed if spec.key not in self._state.given_up)
-
     def _capacity(self) -> Capacity:
         """Return what the cluster has now, within the grid's limits on memory."""
-        resources = self._resources
-        capacity = self._launcher.capacity().limited(resources.memory, resources.gpu_memory)
+        capacity = self._demand.look()
         self._state.see_capacity(capacity)
+        self._state.see_capacity(self._demand.potential)
         return capacity
-
-    def _start(self, spec: StageSpec, layout: Layout) -> ClaimOutcome:
-        """Start a stage if it can be claimed; return what came of the claim.
-
-        A store that will not be written is a failure of the attempt, not of the driver.
-        """
-        outcome = self._stages.claim(spec)
-        match outcome:
-            case Claimed(progress):
-                task = self._task(spec, layout)
-                attempt = Attempt(spec, layout, self._clock(), progress, task.attempt)
-                self._state.running[spec.key] = attempt
-                self._launcher.start(task)
-            case ClaimedElsewhere(holder):
-                self._state.see_claim(spec.key, holder, self._clock())
-            case ClaimFailed(failure):
-                self._state.count_failure(spec, failure, now=self._clock())
-            case AlreadySatisfied():
-                pass  # the next look at the store sees it
-        return outcome
 
     def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
         """Return all that the process of a new attempt needs to know."""

@@ -1,12 +1,14 @@
-"""How long a store gives no answer, what is said of it, and when it is asked again.
+"""How long a store gives no answer, what is said and shown of it, and when it is asked again.
 
 Knows no store: it is told what failed.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.store.patience import jittered, passes
+from orchestrator.views.grid_view import GridView
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -45,6 +47,24 @@ class StoreOutage:
     def over(self) -> None:
         """Take up that the store has answered all that was asked."""
         self.notice = ""
+
+
+class LastView:
+    """A grid as it was last seen: without cells where it never was."""
+
+    def __init__(self, key: str, name: str) -> None:
+        self._seen = self._shown = GridView(key, name, (), (), ())
+
+    def see(self, view: GridView) -> None:
+        """Take up a new view."""
+        if view is not self._seen:
+            self._seen = self._shown = view
+
+    def with_notices(self, behind: str, avoided: tuple[str, ...]) -> GridView:
+        """Return the view with what ails its driver: the same object as long as it is equal."""
+        if (self._shown.behind, self._shown.avoided) != (behind, avoided):
+            self._shown = replace(self._seen, behind=behind, avoided=avoided)
+        return self._shown
 
 
 def _line(error: OSError) -> str:

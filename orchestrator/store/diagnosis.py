@@ -55,6 +55,8 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
     FailureKind.BAD_INPUT: ("TrspError", "ValueError", "TypeError"),
     FailureKind.NODE_LOST: ("NodeDiedError",),  # Ray's
     FailureKind.UNREACHABLE: ("UnreachableError",),
+    # What may be gone at the next attempt, though it is an error for people.
+    FailureKind.UNKNOWN: ("WrongDeviceError",),
 }
 _BY_NAME: Mapping[str, FailureKind] = {
     name: kind for kind, names in _NAMES.items() for name in names
@@ -121,7 +123,7 @@ def classify_words(names: str | Sequence[str], message: str) -> FailureKind:
     if isinstance(names, str):
         names = [names]
     named = next((_BY_NAME[name] for name in names if name in _BY_NAME), None)
-    general = (FailureKind.BAD_INPUT, FailureKind.LOST, FailureKind.UNREACHABLE)
+    general = (*_VAGUE, FailureKind.UNREACHABLE)
     if named is not None and named not in general:
         return named
     worded = next((kind for pattern, kind in _WORDS if pattern.search(message)), None)
