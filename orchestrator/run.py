@@ -151,7 +151,8 @@ def _require_capacity(launcher: Launcher, resources: Resources, path: Path) -> N
     the cluster's present capacity decides nothing.
     """
     smallest = Layout(cpus=resources.cpus_per_rank, gpus=int(resources.use_gpus is True))
-    if resources.max_parallel is not None or fits(launcher.capacity(), smallest):
+    there = launcher.capacity().in_all.under(resources)
+    if resources.max_parallel is not None or fits(there, smallest):
         return
     launcher.stop()
     raise InvalidInputError(

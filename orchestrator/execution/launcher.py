@@ -32,9 +32,16 @@ class Launcher(Protocol):
         """Return the name of what speed is measured on; it is part of a measurement's key."""
 
     def capacity(self) -> Capacity:
-        """Return what the cluster has now, taken or not.
+        """Return what the cluster has for us now, whether our stages have taken it or not.
 
-        It is asked for at every decision, because nodes come and go.
+        What other jobs hold is not in it, but in its ``whole``. It is asked for at every decision,
+        because nodes and jobs come and go.
+        """
+
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the running stages that compute: in their processes, on their devices.
+
+        Those that are not among them wait for their place. It is asked for at every step.
         """
 
     def start(self, task: StageTask) -> None:
@@ -74,6 +81,9 @@ class InProcessLauncher:
 
     def capacity(self) -> Capacity:
         return self._capacity
+
+    def begun(self) -> frozenset[str]:
+        return frozenset(finished.key for finished in self._finished)
 
     def start(self, task: StageTask) -> None:
         self._finished.append(Finished(task.spec.key, run_task(task)))

@@ -1,12 +1,66 @@
 """What a run may take and where its results go. None of it changes a result."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from orchestrator.grid.locations import absolute_location, expand_text_variables
-from orchestrator.grid.shorthand import Bytes
+from orchestrator.grid.shorthand import Bytes, read_number
 from trsp.config import Settings
+
+
+class Share(Settings):
+    """How much of a cluster a grid takes at once: one of the two."""
+
+    part: float | None = Field(None, gt=0, le=1, description="of all that the cluster can become")
+    gpus: PositiveInt | None = Field(
+        None, description="and as large a part of everything else as these are of all GPUs"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.part is None) == (self.gpus is None):
+            raise ValueError("give either a part or a number of GPUs; write 25% or 8 GPUs")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The share for people: ``25% of the cluster``, ``8 GPUs``."""
+        if self.part is not None:
+            return f"{100 * self.part:g}% of the cluster"
+        return f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
+
+
+def _read_share(value: Any) -> Any:
+    """Return ``0.25``, ``'25%'`` and ``'8 GPUs'`` as a mapping, and anything else as it came."""
+    if isinstance(value, str) and (match := _GPUS.fullmatch(value)):
+        return {"gpus": int(match[1])}
+    if isinstance(value, dict | Share):
+        return value
+    try:
+        part = read_number(value)
+    except ValueError:
+        part = None
+    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
+        raise ValueError(
+            f"{value!r} is no share of a cluster; write a part of it such as 0.25 or 25%, "
+            "or a number of GPUs such as 8 GPUs"
+        )
+    return {"part": part}
+
+
+_GPUS = re.compile(r"\s*([0-9]+)\s*GPUs?\s*", re.IGNORECASE)
+ShareItem = Annotated[
+    Share, BeforeValidator(_read_share, json_schema_input_type=Share | float | str)
+]
 
 
 class Resources(Settings):
@@ -38,6 +92,11 @@ class Resources(Settings):
         None,
         description="stages at once; default: as many as fit. "
         "Set it where nodes come when stages wait for them",
+    )
+    share: ShareItem | None = Field(
+        None,
+        description="the most that this grid takes of the cluster at once: a part of all that it "
+        "can become, such as 25%, or a number such as 8 GPUs; default: all that others leave",
     )
     max_attempts: PositiveInt = Field(
         2, description="of a stage that makes no progress; one that does may be lost more often"

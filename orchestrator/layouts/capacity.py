@@ -7,18 +7,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
+from orchestrator.grid.run_settings import Resources, Share
 from orchestrator.layouts.layout import Layout, counted
 
 _GB = 10**9
+_ROUNDING = 1e-9  # 29 % of 100 is 29, and not 28.999999999999996
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster, or one node of it, has for stages in all, whether it is free or not.
+    """What a cluster, or one node of it, has for our stages, whether they have taken it or not.
 
     ``memory_bytes``: of all hosts. ``gpu_memory_bytes``: of one GPU, the smallest. 0 bytes: not
     known. ``nodes``: how all this lies on nodes; empty for a single machine. ``gpu_type``: Ray's
-    name for the type of a single machine's GPUs; empty where it is not known.
+    name for the type of a single machine's GPUs; empty where it is not known. ``whole``: the same
+    cluster with what other jobs hold of it; None where they hold nothing. ``limit``: the most that
+    may be taken at once, wherever it lies; None where that is all.
     """
 
     cpus: int = 1
@@ -27,6 +31,8 @@ class Capacity:
     gpu_memory_bytes: int = 0
     nodes: tuple["Capacity", ...] = ()
     gpu_type: str = ""
+    whole: "Capacity | None" = None
+    limit: "Capacity | None" = None
 
     @classmethod
     def of(cls, nodes: Iterable["Capacity"]) -> "Capacity":
@@ -46,43 +52,68 @@ class Capacity:
         """The nodes of a cluster, or the single machine itself."""
         return self.nodes or (self,)
 
+    @property
+    def in_all(self) -> "Capacity":
+        """The cluster with what other jobs hold of it: what there can be for us once they end."""
+        return self.whole or self
+
+    def under(self, resources: Resources, cluster: "Capacity | None" = None) -> "Capacity":
+        """Return what a grid of these ``resources`` may take of this: their memory and share.
+
+        ``cluster``: what the share is a part of; default: this, with what other jobs hold.
+        """
+        limited = self.limited(resources.memory, resources.gpu_memory)
+        if resources.share is None:
+            return limited
+        most = _share_of(cluster or self.in_all, resources.share)
+        whole = self.whole and _at_most(limited.in_all, most)
+        return replace(_at_most(limited, most), whole=whole)
+
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
         """Return what is left of this under limits on memory; None or 0: no limit.
 
         ``memory_bytes``: of all hosts together, divided among the nodes by their CPUs.
         ``gpu_memory_bytes``: of every GPU, whatever is known of it.
         """
+        whole = self.whole and self.whole.limited(memory_bytes, gpu_memory_bytes)
         if self.nodes:
-            return Capacity.of(
+            nodes = (
                 node.limited(
                     memory_bytes and memory_bytes * node.cpus // max(1, self.cpus),
                     gpu_memory_bytes,
                 )
                 for node in self.nodes
             )
+            return replace(Capacity.of(nodes), whole=whole, limit=self.limit)
         memory = self.memory_bytes
         if memory_bytes:
             memory = min(self.memory_bytes or memory_bytes, memory_bytes)
         return replace(
-            self, memory_bytes=memory, gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes
+            self,
+            memory_bytes=memory,
+            gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes,
+            whole=whole,
         )
 
 
 @dataclass(frozen=True)
 class FreeCapacity:
-    """What is free on each node."""
+    """What is free on each node, and what of all that may still be taken: None for all."""
 
     nodes: tuple[Capacity, ...]
+    limit: Capacity | None = None
 
     @classmethod
     def of(cls, capacity: Capacity, taken: Iterable[Layout] = ()) -> Self:
         """Return what is free of ``capacity`` beside stages that run in the layouts ``taken``.
 
-        A layout that does not fit takes nothing: its node was lost, and its stage will end.
+        A layout that does not fit takes nothing of a node: its node was lost, and its stage will
+        end, or it waits for other jobs to make room. It counts against the limit all the same.
         """
-        free = cls(capacity.machines)
+        free = cls(capacity.machines, capacity.limit)
         for layout in taken:
-            free = free.without(layout) or free
+            free = free._on_nodes(layout) or free
+            free = free._of_limit(layout)
         return free
 
     def without(self, layout: Layout) -> Self | None:
@@ -90,6 +121,19 @@ class FreeCapacity:
 
         The ranks are put on as few nodes as possible.
         """
+        if self.limit is not None and _fitting_ranks(self.limit, layout) < layout.ranks:
+            return None
+        left = self._on_nodes(layout)
+        return left and left._of_limit(layout)
+
+    def _of_limit(self, layout: Layout) -> Self:
+        """Return this with the layout counted against the limit."""
+        if self.limit is None:
+            return self
+        return replace(self, limit=_without_ranks(self.limit, layout, layout.ranks))
+
+    def _on_nodes(self, layout: Layout) -> Self | None:
+        """Return this without what the layout's ranks take of nodes; None where they do not fit."""
         nodes, missing = list(self.nodes), layout.ranks
         for index in sorted(range(len(nodes)), key=lambda i: -_fitting_ranks(nodes[i], layout)):
             here = min(missing, _fitting_ranks(nodes[index], layout))
@@ -104,8 +148,9 @@ def fits(capacity: Capacity, layout: Layout) -> bool:
 
 
 def most_ranks(capacity: Capacity, layout: Layout) -> int:
-    """Return how many ranks of this layout's size the cluster holds."""
-    return sum(_fitting_ranks(node, layout) for node in capacity.machines)
+    """Return how many ranks of this layout's size the cluster holds for us."""
+    there = sum(_fitting_ranks(node, layout) for node in capacity.machines)
+    return there if capacity.limit is None else min(there, _fitting_ranks(capacity.limit, layout))
 
 
 def describe_needs(layout: Layout) -> str:
@@ -120,7 +165,39 @@ def describe_capacity(capacity: Capacity) -> str:
     A single machine is not called a node.
     """
     text = ", ".join(_resources(capacity.gpus, capacity.cpus, capacity.memory_bytes))
-    return f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
+    text = f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
+    return text if capacity.limit is None else f"{text} within resources.share"
+
+
+def _share_of(cluster: Capacity, share: Share) -> Capacity:
+    """Return how much of a cluster a share is; of the GPUs' number, the same part of the rest."""
+    part = share.part
+    if share.gpus is not None:
+        part = min(1.0, share.gpus / cluster.gpus) if cluster.gpus else 1.0
+    assert part is not None
+    gpus = cluster.gpus * part if share.gpus is None else min(share.gpus, cluster.gpus)
+    return Capacity(
+        int(cluster.cpus * part + _ROUNDING),
+        int(gpus + _ROUNDING),
+        int(cluster.memory_bytes * part),
+    )
+
+
+def _at_most(capacity: Capacity, most: Capacity) -> Capacity:
+    """Return a cluster of which no more than ``most`` is taken at once, nor on any one node."""
+    return replace(
+        capacity,
+        cpus=min(capacity.cpus, most.cpus),
+        gpus=min(capacity.gpus, most.gpus),
+        memory_bytes=_smaller(capacity.memory_bytes, most.memory_bytes),
+        nodes=tuple(replace(_at_most(node, most), limit=None) for node in capacity.nodes),
+        limit=most,
+    )
+
+
+def _smaller(bytes_: int, others: int) -> int:
+    """Return the smaller of two memories; 0 is not known, and limits nothing."""
+    return min(bytes_, others) if bytes_ and others else bytes_ or others
 
 
 def _resources(gpus: int, cpus: int, memory_bytes: int) -> list[str]:

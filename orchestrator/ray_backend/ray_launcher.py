@@ -17,17 +17,19 @@ from orchestrator.execution.run_stage import StageTask, run_task
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.ray_backend.begun import Sign, Signs
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
-    cluster_capacity,
     cluster_hardware,
     connect,
     has_gpus,
-    largest_node_cpus,
 )
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
+from orchestrator.ray_backend.occupancy import Occupancy
+from orchestrator.ray_backend.others import Amounts
 from orchestrator.ray_backend.preemption import PreemptionNotice
+from orchestrator.ray_backend.submitted import Submitted, asked, hear, places_of, waiting_of
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
@@ -55,13 +57,16 @@ class RayLauncher:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             connect(address)
+        self._resources = resources
         use_gpus = resources.use_gpus
         self._uses_gpus = has_gpus() if use_gpus == "auto" else use_gpus
         self.measures_alone = not self._uses_gpus
         self._node = node
         self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
         self._types = AcceleratorTypes(self._measure_on)
-        self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
+        self._occupancy = Occupancy(self._uses_gpus)
+        self._signs = Signs()
+        self._running: dict[str, Submitted] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         fresh = {"max_calls": 1, "max_retries": 0}
@@ -78,29 +83,50 @@ class RayLauncher:
         return hardware
 
     def capacity(self) -> Capacity:
-        """Return what the nodes have that are there to stay; no GPUs where none are to be used."""
-        return cluster_capacity(self._uses_gpus)
+        """Return what the nodes that are there to stay have for us, without what other jobs hold.
+
+        No GPUs where none are to be used.
+        """
+        if self._occupancy.due:
+            attempts = self._running.values()
+            hear(self._signs, attempts)
+            self._occupancy.look(places_of(attempts), waiting_of(attempts))
+        return self._occupancy.capacity
+
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the stages that compute: Ray has started their processes."""
+        hear(self._signs, self._running.values())
+        return frozenset(key for key, each in self._running.items() if each.begun.computes)
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
-        self._running[task.spec.key] = self._submit(task), task
+        whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
+        amounts = asked(task.layout, self._most_cpus() if whole_node else None)
+        sign = self._signs.new()
+        reference = self._submit(task, sign, amounts)
+        self._running[task.spec.key] = Submitted(reference, task, sign, amounts)
 
-    def _submit(self, task: StageTask) -> Any:
+    def _submit(self, task: StageTask, sign: Sign, amounts: Amounts) -> Any:
         """Submit a stage as a Ray task, named by its key. Returns the reference to its outcome."""
         layout, key = task.layout, task.spec.key
         if layout.ranks > 1:
-            return self._gang.options(name=key).remote(task)
-        whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
-        all_cpus = self._node.cpus if self._node else largest_node_cpus()
+            return self._gang.options(name=key).remote(task, sign)
         stage = self._one_rank.options(
-            num_cpus=all_cpus if whole_node else layout.cpus,
+            num_cpus=amounts["CPU"],
             num_gpus=layout.gpus,
             memory=layout.memory_bytes or None,
             accelerator_type=self._accelerator_type(task),
             name=key,
             scheduling_strategy=self._strategy(),
         )
-        return stage.remote(task)
+        return stage.remote(task, sign)
+
+    def _most_cpus(self) -> int:
+        """Return all CPUs of the node that has most of them for us."""
+        if self._node is not None:
+            return self._node.cpus
+        machines = self.capacity().under(self._resources).machines
+        return max(machine.cpus for machine in machines)
 
     def _strategy(self) -> Any:
         """Return where a stage of one rank may run, as Ray is told."""
@@ -123,7 +149,7 @@ class RayLauncher:
         if not self._running:
             time.sleep(wait_s)
             return ()
-        keys = {reference: key for key, (reference, _) in self._running.items()}
+        keys = {each.reference: key for key, each in self._running.items()}
         ended, _ = ray.wait(list(keys), num_returns=1, timeout=wait_s)
         if ended:
             ended, _ = ray.wait(list(keys), num_returns=len(keys), timeout=0)
@@ -132,26 +158,30 @@ class RayLauncher:
     def _finish(self, key: str) -> Finished:
         """Forget a stage that ended, and return how it did."""
         self._force_at.pop(key, None)
-        return Finished(key, _outcome(*self._running.pop(key)))
+        ended = self._running.pop(key)
+        hear(self._signs, [ended])
+        self._signs.forget(ended.sign)
+        self._occupancy.ended(ended.places)
+        return Finished(key, _outcome(ended.reference, ended.task))
 
     def cancel(self, key: str) -> None:
         """End one stage: by force, except for a gang.
 
         A gang ends its ranks first: nobody else would give back their place.
         """
-        reference, task = self._running[key]
-        if task.layout.ranks == 1:
-            ray.cancel(reference, force=True)
+        attempt = self._running[key]
+        if attempt.task.layout.ranks == 1:
+            ray.cancel(attempt.reference, force=True)
         elif key not in self._force_at:
             self._force_at[key] = time.monotonic() + GANG_GRACE_S
-            ray.cancel(reference, recursive=False)
+            ray.cancel(attempt.reference, recursive=False)
 
     def _end_overdue_gangs(self) -> None:
         """End by force, once, the cancelled gangs whose time is over."""
         now = time.monotonic()
         for key in [key for key, when in self._force_at.items() if now > when]:
             self._force_at[key] = float("inf")
-            ray.cancel(self._running[key][0], force=True)
+            ray.cancel(self._running[key].reference, force=True)
 
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
@@ -170,7 +200,8 @@ class RayLauncher:
         """
         for key in self._running:
             self.cancel(key)
-        gangs = [reference for reference, task in self._running.values() if task.layout.ranks > 1]
+        attempts = self._running.values()
+        gangs = [each.reference for each in attempts if each.task.layout.ranks > 1]
         if gangs and not self._owns_cluster:
             ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
 
@@ -178,21 +209,22 @@ class RayLauncher:
 # --- in the workers -----------------------------------------------------------
 
 
-def _run_one_rank(task: StageTask) -> Failure | None:
+def _run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
     """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
+    sign.placed()
     notice = PreemptionNotice()
     notice.install()
     try:
-        return run_task(task, notice.leaving)
+        return run_task(task, notice.leaving, sign.computes)
     finally:
         notice.over()
 
 
-def _run_gang(task: StageTask) -> Failure | None:
+def _run_gang(task: StageTask, sign: Sign) -> Failure | None:
     """Run a stage on several ranks, from this process. Returns None or the recorded failure."""
     from orchestrator.ray_backend.gang import run_gang  # loads torch
 
-    return run_gang(task)
+    return run_gang(task, sign)
 
 
 # --- how they ended -----------------------------------------------------------

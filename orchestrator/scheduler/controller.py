@@ -74,6 +74,7 @@ class Controller:
         self._watch()
         while self._act():
             pass
+        self._state.see_begun(self._launcher.begun(), self._clock())
         return self.view()
 
     def view(self) -> GridView:
@@ -147,9 +148,9 @@ class Controller:
 
     def _climb(self, attempt: Attempt) -> bool:
         """Whether there is another layout to try, which the next attempt then gets."""
-        capacity = self._capacity()
+        there = self._capacity().in_all
         largest = self._state.largest_capacity
-        return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)
+        return self._layouts.climb(attempt.spec, attempt.layout, there, largest)
 
     def _watch(self) -> None:
         """Cancel stages that compute longer than they may; renew the claims of all that run."""
@@ -162,9 +163,6 @@ class Controller:
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
-        for key, attempt in list(self._state.running.items()):
-            if attempt.began is None and self._stages.has_begun(key, attempt.name):
-                self._state.see_begun(key, now)
         for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
             self._launcher.cancel(key)
 
@@ -190,7 +188,9 @@ class Controller:
         """Return what is decided on, as it is now."""
         needs, capacity = self._needs(), self._capacity()
         largest = self._state.largest_capacity
-        chosen = {spec.key: self._layouts.choose(spec, capacity, largest) for spec in needs}
+        # Not by what is free at this instant: a layout that is worth waiting for is waited for.
+        there = capacity.in_all
+        chosen = {spec.key: self._layouts.choose(spec, there, largest) for spec in needs}
         unfit = {key: each.reason for key, each in chosen.items() if isinstance(each, DoesNotFit)}
         unreadable = {key: why for key in chosen if (why := self._results.unreadable(key))}
         return Facts(
@@ -212,9 +212,8 @@ class Controller:
         return distinct_needs(spec for spec in needed if spec.key not in self._state.given_up)
 
     def _capacity(self) -> Capacity:
-        """Return what the cluster has now, within the grid's limits on memory."""
-        resources = self._resources
-        capacity = self._launcher.capacity().limited(resources.memory, resources.gpu_memory)
+        """Return what the cluster has for us now, within the grid's memory and share."""
+        capacity = self._launcher.capacity().under(self._resources)
         self._state.see_capacity(capacity)
         return capacity
 

@@ -16,6 +16,7 @@ from orchestrator.layouts.capacity import (
 )
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
+from orchestrator.scheduler.waiting import beside_others
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 # Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
@@ -36,6 +37,7 @@ class Running:
 
     kind: StageKind
     layout: Layout = field(default_factory=Layout)
+    begun: bool = True  # False: the cluster has not placed it yet
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """Return one decision per needed stage that is not running, in order of priority."""
     admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
-    at_work = [stage.kind for stage in facts.running.values()]
+    at_work = [stage.kind for stage in facts.running.values() if not _queues(stage, facts)]
     decisions: list[Decision] = []
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
         if spec.key in facts.running:
@@ -97,6 +99,12 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
             at_work.append(spec.kind)
         decisions.append(decision)
     return tuple(decisions)
+
+
+def _queues(stage: Running, facts: Facts) -> bool:
+    """Whether it is a measurement that waits for other jobs: it does not hold up ours meanwhile."""
+    shared = facts.capacity.whole is not None
+    return stage.kind is StageKind.MEASURE and not stage.begun and shared
 
 
 def _decision(
@@ -189,13 +197,15 @@ class _Backfill:
 
     def admit(self, layout: Layout) -> str:
         if not fits(self._capacity, layout):
+            if fits(self._capacity.in_all, layout):
+                return beside_others(layout, self._capacity)
             there = f"there are {describe_capacity(self._capacity)}"
             return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
         free = self._free.without(layout)
         if free is None:
             if self._beside_reservation is None:
                 self._beside_reservation = self._left_beside(layout)
-            return f"waits for {describe_needs(layout)}"
+            return beside_others(layout, self._capacity)
         if self._beside_reservation is not None:
             beside = self._beside_reservation.without(layout)
             if beside is None:

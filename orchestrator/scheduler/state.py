@@ -12,6 +12,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.policy import Running
 from orchestrator.scheduler.retries import Attempts, after_failure
+from orchestrator.scheduler.waiting import not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
@@ -50,13 +51,15 @@ class SchedulerState:
         self.attempts: dict[str, Attempts] = {}  # of stages that have failed
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
-        self.largest_capacity = Capacity(cpus=0)
+        self.capacity = Capacity(cpus=0)  # as last seen
+        self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
         self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
-        """Remember the largest capacity seen: nodes that were lost may come back."""
+        """Remember this capacity, and the largest: lost nodes come back, and others' jobs end."""
+        self.capacity = capacity
         self.largest_capacity = max(
-            self.largest_capacity, capacity, key=lambda each: (each.gpus, each.cpus)
+            self.largest_capacity, capacity.in_all, key=lambda each: (each.gpus, each.cpus)
         )
 
     def attempts_at(self, key: str) -> Attempts:
@@ -80,9 +83,11 @@ class SchedulerState:
         self.attempts[spec.key] = aftermath.attempts
         return aftermath.restarts
 
-    def see_begun(self, key: str, now: float) -> None:
-        """Remember that a running attempt computes."""
-        self.running[key] = replace(self.running[key], began=now)
+    def see_begun(self, keys: frozenset[str], now: float) -> None:
+        """Remember that these of the running attempts compute."""
+        for key, attempt in self.running.items():
+            if attempt.began is None and key in keys:
+                self.running[key] = replace(attempt, began=now)
 
     def time_out(self, now: float, limit_s: float, device_wait_s: float = 0.0) -> tuple[str, ...]:
         """Mark the attempts that compute longer than ``limit_s``; return the keys newly marked.
@@ -121,20 +126,33 @@ class SchedulerState:
     def running_facts(self) -> dict[str, Running]:
         """Return what runs, in order of start, as the policy takes it."""
         return {
-            key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self.running.items()
+            key: Running(attempt.spec.kind, attempt.layout, attempt.began is not None)
+            for key, attempt in self.running.items()
         }
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
         return Activity(
-            running={key: attempt.spec.kind for key, attempt in self.running.items()},
-            waits=self.waits,
+            running={
+                key: attempt.spec.kind
+                for key, attempt in self.running.items()
+                if attempt.began is not None
+            },
+            waits=self.waits | self._not_begun(),
             given_up=self.given_up,
             notes={
                 key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
             },
             live=True,
         )
+
+    def _not_begun(self) -> dict[str, str]:
+        """Return what those attempts wait for that Ray was given, and has not begun."""
+        return {
+            key: not_placed(attempt.layout, self.capacity)
+            for key, attempt in self.running.items()
+            if attempt.began is None
+        }
 
 
 def _note(attempt: Attempt, before: Attempts | None) -> str:
