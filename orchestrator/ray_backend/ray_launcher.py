@@ -100,6 +100,7 @@ class RayLauncher:
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
+        self.capacity()  # what others hold is known from before Ray is given this
         whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
         amounts = asked(task.layout, self._most_cpus() if whole_node else None)
         sign = self._signs.new()
