@@ -15,9 +15,8 @@ from orchestrator.layouts.capacity import (
     describe_needs,
     fits,
 )
-from orchestrator.layouts.correction import Correction
 from orchestrator.layouts.layout import Layout, counted
-from orchestrator.layouts.memory import Peak
+from orchestrator.layouts.memory import Correction, Peak
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.stage_specs import StageSpec
