@@ -15,6 +15,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.capacity import fits
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.next_stages import next_stages
 from orchestrator.stages.resolve import (
@@ -151,7 +152,7 @@ def _require_capacity(launcher: Launcher, resources: Resources, path: Path) -> N
     the cluster's present capacity decides nothing.
     """
     smallest = Layout(cpus=resources.cpus_per_rank, gpus=int(resources.use_gpus is True))
-    there = launcher.capacity().in_all.under(resources)
+    there = within(resources, launcher.capacity().in_all)
     if resources.max_parallel is not None or fits(there, smallest):
         return
     launcher.stop()

@@ -57,8 +57,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
-    "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
-        trsp.evaluation""",
+    "ray_backend.sharing": "execution layouts",
+    "ray_backend": """execution grid layouts ray_backend.sharing stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
     "scheduler": "execution layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "driver": "execution redact report scheduler stages store tracking views",

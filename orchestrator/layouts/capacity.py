@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from orchestrator.grid.run_settings import Resources, Share
 from orchestrator.layouts.layout import Layout, counted
 
 _GB = 10**9
-_ROUNDING = 1e-9  # 29 % of 100 is 29, and not 28.999999999999996
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,6 @@ class Capacity:
     def in_all(self) -> "Capacity":
         """The cluster with what other jobs hold of it: what there can be for us once they end."""
         return self.whole or self
-
-    def under(self, resources: Resources, cluster: "Capacity | None" = None) -> "Capacity":
-        """Return what a grid of these ``resources`` may take of this: their memory and share.
-
-        ``cluster``: what the share is a part of; default: this, with what other jobs hold.
-        """
-        limited = self.limited(resources.memory, resources.gpu_memory)
-        if resources.share is None:
-            return limited
-        most = _share_of(cluster or self.in_all, resources.share)
-        whole = self.whole and _at_most(limited.in_all, most)
-        return replace(_at_most(limited, most), whole=whole)
 
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
         """Return what is left of this under limits on memory; None or 0: no limit.
@@ -167,37 +153,6 @@ def describe_capacity(capacity: Capacity) -> str:
     text = ", ".join(_resources(capacity.gpus, capacity.cpus, capacity.memory_bytes))
     text = f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
     return text if capacity.limit is None else f"{text} within resources.share"
-
-
-def _share_of(cluster: Capacity, share: Share) -> Capacity:
-    """Return how much of a cluster a share is; of the GPUs' number, the same part of the rest."""
-    part = share.part
-    if share.gpus is not None:
-        part = min(1.0, share.gpus / cluster.gpus) if cluster.gpus else 1.0
-    assert part is not None
-    gpus = cluster.gpus * part if share.gpus is None else min(share.gpus, cluster.gpus)
-    return Capacity(
-        int(cluster.cpus * part + _ROUNDING),
-        int(gpus + _ROUNDING),
-        int(cluster.memory_bytes * part),
-    )
-
-
-def _at_most(capacity: Capacity, most: Capacity) -> Capacity:
-    """Return a cluster of which no more than ``most`` is taken at once, nor on any one node."""
-    return replace(
-        capacity,
-        cpus=min(capacity.cpus, most.cpus),
-        gpus=min(capacity.gpus, most.gpus),
-        memory_bytes=_smaller(capacity.memory_bytes, most.memory_bytes),
-        nodes=tuple(replace(_at_most(node, most), limit=None) for node in capacity.nodes),
-        limit=most,
-    )
-
-
-def _smaller(bytes_: int, others: int) -> int:
-    """Return the smaller of two memories; 0 is not known, and limits nothing."""
-    return min(bytes_, others) if bytes_ and others else bytes_ or others
 
 
 def _resources(gpus: int, cpus: int, memory_bytes: int) -> list[str]:

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 
 from orchestrator.grid.keys import content_key
 from orchestrator.layouts.capacity import Capacity, most_ranks
-from orchestrator.layouts.memory import HOST, Correction
 from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.memory import HOST, Correction
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageSpec

@@ -11,8 +11,8 @@ import ray
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.node_kinds import gpu_type
-from orchestrator.ray_backend.others import Amounts
 from orchestrator.ray_backend.preemption import draining_nodes
+from orchestrator.ray_backend.sharing.others import Amounts
 from trsp.errors import InvalidInputError, unknown_name
 from trsp.evaluation.hardware import hardware_name
 

@@ -20,10 +20,10 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
-from orchestrator.ray_backend.begun import Sign
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
-from orchestrator.ray_backend.submitted import asked
+from orchestrator.ray_backend.sharing.begun import Sign
+from orchestrator.ray_backend.sharing.submitted import asked
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport

@@ -17,7 +17,7 @@ from orchestrator.execution.run_stage import StageTask, run_task
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.ray_backend.begun import Sign, Signs
+from orchestrator.layouts.share import within
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
     cluster_hardware,
@@ -27,9 +27,10 @@ from orchestrator.ray_backend.cluster import (
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.occupancy import Occupancy
-from orchestrator.ray_backend.others import Amounts
 from orchestrator.ray_backend.preemption import PreemptionNotice
-from orchestrator.ray_backend.submitted import Submitted, asked, hear, places_of, waiting_of
+from orchestrator.ray_backend.sharing.begun import Sign, Signs
+from orchestrator.ray_backend.sharing.others import Amounts
+from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
@@ -64,8 +65,8 @@ class RayLauncher:
         self._node = node
         self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
         self._types = AcceleratorTypes(self._measure_on)
-        self._occupancy = Occupancy(self._uses_gpus)
         self._signs = Signs()
+        self._occupancy = Occupancy(self._uses_gpus, self._signs)
         self._running: dict[str, Submitted] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -87,11 +88,7 @@ class RayLauncher:
 
         No GPUs where none are to be used.
         """
-        if self._occupancy.due:
-            attempts = self._running.values()
-            hear(self._signs, attempts)
-            self._occupancy.look(places_of(attempts), waiting_of(attempts))
-        return self._occupancy.capacity
+        return self._occupancy.capacity(self._running.values())
 
     def begun(self) -> frozenset[str]:
         """Return the keys of the stages that compute: Ray has started their processes."""
@@ -126,7 +123,7 @@ class RayLauncher:
         """Return all CPUs of the node that has most of them for us."""
         if self._node is not None:
             return self._node.cpus
-        machines = self.capacity().under(self._resources).machines
+        machines = within(self._resources, self.capacity()).machines
         return max(machine.cpus for machine in machines)
 
     def _strategy(self) -> Any:
@@ -160,9 +157,7 @@ class RayLauncher:
         """Forget a stage that ended, and return how it did."""
         self._force_at.pop(key, None)
         ended = self._running.pop(key)
-        hear(self._signs, [ended])
-        self._signs.forget(ended.sign)
-        self._occupancy.ended(ended.places)
+        self._occupancy.end(ended)
         return Finished(key, _outcome(ended.reference, ended.task))
 
     def cancel(self, key: str) -> None:

@@ -15,6 +15,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
@@ -213,7 +214,7 @@ class Controller:
 
     def _capacity(self) -> Capacity:
         """Return what the cluster has for us now, within the grid's memory and share."""
-        capacity = self._launcher.capacity().under(self._resources)
+        capacity = within(self._resources, self._launcher.capacity())
         self._state.see_capacity(capacity)
         return capacity
 

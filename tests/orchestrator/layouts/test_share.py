@@ -1,5 +1,6 @@
 """``resources.share``: never more than that at once, wherever it lies."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.layouts.capacity import (
     most_ranks,
 )
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 
 NODE = Capacity(cpus=16, gpus=8, memory_bytes=64)
 CLUSTER = Capacity.of([NODE] * 4)
@@ -20,7 +22,7 @@ GPU = Layout(gpus=1)
 
 
 def shared(share: Any, capacity: Capacity = CLUSTER, cluster: Capacity | None = None) -> Capacity:
-    return capacity.under(Resources.model_validate({"share": share}), cluster)
+    return within(Resources.model_validate({"share": share}), capacity, cluster)
 
 
 def totals(capacity: Capacity) -> tuple[int, int, int]:
@@ -45,7 +47,7 @@ def test_a_share_is_either_a_part_or_a_number(share: Any) -> None:
 
 
 def test_without_a_share_there_is_no_limit() -> None:
-    assert CLUSTER.under(Resources()) == CLUSTER
+    assert within(Resources(), CLUSTER) == CLUSTER
 
 
 def test_a_share_may_lie_on_any_nodes_and_ends_with_its_number() -> None:
@@ -73,8 +75,6 @@ def test_a_share_is_of_what_the_cluster_can_become() -> None:
 
 
 def test_the_share_of_a_cluster_that_others_use_is_of_all_of_it() -> None:
-    from dataclasses import replace
-
     left = replace(Capacity.of([NODE]), whole=CLUSTER)
     capacity = shared("50%", left)
     assert totals(capacity) == (16, 8, 64)
@@ -102,5 +102,5 @@ def test_the_limit_is_said() -> None:
 
 def test_memory_and_share_both_limit() -> None:
     resources = Resources.model_validate({"share": 0.5, "memory": 100})
-    capacity = Capacity(cpus=4, memory_bytes=1000).under(resources)
+    capacity = within(resources, Capacity(cpus=4, memory_bytes=1000))
     assert totals(capacity) == (2, 0, 100)

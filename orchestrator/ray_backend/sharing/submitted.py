@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.layouts.layout import Layout
-from orchestrator.ray_backend.begun import NOT_BEGUN, Begun, Sign, Signs
-from orchestrator.ray_backend.others import Amounts, Place
+from orchestrator.ray_backend.sharing.begun import NOT_BEGUN, Begun, Sign, Signs
+from orchestrator.ray_backend.sharing.others import Amounts, Place
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from orchestrator.ray_backend.others import Amounts, OtherJobs, Place, taken_of
+from orchestrator.ray_backend.sharing.others import Amounts, OtherJobs, Place, taken_of
 
 ONE = {"CPU": 1.0}
 GANG_RANK = {"CPU": 1.0, "GPU": 2.0}
