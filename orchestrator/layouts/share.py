@@ -5,7 +5,31 @@ from dataclasses import replace
 from orchestrator.grid.run_settings import Resources, Share
 from orchestrator.layouts.capacity import Capacity
 
+# GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit.
+UNLIMITED = 1024
 _ROUNDING = 1e-9  # 29 % of 100 is 29, and not 28.999999999999996
+
+
+def planned_capacity(resources: Resources) -> Capacity:
+    """Return the cluster that the grid speaks of: one machine, as large as the grid allows.
+
+    It has GPUs where the grid says so; where ``use_gpus`` is "auto", if ``gpu_memory`` is given. A
+    share counts where it is a number of GPUs: what another would be a part of is not known.
+    """
+    most = resources.max_ranks
+    if most is None:
+        most = UNLIMITED if resources.ranks == "auto" else resources.ranks
+    with_gpus = resources.use_gpus is True or (
+        resources.use_gpus == "auto" and resources.gpu_memory is not None
+    )
+    if with_gpus and resources.share and resources.share.gpus:
+        most = min(most, resources.share.gpus)
+    return Capacity(
+        most * resources.cpus_per_rank,
+        most if with_gpus else 0,
+        resources.memory or 0,
+        resources.gpu_memory or 0,
+    )
 
 
 def within(resources: Resources, capacity: Capacity, cluster: Capacity | None = None) -> Capacity:

@@ -205,6 +205,7 @@ class Controller:
             largest_capacity=largest,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
+            quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
         )
 
     def _needs(self) -> tuple[StageSpec, ...]:

@@ -16,7 +16,7 @@ from orchestrator.layouts.capacity import (
 )
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
-from orchestrator.scheduler.waiting import beside_others
+from orchestrator.scheduler.waiting import beside_others, describe_others, has_quiet_node
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 # Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
@@ -54,6 +54,7 @@ class Facts:
     largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
     max_parallel: int | None = None  # where it is given, it counts instead of the capacity
     measure_alone: bool = True  # whether a measurement must have the machine for itself
+    quiet_only: bool = False  # whether it also waits for a node on which no other job computes
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,8 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
         return "a measurement has the machine for itself"
     if spec.kind is StageKind.MEASURE and at_work:
         return "waits for a quiet machine"
+    if spec.kind is StageKind.MEASURE and facts.quiet_only and not has_quiet_node(facts.capacity):
+        return f"waits for a quiet machine; {describe_others(facts.capacity, Layout())}"
     return ""
 
 

@@ -12,7 +12,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.policy import Running
 from orchestrator.scheduler.retries import Attempts, after_failure
-from orchestrator.scheduler.waiting import not_placed
+from orchestrator.scheduler.waiting import has_quiet_node, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
@@ -53,6 +53,7 @@ class SchedulerState:
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.capacity = Capacity(cpus=0)  # as last seen
         self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
+        self._busy_since: float | None = None  # no node has been without other jobs; None: one is
         self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
@@ -61,6 +62,14 @@ class SchedulerState:
         self.largest_capacity = max(
             self.largest_capacity, capacity.in_all, key=lambda each: (each.gpus, each.cpus)
         )
+
+    def waits_for_quiet(self, now: float, limit_s: float) -> bool:
+        """Whether measurements wait for a node without other jobs: until none was for so long."""
+        if has_quiet_node(self.capacity):
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = now
+        return self._busy_since is None or now - self._busy_since < limit_s
 
     def attempts_at(self, key: str) -> Attempts:
         """Return what was attempted so far; of a stage that has not failed, nothing."""

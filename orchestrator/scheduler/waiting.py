@@ -20,6 +20,12 @@ def beside_others(layout: Layout, capacity: Capacity) -> str:
     return f"waits for {describe_needs(layout)}" + (f"; {others}" if others else "")
 
 
+def has_quiet_node(capacity: Capacity) -> bool:
+    """Whether there is a node of whose CPUs no other job holds any."""
+    nodes = zip(capacity.machines, capacity.in_all.machines, strict=True)
+    return any(ours.cpus == all_of_it.cpus > 0 for ours, all_of_it in nodes)
+
+
 def describe_others(capacity: Capacity, layout: Layout) -> str:
     """Return what other jobs hold of what a layout needs: ``other jobs hold 56 of 64 GPUs``.
 

@@ -14,7 +14,7 @@ from orchestrator.layouts.capacity import (
     most_ranks,
 )
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.share import within
+from orchestrator.layouts.share import planned_capacity, within
 
 NODE = Capacity(cpus=16, gpus=8, memory_bytes=64)
 CLUSTER = Capacity.of([NODE] * 4)
@@ -104,3 +104,9 @@ def test_memory_and_share_both_limit() -> None:
     resources = Resources.model_validate({"share": 0.5, "memory": 100})
     capacity = within(resources, Capacity(cpus=4, memory_bytes=1000))
     assert totals(capacity) == (2, 0, 100)
+
+
+@pytest.mark.parametrize(("share", "gpus"), [("8 GPUs", 8), ("25%", 64)])
+def test_a_plan_counts_on_no_more_gpus_than_the_share_says(share: str, gpus: int) -> None:
+    resources = {"share": share, "use_gpus": True, "max_ranks": 64}
+    assert planned_capacity(Resources.model_validate(resources)).gpus == gpus

@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.policy import Facts, GiveUp, Running, Start, Wait, decide
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.scheduler.waiting import describe_others, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.views.grid_view import GridView, Status
@@ -127,3 +128,38 @@ def test_a_stage_for_which_the_share_is_too_small_is_given_up_in_words(tmp_path:
     (cell,) = drive(controller_of(grid, launcher)).cells
     assert cell.status is Status.FAILED
     assert cell.reason == "needs 3 CPUs; the whole cluster has 2 CPUs within resources.share"
+
+
+def test_a_measurement_waits_for_a_node_without_other_jobs() -> None:
+    facts = Facts([MEASURE], capacity=beside_others(3, 4), quiet_only=True)
+    (decision,) = decide(facts, max_attempts=2)
+    assert isinstance(decision, Wait)
+    assert decision.reason == "waits for a quiet machine; other jobs hold 1 of 4 CPUs"
+    quiet = replace(Capacity.of([Capacity(2), Capacity(4)]), whole=Capacity.of([Capacity(4)] * 2))
+    assert decide(replace(facts, capacity=quiet), max_attempts=2) == (Start(MEASURE),)
+
+
+def test_a_measurement_is_made_beside_others_in_the_end() -> None:
+    state = SchedulerState()
+    state.see_capacity(beside_others(3, 4))
+    assert state.waits_for_quiet(100, limit_s=60)
+    assert state.waits_for_quiet(159, limit_s=60)
+    assert not state.waits_for_quiet(160, limit_s=60)
+
+
+def test_the_wait_for_a_quiet_node_begins_anew_where_one_was_seen() -> None:
+    state = SchedulerState()
+    for now, free in ((100, 3), (150, 4), (200, 3)):
+        state.see_capacity(beside_others(free, 4))
+        assert state.waits_for_quiet(now, limit_s=60)
+    assert state.waits_for_quiet(259, limit_s=60)
+
+
+def test_no_key_knows_the_share(tmp_path: Path) -> None:
+    keys = []
+    for resources in ({}, {"share": "25%"}):
+        launcher = FakeLauncher()
+        grid = resolved(tmp_path / str(len(keys)), resources=resources)
+        drive(controller_of(grid, launcher))
+        keys.append((grid.key, sorted(launcher.started_keys())))
+    assert keys[0] == keys[1]
