@@ -1,7 +1,7 @@
 """What a run may take and where its results go. None of it changes a result."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -9,7 +9,6 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 
 from orchestrator.grid.locations import absolute_location, expand_text_variables
@@ -17,39 +16,44 @@ from orchestrator.grid.shorthand import Bytes, read_number
 from trsp.config import Settings
 
 
-class Share(Settings):
-    """How much of a cluster a grid takes at once: one of the two."""
+class PartOfCluster(Settings):
+    """A part of all that a cluster can become."""
 
-    part: float | None = Field(None, gt=0, le=1, description="of all that the cluster can become")
-    gpus: PositiveInt | None = Field(
-        None, description="and as large a part of everything else as these are of all GPUs"
-    )
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.part is None) == (self.gpus is None):
-            raise ValueError("give either a part or a number of GPUs; write 25% or 8 GPUs")
-        return self
+    part: float = Field(gt=0, le=1)
 
     @property
     def text(self) -> str:
-        """The share for people: ``25% of the cluster``, ``8 GPUs``."""
-        if self.part is not None:
-            return f"{100 * self.part:g}% of the cluster"
+        """The share for people: ``25% of the cluster``."""
+        return f"{100 * self.part:g}% of the cluster"
+
+
+class NumberOfGpus(Settings):
+    """So many GPUs of a cluster, and as large a part of everything else as they are of all GPUs."""
+
+    gpus: PositiveInt
+
+    @property
+    def text(self) -> str:
+        """The share for people: ``8 GPUs``."""
         return f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
 
 
+Share = PartOfCluster | NumberOfGpus
+
+
 def _read_share(value: Any) -> Any:
-    """Return ``0.25``, ``'25%'`` and ``'8 GPUs'`` as a mapping, and anything else as it came."""
+    """Return ``0.25``, ``'25%'`` and ``'8 GPUs'`` as a mapping, and such a mapping as it came."""
     if isinstance(value, str) and (match := _GPUS.fullmatch(value)):
         return {"gpus": int(match[1])}
-    if isinstance(value, dict | Share):
+    if isinstance(value, Share) or (isinstance(value, dict) and value.keys() == {"gpus"}):
         return value
+    if isinstance(value, dict) and value.keys() == {"part"}:
+        value = value["part"]
     try:
         part = read_number(value)
     except ValueError:
         part = None
-    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
+    if not isinstance(part, int | float) or not 0 < part <= 1:
         raise ValueError(
             f"{value!r} is no share of a cluster; write a part of it such as 0.25 or 25%, "
             "or a number of GPUs such as 8 GPUs"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.grid.run_settings import Resources, Share
+from orchestrator.grid.run_settings import NumberOfGpus, Resources, Share
 from orchestrator.layouts.capacity import Capacity
 
 # GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit.
@@ -22,7 +22,7 @@ def planned_capacity(resources: Resources) -> Capacity:
     with_gpus = resources.use_gpus is True or (
         resources.use_gpus == "auto" and resources.gpu_memory is not None
     )
-    if with_gpus and resources.share and resources.share.gpus:
+    if with_gpus and isinstance(resources.share, NumberOfGpus):
         most = min(most, resources.share.gpus)
     return Capacity(
         most * resources.cpus_per_rank,
@@ -47,10 +47,10 @@ def within(resources: Resources, capacity: Capacity, cluster: Capacity | None = 
 
 def _share_of(cluster: Capacity, share: Share) -> Capacity:
     """Return how much of a cluster a share is: of its GPUs so many, of the rest the same part."""
-    part = share.part
-    if share.gpus is not None:
+    if isinstance(share, NumberOfGpus):
         part = min(1.0, share.gpus / cluster.gpus) if cluster.gpus else 1.0
-    assert part is not None
+    else:
+        part = share.part
     return Capacity(
         cpus=int(cluster.cpus * part + _ROUNDING),
         gpus=int(cluster.gpus * part + _ROUNDING),
