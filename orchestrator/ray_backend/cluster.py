@@ -14,7 +14,7 @@ from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from orchestrator.ray_backend.sharing.others import Amounts
 from trsp.errors import InvalidInputError, unknown_name
-from trsp.evaluation.hardware import hardware_name
+from trsp.evaluation.hardware import cpu_name, hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
@@ -113,7 +113,8 @@ def cluster_hardware(with_gpus: bool, asked: str | None = None, nodes_come: bool
     if asked and asked not in known and not nodes_come:
         slip = unknown_name("type of accelerator", asked, known or ["no accelerators"])
         raise InvalidInputError(f"resources.measure_on: {slip}; leave it out to have one chosen")
-    return asked or commonest_type(known) or hardware_name(largest_node_cpus())
+    cpus = largest_node_cpus()
+    return asked or commonest_type(known) or (hardware_name if with_gpus else cpu_name)(cpus)
 
 
 def commonest_type(gpus: Mapping[str, int]) -> str:

@@ -21,9 +21,11 @@ from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
+from orchestrator.ray_backend.node_kinds import GPU_TYPE, OF_A_TYPE
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
 from orchestrator.ray_backend.sharing.submitted import asked
+from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
@@ -112,7 +114,7 @@ def gang_trainer(
         scaling_config=ScalingConfig(
             num_workers=layout.ranks,
             use_gpu=layout.gpus > 0,
-            resources_per_worker=dict(asked(layout)),
+            resources_per_worker=_rank_resources(layout),
             placement_strategy=placement,
         ),
         run_config=RunConfig(
@@ -125,11 +127,21 @@ def gang_trainer(
     )
 
 
+def _rank_resources(layout: Layout) -> dict[str, float]:
+    """What one rank takes, as Ray names it."""
+    of_a_type = {GPU_TYPE + layout.gpu_type: OF_A_TYPE} if layout.gpu_type else {}
+    return dict(asked(layout)) | of_a_type
+
+
 # --- in each rank -------------------------------------------------------------
 
 
-def _install_notice() -> None:
-    """Make SIGTERM a notice. Runs in the main thread of a rank's process; its stage, in another."""
+def _prepare() -> None:
+    """Make SIGTERM a notice, and hide GPUs that are not ours.
+
+    Runs in the main thread of a rank's process; its stage, in another.
+    """
+    hide_gpus_of_others()
     PreemptionNotice().install()
 
 
@@ -149,7 +161,7 @@ class GangBackend(TorchConfig().backend_cls):  # type: ignore[misc]
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Prepare every rank's process; Ray Train calls it before any of them begins its stage."""
-        worker_group.execute(_install_notice)
+        worker_group.execute(_prepare)
         super().on_start(worker_group, backend_config)
 
 

@@ -13,8 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.launcher import Finished
-from orchestrator.execution.run_stage import StageTask, run_task
-from orchestrator.execution.stage_task import rank_reports
+from orchestrator.execution.stage_task import StageTask, rank_reports
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.share import within
@@ -27,10 +26,10 @@ from orchestrator.ray_backend.cluster import (
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.occupancy import Occupancy
-from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign, Signs
 from orchestrator.ray_backend.sharing.others import Amounts
 from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
+from orchestrator.ray_backend.workers import run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
@@ -71,8 +70,8 @@ class RayLauncher:
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         fresh = {"max_calls": 1, "max_retries": 0}
-        self._one_rank = ray.remote(**fresh)(_run_one_rank)
-        self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(_run_gang)
+        self._one_rank = ray.remote(**fresh)(run_one_rank)
+        self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(run_several_ranks)
 
     def hardware(self) -> str:
         """Return what speed is measured on: one type of accelerator, or this machine's CPU.
@@ -133,9 +132,12 @@ class RayLauncher:
         return NodeAffinitySchedulingStrategy(self._node.id, soft=False)
 
     def _accelerator_type(self, task: StageTask) -> str | None:
-        """Return the type of accelerator that a measurement is for; None where any will do."""
+        """Return the type of accelerator that a stage is to have; None where any will do.
+
+        A measurement's is that of its key, also where its layout found it nowhere.
+        """
         if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
-            return None
+            return task.layout.gpu_type or None
         return self._types.named(str(task.spec.inputs["hardware"]))
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
@@ -200,27 +202,6 @@ class RayLauncher:
         gangs = [each.reference for each in attempts if each.task.layout.ranks > 1]
         if gangs and not self._owns_cluster:
             ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
-
-
-# --- in the workers -----------------------------------------------------------
-
-
-def _run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
-    """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
-    sign.placed()
-    notice = PreemptionNotice()
-    notice.install()
-    try:
-        return run_task(task, notice.leaving, sign.computes)
-    finally:
-        notice.over()
-
-
-def _run_gang(task: StageTask, sign: Sign) -> Failure | None:
-    """Run a stage on several ranks, from this process. Returns None or the recorded failure."""
-    from orchestrator.ray_backend.gang import run_gang  # loads torch
-
-    return run_gang(task, sign)
 
 
 # --- how they ended -----------------------------------------------------------

@@ -197,6 +197,11 @@ class Controller:
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
+            alternatives={
+                spec.key: others
+                for spec in needs
+                if (others := self._layouts.alternatives(spec, there, largest))
+            },
             refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,

@@ -46,6 +46,7 @@ class Facts:
 
     needs: Sequence[StageSpec]  # distinct stages that some cell or reference needs now
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # default: one rank of one CPU
+    alternatives: Mapping[str, Sequence[Layout]] = field(default_factory=dict)  # while it is taken
     refused: Mapping[str, str] = field(default_factory=dict)  # why a need has no layout
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
@@ -126,11 +127,13 @@ def _decision(
     held_back = _held_back(spec, facts, at_work)
     if held_back:
         return Wait(spec, held_back)
-    layout = facts.layouts.get(spec.key, Layout())
-    no_room = admission.admit(layout)
-    if no_room:
-        return Wait(spec, no_room)
-    return Start(spec, layout)
+    admitted = admission.admit(_layouts(spec, facts))
+    return Wait(spec, admitted) if isinstance(admitted, str) else Start(spec, admitted)
+
+
+def _layouts(spec: StageSpec, facts: Facts) -> tuple[Layout, ...]:
+    """Return the layouts that a stage may have, the best first."""
+    return facts.layouts.get(spec.key, Layout()), *facts.alternatives.get(spec.key, ())
 
 
 def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
@@ -140,11 +143,11 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
         return attempts.message
     if spec.key in facts.refused:
         return facts.refused[spec.key]
-    layout = facts.layouts.get(spec.key, Layout())
+    layouts = _layouts(spec, facts)
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or fits(largest, layout):
+    if facts.max_parallel or any(fits(largest, layout) for layout in layouts):
         return ""
-    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
+    return f"needs {describe_needs(layouts[0])}; the whole cluster has {describe_capacity(largest)}"
 
 
 def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
@@ -165,8 +168,11 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
 class _Admission(Protocol):
     """Shares out room, one stage after another, in order of priority."""
 
-    def admit(self, layout: Layout) -> str:
-        """Take what the layout needs and return ""; else return what it waits for."""
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        """Take what one of the layouts needs and return it; else return what the stage waits for.
+
+        The best layout comes first, and is taken where there is room for it.
+        """
 
 
 class _Slots:
@@ -175,11 +181,11 @@ class _Slots:
     def __init__(self, facts: Facts) -> None:
         self._free = (facts.max_parallel or 0) - len(facts.running)
 
-    def admit(self, layout: Layout) -> str:
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
         if self._free <= 0:
             return "waits for a free slot"
         self._free -= 1
-        return ""
+        return layouts[0]
 
 
 class _Backfill:
@@ -189,7 +195,8 @@ class _Backfill:
     enough of those running have ended, the earliest started first. Stages behind it are backfilled
     where they take nothing of that room: small ones use what the big one leaves over, and cannot
     keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time.
+    so none is backfilled into the reserved room because it would end in time. Of a stage's layouts
+    the first for which there is room now is taken; the best one is waited for.
     """
 
     def __init__(self, facts: Facts) -> None:
@@ -198,25 +205,41 @@ class _Backfill:
         self._free = FreeCapacity.of(facts.capacity, self._running)
         self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
 
-    def admit(self, layout: Layout) -> str:
-        if not fits(self._capacity, layout):
-            if fits(self._capacity.in_all, layout):
-                return beside_others(layout, self._capacity)
-            there = f"there are {describe_capacity(self._capacity)}"
-            return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
-        free = self._free.without(layout)
-        if free is None:
-            if self._beside_reservation is None:
-                self._beside_reservation = self._left_beside(layout)
-            return beside_others(layout, self._capacity)
-        if self._beside_reservation is not None:
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        for layout in layouts:
+            if self._taken(layout):
+                return layout
+        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
+        if best is None:
+            return self._too_small(layouts)
+        if self._beside_reservation is not None and self._free.without(best) is not None:
+            return "waits behind a larger stage"
+        if self._beside_reservation is None:
+            self._beside_reservation = self._left_beside(best)
+        return beside_others(best, self._capacity)
+
+    def _too_small(self, layouts: Sequence[Layout]) -> str:
+        """Return what a stage waits for that would not fit if nothing of ours ran."""
+        there = self._capacity.in_all
+        best = next((layout for layout in layouts if fits(there, layout)), None)
+        if best is not None:
+            return beside_others(best, self._capacity)
+        needs = describe_needs(layouts[0])
+        return (
+            f"needs {needs}, and waits for nodes to come back: there are {describe_capacity(there)}"
+        )
+
+    def _taken(self, layout: Layout) -> bool:
+        """Whether there is room for the layout, which is then taken."""
+        free, beside = self._free.without(layout), None
+        if free is not None and self._beside_reservation is not None:
             beside = self._beside_reservation.without(layout)
-            if beside is None:
-                return "waits behind a larger stage"
-            self._beside_reservation = beside
-        self._free = free
+            free = None if beside is None else free
+        if free is None:
+            return False
+        self._free, self._beside_reservation = free, beside
         self._running.append(layout)
-        return ""
+        return True
 
     def _left_beside(self, layout: Layout) -> FreeCapacity:
         """Return what is left beside the layout once enough running stages have ended for it.
