@@ -79,7 +79,7 @@ class Resources(Settings):
     use_gpus: Literal["auto"] | bool = Field(
         "auto",
         description="one per rank, or a part of one where that will do; "
-        "auto: where the cluster has any now",
+        "auto: where the cluster has any, or can have some",
     )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"
@@ -107,8 +107,8 @@ class Resources(Settings):
     )
     max_parallel: PositiveInt | None = Field(
         None,
-        description="stages at once; default: as many as fit. "
-        "Set it where nodes come when stages wait for them",
+        description="stages at once; default: as many as fit. Where Ray knows of no autoscaler, "
+        "a number says that nodes come all the same when stages wait for them",
     )
     share: ShareItem | None = Field(
         None,

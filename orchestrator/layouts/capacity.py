@@ -59,6 +59,12 @@ class Capacity:
         """The cluster with what other jobs hold of it: what there can be for us once they end."""
         return self.whole or self
 
+    def grown(self, coming: Iterable["Capacity"]) -> "Capacity":
+        """Return this cluster with these nodes, of which nobody holds anything."""
+        added = tuple(coming)
+        whole = self.whole and self.whole.grown(added)
+        return replace(Capacity.of([*self.machines, *added]), whole=whole)
+
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
         """Return what is left of this under limits on memory; None or 0: no limit.
 

@@ -6,7 +6,7 @@ afresh. Knows no cluster.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -69,22 +69,24 @@ class LayoutChooser:
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
 
-        What fits only ``most``, the largest that the cluster was, waits for it.
+        What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
         found = self._layouts(spec, capacity, most)
         return found if isinstance(found, DoesNotFit) else found[0]
 
     def alternatives(
-        self, spec: StageSpec, capacity: Capacity, most: Capacity
-    ) -> tuple[Layout, ...]:
-        """Return the layouts on other types of GPU, for while the chosen type is taken.
+        self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity
+    ) -> dict[str, tuple[Layout, ...]]:
+        """Return stages' layouts on other types of GPU, for while the chosen type is taken.
 
-        The best comes first; most clusters have none.
+        By the stage's key, the best first; most clusters have one type alone, and so none.
         """
-        if len(self._types(spec, capacity, most)) < 2:
-            return ()
-        found = self._layouts(spec, capacity, most)
-        return () if isinstance(found, DoesNotFit) else found[1:]
+        others: dict[str, tuple[Layout, ...]] = {}
+        for spec in specs:
+            if len(self._types(spec, capacity, most)) > 1:
+                found = self._layouts(spec, capacity, most)
+                others[spec.key] = () if isinstance(found, DoesNotFit) else found[1:]
+        return {key: layouts for key, layouts in others.items() if layouts}
 
     def _layouts(
         self, spec: StageSpec, capacity: Capacity, most: Capacity
@@ -114,7 +116,9 @@ class LayoutChooser:
         self._learned.pop(key, None)
         if (self._learned_layout(key) or begin) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity))
+        rung = next_rung(ran, self._limits(spec, ran, capacity)) or next_rung(
+            ran, self._limits(spec, ran, most)
+        )
         if rung is None:
             self._ended.add(key)
             keys = {ladder_key(self._resolved, spec, each) for each in begins}
@@ -127,8 +131,13 @@ class LayoutChooser:
     def _begins(
         self, spec: StageSpec, capacity: Capacity, most: Capacity
     ) -> tuple[Layout, ...] | DoesNotFit:
-        """Return the layouts at which the stage's ladders begin: the estimate's, the best first."""
+        """Return the layouts at which the stage's ladders begin: the estimate's, the best first.
+
+        A cluster whose GPUs are still to come is not taken for one without.
+        """
         types = self._types(spec, capacity, most)
+        if most.gpus and not capacity.gpus:
+            return self._estimate(spec, most, types)
         estimate = self._estimate(spec, capacity, types)
         return self._estimate(spec, most, types) if isinstance(estimate, DoesNotFit) else estimate
 

@@ -12,6 +12,9 @@ from pydantic import TypeAdapter
 
 from trsp.config import EngineSettings
 
+GPU_TYPE = "accelerator_type:"  # so Ray names the resource by which it knows a type of GPU
+OF_A_TYPE = 0.001  # how much of it Ray takes for each process that asks for the type
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -39,6 +42,14 @@ class Layout:
     def shares_gpu(self) -> bool:
         """Whether the stage has a part of a GPU, and others may have the rest."""
         return 0 < self.gpus < 1
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What each rank takes, as Ray names it; memory is that of the host, in bytes."""
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes}
+        if self.gpu_type:
+            amounts[GPU_TYPE + self.gpu_type] = OF_A_TYPE
+        return {name: float(amount) for name, amount in amounts.items() if amount}
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as plain values, as records and claims keep it.

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from orchestrator.ray_backend.sharing.others import Amounts
 from trsp.errors import InvalidInputError, unknown_name
-from trsp.evaluation.hardware import cpu_name, hardware_name
+from trsp.evaluation.hardware import ANY_GPU, cpu_name, hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
@@ -85,10 +85,22 @@ def capacity_of(
 
     No GPUs unless ``with_gpus``. A device of which others hold a part is theirs.
     """
-    there = [(_node_capacity(node, with_gpus), others.get(node["NodeID"], {})) for node in nodes]
+    there = [
+        (resources_capacity(node["Resources"], with_gpus), others.get(node["NodeID"], {}))
+        for node in nodes
+    ]
     whole = Capacity.of(node for node, _ in there)
     ours = Capacity.of(_without_others(node, held) for node, held in there)
     return ours if ours == whole else replace(ours, whole=whole)
+
+
+def held_by_others(capacity: Capacity) -> list[dict[str, float]]:
+    """Return what other jobs hold of each node, by Ray's names; only of nodes of which they do."""
+    held = []
+    for ours, node in zip(capacity.machines, capacity.in_all.machines, strict=True):
+        amounts = {"CPU": node.cpus - ours.cpus, "GPU": node.gpus - ours.gpus}
+        held.append({name: float(amount) for name, amount in amounts.items() if amount})
+    return [amounts for amounts in held if amounts]
 
 
 def _without_others(node: Capacity, held: Amounts) -> Capacity:
@@ -102,19 +114,29 @@ def _without_others(node: Capacity, held: Amounts) -> Capacity:
     )
 
 
-def cluster_hardware(with_gpus: bool, asked: str | None = None, nodes_come: bool = False) -> str:
+def cluster_hardware(
+    with_gpus: bool, asked: str | None = None, coming: Sequence[Capacity] = ()
+) -> str:
     """Return the one type of accelerator to measure on, or else the name of this machine's CPU.
 
-    The type is the one ``asked`` for, else the one that the cluster has most of. The CPU counts
-    where there is no accelerator, and without ``with_gpus``. InvalidInputError for a type that is
-    not there, unless nodes come when stages wait for them.
+    The type is the one ``asked`` for, else the one that the cluster has most of when the nodes
+    ``coming`` are there, too. ANY_GPU stands for GPUs that come and whose type is not known before.
+    The CPU counts where there is no accelerator, and without ``with_gpus``. InvalidInputError for a
+    type that is not there and cannot come.
     """
-    known = gpus_by_type() if with_gpus else {}
-    if asked and asked not in known and not nodes_come:
+    if not with_gpus:
+        coming = ()
+    known = Counter(gpus_by_type() if with_gpus else {})
+    for node in coming:
+        known[node.gpu_type] += node.gpus
+    unknown = known.pop("", 0)
+    if asked and asked not in known and not unknown:
         slip = unknown_name("type of accelerator", asked, known or ["no accelerators"])
         raise InvalidInputError(f"resources.measure_on: {slip}; leave it out to have one chosen")
-    cpus = largest_node_cpus()
-    return asked or commonest_type(known) or (hardware_name if with_gpus else cpu_name)(cpus)
+    if asked or known:
+        return asked or commonest_type(known)
+    name = hardware_name if with_gpus else cpu_name
+    return ANY_GPU if unknown else name(largest_node_cpus())
 
 
 def commonest_type(gpus: Mapping[str, int]) -> str:
@@ -139,6 +161,10 @@ class AcceleratorTypes:
         """``asked``: the type that speed is to be measured on, which may never have been there."""
         self._seen = {asked} if asked else set()
 
+    def see(self, types: Iterable[str]) -> None:
+        """Note types that can come; those that are not known have no name."""
+        self._seen |= {kind for kind in types if kind}
+
     def named(self, hardware: str) -> str | None:
         """Return ``hardware`` where Ray can be asked for it; None for a CPU or an unknown GPU."""
         self._seen |= gpus_by_type().keys()
@@ -155,14 +181,14 @@ def _accelerator_type(node: Mapping[str, Any]) -> str:
     return gpu_type(node["Resources"])
 
 
-def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
-    """Return what one of ``ray.nodes()`` has; no GPUs unless ``with_gpus``."""
-    resources = node["Resources"]
+def resources_capacity(resources: Mapping[str, float], with_gpus: bool) -> Capacity:
+    """Return what a node of these resources of Ray's has; no GPUs unless ``with_gpus``."""
     gpus = int(resources.get("GPU", 0)) if with_gpus else 0
+    kind = gpu_type(resources) if gpus else ""
     return Capacity(
         cpus=int(resources.get("CPU", 0)),
         gpus=gpus,
         memory_bytes=int(resources.get("memory", 0)),
-        gpu_memory_bytes=GPU_MEMORY_GB.get(_accelerator_type(node), 0) * 10**9 if gpus else 0,
-        gpu_type=_accelerator_type(node) if gpus else "",
+        gpu_memory_bytes=GPU_MEMORY_GB.get(kind, 0) * 10**9,
+        gpu_type=kind,
     )

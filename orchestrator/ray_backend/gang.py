@@ -21,10 +21,8 @@ from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
-from orchestrator.ray_backend.node_kinds import GPU_TYPE, OF_A_TYPE
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
-from orchestrator.ray_backend.sharing.submitted import asked
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
@@ -114,7 +112,7 @@ def gang_trainer(
         scaling_config=ScalingConfig(
             num_workers=layout.ranks,
             use_gpu=layout.gpus > 0,
-            resources_per_worker=_rank_resources(layout),
+            resources_per_worker=layout.amounts,
             placement_strategy=placement,
         ),
         run_config=RunConfig(
@@ -125,12 +123,6 @@ def gang_trainer(
             ),
         ),
     )
-
-
-def _rank_resources(layout: Layout) -> dict[str, float]:
-    """What one rank takes, as Ray names it."""
-    of_a_type = {GPU_TYPE + layout.gpu_type: OF_A_TYPE} if layout.gpu_type else {}
-    return dict(asked(layout)) | of_a_type
 
 
 # --- in each rank -------------------------------------------------------------

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.layouts.layout import counted
+from orchestrator.layouts.layout import GPU_TYPE, counted
 
 _HEAD = "node:__internal_head__"
-GPU_TYPE = "accelerator_type:"  # how the resource is named by which Ray knows a type of GPU
-OF_A_TYPE = 0.001  # how much of it Ray takes for each process that asks for the type
 _COUNTED = ("CPU", "GPU", "memory", "object_store_memory")
 _OF_ONE_NODE = "ray.io/node-id"  # the label that no two nodes share
 

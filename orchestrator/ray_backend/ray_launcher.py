@@ -6,33 +6,35 @@ itself and runs Ray Train within (``gang``).
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.launcher import Finished
-from orchestrator.execution.stage_task import StageTask, rank_reports
+from orchestrator.execution.stage_task import StageTask
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
     cluster_hardware,
     connect,
     has_gpus,
+    held_by_others,
 )
-from orchestrator.ray_backend.lost_ranks import lost_rank_failure
+from orchestrator.ray_backend.growth.keeper import NodeRequests
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.occupancy import Occupancy
+from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.sharing.begun import Sign, Signs
 from orchestrator.ray_backend.sharing.others import Amounts
 from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
-from orchestrator.ray_backend.workers import run_one_rank, run_several_ranks
+from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.store.diagnosis import failure_of
-from orchestrator.store.failures import Failure
 
 # How long a cancelled gang may take to end its ranks, before it is ended by force and its place may
 # be lost to us; and how long when we go: with the job, Ray takes back everything.
@@ -58,11 +60,14 @@ class RayLauncher:
         if self._owns_cluster:
             connect(address)
         self._resources = resources
-        use_gpus = resources.use_gpus
-        self._uses_gpus = has_gpus() if use_gpus == "auto" else use_gpus
+        # Whoever limits the number of stages says that nodes come, even where Ray knows of none.
+        nodes_come = resources.max_parallel is not None
+        self._growth = Growth(unknown_nodes(resources.cpus_per_rank) if nodes_come else None)
+        self._requests = NodeRequests()
+        self._uses_gpus = self._has_gpus() if resources.use_gpus == "auto" else resources.use_gpus
         self.measures_alone = not self._uses_gpus
         self._node = node
-        self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
+        self._measure_on = resources.measure_on
         self._types = AcceleratorTypes(self._measure_on)
         self._signs = Signs()
         self._occupancy = Occupancy(self._uses_gpus, self._signs)
@@ -73,12 +78,18 @@ class RayLauncher:
         self._one_rank = ray.remote(**fresh)(run_one_rank)
         self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(run_several_ranks)
 
+    def _has_gpus(self) -> bool:
+        """Whether the cluster has GPUs, or can have some; where nothing is known, those there."""
+        return has_gpus() or self._growth.brings_gpus
+
     def hardware(self) -> str:
         """Return what speed is measured on: one type of accelerator, or this machine's CPU.
 
         Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
         """
-        hardware = cluster_hardware(self._uses_gpus, self._measure_on, self._nodes_come)
+        coming = self._coming()
+        self._types.see(node.gpu_type for node in coming)
+        hardware = cluster_hardware(self._uses_gpus, self._measure_on, coming)
         self._types.named(hardware)  # while it is there
         return hardware
 
@@ -93,6 +104,24 @@ class RayLauncher:
         """Return the keys of the stages that compute: Ray has started their processes."""
         hear(self._signs, self._running.values())
         return frozenset(key for key, each in self._running.items() if each.begun.computes)
+
+    def potential(self) -> Capacity:
+        """Return the most that the cluster can become; no GPUs where none are to be used."""
+        return self.capacity().grown(self._coming())
+
+    def _coming(self) -> tuple[Capacity, ...]:
+        """Return the nodes that can come to those that are there."""
+        return self._growth.coming(self.capacity().in_all, self._uses_gpus)
+
+    def request(self, layouts: Sequence[Layout]) -> None:
+        """Ask the cluster's autoscaler for room for these layouts at once; none: let go.
+
+        Nothing is asked of a cluster that stays as it is.
+        """
+        if self._growth.types:
+            # Ray takes a request for all that there is to be: what others hold comes on top.
+            others = held_by_others(self.capacity()) if layouts else []
+            self._requests.want(self._growth.bundles(layouts) + others)
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
@@ -160,7 +189,7 @@ class RayLauncher:
         self._force_at.pop(key, None)
         ended = self._running.pop(key)
         self._occupancy.end(ended)
-        return Finished(key, _outcome(ended.reference, ended.task))
+        return Finished(key, outcome(ended.reference, ended.task))
 
     def cancel(self, key: str) -> None:
         """End one stage: by force, except for a gang.
@@ -184,6 +213,7 @@ class RayLauncher:
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
         with contextlib.suppress(RayError):
+            self._requests.want(())
             self._cancel_all()
         # Nothing may be left to cancel: on a cluster that is gone, ray.cancel starts another one.
         self._running, self._force_at = {}, {}
@@ -202,36 +232,3 @@ class RayLauncher:
         gangs = [each.reference for each in attempts if each.task.layout.ranks > 1]
         if gangs and not self._owns_cluster:
             ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
-
-
-# --- how they ended -----------------------------------------------------------
-
-
-def _outcome(reference: Any, task: StageTask) -> Failure | None:
-    """Return what the task returned; or what is known of a process or node that was lost."""
-    try:
-        failure: Failure | None = ray.get(reference)
-        return failure
-    except RayTaskError as error:
-        return failure_of(error.cause or error, str(error), task.layout.to_json())
-    except RayError as error:
-        return _lost_process_failure(task, error)
-
-
-def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
-    """Return the failure of a stage whose process is gone, and remove what its ranks left.
-
-    The process is that of the only rank or, for a gang, the one that saw to its ranks.
-    """
-    reports = rank_reports(task)
-    rank_failure = reports[0].failure() or lost_rank_failure(0, error, reports[0].tail())
-    for report in reports:
-        report.remove()
-    return Failure(
-        rank_failure.error,
-        rank_failure.message,
-        rank_failure.kind,
-        rank_failure.tail or str(error),
-        time.time(),
-        layout=task.layout.to_json(),
-    )

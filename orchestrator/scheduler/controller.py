@@ -15,7 +15,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.share import within
+from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
@@ -59,6 +59,7 @@ class Controller:
         self._clock = clock
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
+        self._demand = NodeDemand(launcher, self._resources)
         self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
@@ -174,7 +175,10 @@ class Controller:
         """
         self._state.waits = {}
         again = False
-        for decision in decide(self._facts(), max_attempts=self._resources.max_attempts):
+        facts = self._facts()
+        decisions = decide(facts, max_attempts=self._resources.max_attempts)
+        self._demand.follow(facts, decisions)
+        for decision in decisions:
             match decision:
                 case Start(spec, layout):
                     outcome = self._start(spec, layout)
@@ -197,17 +201,14 @@ class Controller:
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
-            alternatives={
-                spec.key: others
-                for spec in needs
-                if (others := self._layouts.alternatives(spec, there, largest))
-            },
+            alternatives=self._layouts.alternatives(needs, there, largest),
             refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
             claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
+            potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
@@ -220,8 +221,8 @@ class Controller:
 
     def _capacity(self) -> Capacity:
         """Return what the cluster has for us now, within the grid's memory and share."""
-        capacity = within(self._resources, self._launcher.capacity())
-        self._state.see_capacity(capacity)
+        capacity = self._demand.look()
+        self._state.see_capacity(capacity, self._demand.potential)
         return capacity
 
     def _start(self, spec: StageSpec, layout: Layout) -> ClaimOutcome:

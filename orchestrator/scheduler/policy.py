@@ -5,7 +5,6 @@ Pure: no clock, log, counter or cluster inside.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from orchestrator.layouts.capacity import (
     Capacity,
@@ -52,8 +51,9 @@ class Facts:
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
     capacity: Capacity = field(default_factory=Capacity)
-    largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
-    max_parallel: int | None = None  # where it is given, it counts instead of the capacity
+    largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
+    potential: Capacity | None = None  # the most that it can become by itself; default: capacity
+    max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
     quiet_only: bool = False  # whether it also waits for a node on which no other job computes
 
@@ -74,6 +74,7 @@ class GiveUp:
 class Wait:
     spec: StageSpec
     reason: str
+    for_room: Layout | None = None  # what it would take of a larger cluster; None: no room helps
 
 
 Decision = Start | GiveUp | Wait
@@ -90,7 +91,7 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
 
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """Return one decision per needed stage that is not running, in order of priority."""
-    admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+    admission = _Backfill(facts)
     at_work = [stage.kind for stage in facts.running.values() if not _queues(stage, facts)]
     decisions: list[Decision] = []
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
@@ -114,7 +115,7 @@ def _decision(
     facts: Facts,
     max_attempts: int,
     at_work: Sequence[StageKind],
-    admission: "_Admission",
+    admission: "_Backfill",
 ) -> Decision:
     """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
 
@@ -127,8 +128,11 @@ def _decision(
     held_back = _held_back(spec, facts, at_work)
     if held_back:
         return Wait(spec, held_back)
-    admitted = admission.admit(_layouts(spec, facts))
-    return Wait(spec, admitted) if isinstance(admitted, str) else Start(spec, admitted)
+    layouts = _layouts(spec, facts)
+    admitted = admission.admit(layouts)
+    if isinstance(admitted, str):
+        return Wait(spec, admitted, for_room=layouts[0])
+    return Start(spec, admitted)
 
 
 def _layouts(spec: StageSpec, facts: Facts) -> tuple[Layout, ...]:
@@ -145,9 +149,12 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
         return facts.refused[spec.key]
     layouts = _layouts(spec, facts)
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or any(fits(largest, layout) for layout in layouts):
+    if any(fits(facts.capacity, layout) or fits(largest, layout) for layout in layouts):
         return ""
-    return f"needs {describe_needs(layouts[0])}; the whole cluster has {describe_capacity(largest)}"
+    whole = "the whole cluster has"
+    if largest != facts.capacity.in_all:
+        whole = "the largest that the cluster can become has"
+    return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
 
 
 def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
@@ -165,29 +172,6 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
     return ""
 
 
-class _Admission(Protocol):
-    """Shares out room, one stage after another, in order of priority."""
-
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
-        """Take what one of the layouts needs and return it; else return what the stage waits for.
-
-        The best layout comes first, and is taken where there is room for it.
-        """
-
-
-class _Slots:
-    """Admits a number of stages at once: nodes come for those that the cluster lets wait."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._free = (facts.max_parallel or 0) - len(facts.running)
-
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
-        if self._free <= 0:
-            return "waits for a free slot"
-        self._free -= 1
-        return layouts[0]
-
-
 class _Backfill:
     """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
@@ -195,17 +179,24 @@ class _Backfill:
     enough of those running have ended, the earliest started first. Stages behind it are backfilled
     where they take nothing of that room: small ones use what the big one leaves over, and cannot
     keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time. Of a stage's layouts
-    the first for which there is room now is taken; the best one is waited for.
+    so none is backfilled into the reserved room because it would end in time.
     """
 
     def __init__(self, facts: Facts) -> None:
+        self._most = facts.max_parallel
         self._capacity = facts.capacity
+        self._potential = facts.potential or facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
         self._free = FreeCapacity.of(facts.capacity, self._running)
         self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
 
     def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        """Take what one of the layouts needs and return it; else return what the stage waits for.
+
+        They come best first: the first for which there is room now is taken, or waited for.
+        """
+        if self._most is not None and len(self._running) >= self._most:
+            return "waits for a free slot"
         for layout in layouts:
             if self._taken(layout):
                 return layout
@@ -224,10 +215,9 @@ class _Backfill:
         best = next((layout for layout in layouts if fits(there, layout)), None)
         if best is not None:
             return beside_others(best, self._capacity)
+        come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
         needs = describe_needs(layouts[0])
-        return (
-            f"needs {needs}, and waits for nodes to come back: there are {describe_capacity(there)}"
-        )
+        return f"needs {needs}, and waits for nodes {come}: there are {describe_capacity(there)}"
 
     def _taken(self, layout: Layout) -> bool:
         """Whether there is room for the layout, which is then taken."""

@@ -56,11 +56,17 @@ class SchedulerState:
         self._busy_since: float | None = None  # no node has been without other jobs; None: one is
         self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
-    def see_capacity(self, capacity: Capacity) -> None:
-        """Remember this capacity, and the largest: lost nodes come back, and others' jobs end."""
+    def see_capacity(self, capacity: Capacity, potential: Capacity | None = None) -> None:
+        """Remember what there is for us, and the largest that the cluster was or can become.
+
+        Lost nodes may come back, and others' jobs end. Of equal ones the last is remembered, of
+        which more may be known by now.
+        """
         self.capacity = capacity
         self.largest_capacity = max(
-            self.largest_capacity, capacity.in_all, key=lambda each: (each.gpus, each.cpus)
+            *(each.in_all for each in (potential, capacity) if each is not None),
+            self.largest_capacity,
+            key=lambda each: (each.gpus, each.cpus),
         )
 
     def waits_for_quiet(self, now: float, limit_s: float) -> bool:

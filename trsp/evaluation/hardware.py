@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+ANY_GPU = "GPU"  # of a cluster whose GPUs come only when asked for, and of a type not known before
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _CPU = Path("/proc/cpuinfo")
 _THREADS = re.compile(r", \d+ threads?$")
@@ -47,10 +48,13 @@ def is_same_kind(asked: str, seen: str) -> bool:
     """Whether ``seen`` may be called ``asked``.
 
     Two CPUs may: a cluster knows no types of CPU. A GPU goes by the words of its type, as in
-    ``A100-80G`` for ``NVIDIA A100-SXM4-80GB``; whole words, for an L40S is no L4.
+    ``A100-80G`` for ``NVIDIA A100-SXM4-80GB``; whole words, for an L40S is no L4. Any may be called
+    ANY_GPU.
     """
     if is_cpu(asked) or is_cpu(seen):
         return is_cpu(asked) and is_cpu(seen)
+    if asked == ANY_GPU:
+        return True
     return all(word in _words(seen) | _sizes(seen) for word in _words(asked))
 
 

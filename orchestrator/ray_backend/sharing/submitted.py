@@ -38,8 +38,7 @@ class Submitted:
 
 def asked(layout: Layout, cpus: int | None = None) -> Amounts:
     """Return what a rank takes, as Ray is asked for it; ``cpus`` in place of the layout's."""
-    amounts = {"CPU": cpus or layout.cpus, "GPU": layout.gpus, "memory": layout.memory_bytes}
-    return {name: float(amount) for name, amount in amounts.items() if amount}
+    return layout.amounts | ({"CPU": float(cpus)} if cpus else {})
 
 
 def hear(signs: Signs, attempts: Iterable[Submitted]) -> None:

@@ -27,3 +27,12 @@ def test_a_layout_of_no_type_is_kept_as_before_there_were_types() -> None:
 def test_parts_and_types_are_kept() -> None:
     layout = Layout(gpus=0.125, gpu_type="H100")
     assert Layout.from_json(layout.to_json()) == layout
+
+
+def test_ray_is_asked_for_the_type_of_gpu_and_for_a_part_of_it() -> None:
+    assert Layout(ranks=2, cpus=4, gpus=1, gpu_type="H100").amounts == {
+        "CPU": 4.0,
+        "GPU": 1.0,
+        "accelerator_type:H100": 0.001,
+    }
+    assert Layout(gpus=0.25, memory_bytes=9).amounts == {"CPU": 1.0, "GPU": 0.25, "memory": 9.0}

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend import cluster
 from trsp.errors import InvalidInputError
-from trsp.evaluation.hardware import is_cpu
+from trsp.evaluation.hardware import is_cpu, is_same_kind
 
 
 def node(kind: str = "", gpus: int = 0, alive: bool = True) -> dict[str, Any]:
@@ -45,8 +46,33 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 
 @pytest.mark.usefixtures("mixed")
-def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come() -> None:
-    assert cluster.cluster_hardware(with_gpus=True, asked="B200", nodes_come=True) == "B200"
+@pytest.mark.parametrize("kind", ["B200", ""], ids=["of that kind", "of a kind not known yet"])
+def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come(kind: str) -> None:
+    coming = [Capacity(8, 8, gpu_type=kind)]
+    assert cluster.cluster_hardware(with_gpus=True, asked="B200", coming=coming) == "B200"
+
+
+@pytest.mark.usefixtures("mixed")
+def test_the_kind_there_is_most_of_counts_those_that_come() -> None:
+    coming = [Capacity(8, 8, gpu_type="H100")]
+    assert cluster.cluster_hardware(with_gpus=True, coming=coming) == "H100"
+
+
+def test_gpus_that_come_and_are_of_no_known_kind_are_named_as_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not as the head's CPU, on which no stage would then measure."""
+    monkeypatch.setattr("ray.nodes", lambda: [node()])
+    hardware = cluster.cluster_hardware(with_gpus=True, coming=[Capacity(8, 8)])
+    assert is_same_kind(hardware, "NVIDIA H100 80GB HBM3")
+    assert not is_cpu(hardware)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_kind_that_can_come_can_be_asked_for_before_it_does() -> None:
+    types = cluster.AcceleratorTypes()
+    types.see(["B200", ""])
+    assert types.named("B200") == "B200"
 
 
 @pytest.mark.usefixtures("mixed")

@@ -1,7 +1,7 @@
 """What of a cluster is there for us beside other jobs."""
 
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.ray_backend.cluster import capacity_of
+from orchestrator.ray_backend.cluster import capacity_of, held_by_others
 
 GB = 10**9
 
@@ -40,3 +40,17 @@ def test_rays_ten_thousandths_take_no_device_away() -> None:
 def test_memory_that_others_hold_whole_is_none_and_not_unknown() -> None:
     capacity = capacity_of([node("a", CPU=8, memory=GB)], {"a": {"memory": 2.0 * GB}}, True)
     assert capacity.nodes == (Capacity(8, 0, 1),)
+
+
+def test_what_others_hold_is_asked_of_the_autoscaler_beside_ours() -> None:
+    nodes = [node("a", CPU=8, GPU=4), node("b", CPU=8, GPU=4), node("c", CPU=8)]
+    others = {"a": {"CPU": 2, "GPU": 4}, "c": {"CPU": 1}}
+    capacity = capacity_of(nodes, others, with_gpus=True)
+    assert held_by_others(capacity) == [{"CPU": 2, "GPU": 4}, {"CPU": 1}]
+
+
+def test_of_nodes_that_come_others_hold_nothing() -> None:
+    there = capacity_of([node("a", CPU=8)], {"a": {"CPU": 6}}, with_gpus=True)
+    grown = there.grown([Capacity(4)])
+    assert (grown.cpus, grown.in_all.cpus) == (6, 12)
+    assert len(grown.nodes) == len(grown.in_all.nodes) == 2

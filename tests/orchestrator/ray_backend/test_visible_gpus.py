@@ -1,12 +1,10 @@
-"""Which GPUs a worker sees, and how Ray is asked for GPUs of one type."""
+"""Which GPUs a worker of ours sees."""
 
 import os
 from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.layouts.layout import Layout
-from orchestrator.ray_backend.gang import _rank_resources
 from orchestrator.ray_backend.visible_gpus import VARIABLES, hide_gpus_of_others
 
 
@@ -21,9 +19,3 @@ def test_a_process_that_was_given_no_gpu_sees_none(
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)
     hide_gpus_of_others()
     assert {os.environ[name] for name in VARIABLES} == {visible}
-
-
-def test_each_rank_of_a_gang_asks_for_the_type_of_its_gpus() -> None:
-    asked = _rank_resources(Layout(ranks=2, gpus=1, gpu_type="H100"))
-    assert asked == {"CPU": 1.0, "GPU": 1.0, "accelerator_type:H100": 0.001}
-    assert _rank_resources(Layout(ranks=2, gpus=1)) == {"CPU": 1.0, "GPU": 1.0}

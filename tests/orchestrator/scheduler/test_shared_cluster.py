@@ -41,7 +41,7 @@ def ranking_status(view: GridView) -> list[tuple[Status, str]]:
 def test_a_gang_that_others_keep_out_is_not_submitted_and_says_so() -> None:
     facts = Facts([TRAIN], {TRAIN.key: GANG}, capacity=BUSY, largest_capacity=BUSY.in_all)
     reason = "waits for 8 x (1 GPU, 1 CPU); other jobs hold 63 of 64 GPUs"
-    assert decide(facts, max_attempts=2) == (Wait(TRAIN, reason),)
+    assert decide(facts, max_attempts=2) == (Wait(TRAIN, reason, GANG),)
 
 
 def test_the_gang_starts_when_others_have_gone() -> None:
@@ -163,3 +163,23 @@ def test_no_key_knows_the_share(tmp_path: Path) -> None:
         drive(controller_of(grid, launcher))
         keys.append((grid.key, sorted(launcher.started_keys())))
     assert keys[0] == keys[1]
+
+
+def test_nodes_that_can_come_are_asked_for_while_others_hold_those_that_are_there(
+    tmp_path: Path,
+) -> None:
+    launcher = FakeLauncher(holds=True)
+    launcher.cluster = beside_others(0, 1)
+    launcher.can_become = replace(Capacity(4), whole=Capacity(5))
+    controller = controller_of(one_cell(tmp_path), launcher)
+    view = controller.step()
+    assert ranking_status(view) == [(Status.WAITING, "waits for 1 CPU; other jobs hold 1 of 1 CPU")]
+    assert [len(layouts) for layouts in launcher.requests] == [2], "the ranking and the reference"
+
+
+def test_a_share_is_of_what_the_cluster_can_become(tmp_path: Path) -> None:
+    launcher = FakeLauncher(slots=2, holds=True)
+    launcher.can_become = Capacity(8)
+    controller = controller_of(resolved(tmp_path, resources={"share": "25%"}), launcher)
+    controller.step()
+    assert len(launcher.started) == 2, "all that is there, and a quarter of what can be"
