@@ -119,7 +119,7 @@ class FreeCapacity:
         one that is partly taken already, where there is any, and what needs no GPU keeps away from
         those that are free.
         """
-        if self.limit is not None and _fitting_ranks(self.limit, layout) < layout.ranks:
+        if self.limit is not None and fitting_ranks(self.limit, layout) < layout.ranks:
             return None
         left = self._on_nodes(layout)
         return left and left._of_limit(layout)
@@ -128,14 +128,14 @@ class FreeCapacity:
         """Return this with the layout counted against the limit."""
         if self.limit is None:
             return self
-        return replace(self, limit=_without_ranks(self.limit, layout, layout.ranks))
+        return replace(self, limit=without_ranks(self.limit, layout, layout.ranks))
 
     def _on_nodes(self, layout: Layout) -> Self | None:
         """Return this without what the layout's ranks take of nodes; None where they do not fit."""
         nodes, missing = list(self.nodes), layout.ranks
-        for index in sorted(range(len(nodes)), key=lambda i: _misfit(nodes[i], layout)):
-            here = min(missing, _fitting_ranks(nodes[index], layout))
-            nodes[index] = _without_ranks(nodes[index], layout, here)
+        for index in sorted(range(len(nodes)), key=lambda i: misfit(nodes[i], layout)):
+            here = min(missing, fitting_ranks(nodes[index], layout))
+            nodes[index] = without_ranks(nodes[index], layout, here)
             missing -= here
         return replace(self, nodes=tuple(nodes)) if missing == 0 else None
 
@@ -147,8 +147,8 @@ def fits(capacity: Capacity, layout: Layout) -> bool:
 
 def most_ranks(capacity: Capacity, layout: Layout) -> int:
     """Return how many ranks of this layout's size the cluster holds for us."""
-    there = sum(_fitting_ranks(node, layout) for node in capacity.machines)
-    return there if capacity.limit is None else min(there, _fitting_ranks(capacity.limit, layout))
+    there = sum(fitting_ranks(node, layout) for node in capacity.machines)
+    return there if capacity.limit is None else min(there, fitting_ranks(capacity.limit, layout))
 
 
 def describe_needs(layout: Layout) -> str:
@@ -184,14 +184,14 @@ def _resources(gpus: str, cpus: int, memory_bytes: int) -> list[str]:
     return parts
 
 
-def _misfit(node: Capacity, layout: Layout) -> tuple[bool, float, int]:
+def misfit(node: Capacity, layout: Layout) -> tuple[bool, float, int]:
     """Return a sort key: the node that a layout's ranks are put on first has the least."""
     wasted = not layout.gpus and node.gpus > 0
     part = min((part for part in node.gpu_parts if part >= layout.gpus), default=1.0)
-    return wasted, part if layout.shares_gpu else 0.0, -_fitting_ranks(node, layout)
+    return wasted, part if layout.shares_gpu else 0.0, -fitting_ranks(node, layout)
 
 
-def _fitting_ranks(node: Capacity, layout: Layout) -> int:
+def fitting_ranks(node: Capacity, layout: Layout) -> int:
     """Return how many ranks of the layout fit on a node; memory counts where it is known."""
     counts = [max(0, node.cpus) // max(1, layout.cpus)]
     if layout.gpus:
@@ -214,7 +214,7 @@ def _fitting_on_gpus(node: Capacity, layout: Layout) -> int:
     return max(0, node.gpus) * whole + sum(int(part / layout.gpus) for part in node.gpu_parts)
 
 
-def _without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
+def without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
     """Return what is left of a node beside ``ranks`` ranks of the layout.
 
     A memory of 0 bytes would mean that it is not known: what is used up keeps one byte.
