@@ -144,6 +144,9 @@ class LiveReport:
         table = status_table(view, self._metrics, limit=MAX_ROWS)
         self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
 
+    def tick(self) -> None:
+        """Nothing to do: the table says what waits and for what."""
+
 
 def standstill(view: GridView) -> str:
     """Return for what a grid waits of which nothing runs; "" where something does, or none waits.
@@ -156,9 +159,6 @@ def standstill(view: GridView) -> str:
     reasons = Counter(part.reason for part in parts if part.status is Status.WAITING)
     del reasons[""]
     return reasons.most_common(1)[0][0] if reasons else ""
-
-    def tick(self) -> None:
-        """Nothing to do: the table says what waits and for what."""
 
 
 def part_name(part: CellView | DenseView) -> str:
