@@ -41,10 +41,11 @@ _LIBRARY: Mapping[str, str] = {
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
+    "parallel": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "redact stages trsp.errors trsp.records trsp.training",
+    "store": "parallel redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
@@ -60,9 +61,14 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.growth": "layouts",
     "ray_backend": """execution grid layouts ray_backend.growth stages store trsp.distributed
         trsp.errors trsp.evaluation""",
-    "scheduler": "execution grid layouts stages store views",
+    "scheduler": "execution grid layouts parallel stages store views",
     "tracking": "redact tracking.content views trsp.errors",
-    "driver": "execution redact report scheduler stages store tracking views",
+    "newest": "",
+    "card_writer": "report stages store views trsp.errors",
+    "projection_turn": "store",
+    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "driver": """execution listeners projection_turn redact report scheduler stages store tracking
+        views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

@@ -1,5 +1,6 @@
 """What a run may take and where its results go. None of it changes a result."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
@@ -18,7 +19,9 @@ class Resources(Settings):
 
     cpus_per_rank: PositiveInt = 1
     use_gpus: Literal["auto"] | bool = Field(
-        "auto", description="one per rank; auto: where the cluster has any, or can have some"
+        "auto",
+        description="one per rank, or a part of one where that will do; "
+        "auto: where the cluster has any, or can have some",
     )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"
@@ -28,6 +31,16 @@ class Resources(Settings):
     )
     gpu_memory: Bytes | None = Field(
         None, description="of one GPU; default: that of the cluster's type of accelerator"
+    )
+    share_gpus: bool = Field(
+        True,
+        description="whether stages that need at most half of a GPU's memory share one; "
+        "false where a GPU takes one process only",
+    )
+    gpu_cost: Mapping[str, PositiveFloat] | None = Field(
+        None,
+        description="of one GPU, by Ray's types, in any unit: where there are several types, a "
+        "stage has the cheapest that hold it; default: the fewest, then the smallest",
     )
     memory: Bytes | None = Field(
         None,

@@ -6,25 +6,28 @@ afresh. Knows no cluster.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.grid.keys import content_key
 from orchestrator.layouts.capacity import Capacity, most_ranks
-from orchestrator.layouts.correction import HOST, Correction
-from orchestrator.layouts.estimate import DoesNotFit, layout_for
+from orchestrator.layouts.estimate import DoesNotFit
+from orchestrator.layouts.kinds import gpu_types, layouts_for, of_type
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.memory import HOST, Correction
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.store import Store
 
 _WORK = TypeAdapter(Work)
 RECHECK_S = 15.0  # another driver may have climbed; what was read is believed for so long
+CLUSTERS = 8  # nodes come and go: of so many states of a cluster the estimates are kept
 
 
 def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
@@ -45,10 +48,35 @@ def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
     return content_key(spec.kind, alike)
 
 
+_Alike = tuple[str, Work]  # a model and what is done with it: all that an estimate rests on
+
+
+@dataclass(frozen=True)
+class _Begins:
+    """Where the ladders of stages that need as much memory begin on a cluster.
+
+    ``layouts``: the estimate's, the best first, by the keys of the ladders in the store. None where
+    nothing fits: ``reason`` says why.
+    """
+
+    layouts: Mapping[str, Layout]
+    reason: str = ""
+
+
+@dataclass
+class Choices:
+    """The layouts of several stages, by key: of each the best and others, or why it has none."""
+
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    alternatives: dict[str, tuple[Layout, ...]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
 class LayoutChooser:
     """Chooses the layouts of one grid's stages on a cluster.
 
-    It is asked about every stage at every step, so it remembers estimates and what was learned.
+    It is asked about every stage again and again, so it remembers the estimates of the clusters
+    seen last, and what was learned: one listing every RECHECK_S seconds says what there is of that.
     """
 
     def __init__(
@@ -57,8 +85,11 @@ class LayoutChooser:
         self._resolved = resolved
         self._store = store
         self._clock = clock
-        self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
-        self._learned: dict[str, tuple[float, Layout | None]] = {}
+        self._alike: dict[str, _Alike] = {}  # by a stage's key
+        self._clusters: list[tuple[Capacity, Capacity, dict[_Alike, _Begins]]] = []
+        self._ended: set[str] = set()  # keys of ladders that have no other rung
+        self._learned: dict[str, Layout | None] = {}
+        self._listed: tuple[float, frozenset[str]] = float("-inf"), frozenset()
         self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
 
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
@@ -66,52 +97,111 @@ class LayoutChooser:
 
         What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
-        begin = self._begin(spec, capacity, most)
-        if isinstance(begin, DoesNotFit):
-            return begin
-        return self._learned_layout(ladder_key(self._resolved, spec, begin)) or begin
+        chosen = self.choose_all([spec], capacity, most)
+        return chosen.layouts.get(spec.key) or DoesNotFit(chosen.refused[spec.key])
+
+    def choose_all(self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity) -> Choices:
+        """Return the layouts of these stages' next attempts; those that need as much share them.
+
+        The alternatives are on other types of GPU, for while the chosen type is taken, the best
+        first; most clusters have none.
+        """
+        self._list_learned()
+        begins, choices = self._begins_on(capacity, most), Choices()
+        found: dict[_Alike, tuple[Layout, ...]] = {}
+        for spec in specs:
+            alike = self._alike_of(spec)
+            if alike not in begins:
+                begins[alike] = self._begins(spec, capacity, most)
+            if begins[alike].reason:
+                choices.refused[spec.key] = begins[alike].reason
+                continue
+            if alike not in found:
+                found[alike] = self._layouts(begins[alike])
+            choices.layouts[spec.key], *others = found[alike]
+            if others:
+                choices.alternatives[spec.key] = tuple(others)
+        return choices
+
+    def _layouts(self, begins: _Begins) -> tuple[Layout, ...]:
+        """Return layouts on each type of GPU, as far as they were learned by now.
+
+        Types whose ladder has ended are left out while there are others.
+        """
+        left = {key: each for key, each in begins.layouts.items() if key not in self._ended}
+        ladders = left or begins.layouts
+        return tuple(self._learned_layout(key) or begin for key, begin in ladders.items())
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """Whether there is another layout to try after ``ran`` was out of memory.
 
         ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
-        that this one came to.
+        that this one came to. After the last rung on one type of GPU come the other types.
         """
-        begin = self._begin(spec, capacity, most)
-        if isinstance(begin, DoesNotFit):
+        ladders = self._begins(spec, capacity, most).layouts
+        if not ladders:
             return False
-        key = ladder_key(self._resolved, spec, begin)
-        self._learned.pop(key, None)
-        if (self._learned_layout(key) or begin) != ran:
+        ran_on = (key for key, each in ladders.items() if each.gpu_type == ran.gpu_type)
+        key = next(ran_on, next(iter(ladders)))
+        self._learned[key] = _layout_of(self._store.layouts.load(key))
+        if (self._learned[key] or ladders[key]) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity)) or next_rung(
-            ran, self._limits(spec, ran, most)
-        )
-        if rung is not None:
-            with suppress(OSError):  # a full store: others will have to climb themselves
-                self._store.layouts.save(key, rung.to_json())
-            self._learned[key] = self._clock(), rung
-        return rung is not None
+        limits = (self._limits(spec, ran, cluster) for cluster in (capacity, most))
+        rung = next(filter(None, (next_rung(ran, each) for each in limits)), None)
+        if rung is None:
+            self._ended.add(key)
+            return bool(ladders.keys() - self._ended)
+        with suppress(OSError):  # a full store: others will have to climb themselves
+            self._store.layouts.save(key, rung.to_json())
+        self._learned[key] = rung
+        return True
 
-    def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        """Return the layout at which the stage's ladder begins: the estimate's.
+    def _begins(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> _Begins:
+        """Return where the stage's ladders begin: at the estimate's layouts."""
+        types = self._types(spec, capacity, most)
+        estimate: tuple[Layout, ...] | DoesNotFit = DoesNotFit("")
+        if capacity.gpus or not most.gpus:  # GPUs that are still to come are not taken for none
+            estimate = self._estimate(spec, capacity, types)
+        if isinstance(estimate, DoesNotFit):
+            estimate = self._estimate(spec, most, types)
+        if isinstance(estimate, DoesNotFit):
+            return _Begins({}, estimate.reason)
+        return _Begins({ladder_key(self._resolved, spec, each): each for each in estimate})
 
-        A cluster whose GPUs are still to come is not taken for one without.
+    def _begins_on(self, capacity: Capacity, most: Capacity) -> dict[_Alike, _Begins]:
+        """Return what is remembered of such a cluster."""
+        for seen in self._clusters:
+            if seen[0] == capacity and seen[1] == most:
+                return seen[2]
+        begins: dict[_Alike, _Begins] = {}
+        self._clusters = [(capacity, most, begins), *self._clusters[: CLUSTERS - 1]]
+        return begins
+
+    def _alike_of(self, spec: StageSpec) -> _Alike:
+        if spec.key not in self._alike:
+            self._alike[spec.key] = spec.locations["model"]["name"], work_of(spec)
+        return self._alike[spec.key]
+
+    def _types(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> tuple[str, ...]:
+        """Return the types of GPU of which the stage may have one or another; "" for any.
+
+        Where there was only ever one, it needs no name. A measurement is on one type alone: while
+        that is away, it waits for it.
         """
-        if most.gpus and not capacity.gpus:
-            return self._estimate(spec, most)
-        estimate = self._estimate(spec, capacity)
-        return self._estimate(spec, most) if isinstance(estimate, DoesNotFit) else estimate
+        if not most.gpus and not capacity.gpus:
+            return ("",)
+        types = gpu_types(capacity) | gpu_types(most)
+        if spec.kind is StageKind.MEASURE:
+            hardware = str(spec.inputs["hardware"])
+            return (hardware if hardware in types else "",)
+        return tuple(sorted(types)) if len(types) > 1 else ("",)
 
-    def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
-        if (spec.key, capacity) not in self._estimates:
-            grid = self._resolved.grid
-            shape = self._resolved.models[spec.locations["model"]["name"]].shape
-            correction = self._correction(capacity)
-            self._estimates[spec.key, capacity] = layout_for(
-                spec, shape, capacity, grid.resources, grid.engine, correction
-            )
-        return self._estimates[spec.key, capacity]
+    def _estimate(
+        self, spec: StageSpec, capacity: Capacity, types: tuple[str, ...]
+    ) -> tuple[Layout, ...] | DoesNotFit:
+        grid, shape = self._resolved.grid, self._resolved.models[self._alike_of(spec)[0]].shape
+        settings = grid.resources, grid.engine
+        return layouts_for(spec, shape, capacity, *settings, self._correction, types)
 
     def _correction(self, capacity: Capacity) -> Correction:
         """Return what was measured on these devices, read again after RECHECK_S seconds."""
@@ -130,11 +220,18 @@ class LayoutChooser:
         return Correction()
 
     def _learned_layout(self, key: str) -> Layout | None:
-        """Return the rung kept under a ladder's key, read again after RECHECK_S seconds."""
+        """Return the rung kept under a ladder's key."""
+        if key not in self._learned and f"{key}.json" in self._listed[1]:
+            self._learned[key] = _layout_of(self._store.layouts.load(key))
+        return self._learned.get(key)
+
+    def _list_learned(self) -> None:
+        """List what was learned, if that is due; all of it is then read again where it is used."""
         now = self._clock()
-        if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
-            self._learned[key] = now, _layout_of(self._store.layouts.load(key))
-        return self._learned[key][1]
+        if now - self._listed[0] >= RECHECK_S:
+            self._listed = now, self._store.layouts.names()
+            for name in self._listed[1]:
+                self._learned.pop(name.removesuffix(".json"), None)
 
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
         """Return how far the stage may climb on this cluster under the grid's resources."""
@@ -148,7 +245,7 @@ class LayoutChooser:
             work.trains,
             blocks_per_step=work.rows,
             max_ranks=max_ranks,
-            max_gpus=max(node.gpus for node in capacity.machines),
+            max_gpus=max(node.gpus for node in of_type(capacity, layout.gpu_type).machines),
             nodes=len(capacity.machines),
             node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
             lora=work.lora is not None,

@@ -12,7 +12,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from trsp.errors import InvalidInputError, unknown_name
-from trsp.evaluation.hardware import ANY_GPU, hardware_name
+from trsp.evaluation.hardware import ANY_GPU, cpu_name, hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
@@ -97,7 +97,8 @@ def cluster_hardware(
         raise InvalidInputError(f"resources.measure_on: {slip}; leave it out to have one chosen")
     if asked or known:
         return asked or commonest_type(known)
-    return ANY_GPU if unknown else hardware_name(largest_node_cpus())
+    name = hardware_name if with_gpus else cpu_name
+    return ANY_GPU if unknown else name(largest_node_cpus())
 
 
 def commonest_type(gpus: Mapping[str, int]) -> str:

@@ -1,12 +1,15 @@
 """The most that a cluster can become: what is there, and what its autoscaler may add to it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.cluster import resources_capacity
 from orchestrator.ray_backend.growth.limits import types_that_can_come
 from orchestrator.ray_backend.growth.node_types import MANY_NODES, NodeType
+from orchestrator.ray_backend.growth.requests import bundles_of
+from orchestrator.ray_backend.node_kinds import gpu_type
 
 REFRESH_S = 300.0  # limits are changed by hand; what was read is believed for so long
 _GPUS_OF_A_NODE = 8  # of nodes of which nothing is known
@@ -44,10 +47,14 @@ class Growth:
         known = () if self.types is self._unknown else self.types
         return any(each.resources.get("GPU", 0) >= 1 for each in known)
 
-    @property
-    def declares_memory(self) -> bool:
-        """Whether every type of node that can come declares its memory."""
-        return all(each.resources.get("memory") for each in self.types)
+    def bundles(self, layouts: Iterable[Layout]) -> list[dict[str, float]]:
+        """Return what to ask the autoscaler for, to have room for these layouts.
+
+        It names no memory and no types of GPU but those that types of node declare.
+        """
+        declares_memory = all(each.resources.get("memory") for each in self.types)
+        gpu_types = {gpu_type(each.resources) for each in self.types}
+        return bundles_of(layouts, declares_memory, gpu_types)
 
     def coming(self, there: Capacity, with_gpus: bool) -> tuple[Capacity, ...]:
         """Return the nodes that may still come to those that are there, as far as they are known.

@@ -28,11 +28,11 @@ from orchestrator.ray_backend.cluster import (
     largest_node_cpus,
 )
 from orchestrator.ray_backend.growth.keeper import NodeRequests
-from orchestrator.ray_backend.growth.requests import bundles_of
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.preemption import PreemptionNotice
+from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
@@ -106,7 +106,7 @@ class RayLauncher:
         Nothing is asked of a cluster that stays as it is.
         """
         if self._growth.types:
-            self._requests.want(bundles_of(layouts, self._growth.declares_memory))
+            self._requests.want(self._growth.bundles(layouts))
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
@@ -136,9 +136,12 @@ class RayLauncher:
         return NodeAffinitySchedulingStrategy(self._node.id, soft=False)
 
     def _accelerator_type(self, task: StageTask) -> str | None:
-        """Return the type of accelerator that a measurement is for; None where any will do."""
+        """Return the type of accelerator that a stage is to have; None where any will do.
+
+        A measurement's is that of its key, also where its layout found it nowhere.
+        """
         if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
-            return None
+            return task.layout.gpu_type or None
         return self._types.named(str(task.spec.inputs["hardware"]))
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
@@ -208,6 +211,7 @@ class RayLauncher:
 
 def _run_one_rank(task: StageTask) -> Failure | None:
     """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
+    hide_gpus_of_others()
     notice = PreemptionNotice()
     notice.install()
     try:

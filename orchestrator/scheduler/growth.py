@@ -3,14 +3,13 @@
 Pure but for the launcher, which is told when that changes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
-from orchestrator.layouts.capacity import Capacity, FreeCapacity, most_ranks
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.policy import Decision, Facts, Start, Wait
 
 
@@ -28,29 +27,17 @@ def wanted_layouts(
     """
     at_work = tuple(running)
     places = (max_parallel or 0) - len(at_work) if max_parallel else None
-    free = FreeCapacity.of(potential, at_work)
+    free = Packing(potential, at_work)
     added: list[Layout] = []
-    for layout, equal in groupby(waiting):
-        number = len(list(equal))
-        if places is not None:
-            number = min(number, max(0, places - len(added)))
-        for taken in _batches(layout, number, free):
-            left = free.without(taken)
-            if left is None:
-                break
-            free = left
-            added += [layout] * (taken.ranks // layout.ranks)
+    too_large: set[Layout] = set()
+    for layout in waiting:
+        if places is not None and len(added) >= places:
+            break
+        if layout not in too_large and free.take(layout):
+            added.append(layout)
+        else:
+            too_large.add(layout)
     return (*at_work, *added) if added else ()
-
-
-def _batches(layout: Layout, number: int, free: FreeCapacity) -> Iterator[Layout]:
-    """Yield so many stages of one layout as layouts to be placed: single ranks all at once."""
-    if layout.ranks > 1:
-        yield from [layout] * number
-        return
-    room = min(number, most_ranks(Capacity(nodes=free.nodes), layout))
-    if room:
-        yield replace(layout, ranks=room)
 
 
 class NodeDemand:

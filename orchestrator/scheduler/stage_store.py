@@ -6,18 +6,22 @@ from a failure.
 
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.parallel import at_once
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.store.claims import Claim
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
+
+CLAIMS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,35 @@ class StageStore:
         except OSError as error:
             return ClaimFailed(failure_of(error))
         if other is not None:
-            return ClaimedElsewhere(f"another driver (process {other.pid} on {other.host})")
+            return ClaimedElsewhere(_named(other))
         try:
             return self._prepare(spec)
         except OSError as error:
             with suppress(OSError):  # where even this fails, the claim ends with this driver
                 self._store.claims.release(spec.key)
             return ClaimFailed(failure_of(error))
+
+    def claim_all(self, specs: Sequence[StageSpec], over: Callable[[], bool]) -> list[ClaimOutcome]:
+        """Claim stages, several at a time; return what came of the first of them, in order.
+
+        The others are left alone: where one of these turned out to be another driver's, or done,
+        or where the time is ``over``.
+        """
+        outcomes: list[ClaimOutcome] = []
+        while len(outcomes) < len(specs):
+            some = specs[len(outcomes) : len(outcomes) + CLAIMS_AT_ONCE]
+            came = at_once(self.claim, some)
+            outcomes += came
+            if over() or any(
+                isinstance(each, ClaimedElsewhere | AlreadySatisfied) for each in came
+            ):
+                break
+        return outcomes
+
+    def held_elsewhere(self) -> dict[str, str]:
+        """Return who works on the stages that other living drivers hold, by the stage's key."""
+        held = self._store.claims.held_by_others(self._owner)
+        return {key: _named(claim) for key, claim in held.items()}
 
     def _prepare(self, spec: StageSpec) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
@@ -118,9 +144,10 @@ class StageStore:
             return len(self._results.order(spec.key)) >= spec.depth
         return self._results.done(spec.key)
 
-    def forget(self, key: str) -> None:
-        """Ask the store anew about a stage that has ended."""
-        self._results.forget(key)
+    def look_anew(self, spec: StageSpec) -> bool:
+        """Look again at a stage that has ended; return whether it is satisfied."""
+        self._results.forget(spec.key)
+        return self.is_satisfied(spec)
 
     def record_failure(self, key: str, failure: Failure) -> None:
         """Record a failure, unless the stage's own process lived to do so.
@@ -149,7 +176,11 @@ class StageStore:
         """
         if self._keep_transfer_weights:
             return
-        if spec.kind is StageKind.PRUNE and spec.reads:
+        if spec.kind is StageKind.PRUNE and spec.reads and self._results.done(spec.reads[0]):
             with suppress(OSError):
                 self._store.stages.drop_files(spec.reads[0])
             self._results.forget(spec.reads[0])
+
+
+def _named(claim: Claim) -> str:
+    return f"another driver (process {claim.pid} on {claim.host})"

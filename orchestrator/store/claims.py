@@ -85,6 +85,21 @@ class Claims:
         """The claim on a stage, alive or dead; None where there is none, or an unreadable one."""
         return self._read(_path(key))
 
+    def held_by_others(self, owner: str) -> dict[str, Claim]:
+        """The living claims of all drivers but ``owner``, by stage."""
+        if self._files.is_local:
+            paths = self._files.local_path("stages").glob("*/*/claim.json")
+            keys = [path.parent.name for path in paths]
+        else:
+            kinds = self._files.names("stages")
+            keys = [key for kind in kinds for key in self._files.names(f"stages/{kind}")]
+        now, claims = time.time(), {key: self.holder(key) for key in keys}
+        return {
+            key: claim
+            for key, claim in claims.items()
+            if claim and claim.owner != owner and claim.alive(now)
+        }
+
     def renew(self, key: str, owner: str) -> None:
         """Write the claim of ``owner`` as of now, over any other."""
         self._files.write_json(_path(key), asdict(Claim.mine(owner)))

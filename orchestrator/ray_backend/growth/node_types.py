@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.layouts.layout import GPU_TYPE
+
 # What a type of node without a limit, or with an unknown one, counts as.
 MANY_NODES = 256
 # The most nodes besides the head, of all types, where a cluster's file does not say: Ray's default.
 DEFAULT_MAX_WORKERS = 2
-_GPU_TYPE = "accelerator_type:"
 _GPU_TYPE_LABEL = "ray.io/accelerator-type"
 
 
@@ -72,6 +73,6 @@ def _with_gpu_type(
 ) -> Mapping[str, float]:
     """Return the resources with the type of GPU that the node's labels name, where only they do."""
     label = (described.get("labels") or {}).get(_GPU_TYPE_LABEL)
-    if label and not any(name.startswith(_GPU_TYPE) for name in resources):
-        return resources | {f"{_GPU_TYPE}{label}": 1}
+    if label and not any(name.startswith(GPU_TYPE) for name in resources):
+        return resources | {f"{GPU_TYPE}{label}": 1}
     return resources

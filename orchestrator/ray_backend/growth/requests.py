@@ -5,25 +5,30 @@ away what others have asked for. A *bundle* is what one process takes, by Ray's 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
-from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.layout import GPU_TYPE, Layout
 
 Bundle = Mapping[str, float]
 _Shape = tuple[tuple[str, float], ...]
 
 
-def bundles_of(layouts: Iterable[Layout], with_memory: bool) -> list[dict[str, float]]:
+def bundles_of(
+    layouts: Iterable[Layout], with_memory: bool, gpu_types: Container[str] = ()
+) -> list[dict[str, float]]:
     """Return a bundle for each rank of these layouts.
 
     ``with_memory``: whether the hosts' memory is asked for, too. A type of node that declares none
-    would never come for a bundle that names it.
+    would never come for a bundle that names it; neither for a type of GPU that is none of
+    ``gpu_types``, which nodes declare.
     """
     bundles = []
     for layout in layouts:
-        memory = layout.memory_bytes if with_memory else 0
-        amounts = {"CPU": layout.cpus, "GPU": layout.gpus, "memory": memory}
-        bundle = {name: float(amount) for name, amount in amounts.items() if amount}
+        bundle = layout.amounts
+        if not with_memory:
+            bundle.pop("memory", None)
+        if layout.gpu_type not in gpu_types:
+            bundle.pop(GPU_TYPE + layout.gpu_type, None)
         bundles += [bundle] * layout.ranks
     return bundles
 

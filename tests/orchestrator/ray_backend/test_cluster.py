@@ -1,5 +1,6 @@
 """What kind of accelerator speed is measured on, by what a cluster's nodes have."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +94,16 @@ def test_no_kind_is_asked_for_where_ray_has_none_of_that_name() -> None:
 def test_without_gpus_a_kind_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no accelerators"):
         cluster.cluster_hardware(with_gpus=False, asked="H100")
+
+
+def test_where_stages_have_no_gpus_speed_is_that_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also on a driver's machine that has a GPU: none of the stages sees it."""
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "information").write_text("Model: NVIDIA H100 80GB HBM3\n")
+    monkeypatch.setattr("trsp.evaluation.hardware._GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("ray.nodes", lambda: [node()])
+    assert is_cpu(cluster.cluster_hardware(with_gpus=False))
+    assert cluster.cluster_hardware(with_gpus=True) == "NVIDIA H100 80GB HBM3"

@@ -21,6 +21,13 @@ def test_memory_is_asked_for_where_nodes_declare_it() -> None:
     assert bundles_of([layout], with_memory=False) == [{"CPU": 1.0}]
 
 
+def test_a_type_of_gpu_is_asked_for_where_nodes_declare_it() -> None:
+    layout = Layout(gpus=0.5, gpu_type="H100")
+    typed = {"CPU": 1.0, "GPU": 0.5, "accelerator_type:H100": 0.001}
+    assert bundles_of([layout], with_memory=True, gpu_types={"H100"}) == [typed]
+    assert bundles_of([layout], with_memory=True) == [{"CPU": 1.0, "GPU": 0.5}]
+
+
 def test_what_all_jobs_want_is_asked_for_at_once() -> None:
     wants = Wants()
     wants.set("a", [ONE])
