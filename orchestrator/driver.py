@@ -108,6 +108,7 @@ class Driver:
         if view is not self._shown:
             self._shown = view
             report.show(view)
+        report.tick()
         if view.parts:  # of a grid that was never seen nothing is told
             self._listeners.tell(view)
         if news := self._listeners.news():

@@ -62,8 +62,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend": """execution grid layouts ray_backend.growth scratch stages store
-        trsp.distributed trsp.errors trsp.evaluation""",
+    "ray_backend.sharing": "execution layouts store",
+    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
+        stages store trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler": "execution grid layouts parallel stages store views",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",

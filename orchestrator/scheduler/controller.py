@@ -15,6 +15,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.avoidance import is_missed
 from orchestrator.scheduler.endings import Endings
 from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
@@ -67,7 +68,7 @@ class Controller:
         self._lookout = Lookout(self._results, self._stages.held_elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
-        self._demand = NodeDemand(launcher, self._resources)
+        self._demand = NodeDemand(launcher, self._resources, clock)
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._renewed = clock()
@@ -87,6 +88,7 @@ class Controller:
         """
         self._endings.keep(self._launcher.poll(wait_s))
         self._outage.guard(self._work)
+        self._state.see_begun(self._launcher.begun(), self._clock())
         return self.view()
 
     def _work(self) -> None:
@@ -104,7 +106,7 @@ class Controller:
         It is the same object as long as it is equal, and so is every part of it.
         """
         self._outage.guard(self._look)
-        view = self._last.with_notices(self._outage.notice, ())
+        view = self._last.with_notices(self._outage.notice, tuple(self._avoided().values()))
         if not self._stopped:
             return concluded(view) if view.parts else view
         # The grid itself is KILLED even where other drivers have done the rest.
@@ -146,9 +148,6 @@ class Controller:
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
-        for key, attempt in list(self._state.running.items()):
-            if attempt.began is None and self._stages.has_begun(key, attempt.name):
-                self._state.see_begun(key, now)
         for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
             self._launcher.cancel(key)
 
@@ -209,7 +208,11 @@ class Controller:
         self._parts.update()
         needs = self._needs.of(self._parts.needs, self._state.given_up)
         capacity, largest = self._capacity(), self._state.largest_capacity
-        chosen = self._layouts.choose_all(needs, capacity, largest)
+        # Not by what is free at this instant: a layout that is worth waiting for is waited for.
+        chosen = self._layouts.choose_all(needs, capacity.in_all, largest)
+        if self._avoided() and is_missed(chosen.layouts.values(), capacity.in_all, largest):
+            self._state.avoidance.forgive()
+            return self._facts()
         unreadable = {
             spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
         }
@@ -227,14 +230,19 @@ class Controller:
             potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
+            quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
         )
 
     def _capacity(self) -> Capacity:
-        """Return what the cluster has now, within the grid's limits on memory."""
+        """Return what the cluster has for us now, within the grid's memory and share."""
+        self._launcher.avoid(self._avoided())
         capacity = self._demand.look()
-        self._state.see_capacity(capacity)
-        self._state.see_capacity(self._demand.potential)
+        self._state.see_capacity(capacity, self._demand.potential)
         return capacity
+
+    def _avoided(self) -> dict[str, str]:
+        """Return the nodes that no stage is to be started on, by id, and why."""
+        return self._state.avoidance.nodes(self._clock())
 
     def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
         """Return all that the process of a new attempt needs to know."""

@@ -114,8 +114,7 @@ class StoreFiles:
     def read_json(self, path: str) -> Any:
         """The value in a JSON file; None where it is absent, or a power failure left it torn.
 
-        UnreadableRecordError where we may not, or cannot, read it; OSError where the store gives no
-        answer.
+        UnreadableRecordError where we cannot read it, OSError where the store gives no answer.
         """
         try:
             data = self.read(path)
@@ -147,13 +146,11 @@ class StoreFiles:
 
     def upload(self, local: Path, path: str) -> None:
         """Copy a folder of this machine to ``path``."""
-        target = self._full(path)
-        patiently(lambda: pafs.copy_files(str(local), target, destination_filesystem=self._fs))
+        patiently(lambda: pafs.copy_files(str(local), self._full(path), None, self._fs))
 
     def download(self, path: str, local: Path) -> None:
         """Copy the folder at ``path`` to this machine."""
-        source = self._full(path)
-        patiently(lambda: pafs.copy_files(source, str(local), source_filesystem=self._fs))
+        patiently(lambda: pafs.copy_files(self._full(path), str(local), self._fs))
 
     def folder(self, path: str) -> "StoreFolder":
         """A folder for those who keep more than whole small files in it."""

@@ -100,12 +100,11 @@ class GridParts:
         dirty: set[tuple[str, int]] = set()
         for key in changed:
             dirty |= self._dependents.get(key, set())
-        if not dirty:
-            return
         self._load_stages(index for kind, index in dirty if kind == "cell")
         for kind, index in sorted(dirty):
             self._remake(kind, index)
-        self._needs = None
+        if dirty:
+            self._needs = None
 
     def _begin(self) -> None:
         study, results = self.resolved.study, self.results
@@ -122,8 +121,7 @@ class GridParts:
 
     def _load_stages(self, cells: Iterable[int]) -> None:
         """Read all stages of these cells, many at once."""
-        found = [self._stages_of(cell)[1] for cell in cells]
-        self.results.load(stage.key for stages in found for stage in stages)
+        self.results.load(stage.key for cell in cells for stage in self._stages_of(cell)[1])
 
     def _remake(self, kind: str, index: int) -> None:
         match kind:
