@@ -66,6 +66,7 @@ class Driver:
             self._abandon(redact(f"the driver failed: {type(error).__name__}: {error}"))
             raise
         self._launcher.stop()
+        self._controller.close()
         self._conclude(view)
         return EXIT_CODES[view.status]
 

@@ -4,7 +4,6 @@ Here a grid file is checked and its cluster opened; what happens then is the dri
 """
 
 import os
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from orchestrator.stages.resolve import (
     with_known_problems,
 )
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, build_view
@@ -58,14 +58,9 @@ def _resolve_offline(grid: Grid) -> tuple[Resolved, Store]:
 def _claimed_stages(
     resolved: Resolved, store: Store, results: StoreResults
 ) -> dict[str, StageKind]:
-    """The kinds of the next stages that a living driver has claimed, by key."""
-    now = time.time()
-    claimed: dict[str, StageKind] = {}
-    for spec in next_stages(resolved, results):
-        claim = store.claims.holder(spec.key)
-        if claim and claim.alive(now):
-            claimed[spec.key] = spec.kind
-    return claimed
+    """The kinds of the next stages that a living driver works on, by key."""
+    held = store.claims.held_now()
+    return {spec.key: spec.kind for spec in next_stages(resolved, results) if spec.key in held}
 
 
 def _on_hardware(resolved: Resolved, hardware: str) -> Resolved:
@@ -113,9 +108,12 @@ def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
     """
     owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     for each in chosen:
-        if each.record is not None and store.claims.take(each.key, owner) is None:
+        if each.record is None:
+            continue
+        taken = store.claims.take(each.key, owner)
+        if isinstance(taken, Ticket):
             store.stages.remove(each.key)
-            store.claims.release(each.key)
+            store.claims.release(taken)
 
 
 def _resolve_checked(grid: Grid, file: str) -> Resolved:

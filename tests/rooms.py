@@ -44,11 +44,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "redact stages trsp.errors trsp.records trsp.training",
+    "coordination": "",
+    "store": "coordination redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
-        trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
+    "execution": """coordination layouts stages store trsp.architecture trsp.checkpoints
+        trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
         trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
@@ -59,7 +60,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
         trsp.evaluation""",
-    "scheduler": "execution layouts stages store views",
+    "scheduler": "coordination execution layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "driver": "execution redact report scheduler stages store tracking views",
     "run": """driver execution grid layouts ray_backend report stages store tracking views

@@ -5,7 +5,6 @@ one stopped.
 """
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,13 +27,12 @@ from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.next_stages import chosen_layers, next_stages
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
+from orchestrator.store.claims import Standing, Ticket
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import GridView, Status, concluded, killed
-
-RENEW_CLAIMS_S = 15.0
 
 
 class Controller:
@@ -58,7 +56,6 @@ class Controller:
         self._clock = clock
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
-        self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
@@ -91,6 +88,11 @@ class Controller:
             self._stages.release(key)
         self._state.running = {}
         self._stopped = reason
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye to other drivers. Nothing can be started afterwards."""
+        self._stages.close()
 
     def tidy(self) -> None:
         """Drop stage two's weights of all checkpoints that are there.
@@ -106,22 +108,37 @@ class Controller:
 
     def _collect(self, finished: Finished) -> None:
         """Take up what a stage's end means, and release its claim."""
-        key = finished.key
-        attempt = self._state.running.pop(key)
-        self._stages.forget(key)
-        failure = self._failure(attempt, finished.failure)
+        attempt = self._state.running.pop(finished.key)
+        if finished.failure is None:
+            self._stages.release(finished.key)  # and its result is in its place
+            failure = self._missing_result(attempt)
+        else:
+            failure = self._failure(attempt, finished.failure)
         if failure is not None:
             self._handle_failure(attempt, failure)
-        self._stages.release(key)
+        self._stages.release(finished.key)
+        self._stages.forget(finished.key)
         if failure is None:
             self._stages.drop_transfer_weights(attempt.spec)
 
-    def _failure(self, attempt: Attempt, reported: Failure | None) -> Failure | None:
-        """Return what went wrong, as we know it, or None.
+    def _missing_result(self, attempt: Attempt) -> Failure | None:
+        """Return the failure of a stage that ended well but left no result; None where it did."""
+        if self._stages.has_arrived(attempt.spec):
+            return None
+        message = "the stage ended without an error, but its result is not in the store"
+        return Failure("LostResult", message, FailureKind.LOST, when=time.time())
 
-        The controller may have ended the stage itself, and a result may be missing.
+    def _failure(self, attempt: Attempt, reported: Failure) -> Failure | None:
+        """Return what went wrong, as we know it, or None where the stage is done all the same.
+
+        The controller may have ended it itself, or another driver has taken it over.
         """
-        if reported is not None and attempt.timed_out:
+        match self._stages.standing(attempt.spec.key):
+            case Standing.COMMITTED:  # it was killed after that
+                return None
+            case Standing.LOST:
+                return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
+        if attempt.timed_out:
             return replace(
                 reported,
                 error="Timeout",
@@ -129,9 +146,6 @@ class Controller:
                 kind=FailureKind.TIMEOUT,
                 when=time.time(),
             )
-        if reported is None and not self._stages.is_satisfied(attempt.spec):
-            message = "the stage ended without an error, but its result is not in the store"
-            return Failure("LostResult", message, FailureKind.LOST, when=time.time())
         return reported
 
     def _handle_failure(self, attempt: Attempt, failure: Failure) -> None:
@@ -152,13 +166,13 @@ class Controller:
         return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)
 
     def _watch(self) -> None:
-        """Cancel stages that compute longer than they may; renew the claims of all that run."""
-        now = self._clock()
+        """Cancel stages that compute longer than they may, and those that others took over."""
         if self._resources.timeout_s is not None:
-            self._time_out(now)
-        if now - self._renewed >= RENEW_CLAIMS_S:
-            self._renewed = now
-            self._stages.renew(self._state.running)
+            self._time_out(self._clock())
+        for key in self._stages.lost():
+            if key in self._state.running:
+                self._launcher.cancel(key)
+        self._stages.tend()
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
@@ -199,12 +213,16 @@ class Controller:
             refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
-            claimed_elsewhere=self._state.claimed_elsewhere(self._clock()),
+            claimed_elsewhere=self._claimed_elsewhere(),
             capacity=capacity,
             largest_capacity=largest,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
         )
+
+    def _claimed_elsewhere(self) -> dict[str, str]:
+        """Return who else works on stages: by what drivers say, and by claims that we came upon."""
+        return self._stages.held_elsewhere() | self._state.claimed_elsewhere(self._clock())
 
     def _needs(self) -> tuple[StageSpec, ...]:
         """Return the distinct stages that come next, but for those that were given up."""
@@ -225,8 +243,8 @@ class Controller:
         """
         outcome = self._stages.claim(spec)
         match outcome:
-            case Claimed(progress):
-                task = self._task(spec, layout)
+            case Claimed(progress, ticket):
+                task = self._task(spec, layout, ticket)
                 attempt = Attempt(spec, layout, self._clock(), progress, task.attempt)
                 self._state.running[spec.key] = attempt
                 self._launcher.start(task)
@@ -238,13 +256,14 @@ class Controller:
                 pass  # the next look at the store sees it
         return outcome
 
-    def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
+    def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
         """Return all that the process of a new attempt needs to know."""
         return StageTask(
             spec,
             self._stages.uri,
             layout,
-            attempt=uuid.uuid4().hex[:8],
+            attempt=ticket.attempt,
+            claim=ticket.number,
             lr_scale=self._state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,

@@ -48,10 +48,13 @@ def after_failure(
     - diverged: once more from the beginning at half the rate; never a third time, and never again
       where nothing is trained: the same scores would come out
     - lost, hung, preempted: again from the last snapshot, and counted only where no step was gained
+    - claim lost: it counts as nothing, and nothing is wrong with the stage
     - bad input: never again; anything else is counted
     """
     after = replace(before, message=_message(failure, before))
     match failure.kind:
+        case FailureKind.CLAIM_LOST:
+            return Aftermath(before)
         case FailureKind.BAD_INPUT:
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))
         case FailureKind.OUT_OF_MEMORY if climbed:

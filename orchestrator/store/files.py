@@ -12,6 +12,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from orchestrator.coordination.exclusive import Creator, LocalCreator, ObjectCreator
 from orchestrator.redact import redact
 from orchestrator.store.patience import patiently
 from trsp.errors import StoreError, UnreachableError
@@ -60,6 +61,11 @@ class StoreFiles:
                 )
             ) from error
         self.is_local = _is_local(self._fs)
+        if self.is_local:
+            self._creator: Creator = LocalCreator(self._root)
+        else:
+            region = str(getattr(self._fs, "region", ""))
+            self._creator = ObjectCreator(self.uri, self._root, region)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -84,13 +90,22 @@ class StoreFiles:
         return Path(self._full(path))
 
     def check_writable(self) -> None:
-        """Write, read back and delete a small file. Raises StoreError where one of these fails."""
+        """Write, read back, create and delete a small file. Raises StoreError where that fails.
+
+        So it does where a file can be created twice: no claim would hold there.
+        """
         probe = f".probe-{uuid.uuid4().hex}"
         try:
             self.write(probe, b"trsp")
             if self.read(probe) != b"trsp":
                 raise StoreError(
                     f"store {redact(self.uri)!r} does not give back what was written to it"
+                )
+            if self.create(probe, b"again"):
+                raise StoreError(
+                    f"store {redact(self.uri)!r} lets two drivers create the same file, so that "
+                    "both would own a stage: give a file system, or an object store with "
+                    "conditional writes (If-None-Match), in storage.store"
                 )
             self.remove_file(probe)
         except OSError as error:
@@ -102,6 +117,13 @@ class StoreFiles:
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
         patiently(lambda: _write(self._fs, self._full(path), data))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Create a file, whole. Returns False, with nothing done, where one stands there.
+
+        It may be this very one, from an attempt whose answer was lost on the way.
+        """
+        return patiently(lambda: self._creator.create(path, data))
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
@@ -133,6 +155,17 @@ class StoreFiles:
         selector = pafs.FileSelector(self._full(path), allow_not_found=True)
         found = patiently(lambda: self._fs.get_file_info(selector))
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def look_afresh(self, path: str) -> None:
+        """Have a folder of a shared file system looked at anew, for what others just wrote there.
+
+        NFS believes what it has seen of a folder until something changes there by its own hand.
+        """
+        if self.is_local:
+            probe = Path(self._full(path), f".look-{uuid.uuid4().hex[:8]}")
+            with suppress(OSError):
+                probe.touch()
+                probe.unlink()
 
     def remove_file(self, path: str) -> None:
         """Delete a file. Raises FileNotFoundError where there is none."""

@@ -16,7 +16,9 @@ It lies on a local disk, a shared file system, S3 or GCS. Everything is written 
                          files-ATTEMPT/     artifacts: weights, checkpoint
                          result.json        the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
-                         claim.json         who works on it now
+                         claims/000001.json who claimed it, gave it back, committed: the highest
+                                            number counts (orchestrator/coordination/stage_log.py)
+    ROOT/drivers/OWNER.json                 signs of life of a driver, and what it works on
 
 Of KIND ``score`` are the items of evaluations (orchestrator/stages/score_items.py): no stage is
 started for one, and none is removed while the store stands. ``result.json`` also holds the
@@ -35,9 +37,9 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.files = StoreFiles(uri)
-        self.stages = StageResults(self.files)
-        self.rankings = Rankings(self.files)
         self.claims = Claims(self.files)
+        self.stages = StageResults(self.files, self.claims.log)
+        self.rankings = Rankings(self.files, self.claims.log)
         self.failures = FailureLog(self.files)
         # By a grid's key, what only a running cluster knows of it (its hardware), for those who
         # read the results without one.

@@ -34,7 +34,8 @@ class ScoringLauncher(FakeLauncher):
             if task.spec.key in [each.key for each in finished]:
                 score = Score(value=self._perplexity, stderr=0.5)
                 record = EvaluationRecord(scores={"perplexity/wiki": score}, seconds=1)
-                Store(task.store).stages.commit(task.spec, record.model_dump(mode="json"))
+                fields = record.model_dump(mode="json")
+                Store(task.store).stages.commit(task.ticket, task.spec, fields)
                 if self._interrupts:
                     os.kill(os.getpid(), signal.SIGINT)
         return finished

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.stage_log import StageLog
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -12,6 +13,7 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.stage_results import StageResults
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import finish
+from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import RoundRecord
 
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
@@ -20,8 +22,8 @@ SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
 class CountingStages(StageResults):
     """Stage results that note the keys they are read for."""
 
-    def __init__(self, files: StoreFiles) -> None:
-        super().__init__(files)
+    def __init__(self, files: StoreFiles, log: StageLog) -> None:
+        super().__init__(files, log)
         self.reads: list[str] = []
 
     def result(self, key: str) -> dict[str, object] | None:
@@ -36,7 +38,7 @@ class CountingStore(Store):
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        self.stages = CountingStages(self.files)
+        self.stages = CountingStages(self.files, self.claims.log)
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_what_is_forgotten_is_asked_again_at_once(store: CountingStore) -> None:
 def test_rounds_are_added_to_those_known(store: CountingStore) -> None:
     results, key = StoreResults(store, recheck_s=0), "rank-1"
     for number, layer in enumerate((7, 3)):
-        store.rankings.publish(key, RoundRecord(round=number, layer=layer))
+        store.rankings.publish(unclaimed(key), RoundRecord(round=number, layer=layer))
         assert len(results.order(key)) == number + 1
     assert results.order(key) == (7, 3)
     assert not results.done(key)
