@@ -101,6 +101,16 @@ class ObjectCreator:
         return True
 
 
+def creator_of(uri: str, root: str, region: str) -> Creator:
+    """What creates files below ``root``, the place that ``uri`` names: a path or bucket/prefix.
+
+    ``region``: of an S3 bucket, where the address does not name it.
+    """
+    if urlsplit(uri).scheme in ("s3", "gs", "gcs"):
+        return ObjectCreator(uri, root, region)
+    return LocalCreator(root)
+
+
 def _as_os_error(error: Exception) -> OSError:
     """The error of the standard library that says the same as one of obstore's."""
     kinds: Mapping[str, type[OSError]] = {

@@ -36,6 +36,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self._changed = threading.Event()
         self._over = threading.Event()
+        self._lock = threading.Lock()  # the sign that is given last is the newest
 
     def begin(self) -> None:
         """Give the first sign, and go on by itself. Nothing happens after the first call.
@@ -52,11 +53,14 @@ class Heartbeat:
         self._thread.start()
 
     def hold(self, keys: Collection[str]) -> None:
-        """Tell the others, soon, which stages this driver holds now."""
+        """Tell the others, soon, which stages this driver holds now; at once where it is none."""
         held = frozenset(keys)
         if held != self._keys:
             self._keys = held
-            self._changed.set()
+            if held:
+                self._changed.set()
+            else:
+                self.beat()
 
     def end(self) -> None:
         """Give no more signs, and say goodbye, as far as the store can be written."""
@@ -81,7 +85,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Give a sign of life, as far as the store can be written."""
-        with suppress(OSError):
+        with suppress(OSError), self._lock:
             self._drivers.say(self._owner, self._process, self._keys)
             now = self._clock()
             self._gaps += int(now - self._said > self._limit_s)

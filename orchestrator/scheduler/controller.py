@@ -15,6 +15,7 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
+from orchestrator.scheduler.retries import timed_out
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -85,14 +86,14 @@ class Controller:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
         self._launcher.stop()
         for key in self._state.running:
-            self._stages.release(key)
+            self._stages.holdings.release(key)
         self._state.running = {}
         self._stopped = reason
         self.close()
 
     def close(self) -> None:
         """Say goodbye to other drivers. Nothing can be started afterwards."""
-        self._stages.close()
+        self._stages.holdings.close()
 
     def tidy(self) -> None:
         """Drop stage two's weights of all checkpoints that are there.
@@ -110,42 +111,29 @@ class Controller:
         """Take up what a stage's end means, and release its claim."""
         attempt = self._state.running.pop(finished.key)
         if finished.failure is None:
-            self._stages.release(finished.key)  # and its result is in its place
-            failure = self._missing_result(attempt)
+            self._stages.holdings.release(finished.key)  # and its result is in its place
+            failure = self._stages.missing_result(attempt.spec)
         else:
             failure = self._failure(attempt, finished.failure)
         if failure is not None:
             self._handle_failure(attempt, failure)
-        self._stages.release(finished.key)
+        self._stages.holdings.release(finished.key)
         self._stages.forget(finished.key)
         if failure is None:
             self._stages.drop_transfer_weights(attempt.spec)
-
-    def _missing_result(self, attempt: Attempt) -> Failure | None:
-        """Return the failure of a stage that ended well but left no result; None where it did."""
-        if self._stages.has_arrived(attempt.spec):
-            return None
-        message = "the stage ended without an error, but its result is not in the store"
-        return Failure("LostResult", message, FailureKind.LOST, when=time.time())
 
     def _failure(self, attempt: Attempt, reported: Failure) -> Failure | None:
         """Return what went wrong, as we know it, or None where the stage is done all the same.
 
         The controller may have ended it itself, or another driver has taken it over.
         """
-        match self._stages.standing(attempt.spec.key):
-            case Standing.COMMITTED:  # it was killed after that
-                return None
-            case Standing.LOST:
-                return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
+        standing = self._stages.holdings.standing(attempt.spec.key)
+        if standing is Standing.COMMITTED:  # it was killed after that
+            return None
+        if standing is Standing.LOST:
+            return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
         if attempt.timed_out:
-            return replace(
-                reported,
-                error="Timeout",
-                message=f"ran longer than {self._limit_s:g} s",
-                kind=FailureKind.TIMEOUT,
-                when=time.time(),
-            )
+            return timed_out(reported, self._limit_s, time.time())
         return reported
 
     def _handle_failure(self, attempt: Attempt, failure: Failure) -> None:
@@ -169,10 +157,10 @@ class Controller:
         """Cancel stages that compute longer than they may, and those that others took over."""
         if self._resources.timeout_s is not None:
             self._time_out(self._clock())
-        for key in self._stages.lost():
+        for key in self._stages.holdings.lost():
             if key in self._state.running:
                 self._launcher.cancel(key)
-        self._stages.tend()
+        self._stages.holdings.tend()
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
@@ -213,16 +201,13 @@ class Controller:
             refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
-            claimed_elsewhere=self._claimed_elsewhere(),
+            claimed_elsewhere=self._stages.holdings.elsewhere()
+            | self._state.claimed_elsewhere(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
         )
-
-    def _claimed_elsewhere(self) -> dict[str, str]:
-        """Return who else works on stages: by what drivers say, and by claims that we came upon."""
-        return self._stages.held_elsewhere() | self._state.claimed_elsewhere(self._clock())
 
     def _needs(self) -> tuple[StageSpec, ...]:
         """Return the distinct stages that come next, but for those that were given up."""

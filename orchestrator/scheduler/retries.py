@@ -68,6 +68,20 @@ def after_failure(
     return Aftermath(replace(after, failed=after.failed + 1))
 
 
+def timed_out(reported: Failure, limit_s: float, now: float) -> Failure:
+    """Return the failure of an attempt that was ended because it ran for too long.
+
+    ``now``: in seconds since the epoch.
+    """
+    return replace(
+        reported,
+        error="Timeout",
+        message=f"ran longer than {limit_s:g} s",
+        kind=FailureKind.TIMEOUT,
+        when=now,
+    )
+
+
 def _message(failure: Failure, before: Attempts) -> str:
     """Return the failure in one line; of a second divergence also at which share of the rate."""
     if failure.kind is FailureKind.DIVERGED and before.lr_scale != 1.0:

@@ -4,19 +4,16 @@ All of the controller's calls of the store are here. It knows neither the launch
 from a failure.
 """
 
-import os
 import time
-import uuid
-import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.coordination.heartbeat import Heartbeat
+from orchestrator.scheduler.holdings import Holdings
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.claims import Held, Standing, Ticket
+from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
-from orchestrator.store.failures import Failure
+from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
@@ -24,7 +21,6 @@ from orchestrator.store.store import Store
 
 # How long to look for the rounds that a ranking says it has published: NFS may show them late.
 LATE_ROUNDS_S = (0.0, 0.5, 2.0, 5.0)
-OWED_RETRY_S = 5.0  # between two tries to give back what could not be given back
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,10 @@ ClaimOutcome = Claimed | ClaimedElsewhere | AlreadySatisfied | ClaimFailed
 
 
 class StageStore:
-    """The stages of one grid in the store, as one driver reads and writes them."""
+    """The stages of one grid in the store, as one driver reads and writes them.
+
+    ``holdings`` are those that it has claimed.
+    """
 
     def __init__(self, store: Store, results: StoreResults, *, keep_transfer_weights: bool) -> None:
         """``keep_transfer_weights``: stage two's weights stay where they are."""
@@ -66,17 +65,7 @@ class StageStore:
         self._keep_transfer_weights = keep_transfer_weights
         self._store = store
         self._results = results
-        self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._tickets: dict[str, Ticket] = {}  # of the stages that this driver holds, by key
-        self._owed: dict[str, Ticket] = {}  # of those that are to be given back
-        self._tried = time.monotonic()  # to give them back
-        self._heartbeat = Heartbeat(store.claims.drivers, self._owner)
-        self._goodbye = weakref.finalize(self, self._heartbeat.end)
-
-    def close(self) -> None:
-        """Give back what is owed and say goodbye. No stage can be claimed afterwards."""
-        self._give_back()
-        self._goodbye()
+        self.holdings = Holdings(store.claims)
 
     def claim(self, spec: StageSpec) -> ClaimOutcome:
         """Claim a stage for this driver, and clear away what a dead attempt left half-written.
@@ -84,17 +73,15 @@ class StageStore:
         The claim is held only where the outcome is ``Claimed``.
         """
         try:
-            self._heartbeat.begin()
-            taken = self._store.claims.take(spec.key, self._owner)
+            taken = self.holdings.take(spec.key)
         except OSError as error:
             return ClaimFailed(failure_of(error))
         if isinstance(taken, Held):
             return ClaimedElsewhere(taken.text)
-        self._hold(taken)
         try:
             return self._prepare(spec, taken)
         except OSError as error:
-            self.release(spec.key)
+            self.holdings.release(spec.key)
             return ClaimFailed(failure_of(error))
 
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
@@ -102,88 +89,10 @@ class StageStore:
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
         if self.is_satisfied(spec):
-            self.release(spec.key)
+            self.holdings.release(spec.key)
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
         return Claimed(self.progress(spec.key), ticket)
-
-    def held_elsewhere(self) -> dict[str, str]:
-        """Return who works on the stages that other living drivers hold, by key, for people.
-
-        By what they said seconds ago, as far as the store can be read; only ``claim`` is exact.
-        """
-        try:
-            others = self._store.claims.held_by_others(self._owner)
-        except OSError:
-            return {}
-        return {key: held.text for key, held in others.items()}
-
-    def standing(self, key: str) -> Standing:
-        """Return how this driver stands to a stage that it has claimed.
-
-        As far as the store can be read: what is not known to be lost is held.
-        """
-        ticket = self._tickets.get(key)
-        if ticket is None:
-            return Standing.LOST
-        try:
-            return self._store.claims.log.standing(ticket)
-        except OSError:
-            return Standing.HELD
-
-    def lost(self) -> tuple[str, ...]:
-        """Return the keys of the stages that others have taken over meanwhile.
-
-        They are looked at after each pause in which others may have thought this driver dead. Until
-        the store can be read again, nothing is lost.
-        """
-        gaps = self._heartbeat.gaps()
-        if not gaps:
-            return ()
-        try:
-            log = self._store.claims.log
-            standings = {key: log.standing(ticket) for key, ticket in self._tickets.items()}
-        except OSError:
-            return ()
-        self._heartbeat.checked(gaps)
-        return tuple(key for key, standing in standings.items() if standing is Standing.LOST)
-
-    def release(self, key: str) -> Standing:
-        """Give a stage back, if this driver has claimed it; return how it stood to it.
-
-        A result that was committed is then in its place. One that the store does not let go is
-        given back later, and at the latest when this driver ends.
-        """
-        ticket = self._tickets.pop(key, None)
-        self._heartbeat.hold(self._tickets)
-        if ticket is None:
-            return Standing.LOST
-        try:
-            return self._store.claims.release(ticket)
-        except OSError:
-            self._owed[key] = ticket
-            return Standing.HELD
-
-    def tend(self) -> None:
-        """Give back what is owed, now and then; and clear away what dead drivers left."""
-        now = time.monotonic()
-        if now - self._tried < OWED_RETRY_S:
-            return
-        self._tried = now
-        self._give_back()
-        with suppress(OSError):
-            self._store.claims.drivers.remove_dead()
-
-    def _give_back(self) -> None:
-        with suppress(OSError):
-            for key, ticket in list(self._owed.items()):
-                self._store.claims.release(ticket)
-                del self._owed[key]
-
-    def _hold(self, ticket: Ticket) -> None:
-        self._tickets[ticket.key] = ticket
-        self._owed.pop(ticket.key, None)  # the new claim is in its place
-        self._heartbeat.hold(self._tickets)
 
     def has_begun(self, key: str, attempt: str) -> bool:
         """Whether an attempt at a stage has its device and computes, as far as is known."""
@@ -201,8 +110,8 @@ class StageStore:
             return len(self._results.order(spec.key)) >= spec.depth
         return self._results.done(spec.key)
 
-    def has_arrived(self, spec: StageSpec) -> bool:
-        """Whether the store holds what the stage's own process says that it has left there.
+    def missing_result(self, spec: StageSpec) -> Failure | None:
+        """Return the failure of a stage that ended well but left no result; None where it did.
 
         A result is there once its claim was released, which is exact. Rounds that another node
         wrote may be seen late: they are looked for again, for some seconds.
@@ -215,7 +124,10 @@ class StageStore:
                 time.sleep(wait_s)
                 self._store.rankings.look_afresh(spec.key)
                 self._results.forget(spec.key)
-        return self.is_satisfied(spec)
+        if self.is_satisfied(spec):
+            return None
+        message = "the stage ended without an error, but its result is not in the store"
+        return Failure("LostResult", message, FailureKind.LOST, when=time.time())
 
     def forget(self, key: str) -> None:
         """Ask the store anew about a stage that has ended."""
@@ -255,14 +167,11 @@ class StageStore:
 
     def _drop_files(self, key: str) -> None:
         """Drop a stage's artifacts, unless somebody works on it."""
-        if key in self._tickets or not self._store.stages.has_files(key):
+        if key in self.holdings or not self._store.stages.has_files(key):
             return
-        self._heartbeat.begin()
-        taken = self._store.claims.take(key, self._owner)
-        if isinstance(taken, Held):
+        if isinstance(self.holdings.take(key), Held):
             return
-        self._hold(taken)
         try:
             self._store.stages.drop_files(key)
         finally:
-            self.release(key)
+            self.holdings.release(key)

@@ -25,11 +25,37 @@ started for one, and none is removed while the store stands. ``result.json`` als
 ``versions`` of the libraries that the result was computed with.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from orchestrator.store.claims import Claims
 from orchestrator.store.failure_log import FailureLog
-from orchestrator.store.files import JsonDocuments, StoreFiles
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.rankings import Rankings
 from orchestrator.store.stage_results import StageResults
+
+
+class JsonDocuments:
+    """Small JSON documents by key, one file each: ``NAME/KEY.json``."""
+
+    def __init__(self, files: StoreFiles, name: str) -> None:
+        self._files, self._name = files, name
+
+    def save(self, key: str, document: Mapping[str, Any]) -> None:
+        """Write a document, in place of an earlier one of this key."""
+        self._files.write_json(f"{self._name}/{key}.json", document)
+
+    def load(self, key: str) -> dict[str, Any]:
+        """The document that was saved last; empty where there is none that can be read.
+
+        Documents hold what is found out again: the next one takes the place of such a file.
+        """
+        with suppress(UnreadableRecordError):
+            stored = self._files.read_json(f"{self._name}/{key}.json")
+            if isinstance(stored, dict):
+                return stored
+        return {}
 
 
 class Store:

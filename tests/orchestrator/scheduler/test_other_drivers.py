@@ -104,10 +104,12 @@ def test_what_others_hold_costs_no_request_per_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a grid of which another driver holds every stage, this one tries none."""
-    busy = controller_of(resolved(tmp_path), FakeLauncher(slots=8, holds=True))
+    launcher = FakeLauncher(slots=8, holds=True)
+    busy = controller_of(resolved(tmp_path), launcher)
     busy.step()
+    store, held = store_of(resolved(tmp_path)), set(launcher.started_keys())
     other = controller_of(resolved(tmp_path), FakeLauncher())
-    _wait_until(lambda: len(store_of(resolved(tmp_path)).claims.held_by_others()) > 1)
+    _wait_until(lambda: store.claims.held_by_others().keys() == held)
     tried: list[str] = []
     monkeypatch.setattr(Claims, "take", lambda self, key, owner: tried.append(key))
     view = other.step()
