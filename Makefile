@@ -12,8 +12,9 @@ export TRSP_HOME
 # Ninja, ray and mlflow are found by name: by DeepSpeed, by the job, by the tests.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# The fast tests share the cores, a file of tests to a process. The slow ones start clusters and servers: one at a time.
+# Tests share the cores, a file of tests to a process; the slow ones start clusters and servers: at most two at a time.
 PARALLEL := --numprocesses auto --maxprocesses 4
+PARALLEL_SLOW := --numprocesses auto --maxprocesses 2
 
 .PHONY: help demo test check ui clean distclean
 
@@ -26,7 +27,7 @@ demo: .venv/installed ## the main job on a small real model, through `ray job su
 test: .venv/installed ## every test (PYTEST_ARGS="-k name" for some)
 	@run() { local status=0; .venv/bin/python -m pytest "$$@" $(PYTEST_ARGS) || status=$$?; [[ $$status == 5 ]] || return $$status; }; \
 	fast=0; run $(PARALLEL) -m "not slow" || fast=$$?; \
-	run -m slow; exit $$fast
+	run $(PARALLEL_SLOW) -m slow; exit $$fast
 
 check: .venv/installed ## what CI checks on every change: lint, format, types, the fast tests
 	@.venv/bin/ruff check .

@@ -14,26 +14,27 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
+from orchestrator.listeners import Listeners
+from orchestrator.projection_turn import StoreTurn
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.live import Report, make_report
-from orchestrator.report.model_cards import cell_card
 from orchestrator.report.printing import print_line
 from orchestrator.report.status_tables import print_status
 from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.budget import Choice, choose, outside
-from orchestrator.views.grid_view import CellView, GridView, Status
+from orchestrator.views.grid_view import SETTLED, CellView, GridView, Status
 from orchestrator.views.versions import with_version_warnings
+from trsp.errors import TrackingError
 
 STEP_WAIT_S = 0.5
+PROJECT_S = 3.0  # after so long, MLflow is given the newest view, or the last
 DEFAULT_UI_URL = "http://127.0.0.1:5000"
 EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
-SETTLED = (Status.DONE, Status.FAILED)  # over, and not because somebody stopped it
 
 
 class Driver:
@@ -46,8 +47,11 @@ class Driver:
         self._out = out
         self._controller = Controller(resolved, store, launcher)
         tracking = self._grid.tracking
-        self._tracker = MlflowTracker(tracking.uri, tracking.experiment, facts=job_facts())
-        self._tracker.sweep(alive_grids=(resolved.key,))
+        turn = StoreTurn(store, f"{resolved.key} {tracking.uri} {tracking.experiment}")
+        self._tracker = MlflowTracker(
+            tracking.uri, tracking.experiment, facts=job_facts(), turn=turn, call_limit_s=PROJECT_S
+        )
+        self._listeners = Listeners(self._tracker, store)
         self._leaderboard = self._tracker.leaderboard_url(
             tracking.ui_url or DEFAULT_UI_URL, resolved.key
         )
@@ -67,7 +71,10 @@ class Driver:
             raise
         self._launcher.stop()
         self._controller.close()
-        self._conclude(view)
+        try:
+            self._conclude(view)
+        finally:
+            self._tracker.close()
         return EXIT_CODES[view.status]
 
     def _abandon(self, reason: str) -> None:
@@ -78,18 +85,16 @@ class Driver:
         with suppress(Exception):
             self._controller.stop(reason)
         with suppress(Exception):
-            self._tracker.finish(self._controller.view())
+            self._listeners.finish(self._controller.view())
+        self._tracker.close()
 
     def _step_until_over(self, received: list[str]) -> GridView:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
-        view = self._controller.view()
-        without_card = {cell.cell.key for cell in view.cells}
         with make_report(self._out, self._grid.headline_metrics) as report:
             while not received:
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
-                without_card -= self._publish_cards(view, without_card)
                 if view.status in SETTLED:
                     return view
             self._controller.stop(f"stopped by {received[0]}")
@@ -99,28 +104,9 @@ class Driver:
 
     def _tell(self, view: GridView, report: Report) -> None:
         report.show(view)
-        self._tracker.project(view)
-
-    def _publish_cards(self, view: GridView, without_card: set[str]) -> set[str]:
-        """Write the model cards that can have their scores now; return the keys of their cells.
-
-        A checkpoint's card waits until its cell is done and its model's reference is over. Cards of
-        cells that an earlier driver finished are written again: it may have been killed before it
-        came to that.
-        """
-        references = {dense.model.name: dense for dense in view.dense if dense.status in SETTLED}
-        published: set[str] = set()
-        for cell in view.cells:
-            reference = references.get(cell.cell.model.name)
-            if cell.status is not Status.DONE or reference is None:
-                continue
-            if cell.cell.key in without_card:
-                card = cell_card(cell, reference)
-                key = cell.stage_keys[StageKind.PRUNE]
-                with suppress(OSError):  # a store that is full for now: tried again
-                    self._store.stages.write_file(key, "README.md", card.encode())
-                    published.add(cell.cell.key)
-        return published
+        self._listeners.tell(view)
+        if news := self._listeners.news():
+            print_line(self._out, news)
 
     def _conclude(self, view: GridView) -> None:
         """Print the cells and the best under each budget, then close MLflow's runs, move aliases.
@@ -133,12 +119,29 @@ class Driver:
             for budget in self._grid.budgets
         ]
         self._print_results(view, choices)
-        self._tracker.finish(view)
-        if view.status is Status.DONE:
+        self._finish_listeners(view)
+        if self._tracker.writer:
+            print_line(self._out, f"{self._tracker.writer} writes MLflow and moves the aliases")
+        elif view.status is Status.DONE:
             self._move_aliases(view, choices)
         elif choices:
             print_line(self._out, "aliases stay where they are: the grid is not done")
         print_line(self._out, f"leaderboard: {self._leaderboard}")
+
+    def _finish_listeners(self, view: GridView) -> None:
+        """Wait for MLflow and the model cards.
+
+        A TrackingError goes on, but where the grid was stopped: there it is said, and that it was
+        stopped stays what its exit code says.
+        """
+        try:
+            missing = self._listeners.finish(view)
+        except TrackingError as error:
+            if view.status is not Status.KILLED:
+                raise
+            missing = str(error)
+        if missing:
+            print_line(self._out, missing)
 
     def _move_aliases(self, view: GridView, choices: list[Choice]) -> None:
         """Give each budget's aliases to its best checkpoint where they may move; say what came."""

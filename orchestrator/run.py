@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.layouts.capacity import fits
+from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.next_stages import next_stages
@@ -89,7 +89,7 @@ def run_grid(
         print_line(out, f"note: {note}")
     if launcher is None:
         launcher = _ray_launcher(grid.resources, address)
-    _require_capacity(launcher, grid.resources, path)
+    require_capacity(launcher, grid.resources, path)
     hardware = launcher.hardware()
     store = Store(grid.storage.store)
     store.grids.save(resolved.key, {"name": grid.name, "hardware": hardware})
@@ -142,19 +142,19 @@ def _ray_launcher(resources: Resources, address: str | None) -> Launcher:
     return RayLauncher(resources, address)
 
 
-def _require_capacity(launcher: Launcher, resources: Resources, path: Path) -> None:
-    """Stop the launcher and raise InvalidInputError where not even the smallest stage fits.
+def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> None:
+    """Stop the launcher and raise InvalidInputError where not even the smallest stage can fit.
 
-    A grid that sets ``resources.max_parallel`` says that nodes come when they are asked for: there
-    the cluster's present capacity decides nothing.
+    What the cluster can become decides, not what it has now.
     """
     smallest = Layout(cpus=resources.cpus_per_rank, gpus=int(resources.use_gpus is True))
-    if resources.max_parallel is not None or fits(launcher.capacity(), smallest):
+    most = launcher.potential()
+    if fits(most, smallest):
         return
     launcher.stop()
     raise InvalidInputError(
-        f"no stage fits on this cluster: one takes {resources.cpus_per_rank} CPUs "
-        f"(resources.use_gpus: {resources.use_gpus}); lower resources.cpus_per_rank or set "
-        f"resources.use_gpus: false in {path}; where nodes come when asked for, "
-        "set resources.max_parallel"
+        f"no stage fits on this cluster: one takes {describe_needs(smallest)}, and the largest "
+        f"that the cluster can become has {describe_capacity(most)}; lower "
+        f"resources.cpus_per_rank or set resources.use_gpus: false in {path}; where nodes come "
+        "when asked for, though Ray knows of no autoscaler, set resources.max_parallel"
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.mlflow_server import TrackingServer
 
 SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
+SHARE_CLUSTERS = "integration/gangs/"
 _HOME = pytest.StashKey[str]()
 
 
@@ -60,14 +61,16 @@ def _keep_bytecode(folder: Path) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Say which tests belong in one process, where several share the work (``-n 2``).
 
-    A file's tests share models and trainings; those of three folders share clusters, a tracking
-    server and a browser.
+    A file's tests share models and trainings; those of three folders, a tracking server and a
+    browser; those of gangs, clusters.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0].removeprefix("tests/")
+            if file.startswith(SHARE_CLUSTERS):
+                return "clusters"
             return "servers" if file.startswith(SHARE_SERVERS) else file
 
     return ByFile(config, log)

@@ -58,11 +58,17 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
-    "ray_backend": """execution grid layouts stages store trsp.distributed trsp.errors
-        trsp.evaluation""",
-    "scheduler": "coordination execution layouts stages store views",
+    "ray_backend.growth": "layouts",
+    "ray_backend": """execution grid layouts ray_backend.growth stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
+    "scheduler": "coordination execution grid layouts stages store views",
     "tracking": "redact tracking.content views trsp.errors",
-    "driver": "execution redact report scheduler stages store tracking views",
+    "newest": "",
+    "card_writer": "report stages store views trsp.errors",
+    "projection_turn": "scheduler store",
+    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "driver": """execution listeners projection_turn redact report scheduler stages store tracking
+        views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

@@ -69,7 +69,6 @@ FORBIDDEN = {
             "orchestrator.ray_backend.lost_ranks",
             "orchestrator.ray_backend.node_kinds",
             "orchestrator.doctor.findings",
-            "orchestrator.layouts.correction",
         ),
         HEAVY | CLUSTER,
     ),

@@ -66,6 +66,10 @@ class UnreachableError(TrspError, OSError):
     """A hub or a file system that gave no answer. What was asked for may well be there."""
 
 
+class WrongDeviceError(TrspError, RuntimeError):
+    """This process computes on another kind of device than it was asked to: another may not."""
+
+
 class TrackingError(TrspError, OSError):
     """The tracking server cannot be reached or refuses us."""
 

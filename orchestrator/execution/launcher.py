@@ -3,11 +3,13 @@
 Knows no cluster: that is for other launchers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.execution.run_stage import StageTask, run_task
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
 from orchestrator.store.failures import Failure
 from trsp.evaluation.hardware import hardware_name
 
@@ -35,6 +37,15 @@ class Launcher(Protocol):
         """Return what the cluster has now, taken or not.
 
         It is asked for at every decision, because nodes come and go.
+        """
+
+    def potential(self) -> Capacity:
+        """Return the most that the cluster can become: what is there, and nodes that can come."""
+
+    def request(self, layouts: Sequence[Layout]) -> None:
+        """Ask for a cluster on which stages of these layouts fit at once; none: let go of nodes.
+
+        It stands until the next call.
         """
 
     def start(self, task: StageTask) -> None:
@@ -74,6 +85,12 @@ class InProcessLauncher:
 
     def capacity(self) -> Capacity:
         return self._capacity
+
+    def potential(self) -> Capacity:
+        return self._capacity
+
+    def request(self, layouts: Sequence[Layout]) -> None:
+        """Nothing to do: this machine is all that there is."""
 
     def start(self, task: StageTask) -> None:
         self._finished.append(Finished(task.spec.key, run_task(task)))

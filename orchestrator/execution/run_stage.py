@@ -9,12 +9,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted
+from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
@@ -92,11 +93,17 @@ def _run_function(context: RankContext) -> _Crash | None:
     return crash and replace(crash, output=output.getvalue())
 
 
-def _devices(context: RankContext) -> AbstractContextManager[None]:
+@contextmanager
+def _devices(context: RankContext) -> Iterator[None]:
     """Hold the devices of this process beside others; a measurement sees to its own."""
-    if context.task.spec.kind is StageKind.MEASURE:
-        return nullcontext()
-    return context.sharing_devices()
+    with ExitStack() as stack:
+        if context.task.spec.kind is not StageKind.MEASURE:
+            stack.enter_context(context.sharing_devices())
+        if context.task.layout.shares_gpu:
+            from trsp.distributed.device import sharing_memory  # loads torch
+
+            stack.enter_context(sharing_memory(context.task.layout.gpus, GPU_CONTEXT_BYTES))
+        yield
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from orchestrator.execution.stage_inputs import (
     load_for_training,
     load_input_model,
     load_original,
+    original_layer_count,
     stage_calibration_blocks,
 )
 from orchestrator.execution.stage_task import RankContext
@@ -46,6 +47,10 @@ def _run_ranking(context: RankContext) -> None:
     done = store.rankings.rounds(spec.key)
     if context.leads:
         store.stages.write_spec(spec)
+    if spec.inputs["calibration"] is None:
+        for record in _unseen_rounds(spec)[len(done) :]:
+            store.rankings.publish(context.task.ticket, record)
+        return
     seed_everything(spec.inputs["seed"] or 0)
     model, tokenizer = load_for_training(context)
     with context.training() as progress:
@@ -55,6 +60,15 @@ def _run_ranking(context: RankContext) -> None:
     if context.leads:
         store.claims.log.require(context.task.ticket)
         store.stages.drop_snapshots(spec.key)
+
+
+def _unseen_rounds(spec: StageSpec) -> Sequence[RoundRecord]:
+    """Return all rounds of an order that looks at nothing: no weights are read for it."""
+    from trsp.selection import rank_unseen
+
+    selector = _SELECTOR.validate_python(spec.inputs["selector"])
+    layers = original_layer_count(spec)
+    return rank_unseen(layers, selector, depth=spec.depth, seed=spec.inputs["seed"] or 0)
 
 
 def _new_rounds(

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.store import Store
-from trsp.architecture.families import needs_bos
+from trsp.architecture.families import check_supported, layer_count, needs_bos
 from trsp.config import CalibrationSettings, EngineSettings, TextSource
 
 
@@ -47,6 +47,16 @@ def load_original(spec: StageSpec, sharded: EngineSettings | None = None) -> tup
 
         model = load_sharded(source, revision, precision, sharded)
     return model, load_tokenizer(source, revision)
+
+
+def original_layer_count(spec: StageSpec) -> int:
+    """Return the number of layers of the original model, by its config: no weights are read."""
+    from trsp.checkpoints.model_source import read_config
+
+    source = spec.locations["model"]
+    config = read_config(source["source"], source["revision"])
+    check_supported(config)
+    return layer_count(config)
 
 
 def load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:

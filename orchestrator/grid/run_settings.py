@@ -1,5 +1,6 @@
 """What a run may take and where its results go. None of it changes a result."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
@@ -18,7 +19,9 @@ class Resources(Settings):
 
     cpus_per_rank: PositiveInt = 1
     use_gpus: Literal["auto"] | bool = Field(
-        "auto", description="one per rank; auto: where the cluster has any now"
+        "auto",
+        description="one per rank, or a part of one where that will do; "
+        "auto: where the cluster has any, or can have some",
     )
     ranks: Literal["auto"] | PositiveInt = Field(
         "auto", description="processes of a training stage; auto: as few as its memory needs"
@@ -29,6 +32,16 @@ class Resources(Settings):
     gpu_memory: Bytes | None = Field(
         None, description="of one GPU; default: that of the cluster's type of accelerator"
     )
+    share_gpus: bool = Field(
+        True,
+        description="whether stages that need at most half of a GPU's memory share one; "
+        "false where a GPU takes one process only",
+    )
+    gpu_cost: Mapping[str, PositiveFloat] | None = Field(
+        None,
+        description="of one GPU, by Ray's types, in any unit: where there are several types, a "
+        "stage has the cheapest that hold it; default: the fewest, then the smallest",
+    )
     memory: Bytes | None = Field(
         None,
         description="host memory that all stages together may take where there are no GPUs; "
@@ -36,8 +49,8 @@ class Resources(Settings):
     )
     max_parallel: PositiveInt | None = Field(
         None,
-        description="stages at once; default: as many as fit. "
-        "Set it where nodes come when stages wait for them",
+        description="stages at once; default: as many as fit. Where Ray knows of no autoscaler, "
+        "a number says that nodes come all the same when stages wait for them",
     )
     max_attempts: PositiveInt = Field(
         2, description="of a stage that makes no progress; one that does may be lost more often"

@@ -25,25 +25,37 @@ _OFFLOADS: tuple[tuple[Offload, Offload], ...] = (
 
 @dataclass(frozen=True)
 class Candidates:
-    """The layouts of one stage under the user's settings, on a cluster of this capacity."""
+    """The layouts of one stage under the user's settings, on a cluster of this capacity.
+
+    ``gpu_type``: of which all GPUs of a layout are to be; empty: any.
+    """
 
     work: Work
     capacity: Capacity
     resources: Resources
     engine: EngineSettings | Literal["auto"]
+    gpu_type: str = ""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the user lets stages have GPUs; by default, where the cluster has any."""
+        use_gpus = self.resources.use_gpus
+        return self.capacity.gpus > 0 if use_gpus == "auto" else use_gpus
 
     @cached_property
     def first(self) -> Layout:
         """The layout that the user has asked for, with one rank where that is left open.
 
-        A stage that trains nothing has one rank in any case.
+        A stage that trains nothing has one rank in any case, and no GPU where that would not help.
         """
-        ranks, use_gpus = self.resources.ranks, self.resources.use_gpus
+        ranks = self.resources.ranks
+        gpus = int(self.has_gpus and not self.work.is_for_cpus)
         return Layout(
             ranks=1 if ranks == "auto" or not self.work.is_training else ranks,
             cpus=self.resources.cpus_per_rank,
-            gpus=int(self.capacity.gpus > 0 if use_gpus == "auto" else use_gpus),
+            gpus=gpus,
             engine=EngineSettings() if self.engine == "auto" else self.engine,
+            gpu_type=self.gpu_type if gpus else "",
         )
 
     @property
@@ -112,13 +124,17 @@ class Candidates:
         return doubling(max(1, min(rows, busy)))[::-1]
 
     def _processes(self) -> Iterator[Layout]:
-        """Yield the layouts of one process, on one GPU of a node to all of them, or on none."""
+        """Yield the layouts of one process: on no GPU, or on one of a node to all of them.
+
+        What GPUs do not help is on them only where no host would hold it.
+        """
         if not self.first.gpus:
             yield self.first
+        if not self.has_gpus:
             return
         most = max(node.gpus for node in self.capacity.machines)
         for gpus in range(1, max(1, most) + 1):
-            yield replace(self.first, gpus=gpus)
+            yield replace(self.first, gpus=gpus, gpu_type=self.gpu_type)
 
 
 def doubling(most: int) -> tuple[int, ...]:

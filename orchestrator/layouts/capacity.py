@@ -3,11 +3,12 @@
 Pure; where stages really go, Ray decides.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from orchestrator.layouts.layout import Layout, counted
+from orchestrator.layouts.layout import Layout, counted, gpus_text
 
 _GB = 10**9
 
@@ -16,9 +17,10 @@ _GB = 10**9
 class Capacity:
     """What a cluster, or one node of it, has for stages in all, whether it is free or not.
 
+    ``gpus``: whole ones; ``gpu_parts``: what is left of each of those that others have a part of.
     ``memory_bytes``: of all hosts. ``gpu_memory_bytes``: of one GPU, the smallest. 0 bytes: not
     known. ``nodes``: how all this lies on nodes; empty for a single machine. ``gpu_type``: Ray's
-    name for the type of a single machine's GPUs; empty where it is not known.
+    name for the type of a single machine's GPUs; empty where it is not known: it may be any.
     """
 
     cpus: int = 1
@@ -27,6 +29,7 @@ class Capacity:
     gpu_memory_bytes: int = 0
     nodes: tuple["Capacity", ...] = ()
     gpu_type: str = ""
+    gpu_parts: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, nodes: Iterable["Capacity"]) -> "Capacity":
@@ -39,6 +42,7 @@ class Capacity:
             memory_bytes=sum(node.memory_bytes for node in parts),
             gpu_memory_bytes=min(known_gpus, default=0),
             nodes=parts,
+            gpu_parts=tuple(part for node in parts for part in node.gpu_parts),
         )
 
     @property
@@ -88,10 +92,12 @@ class FreeCapacity:
     def without(self, layout: Layout) -> Self | None:
         """Return what is left beside all of the layout's ranks; None where they do not all fit.
 
-        The ranks are put on as few nodes as possible.
+        The ranks are put on as few nodes as possible. As Ray does it, a part of a GPU is taken of
+        one that is partly taken already, where there is any, and what needs no GPU keeps away from
+        those that are free.
         """
         nodes, missing = list(self.nodes), layout.ranks
-        for index in sorted(range(len(nodes)), key=lambda i: -_fitting_ranks(nodes[i], layout)):
+        for index in sorted(range(len(nodes)), key=lambda i: _misfit(nodes[i], layout)):
             here = min(missing, _fitting_ranks(nodes[index], layout))
             nodes[index] = _without_ranks(nodes[index], layout, here)
             missing -= here
@@ -110,36 +116,63 @@ def most_ranks(capacity: Capacity, layout: Layout) -> int:
 
 def describe_needs(layout: Layout) -> str:
     """Return what a layout takes, for people: ``8 x (1 GPU, 4 CPUs, 30.0 GB of memory)``."""
-    text = ", ".join(_resources(layout.gpus, layout.cpus, layout.memory_bytes))
+    gpus = gpus_text(layout.gpus, layout.gpu_type) if layout.gpus else ""
+    text = ", ".join(_resources(gpus, layout.cpus, layout.memory_bytes))
     return f"{layout.ranks} x ({text})" if layout.ranks > 1 else text
 
 
 def describe_capacity(capacity: Capacity) -> str:
     """Return what a cluster has, for people: ``16 GPUs, 64 CPUs, 512.0 GB of memory on 2 nodes``.
 
-    A single machine is not called a node.
+    Types of GPU are named where there are several. A single machine is not called a node.
     """
-    text = ", ".join(_resources(capacity.gpus, capacity.cpus, capacity.memory_bytes))
+    types = Counter[str]()
+    for node in capacity.machines:
+        types[node.gpu_type] += node.gpus
+    types = +types
+    named = [gpus_text(types[name], name or "type unknown") for name in sorted(types)]
+    gpus = ", ".join(named) if len(named) > 1 else counted(capacity.gpus, "GPU")
+    text = ", ".join(_resources(gpus if types else "", capacity.cpus, capacity.memory_bytes))
     return f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
 
 
-def _resources(gpus: int, cpus: int, memory_bytes: int) -> list[str]:
-    """Return resources for people, without GPUs and memory where they are 0."""
-    parts = [counted(gpus, "GPU")] if gpus else []
+def _resources(gpus: str, cpus: int, memory_bytes: int) -> list[str]:
+    """Return resources for people, without GPUs and memory where there are none."""
+    parts = [gpus] if gpus else []
     parts.append(counted(cpus, "CPU"))
     if memory_bytes:
         parts.append(f"{memory_bytes / _GB:.1f} GB of memory")
     return parts
 
 
+def _misfit(node: Capacity, layout: Layout) -> tuple[bool, float, int]:
+    """Return a sort key: the node that a layout's ranks are put on first has the least."""
+    wasted = not layout.gpus and node.gpus > 0
+    part = min((part for part in node.gpu_parts if part >= layout.gpus), default=1.0)
+    return wasted, part if layout.shares_gpu else 0.0, -_fitting_ranks(node, layout)
+
+
 def _fitting_ranks(node: Capacity, layout: Layout) -> int:
     """Return how many ranks of the layout fit on a node; memory counts where it is known."""
     counts = [max(0, node.cpus) // max(1, layout.cpus)]
     if layout.gpus:
-        counts.append(max(0, node.gpus) // layout.gpus)
+        counts.append(_fitting_on_gpus(node, layout))
     if layout.memory_bytes and node.memory_bytes:
         counts.append(max(0, node.memory_bytes) // layout.memory_bytes)
     return min(counts)
+
+
+def _fitting_on_gpus(node: Capacity, layout: Layout) -> int:
+    """Return for how many ranks of the layout a node has GPUs of its type.
+
+    What takes a whole GPU goes on none that is partly taken.
+    """
+    if layout.gpu_type and node.gpu_type not in ("", layout.gpu_type):
+        return 0
+    if not layout.shares_gpu:
+        return max(0, node.gpus) // int(layout.gpus)
+    whole = int(1 / layout.gpus)
+    return max(0, node.gpus) * whole + sum(int(part / layout.gpus) for part in node.gpu_parts)
 
 
 def _without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
@@ -150,9 +183,33 @@ def _without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
     memory = 0
     if node.memory_bytes:
         memory = max(1, node.memory_bytes - ranks * layout.memory_bytes)
+    gpus, parts = node.gpus, node.gpu_parts
+    if layout.shares_gpu:
+        for _ in range(ranks):
+            gpus, parts = _without_part(gpus, parts, layout.gpus)
+    else:
+        gpus -= ranks * int(layout.gpus)
     return replace(
         node,
         cpus=node.cpus - ranks * layout.cpus,
-        gpus=node.gpus - ranks * layout.gpus,
+        gpus=gpus,
         memory_bytes=memory,
+        gpu_parts=parts,
     )
+
+
+def _without_part(
+    gpus: int, parts: tuple[float, ...], part: float
+) -> tuple[int, tuple[float, ...]]:
+    """Return the whole GPUs and the parts that are left beside a part of one.
+
+    It is taken, as Ray does it, where it leaves the least over; parts are halves of halves, so that
+    no rounding comes between.
+    """
+    enough = [left for left in parts if left >= part]
+    taken = min(enough, default=1.0)
+    kept = list(parts)
+    if enough:
+        kept.remove(taken)
+    left = (taken - part,) if taken > part else ()
+    return gpus - (not enough), tuple(sorted((*kept, *left)))

@@ -6,7 +6,7 @@ afresh. Knows no cluster.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,16 +14,18 @@ from pydantic import TypeAdapter
 
 from orchestrator.grid.keys import content_key
 from orchestrator.layouts.capacity import Capacity, most_ranks
-from orchestrator.layouts.correction import HOST, Correction
-from orchestrator.layouts.estimate import DoesNotFit, layout_for
+from orchestrator.layouts.estimate import DoesNotFit
+from orchestrator.layouts.kinds import gpu_types, layouts_for, of_type
 from orchestrator.layouts.ladder import Limits, next_rung
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.memory import HOST, Correction
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.store import Store
 
 _WORK = TypeAdapter(Work)
+_Asked = tuple[str, Capacity, tuple[str, ...]]  # a stage's key, a cluster, types of GPU
 RECHECK_S = 15.0  # another driver may have climbed; what was read is believed for so long
 
 
@@ -57,54 +59,115 @@ class LayoutChooser:
         self._resolved = resolved
         self._store = store
         self._clock = clock
-        self._estimates: dict[tuple[str, Capacity], Layout | DoesNotFit] = {}
+        self._estimates: dict[_Asked, tuple[Layout, ...] | DoesNotFit] = {}
+        self._known_types: tuple[Capacity | None, Capacity | None, frozenset[str]]
+        self._known_types = None, None, frozenset()  # those of two capacities, looked up once
+        self._ended: set[str] = set()  # keys of ladders that have no other rung
         self._learned: dict[str, tuple[float, Layout | None]] = {}
         self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
 
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
         """Return the layout of the stage's next attempt, or why there is none.
 
-        What fits only ``most``, the largest that the cluster was, waits for it.
+        What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
-        begin = self._begin(spec, capacity, most)
-        if isinstance(begin, DoesNotFit):
-            return begin
-        return self._learned_layout(ladder_key(self._resolved, spec, begin)) or begin
+        found = self._layouts(spec, capacity, most)
+        return found if isinstance(found, DoesNotFit) else found[0]
+
+    def alternatives(
+        self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity
+    ) -> dict[str, tuple[Layout, ...]]:
+        """Return stages' layouts on other types of GPU, for while the chosen type is taken.
+
+        By the stage's key, the best first; most clusters have one type alone, and so none.
+        """
+        others: dict[str, tuple[Layout, ...]] = {}
+        for spec in specs:
+            if len(self._types(spec, capacity, most)) > 1:
+                found = self._layouts(spec, capacity, most)
+                others[spec.key] = () if isinstance(found, DoesNotFit) else found[1:]
+        return {key: layouts for key, layouts in others.items() if layouts}
+
+    def _layouts(
+        self, spec: StageSpec, capacity: Capacity, most: Capacity
+    ) -> tuple[Layout, ...] | DoesNotFit:
+        """Return the stage's layouts on each type of GPU, as far as they were learned by now.
+
+        Types on which it ran out of memory on every rung are left out while there are others.
+        """
+        begins = self._begins(spec, capacity, most)
+        if isinstance(begins, DoesNotFit):
+            return begins
+        ladders = {ladder_key(self._resolved, spec, begin): begin for begin in begins}
+        left = {key: begin for key, begin in ladders.items() if key not in self._ended} or ladders
+        return tuple(self._learned_layout(key) or begin for key, begin in left.items())
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """Whether there is another layout to try after ``ran`` was out of memory.
 
         ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
-        that this one came to.
+        that this one came to. After the last rung on one type of GPU come the other types.
         """
-        begin = self._begin(spec, capacity, most)
-        if isinstance(begin, DoesNotFit):
+        begins = self._begins(spec, capacity, most)
+        if isinstance(begins, DoesNotFit):
             return False
+        begin = next((each for each in begins if each.gpu_type == ran.gpu_type), begins[0])
         key = ladder_key(self._resolved, spec, begin)
         self._learned.pop(key, None)
         if (self._learned_layout(key) or begin) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity))
-        if rung is not None:
-            with suppress(OSError):  # a full store: others will have to climb themselves
-                self._store.layouts.save(key, rung.to_json())
-            self._learned[key] = self._clock(), rung
-        return rung is not None
+        rung = next_rung(ran, self._limits(spec, ran, capacity)) or next_rung(
+            ran, self._limits(spec, ran, most)
+        )
+        if rung is None:
+            self._ended.add(key)
+            keys = {ladder_key(self._resolved, spec, each) for each in begins}
+            return bool(keys - self._ended)
+        with suppress(OSError):  # a full store: others will have to climb themselves
+            self._store.layouts.save(key, rung.to_json())
+        self._learned[key] = self._clock(), rung
+        return True
 
-    def _begin(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        """Return the layout at which the stage's ladder begins: the estimate's."""
-        estimate = self._estimate(spec, capacity)
-        return self._estimate(spec, most) if isinstance(estimate, DoesNotFit) else estimate
+    def _begins(
+        self, spec: StageSpec, capacity: Capacity, most: Capacity
+    ) -> tuple[Layout, ...] | DoesNotFit:
+        """Return the layouts at which the stage's ladders begin: the estimate's, the best first.
 
-    def _estimate(self, spec: StageSpec, capacity: Capacity) -> Layout | DoesNotFit:
-        if (spec.key, capacity) not in self._estimates:
+        A cluster whose GPUs are still to come is not taken for one without.
+        """
+        types = self._types(spec, capacity, most)
+        if most.gpus and not capacity.gpus:
+            return self._estimate(spec, most, types)
+        estimate = self._estimate(spec, capacity, types)
+        return self._estimate(spec, most, types) if isinstance(estimate, DoesNotFit) else estimate
+
+    def _types(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> tuple[str, ...]:
+        """Return the types of GPU of which the stage may have one or another; "" for any.
+
+        Where there was only ever one, it needs no name. A measurement is on one type alone: while
+        that is away, it waits for it.
+        """
+        if not most.gpus and not capacity.gpus:
+            return ("",)
+        seen_capacity, seen_most, types = self._known_types
+        if seen_capacity is not capacity or seen_most is not most:
+            types = gpu_types(capacity) | gpu_types(most)
+            self._known_types = capacity, most, types
+        if spec.kind is StageKind.MEASURE:
+            hardware = str(spec.inputs["hardware"])
+            return (hardware if hardware in types else "",)
+        return tuple(sorted(types)) if len(types) > 1 else ("",)
+
+    def _estimate(
+        self, spec: StageSpec, capacity: Capacity, types: tuple[str, ...]
+    ) -> tuple[Layout, ...] | DoesNotFit:
+        if (spec.key, capacity, types) not in self._estimates:
             grid = self._resolved.grid
             shape = self._resolved.models[spec.locations["model"]["name"]].shape
-            correction = self._correction(capacity)
-            self._estimates[spec.key, capacity] = layout_for(
-                spec, shape, capacity, grid.resources, grid.engine, correction
+            self._estimates[spec.key, capacity, types] = layouts_for(
+                spec, shape, capacity, grid.resources, grid.engine, self._correction, types
             )
-        return self._estimates[spec.key, capacity]
+        return self._estimates[spec.key, capacity, types]
 
     def _correction(self, capacity: Capacity) -> Correction:
         """Return what was measured on these devices, read again after RECHECK_S seconds."""
@@ -141,7 +204,7 @@ class LayoutChooser:
             work.trains,
             blocks_per_step=work.rows,
             max_ranks=max_ranks,
-            max_gpus=max(node.gpus for node in capacity.machines),
+            max_gpus=max(node.gpus for node in of_type(capacity, layout.gpu_type).machines),
             nodes=len(capacity.machines),
             node_memory_bytes=max(node.memory_bytes for node in capacity.machines),
             lora=work.lora is not None,

@@ -15,16 +15,19 @@ from orchestrator.layouts.capacity import (
     describe_needs,
     fits,
 )
-from orchestrator.layouts.correction import Correction
 from orchestrator.layouts.layout import Layout, counted
-from orchestrator.layouts.memory import Peak
+from orchestrator.layouts.memory import Correction, Peak
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import Work, work_of
-from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.architecture.shape import ModelShape
 from trsp.config import EngineSettings
 
 USABLE = 0.92  # of a GPU's memory: the estimate may err, and the allocator leaves gaps
+# Parts of a GPU that a stage may have. Halves of halves, so that they always fill whole GPUs; and
+# how much of its part a stage is to need: an error is larger beside a small part, and ends it.
+PARTS = (1 / 8, 1 / 4, 1 / 2)
+USABLE_OF_PART = 0.8
 MOST_RANKS = 4096  # that a refusal looks through for what would be enough
 UNCORRECTED = Correction()
 _GB = 10**9
@@ -44,18 +47,21 @@ def layout_for(
     resources: Resources,
     engine: EngineSettings | Literal["auto"] = "auto",
     correction: Correction = UNCORRECTED,
+    gpu_type: str = "",
 ) -> Layout | DoesNotFit:
     """Return the cheapest layout of the stage that fits ``capacity``, or why none does.
 
     Cheapest: nothing offloaded (which costs the most time), then the fewest ranks (other stages run
     beside it), then the lowest ZeRO stage (the least communication), no activation checkpointing
-    (a third of the compute), the largest micro-batch. What the user has said is taken as it is:
+    (a third of the compute), the largest micro-batch. One rank that needs little of its GPU has a
+    part of it, except to measure. What the user has said is taken as it is:
     with ``engine`` and ``resources.ranks`` given, nothing is refused. ``shape`` None: nothing is
     known of the model, so no memory is estimated (``memory_bytes`` 0). A memory of 0 in
     ``capacity`` is not known and limits nothing. ``correction`` is what was measured on these
-    devices. The same arguments give the same layout.
+    devices. ``gpu_type``: of which the layout's GPUs are to be, as all in ``capacity`` then are;
+    empty: any. The same arguments give the same layout.
     """
-    candidates = Candidates(work_of(spec), capacity, resources, engine)
+    candidates = Candidates(work_of(spec), capacity, resources, engine, gpu_type)
     if shape is None:
         return candidates.first
     search = _Search(shape, candidates, correction)
@@ -100,8 +106,22 @@ class _Search:
         return None
 
     def sized(self, layout: Layout) -> Layout:
-        """Return the layout with the memory that a rank takes of its host."""
-        return replace(layout, memory_bytes=self._peak(layout).host.total)
+        """Return the layout with the memory that a rank takes of its host, and what of its GPU."""
+        return replace(
+            layout, memory_bytes=self._peak(layout).host.total, gpus=self._part_of_gpu(layout)
+        )
+
+    def _part_of_gpu(self, layout: Layout) -> float:
+        """Return the least part of its GPU that holds a stage of one rank; else all its GPUs.
+
+        A measurement has its GPU for itself, and so has a stage of which nothing is known.
+        """
+        limit, needed = self.capacity.gpu_memory_bytes, self._gpu_bytes(layout)
+        alone = self.work.kind is StageKind.MEASURE or not self.candidates.resources.share_gpus
+        if alone or not limit or (layout.ranks, layout.gpus) != (1, 1):
+            return layout.gpus
+        holding = (part for part in PARTS if needed <= USABLE_OF_PART * part * limit)
+        return next(holding, layout.gpus)
 
     def refusal(self) -> str:
         """Return, for people, what the stage takes at the least, what there is, what is enough."""

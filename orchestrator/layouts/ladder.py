@@ -30,10 +30,11 @@ class Limits:
 def next_rung(layout: Layout, limits: Limits) -> Layout | None:
     """Return a layout that needs less memory per device, the cheapest; None where there is none.
 
-    The micro-batch goes down (accumulation goes up by itself), layers are computed again in the
-    backward pass, ZeRO shares out more, the optimizer and then the weights wait on the host (and
-    then on a local disk, where one is named), and at last there are more ranks. What cannot help is
-    left out. Without GPUs, neighbours on the host may have been the cause.
+    A stage that shared its GPU gets all of it. The micro-batch goes down (accumulation goes up by
+    itself), layers are computed again in the backward pass, ZeRO shares out more, the optimizer and
+    then the weights wait on the host (and then on a local disk, where one is named), and at last
+    there are more ranks. What cannot help is left out. Without GPUs, neighbours on the host may
+    have been the cause.
     """
     rungs = _PROCESS_RUNGS if limits.trains is Trains.NOTHING else _TRAINING_RUNGS
     for rung in rungs:
@@ -46,6 +47,11 @@ def next_rung(layout: Layout, limits: Limits) -> Layout | None:
 def _with_engine(layout: Layout, **settings: Any) -> Layout:
     """Return the layout with these settings of its engine changed, which are not validated."""
     return replace(layout, engine=layout.engine.model_copy(update=settings))
+
+
+def _whole_gpu(layout: Layout, limits: Limits) -> Layout | None:
+    """Return the layout with all of the GPU that it shared: a neighbour may have been the cause."""
+    return replace(layout, gpus=1) if layout.shares_gpu else None
 
 
 def _smaller_micro_batch(layout: Layout, limits: Limits) -> Layout | None:
@@ -129,12 +135,21 @@ def _more_ranks(layout: Layout, limits: Limits) -> Layout | None:
 
 def _more_gpus(layout: Layout, limits: Limits) -> Layout | None:
     """Return the layout with twice as many GPUs of one node, over which a process's weights lie."""
-    gpus = min(2 * layout.gpus, limits.max_gpus)
+    gpus = min(2 * layout.whole_gpus, limits.max_gpus)
     return replace(layout, gpus=gpus) if gpus > layout.gpus else None
+
+
+def _to_gpu(layout: Layout, limits: Limits) -> Layout | None:
+    """Return the layout of a stage that its host cannot hold, on a GPU of a cluster that has any.
+
+    Stages that a GPU helps began there.
+    """
+    return replace(layout, gpus=1) if limits.max_gpus and not layout.gpus else None
 
 
 _Rung = Callable[[Layout, Limits], Layout | None]
 _TRAINING_RUNGS: Sequence[_Rung] = (
+    _whole_gpu,
     _smaller_micro_batch,
     _checkpoint_activations,
     _higher_zero,
@@ -145,4 +160,4 @@ _TRAINING_RUNGS: Sequence[_Rung] = (
     _more_ranks,
 )
 # A stage that trains nothing is one process, whose weights may lie on several GPUs of its node.
-_PROCESS_RUNGS: Sequence[_Rung] = (_more_gpus, _fewer_neighbours)
+_PROCESS_RUNGS: Sequence[_Rung] = (_whole_gpu, _more_gpus, _fewer_neighbours, _to_gpu)

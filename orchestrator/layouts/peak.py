@@ -30,7 +30,7 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
         phases = [training.forward(), training.backward(), training.step()]
         offloaded = training.offloaded()
     else:
-        phases = [_without_training(shape, work, layout.gpus)]
+        phases = [_without_training(shape, work, layout.whole_gpus)]
         offloaded = Memory()
     if not layout.gpus:
         return Peak(_resident_on_host([phase + offloaded for phase in phases]))
@@ -44,7 +44,7 @@ def _loading_bytes(shape: ModelShape, work: Work, layout: Layout) -> int:
 
     They are 0 where no GPU holds it whole: the model is then read share by share.
     """
-    whole = layout.engine.zero_stage < 3 if work.is_training else layout.gpus == 1
+    whole = layout.engine.zero_stage < 3 if work.is_training else layout.whole_gpus == 1
     return shape.params * shape.weight_bytes(work.precision) if whole else 0
 
 
@@ -69,8 +69,10 @@ def _without_training(shape: ModelShape, work: Work, gpus: int) -> Memory:
     """Return what a forward pass without gradients takes on each of ``gpus``, or on the host (0).
 
     Layers are spread over the GPUs, each whole; any of the GPUs may be the one with the logits.
-    Of short rows as many are taken at once as keep a CPU busy.
+    Of short rows as many are taken at once as keep a CPU busy. Without a model, it is nothing.
     """
+    if not work.reads_weights:
+        return Memory()
     devices = max(1, gpus)
     weight_bytes = shape.weight_bytes(work.precision)
     tokens = max(work.tokens * work.rows, CPU_PASS_TOKENS if work.tokens else 0)

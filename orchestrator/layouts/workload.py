@@ -46,6 +46,19 @@ class Work:
         """Whether the stage trains anything: it then has an engine, and may be a gang."""
         return self.trains is not Trains.NOTHING
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether the stage loads a model: an order that looks at nothing is made without one."""
+        return self.kind is not StageKind.RANKING or self.tokens > 0
+
+    @property
+    def is_for_cpus(self) -> bool:
+        """Whether a GPU would save the stage no time.
+
+        Deleting layers is reading and writing, and a proof over a few tokens.
+        """
+        return self.kind is StageKind.PRUNE or not self.reads_weights
+
 
 def work_of(spec: StageSpec) -> Work:
     """Return what the stage computes, read off its inputs."""

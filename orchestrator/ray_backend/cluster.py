@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -12,7 +12,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from trsp.errors import InvalidInputError, unknown_name
-from trsp.evaluation.hardware import hardware_name
+from trsp.evaluation.hardware import ANY_GPU, cpu_name, hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
@@ -73,21 +73,32 @@ def cluster_capacity(with_gpus: bool) -> Capacity:
     """Return what the nodes have that are there to stay; no GPUs unless ``with_gpus``."""
     leaving = draining_nodes()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
-    return Capacity.of(_node_capacity(node, with_gpus) for node in nodes)
+    return Capacity.of(resources_capacity(node["Resources"], with_gpus) for node in nodes)
 
 
-def cluster_hardware(with_gpus: bool, asked: str | None = None, nodes_come: bool = False) -> str:
+def cluster_hardware(
+    with_gpus: bool, asked: str | None = None, coming: Sequence[Capacity] = ()
+) -> str:
     """Return the one type of accelerator to measure on, or else the name of this machine's CPU.
 
-    The type is the one ``asked`` for, else the one that the cluster has most of. The CPU counts
-    where there is no accelerator, and without ``with_gpus``. InvalidInputError for a type that is
-    not there, unless nodes come when stages wait for them.
+    The type is the one ``asked`` for, else the one that the cluster has most of when the nodes
+    ``coming`` are there, too. ANY_GPU stands for GPUs that come and whose type is not known before.
+    The CPU counts where there is no accelerator, and without ``with_gpus``. InvalidInputError for a
+    type that is not there and cannot come.
     """
-    known = gpus_by_type() if with_gpus else {}
-    if asked and asked not in known and not nodes_come:
+    if not with_gpus:
+        coming = ()
+    known = Counter(gpus_by_type() if with_gpus else {})
+    for node in coming:
+        known[node.gpu_type] += node.gpus
+    unknown = known.pop("", 0)
+    if asked and asked not in known and not unknown:
         slip = unknown_name("type of accelerator", asked, known or ["no accelerators"])
         raise InvalidInputError(f"resources.measure_on: {slip}; leave it out to have one chosen")
-    return asked or commonest_type(known) or hardware_name(largest_node_cpus())
+    if asked or known:
+        return asked or commonest_type(known)
+    name = hardware_name if with_gpus else cpu_name
+    return ANY_GPU if unknown else name(largest_node_cpus())
 
 
 def commonest_type(gpus: Mapping[str, int]) -> str:
@@ -112,6 +123,10 @@ class AcceleratorTypes:
         """``asked``: the type that speed is to be measured on, which may never have been there."""
         self._seen = {asked} if asked else set()
 
+    def see(self, types: Iterable[str]) -> None:
+        """Note types that can come; those that are not known have no name."""
+        self._seen |= {kind for kind in types if kind}
+
     def named(self, hardware: str) -> str | None:
         """Return ``hardware`` where Ray can be asked for it; None for a CPU or an unknown GPU."""
         self._seen |= gpus_by_type().keys()
@@ -128,14 +143,14 @@ def _accelerator_type(node: Mapping[str, Any]) -> str:
     return gpu_type(node["Resources"])
 
 
-def _node_capacity(node: Mapping[str, Any], with_gpus: bool) -> Capacity:
-    """Return what one of ``ray.nodes()`` has; no GPUs unless ``with_gpus``."""
-    resources = node["Resources"]
+def resources_capacity(resources: Mapping[str, float], with_gpus: bool) -> Capacity:
+    """Return what a node of these resources of Ray's has; no GPUs unless ``with_gpus``."""
     gpus = int(resources.get("GPU", 0)) if with_gpus else 0
+    kind = gpu_type(resources) if gpus else ""
     return Capacity(
         cpus=int(resources.get("CPU", 0)),
         gpus=gpus,
         memory_bytes=int(resources.get("memory", 0)),
-        gpu_memory_bytes=GPU_MEMORY_GB.get(_accelerator_type(node), 0) * 10**9 if gpus else 0,
-        gpu_type=_accelerator_type(node) if gpus else "",
+        gpu_memory_bytes=GPU_MEMORY_GB.get(kind, 0) * 10**9,
+        gpu_type=kind,
     )

@@ -21,6 +21,7 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
+from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
@@ -95,7 +96,7 @@ def gang_trainer(
         scaling_config=ScalingConfig(
             num_workers=layout.ranks,
             use_gpu=layout.gpus > 0,
-            resources_per_worker=_rank_resources(layout),
+            resources_per_worker=layout.amounts,
             placement_strategy=placement,
         ),
         run_config=RunConfig(
@@ -108,17 +109,15 @@ def gang_trainer(
     )
 
 
-def _rank_resources(layout: Layout) -> dict[str, float]:
-    """What one rank takes, as Ray names it."""
-    amounts = {"CPU": layout.cpus, "GPU": layout.gpus, "memory": layout.memory_bytes}
-    return {name: float(amount) for name, amount in amounts.items() if amount}
-
-
 # --- in each rank -------------------------------------------------------------
 
 
-def _install_notice() -> None:
-    """Make SIGTERM a notice. Runs in the main thread of a rank's process; its stage, in another."""
+def _prepare() -> None:
+    """Make SIGTERM a notice, and hide GPUs that are not ours.
+
+    Runs in the main thread of a rank's process; its stage, in another.
+    """
+    hide_gpus_of_others()
     PreemptionNotice().install()
 
 
@@ -136,7 +135,7 @@ class GangBackend(TorchConfig().backend_cls):  # type: ignore[misc]
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Prepare every rank's process; Ray Train calls it before any of them begins its stage."""
-        worker_group.execute(_install_notice)
+        worker_group.execute(_prepare)
         super().on_start(worker_group, backend_config)
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.layouts.layout import counted
+from orchestrator.layouts.layout import GPU_TYPE, counted
 
 _HEAD = "node:__internal_head__"
-_GPU_TYPE = "accelerator_type:"
 _COUNTED = ("CPU", "GPU", "memory", "object_store_memory")
 _OF_ONE_NODE = "ray.io/node-id"  # the label that no two nodes share
 
@@ -66,7 +65,7 @@ def at_most(nodes: tuple[ClusterNode, ...], limit: int) -> tuple[ClusterNode, ..
 
 def gpu_type(resources: Iterable[str]) -> str:
     """Return Ray's name for the type of the GPUs among a node's resources; empty without any."""
-    types = [name.removeprefix(_GPU_TYPE) for name in resources if name.startswith(_GPU_TYPE)]
+    types = [name.removeprefix(GPU_TYPE) for name in resources if name.startswith(GPU_TYPE)]
     return max(types, default="")  # A100-80G before A100
 
 

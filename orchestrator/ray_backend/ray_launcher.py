@@ -6,6 +6,7 @@ itself and runs Ray Train within (``gang``).
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from orchestrator.execution.run_stage import StageTask, run_task
 from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
     cluster_capacity,
@@ -25,9 +27,12 @@ from orchestrator.ray_backend.cluster import (
     has_gpus,
     largest_node_cpus,
 )
+from orchestrator.ray_backend.growth.keeper import NodeRequests
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
+from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.preemption import PreemptionNotice
+from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
@@ -55,11 +60,14 @@ class RayLauncher:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             connect(address)
-        use_gpus = resources.use_gpus
-        self._uses_gpus = has_gpus() if use_gpus == "auto" else use_gpus
+        # Whoever limits the number of stages says that nodes come, even where Ray knows of none.
+        nodes_come = resources.max_parallel is not None
+        self._growth = Growth(unknown_nodes(resources.cpus_per_rank) if nodes_come else None)
+        self._requests = NodeRequests()
+        self._uses_gpus = self._has_gpus() if resources.use_gpus == "auto" else resources.use_gpus
         self.measures_alone = not self._uses_gpus
         self._node = node
-        self._measure_on, self._nodes_come = resources.measure_on, bool(resources.max_parallel)
+        self._measure_on = resources.measure_on
         self._types = AcceleratorTypes(self._measure_on)
         self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
@@ -68,18 +76,37 @@ class RayLauncher:
         self._one_rank = ray.remote(**fresh)(_run_one_rank)
         self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(_run_gang)
 
+    def _has_gpus(self) -> bool:
+        """Whether the cluster has GPUs, or can have some; where nothing is known, those there."""
+        return has_gpus() or self._growth.brings_gpus
+
     def hardware(self) -> str:
         """Return what speed is measured on: one type of accelerator, or this machine's CPU.
 
         Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
         """
-        hardware = cluster_hardware(self._uses_gpus, self._measure_on, self._nodes_come)
+        coming = self._growth.coming(cluster_capacity(self._uses_gpus), self._uses_gpus)
+        self._types.see(node.gpu_type for node in coming)
+        hardware = cluster_hardware(self._uses_gpus, self._measure_on, coming)
         self._types.named(hardware)  # while it is there
         return hardware
 
     def capacity(self) -> Capacity:
         """Return what the nodes have that are there to stay; no GPUs where none are to be used."""
         return cluster_capacity(self._uses_gpus)
+
+    def potential(self) -> Capacity:
+        """Return the most that the cluster can become; no GPUs where none are to be used."""
+        there = cluster_capacity(self._uses_gpus)
+        return Capacity.of([*there.machines, *self._growth.coming(there, self._uses_gpus)])
+
+    def request(self, layouts: Sequence[Layout]) -> None:
+        """Ask the cluster's autoscaler for room for these layouts at once; none: let go.
+
+        Nothing is asked of a cluster that stays as it is.
+        """
+        if self._growth.types:
+            self._requests.want(self._growth.bundles(layouts))
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
@@ -109,9 +136,12 @@ class RayLauncher:
         return NodeAffinitySchedulingStrategy(self._node.id, soft=False)
 
     def _accelerator_type(self, task: StageTask) -> str | None:
-        """Return the type of accelerator that a measurement is for; None where any will do."""
+        """Return the type of accelerator that a stage is to have; None where any will do.
+
+        A measurement's is that of its key, also where its layout found it nowhere.
+        """
         if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
-            return None
+            return task.layout.gpu_type or None
         return self._types.named(str(task.spec.inputs["hardware"]))
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
@@ -156,6 +186,7 @@ class RayLauncher:
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
         with contextlib.suppress(RayError):
+            self._requests.want(())
             self._cancel_all()
         # Nothing may be left to cancel: on a cluster that is gone, ray.cancel starts another one.
         self._running, self._force_at = {}, {}
@@ -180,6 +211,7 @@ class RayLauncher:
 
 def _run_one_rank(task: StageTask) -> Failure | None:
     """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
+    hide_gpus_of_others()
     notice = PreemptionNotice()
     notice.install()
     try:

@@ -14,8 +14,9 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.estimate import DoesNotFit
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide, distinct_needs
-from orchestrator.scheduler.retries import timed_out
+from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -28,7 +29,7 @@ from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.next_stages import chosen_layers, next_stages
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
-from orchestrator.store.claims import Standing, Ticket
+from orchestrator.store.claims import Ticket
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
@@ -57,6 +58,7 @@ class Controller:
         self._clock = clock
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
+        self._demand = NodeDemand(launcher, self._resources)
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
@@ -114,27 +116,15 @@ class Controller:
             self._stages.holdings.release(finished.key)  # and its result is in its place
             failure = self._stages.missing_result(attempt.spec)
         else:
-            failure = self._failure(attempt, finished.failure)
+            standing = self._stages.holdings.standing(finished.key)
+            limit_s = self._limit_s if attempt.timed_out else None
+            failure = as_known(finished.failure, standing, limit_s, time.time())
         if failure is not None:
             self._handle_failure(attempt, failure)
         self._stages.holdings.release(finished.key)
         self._stages.forget(finished.key)
         if failure is None:
             self._stages.drop_transfer_weights(attempt.spec)
-
-    def _failure(self, attempt: Attempt, reported: Failure) -> Failure | None:
-        """Return what went wrong, as we know it, or None where the stage is done all the same.
-
-        The controller may have ended it itself, or another driver has taken it over.
-        """
-        standing = self._stages.holdings.standing(attempt.spec.key)
-        if standing is Standing.COMMITTED:  # it was killed after that
-            return None
-        if standing is Standing.LOST:
-            return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
-        if attempt.timed_out:
-            return timed_out(reported, self._limit_s, time.time())
-        return reported
 
     def _handle_failure(self, attempt: Attempt, failure: Failure) -> None:
         """Record a failure, and make ready for what follows from it."""
@@ -177,7 +167,10 @@ class Controller:
         """
         self._state.waits = {}
         again = False
-        for decision in decide(self._facts(), max_attempts=self._resources.max_attempts):
+        facts = self._facts()
+        decisions = decide(facts, max_attempts=self._resources.max_attempts)
+        self._demand.follow(facts, decisions)
+        for decision in decisions:
             match decision:
                 case Start(spec, layout):
                     outcome = self._start(spec, layout)
@@ -198,6 +191,7 @@ class Controller:
         return Facts(
             needs=needs,
             layouts={key: each for key, each in chosen.items() if isinstance(each, Layout)},
+            alternatives=self._layouts.alternatives(needs, capacity, largest),
             refused=unfit | unreadable,
             running=self._state.running_facts(),
             attempts=self._state.attempts,
@@ -205,6 +199,7 @@ class Controller:
             | self._state.claimed_elsewhere(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
+            potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
         )
@@ -216,9 +211,9 @@ class Controller:
 
     def _capacity(self) -> Capacity:
         """Return what the cluster has now, within the grid's limits on memory."""
-        resources = self._resources
-        capacity = self._launcher.capacity().limited(resources.memory, resources.gpu_memory)
+        capacity = self._demand.look()
         self._state.see_capacity(capacity)
+        self._state.see_capacity(self._demand.potential)
         return capacity
 
     def _start(self, spec: StageSpec, layout: Layout) -> ClaimOutcome:

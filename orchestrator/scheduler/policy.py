@@ -5,7 +5,6 @@ Pure: no clock, log, counter or cluster inside.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from orchestrator.layouts.capacity import (
     Capacity,
@@ -44,13 +43,15 @@ class Facts:
 
     needs: Sequence[StageSpec]  # distinct stages that some cell or reference needs now
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # default: one rank of one CPU
+    alternatives: Mapping[str, Sequence[Layout]] = field(default_factory=dict)  # while it is taken
     refused: Mapping[str, str] = field(default_factory=dict)  # why a need has no layout
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
     capacity: Capacity = field(default_factory=Capacity)
-    largest_capacity: Capacity | None = None  # that the cluster was seen to have; default: capacity
-    max_parallel: int | None = None  # where it is given, it counts instead of the capacity
+    largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
+    potential: Capacity | None = None  # the most that it can become by itself; default: capacity
+    max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
 
 
@@ -70,6 +71,7 @@ class GiveUp:
 class Wait:
     spec: StageSpec
     reason: str
+    for_room: Layout | None = None  # what it would take of a larger cluster; None: no room helps
 
 
 Decision = Start | GiveUp | Wait
@@ -86,7 +88,7 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
 
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     """Return one decision per needed stage that is not running, in order of priority."""
-    admission: _Admission = _Slots(facts) if facts.max_parallel else _Backfill(facts)
+    admission = _Backfill(facts)
     at_work = [stage.kind for stage in facts.running.values()]
     decisions: list[Decision] = []
     for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
@@ -104,7 +106,7 @@ def _decision(
     facts: Facts,
     max_attempts: int,
     at_work: Sequence[StageKind],
-    admission: "_Admission",
+    admission: "_Backfill",
 ) -> Decision:
     """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
 
@@ -117,11 +119,16 @@ def _decision(
     held_back = _held_back(spec, facts, at_work)
     if held_back:
         return Wait(spec, held_back)
-    layout = facts.layouts.get(spec.key, Layout())
-    no_room = admission.admit(layout)
-    if no_room:
-        return Wait(spec, no_room)
-    return Start(spec, layout)
+    layouts = _layouts(spec, facts)
+    admitted = admission.admit(layouts)
+    if isinstance(admitted, str):
+        return Wait(spec, admitted, for_room=layouts[0])
+    return Start(spec, admitted)
+
+
+def _layouts(spec: StageSpec, facts: Facts) -> tuple[Layout, ...]:
+    """Return the layouts that a stage may have, the best first."""
+    return facts.layouts.get(spec.key, Layout()), *facts.alternatives.get(spec.key, ())
 
 
 def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
@@ -131,11 +138,14 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
         return attempts.message
     if spec.key in facts.refused:
         return facts.refused[spec.key]
-    layout = facts.layouts.get(spec.key, Layout())
+    layouts = _layouts(spec, facts)
     largest = facts.largest_capacity or facts.capacity
-    if facts.max_parallel or fits(largest, layout):
+    if any(fits(facts.capacity, layout) or fits(largest, layout) for layout in layouts):
         return ""
-    return f"needs {describe_needs(layout)}; the whole cluster has {describe_capacity(largest)}"
+    whole = "the whole cluster has"
+    if largest != facts.capacity:
+        whole = "the largest that the cluster can become has"
+    return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
 
 
 def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
@@ -151,26 +161,6 @@ def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> s
     return ""
 
 
-class _Admission(Protocol):
-    """Shares out room, one stage after another, in order of priority."""
-
-    def admit(self, layout: Layout) -> str:
-        """Take what the layout needs and return ""; else return what it waits for."""
-
-
-class _Slots:
-    """Admits a number of stages at once: nodes come for those that the cluster lets wait."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._free = (facts.max_parallel or 0) - len(facts.running)
-
-    def admit(self, layout: Layout) -> str:
-        if self._free <= 0:
-            return "waits for a free slot"
-        self._free -= 1
-        return ""
-
-
 class _Backfill:
     """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
@@ -182,28 +172,45 @@ class _Backfill:
     """
 
     def __init__(self, facts: Facts) -> None:
+        self._most = facts.max_parallel
         self._capacity = facts.capacity
+        self._potential = facts.potential or facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
         self._free = FreeCapacity.of(facts.capacity, self._running)
         self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
 
-    def admit(self, layout: Layout) -> str:
-        if not fits(self._capacity, layout):
-            there = f"there are {describe_capacity(self._capacity)}"
-            return f"needs {describe_needs(layout)}, and waits for nodes to come back: {there}"
-        free = self._free.without(layout)
-        if free is None:
-            if self._beside_reservation is None:
-                self._beside_reservation = self._left_beside(layout)
-            return f"waits for {describe_needs(layout)}"
-        if self._beside_reservation is not None:
+    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+        """Take what one of the layouts needs and return it; else return what the stage waits for.
+
+        They come best first: the first for which there is room now is taken, or waited for.
+        """
+        if self._most is not None and len(self._running) >= self._most:
+            return "waits for a free slot"
+        for layout in layouts:
+            if self._taken(layout):
+                return layout
+        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
+        if best is None:
+            come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
+            needs, there = describe_needs(layouts[0]), describe_capacity(self._capacity)
+            return f"needs {needs}, and waits for nodes {come}: there are {there}"
+        if self._beside_reservation is not None and self._free.without(best) is not None:
+            return "waits behind a larger stage"
+        if self._beside_reservation is None:
+            self._beside_reservation = self._left_beside(best)
+        return f"waits for {describe_needs(best)}"
+
+    def _taken(self, layout: Layout) -> bool:
+        """Whether there is room for the layout, which is then taken."""
+        free, beside = self._free.without(layout), None
+        if free is not None and self._beside_reservation is not None:
             beside = self._beside_reservation.without(layout)
-            if beside is None:
-                return "waits behind a larger stage"
-            self._beside_reservation = beside
-        self._free = free
+            free = None if beside is None else free
+        if free is None:
+            return False
+        self._free, self._beside_reservation = free, beside
         self._running.append(layout)
-        return ""
+        return True
 
     def _left_beside(self, layout: Layout) -> FreeCapacity:
         """Return what is left beside the layout once enough running stages have ended for it.

@@ -5,6 +5,7 @@ Each class of failure has its own answer, and its own way of being counted.
 
 from dataclasses import dataclass, replace
 
+from orchestrator.coordination.stage_log import Standing
 from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
@@ -68,18 +69,23 @@ def after_failure(
     return Aftermath(replace(after, failed=after.failed + 1))
 
 
-def timed_out(reported: Failure, limit_s: float, now: float) -> Failure:
-    """Return the failure of an attempt that was ended because it ran for too long.
+def as_known(
+    reported: Failure, standing: Standing, limit_s: float | None, now: float
+) -> Failure | None:
+    """Return what went wrong, as the driver knows it; None where the stage is done all the same.
 
-    ``now``: in seconds since the epoch.
+    ``standing``: how the attempt stands to its stage, which it may have committed before it was
+    killed, or lost to another driver. ``limit_s``: for how long it could run, where it was ended
+    for that. ``now``: in seconds since the epoch.
     """
-    return replace(
-        reported,
-        error="Timeout",
-        message=f"ran longer than {limit_s:g} s",
-        kind=FailureKind.TIMEOUT,
-        when=now,
-    )
+    if standing is Standing.COMMITTED:
+        return None
+    if standing is Standing.LOST:
+        return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
+    if limit_s is None:
+        return reported
+    message = f"ran longer than {limit_s:g} s"
+    return replace(reported, error="Timeout", message=message, kind=FailureKind.TIMEOUT, when=now)
 
 
 def _message(failure: Failure, before: Attempts) -> str:

@@ -54,9 +54,12 @@ class SchedulerState:
         self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
-        """Remember the largest capacity seen: nodes that were lost may come back."""
+        """Remember the largest capacity seen: nodes that were lost may come back.
+
+        Of equal ones the last is remembered, of which more may be known by now.
+        """
         self.largest_capacity = max(
-            self.largest_capacity, capacity, key=lambda each: (each.gpus, each.cpus)
+            capacity, self.largest_capacity, key=lambda each: (each.gpus, each.cpus)
         )
 
     def attempts_at(self, key: str) -> Attempts:

@@ -54,7 +54,7 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
     ),
     FailureKind.BAD_INPUT: ("TrspError", "ValueError", "TypeError"),
     # What may be gone at the next attempt, though it is an error for people.
-    FailureKind.UNKNOWN: ("UnreachableError",),
+    FailureKind.UNKNOWN: ("UnreachableError", "WrongDeviceError"),
 }
 _BY_NAME: Mapping[str, FailureKind] = {
     name: kind for kind, names in _NAMES.items() for name in names

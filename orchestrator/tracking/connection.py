@@ -4,10 +4,12 @@ Knows nothing of runs.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ from trsp.errors import TrackingError
 
 CHECK_TIMEOUT_S = 5
 FIRST_ANSWER_S = 15  # a server that has just started, or is busy, answers its first request late
-WRITE_TIMEOUT_S = 20
+OPEN_TURN_S = 60.0  # how long others may take to open a new database
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 CURE = "start the server, or correct tracking.uri in the grid file (sqlite:///FILE needs no server)"
 
@@ -33,11 +35,7 @@ for noisy in ("mlflow", "alembic"):
 
 
 def check(uri: str) -> None:
-    """Raise TrackingError within seconds when ``uri`` cannot be used; initialise a fresh database.
-
-    One process must do that once before any other opens the database: several that open a new one
-    together all fail.
-    """
+    """Initialise a fresh database. Raises TrackingError within seconds for an unusable ``uri``."""
     connect(uri)
 
 
@@ -45,7 +43,7 @@ def connect(uri: str) -> MlflowClient:
     """Return a client that has had an answer from ``uri``. Raises TrackingError without one."""
     try:
         _probe(uri)
-        with patience(FIRST_ANSWER_S, retries=0):
+        with _patience(FIRST_ANSWER_S, retries=0), opening_turn(sqlite_path(uri)):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except FAILURES as error:
@@ -54,10 +52,11 @@ def connect(uri: str) -> MlflowClient:
 
 
 @contextlib.contextmanager
-def patience(timeout_s: int, retries: int) -> Iterator[None]:
+def _patience(timeout_s: int, retries: int) -> Iterator[None]:
     """Set how long MLflow's HTTP client waits for an answer, and how often it asks again.
 
-    MLflow reads both from the environment at every call; what stood there comes back at the end.
+    MLflow reads both from the environment, which all threads share, at every call; what stood there
+    comes back at the end. So this is for a driver's first request alone, before it has threads.
     """
     chosen = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
@@ -73,6 +72,37 @@ def patience(timeout_s: int, retries: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def opening_turn(database: Path | None) -> Iterator[None]:
+    """Keep other processes of this machine from opening the same database meanwhile.
+
+    Several that open a new one together would all make its tables, and all fail. Where a file
+    system knows no locks, and after ``OPEN_TURN_S`` seconds, nobody is waited for.
+    """
+    if database is None:
+        yield
+        return
+    folder = os.open(database.parent, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + OPEN_TURN_S
+        while not _locks(folder) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(folder)  # and with it goes the lock
+
+
+def _locks(folder: int) -> bool:
+    """Lock an open folder unless another process has; return whether it need not be tried again."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def artifact_root(uri: str) -> str | None:

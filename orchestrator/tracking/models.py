@@ -51,19 +51,31 @@ class ModelWriter:
         self._client = client
         self._experiment_id = experiment_id
         self._known: dict[tuple[str, str], Registered] = {}
+        self._registered: set[str] = set()  # names of registered models that are there
 
-    def write(self, run_id: str, state: RunState) -> Registered:
-        """Write the checkpoint of a run's state, which must have one, or find it written."""
+    def write(self, run_id: str, state: RunState, *, is_new: bool = False) -> Registered:
+        """Write the checkpoint of a run's state, which must have one, or find it written.
+
+        ``is_new``: the run was made by this process, so that it has no checkpoint yet.
+        """
         model = state.model
         assert model is not None
         if (run_id, model.content) not in self._known:
-            logged = self._logged_model(run_id, model) or self._create(run_id, model, state)
-            self._link(run_id, logged)
+            logged = None if is_new else self._logged_model(run_id, model)
+            if logged is None:
+                logged = self._create(run_id, model, state)
+                self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            else:
+                self._link(run_id, logged)
             version = self._version(run_id, model, logged)
             listed = json.dumps([{"name": version.name, "version": version.version}])
             self._client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: listed})
             self._known[run_id, model.content] = Registered(logged.model_id, version.version)
         return self._known[run_id, model.content]
+
+    def forget_registry(self) -> None:
+        """Look again which registered models are there, before the next version is made."""
+        self._registered = set()
 
     def _logged_model(self, run_id: str, model: ModelState) -> LoggedModel | None:
         """The LoggedModel that an earlier process made of this checkpoint, if it finished it."""
@@ -127,6 +139,8 @@ class ModelWriter:
     def _registered_model(self, source_model: str) -> str:
         """Make the registered model of a source model unless it is there; return its name."""
         name = registered_name(source_model)
+        if name in self._registered:
+            return name
         note = (
             f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
         )
@@ -135,6 +149,7 @@ class ModelWriter:
         except MlflowException as error:
             if error.error_code != EXISTS:
                 raise
+        self._registered.add(name)
         return name
 
 

@@ -15,7 +15,7 @@ from orchestrator.grid.cells import Study
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.stage_specs import text_content
 from orchestrator.views.budget import Choice
-from orchestrator.views.grid_view import CellView
+from orchestrator.views.grid_view import MEASURED, CellView
 from trsp.records import lower_is_better
 
 MAX_NAME = 200  # characters; MLflow takes 255
@@ -129,19 +129,27 @@ def judged_by(choice: Choice, cell: CellView, study: Study) -> dict[str, Any]:
     """Return all that a checkpoint's value under a budget depends on, besides the checkpoint.
 
     Two values can be compared where this is equal: the content of the text and its windows, or the
-    benchmarks' tasks; the model, whose tokens they are; and the budget's limits.
+    benchmarks' tasks; the model, whose tokens they are; and the budget's limits. Where the metric
+    or a limit is measured (a time, peak memory), also the hardware and how it was measured there.
     """
-    kind, _, name = choice.metric.partition("/")
     judged: dict[str, Any] = {
         "model": cell.cell.model.fingerprint,
         "precision": study.precision_of(cell.cell.model),
         "limits": dict(choice.budget.limits),
     }
-    if "latency_ms" in choice.budget.limits:
+    if any(each.endswith(MEASURED) for each in (choice.metric, *choice.budget.limits)):
         judged |= {"hardware": study.hardware, "protocol": _protocol(study)}
+    return judged | _scored_by(choice.metric, study)
+
+
+def _scored_by(metric: str, study: Study) -> dict[str, Any]:
+    """Return what a score is made of; nothing of a metric that is a size or a speed."""
+    kind, _, name = metric.partition("/")
     if kind == "perplexity":
-        return judged | _text_and_windows(name, study)
-    return judged | {"benchmarks": _benchmarks(kind, study)}
+        return _text_and_windows(name, study)
+    if name or metric == "accuracy":
+        return {"benchmarks": _benchmarks(kind, study)}
+    return {}
 
 
 def _protocol(study: Study) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Status(StrEnum):
 
 
 OVER = (Status.DONE, Status.FAILED, Status.KILLED)
+SETTLED = (Status.DONE, Status.FAILED)  # over, and not because somebody stopped it
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Stages end and fail when they are told to, and leave results that look true.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -95,10 +96,11 @@ class FakeLauncher:
         self.holds = holds
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
-        self.stopped = False
-        self.queues = False
+        self.stopped = self.queues = False
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
+        self.can_become: Capacity | None = None  # default: it stays as it is
+        self.requests: list[tuple[Layout, ...]] = []
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
         self._running: dict[str, StageTask] = {}
@@ -109,6 +111,12 @@ class FakeLauncher:
 
     def capacity(self) -> Capacity:
         return self.cluster
+
+    def potential(self) -> Capacity:
+        return self.can_become or self.cluster
+
+    def request(self, layouts: Sequence[Layout]) -> None:
+        self.requests.append(tuple(layouts))
 
     def start(self, task: StageTask) -> None:
         assert task.spec.key not in self._running, "each at most once at a time"
@@ -234,8 +242,7 @@ class Clock:
 def controller_of(resolved: Resolved, launcher: Launcher, clock: Clock | None = None) -> Controller:
     """A controller that believes no absence: what another one finished it sees at once."""
     store = store_of(resolved)
-    results = StoreResults(store, recheck_s=0)
-    return Controller(resolved, store, launcher, clock or Clock(), results)
+    return Controller(resolved, store, launcher, clock or Clock(), StoreResults(store, recheck_s=0))
 
 
 def drive(controller: Controller) -> GridView:
@@ -244,8 +251,7 @@ def drive(controller: Controller) -> GridView:
         view = controller.step()
         if view.status in (Status.DONE, Status.FAILED):
             return view
-    stages = [(cell.stage, cell.reason) for cell in view.cells]
-    raise AssertionError(f"still {view.status} after {MAX_STEPS} steps: {stages}")
+    raise AssertionError(f"still {view.status}: {[(c.stage, c.reason) for c in view.cells]}")
 
 
 def failed_stages(view: GridView) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from io import StringIO
 from pathlib import Path
 
@@ -11,11 +12,16 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from orchestrator import listeners
 from orchestrator.driver import Driver
 from orchestrator.execution.launcher import Finished
+from orchestrator.projection_turn import StoreTurn
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
+from orchestrator.tracking import tracker
+from orchestrator.tracking.tracker import MlflowTracker
 from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
+from trsp.errors import TrackingError
 from trsp.records import EvaluationRecord, Score
 
 NAME = "demo"
@@ -49,6 +55,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
+        self.printed = ""
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.client = MlflowClient(self.uri, self.uri)
 
@@ -61,9 +68,12 @@ class Runs:
         grid = one_cell(self._folder / str(self._count), **given)
         out = Console(file=StringIO(), width=200)
         launcher = ScoringLauncher(perplexity, interrupts)
-        Driver(grid, Store(grid.grid.storage.store), launcher, out).run()
-        assert isinstance(out.file, StringIO)
-        return out.file.getvalue()
+        try:
+            Driver(grid, Store(grid.grid.storage.store), launcher, out).run()
+        finally:
+            assert isinstance(out.file, StringIO)
+            self.printed = out.file.getvalue()
+        return self.printed
 
     def aliases(self) -> dict[str, str]:
         """The registered model's aliases, and what it says of each."""
@@ -105,3 +115,29 @@ def test_a_worse_result_on_the_same_text_moves_no_alias(runs: Runs) -> None:
 def test_an_alias_without_the_grids_name_is_moved_only_where_that_is_set(runs: Runs) -> None:
     runs.run(23.2, tracking={"shared_aliases": True})
     assert set(runs.aliases()) == {ALIAS, "best-params-1k"}
+
+
+def test_a_grid_goes_on_to_its_end_while_mlflow_hangs(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stages, its cards and what is printed wait for nobody; then the end has a limit."""
+    free = threading.Event()
+    monkeypatch.setattr(MlflowTracker, "project", lambda *_: free.wait(60))
+    monkeypatch.setattr(listeners, "FINISH_LIMIT_S", 0.1)
+    monkeypatch.setattr(listeners, "REQUEST_S", 0.1)
+    try:
+        with pytest.raises(TrackingError, match="no answer within"):
+            runs.run(23.2)
+    finally:
+        free.set()
+    assert f"{ALIAS}: best perplexity/wiki" in runs.printed
+
+
+def test_of_two_drivers_the_one_that_does_not_write_leaves_mlflow_to_the_other(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "WRITER_WAIT_S", 0.0)
+    monkeypatch.setattr(StoreTurn, "holder", lambda _: "another driver (process 7 on node-1)")
+    printed = runs.run(23.2)
+    assert "another driver (process 7 on node-1) writes MLflow and moves the aliases" in printed
+    assert runs.client.search_registered_models() == []

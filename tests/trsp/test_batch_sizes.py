@@ -43,6 +43,13 @@ def test_a_gpu_takes_no_more_than_half_of_what_is_free() -> None:
     assert 1 * _GB < 3 * logits_bytes < 2.5 * _GB
 
 
+def test_logits_that_are_scored_have_room_beside_a_pass() -> None:
+    """On a small part of a GPU they are more than half of what is free."""
+    free_bytes = 3 * _GB // 2
+    tokens = tokens_on_gpu(LLAMA3_8B, 2048, 2, free_bytes)
+    assert 0 < 3 * tokens * 128256 * 2 < free_bytes - 2**30
+
+
 def test_a_full_gpu_still_takes_one_row() -> None:
     assert tokens_on_gpu(LLAMA3_8B, 2048, 2, 0) == 0  # and rows_per_pass makes at least one of it
 

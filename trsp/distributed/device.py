@@ -9,6 +9,7 @@ import random
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,31 @@ def placement(model: nn.Module) -> frozenset[str]:
 def free_memory_bytes(device: torch.device) -> int:
     """The memory of a GPU that new tensors of this process may take, in bytes.
 
-    What torch keeps of freed tensors counts as free.
+    What torch keeps of freed tensors counts as free; what is beyond this process's share does not.
     """
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(free_bytes + kept)
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    taken = torch.cuda.memory_allocated(device)
+    kept = torch.cuda.memory_reserved(device) - taken
+    share = torch.cuda.get_per_process_memory_fraction(device) * total_bytes - taken
+    return max(0, int(min(free_bytes + kept, share)))
+
+
+@contextlib.contextmanager
+def sharing_memory(part: float, beside_bytes: int) -> Iterator[None]:
+    """While open, this process keeps within its ``part`` of each of its GPUs' memory.
+
+    ``beside_bytes`` of that are for what is there beside torch's tensors. Tensors that would need
+    more are out of memory, as on a GPU of that size.
+    """
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    for gpu in gpus:
+        beside = beside_bytes / torch.cuda.get_device_properties(gpu).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.0, part - beside), gpu)
+    try:
+        yield
+    finally:
+        for gpu in gpus:
+            torch.cuda.set_per_process_memory_fraction(1.0, gpu)
 
 
 def devices_of(model: nn.Module) -> list[torch.device]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+ANY_GPU = "GPU"  # of a cluster whose GPUs come only when asked for, and of a type not known before
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _CPU = Path("/proc/cpuinfo")
 _THREADS = re.compile(r", \d+ threads?$")
@@ -47,11 +48,23 @@ def is_same_kind(asked: str, seen: str) -> bool:
     """Whether ``seen`` may be called ``asked``.
 
     Two CPUs may: a cluster knows no types of CPU. A GPU goes by the words of its type, as in
-    ``A100-80G`` for ``NVIDIA A100-SXM4-80GB``.
+    ``A100-80G`` for ``NVIDIA A100-SXM4-80GB``; whole words, for an L40S is no L4. Any may be called
+    ANY_GPU.
     """
     if is_cpu(asked) or is_cpu(seen):
         return is_cpu(asked) and is_cpu(seen)
-    return all(word in seen.casefold() for word in re.findall(r"\w+", asked.casefold()))
+    if asked == ANY_GPU:
+        return True
+    return all(word in _words(seen) | _sizes(seen) for word in _words(asked))
+
+
+def _words(label: str) -> set[str]:
+    return set(re.findall(r"\w+", label.casefold()))
+
+
+def _sizes(label: str) -> set[str]:
+    """Return the sizes of memory in a label as types of accelerator write them: ``80g``."""
+    return set(re.findall(r"\b(\d+g)b\b", label.casefold()))
 
 
 def _first(paths: Iterable[Path], key: str) -> str | None:

@@ -19,7 +19,7 @@ from trsp.architecture.limits import learned_positions
 from trsp.config import MeasurementSettings
 from trsp.distributed.device import devices_of, peak_memory_bytes, reset_peak_memory
 from trsp.distributed.device_lock import own_devices
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, WrongDeviceError
 from trsp.evaluation.hardware import cpu_name, is_same_kind
 from trsp.evaluation.noise import MAX_CPU_WAIT, MAX_SPREAD, CpuWait, Timing, time_repeats
 from trsp.records import MeasurementRecord
@@ -39,8 +39,8 @@ def measure(
 ) -> MeasurementRecord:
     """Return the model's speed and peak memory, on its own device; leaves it in eval mode.
 
-    ``hardware``: what it is to be called, if not what this process sees; InvalidInputError where
-    it is not that. InvalidInputError also when the model has learned fewer positions than the
+    ``hardware``: what it is to be called, if not what this process sees; WrongDeviceError where it
+    is not that. InvalidInputError when the model has learned fewer positions than the
     protocol needs. Waits up to ``wait_s`` seconds for others who compute on the device. What is too
     noisy is taken again, up to ``attempts`` times; the calmest counts, and says so where it is
     noisy, too.
@@ -131,7 +131,7 @@ def seen_hardware(device: torch.device) -> str:
 
 def _check_hardware(asked: str | None, seen: str) -> None:
     if asked is not None and not is_same_kind(asked, seen):
-        raise InvalidInputError(
+        raise WrongDeviceError(
             f"measurement: asked for on {asked!r}, but this process computes on {seen!r}; "
             "name the cluster's accelerator in resources.measure_on, or set resources.use_gpus"
         )

@@ -53,10 +53,8 @@ def rank_layers(
     layers = len(decoder_layers(model))
     _check_depth(depth, layers, selector)
     match selector:
-        case RandomSettings():
-            return rank_at_random(layers, selector, seed=seed, depth=depth)[len(done) :]
-        case ReverseSettings():
-            return rank_in_reverse(layers, selector, depth=depth)[len(done) :]
+        case RandomSettings() | ReverseSettings():
+            return rank_unseen(layers, selector, depth=depth, seed=seed)[len(done) :]
         case BlockInfluenceSettings():
             blocks_NT = _readable(model, blocks_NT, selector)
             return rank_by_influence(model, blocks_NT, selector, depth=depth)[len(done) :]
@@ -67,6 +65,19 @@ def rank_layers(
             blocks_NT = _readable(model, blocks_NT, selector)
             training = GateTraining(blocks_NT, selector, gate_l1, engine, progress, lr_scale)
             return rank_by_gates(model, training, depth=depth, done=done)
+
+
+def rank_unseen(
+    layers: int, selector: RandomSettings | ReverseSettings, *, depth: int, seed: int = 0
+) -> list[RoundRecord]:
+    """Return the first ``depth`` rounds of an order that looks at no model, only at its length.
+
+    InvalidInputError when fewer than ``depth`` of the ``layers`` may go.
+    """
+    _check_depth(depth, layers, selector)
+    if isinstance(selector, RandomSettings):
+        return rank_at_random(layers, selector, seed=seed, depth=depth)
+    return rank_in_reverse(layers, selector, depth=depth)
 
 
 def _check_depth(depth: int, layers: int, selector: Selector) -> None:

@@ -6,6 +6,7 @@ Pure; does not know MLflow.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 from orchestrator.redact import redact, redact_tree
 from orchestrator.tracking.content import notes
@@ -16,38 +17,81 @@ from orchestrator.tracking.content.states import RunState, json_artifact, table_
 from orchestrator.tracking.content.values import all_rounded, digest, reason_of
 from orchestrator.views.grid_view import DenseView, GridView, Status, killed
 
+RunId = tuple[str, str]  # a run's kind and key
+
 
 @dataclass(frozen=True)
 class DescribedRun:
     """A run that should exist once ``status`` says that its work has begun.
 
-    ``state`` makes what the run says from ``sources``: as long as those are equal, it is too.
+    ``state`` makes what the run says.
     """
 
     kind: str
     key: str
     status: Status
-    sources: tuple[object, ...]
     state: Callable[[], RunState]
 
+    @property
+    def id(self) -> RunId:
+        """What tells the run from the grid's others."""
+        return self.kind, self.key
 
-def described_runs(view: GridView) -> Iterator[DescribedRun]:
-    """Yield every run of a grid: the grid's own first, for it is the parent of all others."""
-    yield DescribedRun("grid", view.key, view.status, (view,), partial(grid_state, view))
-    cells = {cell.cell.key: cell.cell for cell in view.cells}
-    for ranking in view.rankings:
+
+def described_runs(view: GridView, before: GridView | None = None) -> Iterator[DescribedRun]:
+    """Yield every run of a grid: the grid's own first, for it is the parent of all others.
+
+    ``before``: an earlier view of the same grid; runs that say the same as they did then are left
+    out, which costs next to nothing where their parts are the same objects.
+    """
+    if view is before:
+        return
+    yield DescribedRun("grid", view.key, view.status, partial(grid_state, view))
+    yield from _ranking_runs(view, before)
+    known = _references(before) if before else {}
+    for part in view.dense:
+        if not _same(part, known.get(part.model.fingerprint)):
+            state = partial(dense_state, part)
+            yield DescribedRun("dense", part.model.fingerprint, part.status, state)
+    yield from _cell_runs(view, before)
+
+
+def run_ids(view: GridView) -> set[RunId]:
+    """Return the runs that a grid may have, each by its kind and key."""
+    return {run.id for run in described_runs(view)}
+
+
+def _ranking_runs(view: GridView, before: GridView | None) -> Iterator[DescribedRun]:
+    known = {ranking.key: ranking for ranking in before.rankings} if before else {}
+    changed = [each for each in view.rankings if not _same(each, known.get(each.key))]
+    cells = {cell.cell.key: cell.cell for cell in view.cells} if changed else {}
+    for ranking in changed:
         sample = next((cells[key] for key in ranking.cells if key in cells), None)
         state = partial(ranking_state, ranking, sample)
-        yield DescribedRun("rank", ranking.key, ranking.status, (ranking,), state)
-    for part in view.dense:
-        state = partial(dense_state, part)
-        yield DescribedRun("dense", part.model.fingerprint, part.status, (part,), state)
-    dense = {part.model.fingerprint: part for part in view.dense}
-    texts = _text_digests(view.settings)
-    for cell in view.cells:
-        base = dense.get(cell.cell.model.fingerprint)
-        state = partial(cell_state, cell, base, texts)
-        yield DescribedRun("cell", cell.cell.key, cell.status, (cell, base), state)
+        yield DescribedRun("rank", ranking.key, ranking.status, state)
+
+
+def _cell_runs(view: GridView, before: GridView | None) -> Iterator[DescribedRun]:
+    """Yield the runs of cells that changed, or whose unpruned model did."""
+    dense, texts = _references(view), _text_digests(view.settings)
+    old_dense = _references(before) if before else {}
+    old_cells = before.cells if before else ()
+    for cell, old in zip_longest(view.cells, old_cells[: len(view.cells)]):
+        model = cell.cell.model.fingerprint
+        base = dense.get(model)
+        if not (_same(cell, old) and _same(base, old_dense.get(model))):
+            state = partial(cell_state, cell, base, texts)
+            yield DescribedRun("cell", cell.cell.key, cell.status, state)
+
+
+def _same(part: object, before: object) -> bool:
+    """Whether a part of a view is as it was: mostly it is the very object."""
+    return part is before or part == before
+
+
+def _references(view: GridView) -> dict[str, DenseView]:
+    """The unpruned models, by fingerprint."""
+    return {part.model.fingerprint: part for part in view.dense}
 
 
 def closed(view: GridView) -> GridView:
@@ -58,7 +102,7 @@ def closed(view: GridView) -> GridView:
 def grid_state(view: GridView) -> RunState:
     """Return what a grid's run says: its progress, the table of its cells, its settings."""
     done = sum(cell.status is Status.DONE for cell in view.cells)
-    table, settings = cells_table(view), redact_tree(view.settings)
+    settings = redact_tree(view.settings)
     return RunState(
         kind="grid",
         key=view.key,
@@ -72,7 +116,7 @@ def grid_state(view: GridView) -> RunState:
         },
         tags={"trsp.progress": f"{done} of {len(view.cells)} cells done"},
         artifacts=(
-            table_artifact("cells.json", table, digest([table.columns, table.rows])),
+            table_artifact("cells.json", partial(cells_table, view)),
             json_artifact("grid.json", settings, digest(settings)),
         ),
         note=notes.grid_note(view),

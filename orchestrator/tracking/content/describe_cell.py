@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
@@ -16,7 +17,7 @@ from orchestrator.tracking.content.states import (
     RunState,
     table_artifact,
 )
-from orchestrator.tracking.content.values import all_rounded, digest, nested, reason_of, strings
+from orchestrator.tracking.content.values import all_rounded, nested, reason_of, strings
 from orchestrator.views.grid_view import CellView, DenseView, Status
 from orchestrator.views.versions import shown_versions
 from trsp.records import TransferRecord
@@ -102,8 +103,7 @@ def _transfer_curves(record: TransferRecord) -> Curves:
 def _cell_artifacts(view: CellView, dense: DenseView | None) -> tuple[Artifact, ...]:
     if not view.evaluation:
         return ()
-    table = evaluation_table(view, dense)
-    return (table_artifact("scores.json", table, digest(table.rows)),)
+    return (table_artifact("scores.json", partial(evaluation_table, view, dense)),)
 
 
 def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | None:

@@ -104,11 +104,12 @@ def _ranking_artifacts(ranking: RankingView) -> tuple[Artifact, ...]:
     if ranking.rounds:
         artifacts.append(json_artifact("order.json", _order(ranking), version))
     if _has_gates(ranking):
-        artifacts.append(table_artifact("gates.json", gate_table(ranking), version))
+        artifacts.append(table_artifact("gates.json", partial(gate_table, ranking), version))
     if any(round_.scores for round_ in ranking.rounds):
-        artifacts.append(table_artifact("scores.json", score_table(ranking), version))
+        artifacts.append(table_artifact("scores.json", partial(score_table, ranking), version))
     if any(round_values(round_) for round_ in ranking.rounds):
-        artifacts.append(Artifact("heatmap.png", version, partial(write_heatmap, ranking)))
+        draw = partial(write_heatmap, ranking)
+        artifacts.append(Artifact("heatmap.png", partial(str, version), draw))
     return tuple(artifacts)
 
 

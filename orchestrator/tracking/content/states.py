@@ -7,10 +7,12 @@ written.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.content.run_tables import Table
+from orchestrator.tracking.content.values import digest
 from orchestrator.views.grid_view import Status
 
 
@@ -28,10 +30,14 @@ Curves = dict[str, tuple[Point, ...]]
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run, at ``path`` among its artifacts; written again when ``version`` changes."""
+    """A file of a run, at ``path`` among its artifacts; written again when its version changes.
+
+    ``version`` is asked for only where the file may be written now: a large table's takes as long
+    as the table.
+    """
 
     path: str
-    version: str
+    version: Callable[[], str]
     write: Callable[[Path], None]
     is_table: bool = False
 
@@ -75,14 +81,23 @@ class RunState:
     model: ModelState | None = None
 
 
-def table_artifact(path: str, table: Table, version: str) -> Artifact:
-    """Return an artifact that MLflow shows as a table."""
-    return Artifact(path, version, table.write, is_table=True)
+def table_artifact(path: str, table: Callable[[], Table], version: str | None = None) -> Artifact:
+    """Return an artifact that MLflow shows as a table, which is made when it is needed.
+
+    ``version``: by default a digest of the table.
+    """
+    once = cache(table)
+    known = partial(_table_digest, once) if version is None else partial(str, version)
+    return Artifact(path, known, lambda target: once().write(target), is_table=True)
 
 
 def json_artifact(path: str, value: Any, version: str) -> Artifact:
     """Return an artifact that holds the value as JSON; what JSON cannot say becomes text."""
-    return Artifact(path, version, lambda target: _write_json(target, value))
+    return Artifact(path, partial(str, version), lambda target: _write_json(target, value))
+
+
+def _table_digest(table: Callable[[], Table]) -> str:
+    return digest([table().columns, table().rows])
 
 
 def _write_json(target: Path, value: Any) -> None:

@@ -12,6 +12,7 @@ from orchestrator.execution.run_stage import StageTask, run_rank, run_task
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, rank_reports
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, measure_spec, prune_spec
 from orchestrator.store.store import Store
@@ -115,3 +116,25 @@ def test_a_measurement_beside_a_stage_of_another_driver_is_marked(
     record = store.stages.result(spec.key)
     assert record is not None
     assert "others computed on cpu meanwhile" in record["noise"]
+
+
+@pytest.mark.parametrize(("gpus", "parts"), [(0.25, [0.25]), (1, []), (0, [])])
+def test_a_stage_keeps_within_its_part_of_a_gpu(
+    pruning: StageTask, monkeypatch: pytest.MonkeyPatch, gpus: float, parts: list[float]
+) -> None:
+    opened: list[float] = []
+
+    @contextmanager
+    def sharing(part: float, beside_bytes: int) -> Iterator[None]:
+        assert beside_bytes == GPU_CONTEXT_BYTES
+        opened.append(part)
+        yield
+        opened.append(-part)
+
+    monkeypatch.setattr("trsp.distributed.device.sharing_memory", sharing)
+    during: list[list[float]] = []
+    stage = {StageKind.PRUNE: lambda context: during.append(list(opened))}
+    monkeypatch.setitem(STAGES, StageKind.PRUNE, stage[StageKind.PRUNE])  # type: ignore[arg-type]
+    assert run_task(quick(pruning, layout=Layout(gpus=gpus))) is None
+    assert during == [parts]
+    assert opened == [*parts, *(-part for part in parts)]

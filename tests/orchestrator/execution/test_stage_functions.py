@@ -52,6 +52,19 @@ def test_a_ranking_is_published_and_continued(
     assert Path(store.stages.uri(deep.key), "spec.json").is_file()
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=SELECTORS[1:])
+def test_an_order_that_looks_at_nothing_reads_no_weights(
+    resolved: Resolved, store: Store, run: RunStage, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("trsp.checkpoints.checkpoint.load_model", load)
+    spec = ranking_spec(resolved.cells[number], resolved.study)
+    assert run(spec) is None
+    assert len(store.rankings.rounds(spec.key)) == spec.depth
+
+
 def test_pruning_without_training_deletes_the_layers_and_nothing_else(
     resolved: Resolved, store: Store, run: RunStage, tiny_llama: Path
 ) -> None:

@@ -14,7 +14,7 @@ from orchestrator.layouts.workload import work_of
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from tests.orchestrator.layouts.samples import B7, B70, SMALL, stages
 from trsp.architecture.shape import ModelShape
-from trsp.config import EngineSettings, RandomSettings
+from trsp.config import EngineSettings, RandomSettings, SlebSettings
 
 GB = 10**9
 TRAIN = stages()[StageKind.TRANSFER]
@@ -87,10 +87,25 @@ def test_refusals_say_what_would_be_enough() -> None:
 
 
 def test_one_process_takes_as_many_gpus_as_its_weights_need() -> None:
-    for kind in (StageKind.EVALUATE, StageKind.PRUNE, StageKind.DENSE, StageKind.MEASURE):
+    for kind in (StageKind.EVALUATE, StageKind.DENSE, StageKind.MEASURE):
         layout = laid_out(stages()[kind], B70, gpus(16))
         assert (layout.ranks, layout.gpus) == (1, 2)
-    assert laid_out(stages(RandomSettings())[StageKind.RANKING], B7, gpus(8)).gpus == 1
+
+
+def test_deleting_layers_and_an_order_that_looks_at_nothing_take_no_gpu() -> None:
+    for spec in (stages()[StageKind.PRUNE], stages(RandomSettings())[StageKind.RANKING]):
+        assert laid_out(spec, B7, gpus(8), use_gpus=True).gpus == 0
+    assert laid_out(stages(SlebSettings())[StageKind.RANKING], B7, gpus(8)).gpus > 0
+
+
+def test_what_no_host_holds_is_pruned_on_gpus() -> None:
+    layout = laid_out(stages()[StageKind.PRUNE], B70, gpus(16, hosts_gb=100))
+    assert (layout.ranks, layout.gpus) == (1, 2)
+
+
+def test_an_order_that_looks_at_nothing_takes_no_memory_for_weights() -> None:
+    layout = laid_out(stages(RandomSettings())[StageKind.RANKING], B70, gpus(8))
+    assert layout.memory_bytes < GB
 
 
 def test_what_the_user_says_is_taken_as_it_is() -> None:
@@ -109,7 +124,7 @@ def test_what_the_user_says_is_taken_as_it_is() -> None:
 def test_nothing_is_known_of_the_model() -> None:
     assert layout_for(TRAIN, None, gpus(8), Resources(ranks=2)) == Layout(2, gpus=1)
     prune = stages()[StageKind.PRUNE]
-    assert layout_for(prune, None, gpus(8), Resources(ranks=2)) == Layout(1, gpus=1)
+    assert layout_for(prune, None, gpus(8), Resources(ranks=2)) == Layout(1)
 
 
 @pytest.mark.parametrize("spec", stages().values(), ids=lambda spec: spec.kind)

@@ -1,11 +1,14 @@
 """What kind of accelerator speed is measured on, by what a cluster's nodes have."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend import cluster
 from trsp.errors import InvalidInputError
+from trsp.evaluation.hardware import is_cpu, is_same_kind
 
 
 def node(kind: str = "", gpus: int = 0, alive: bool = True) -> dict[str, Any]:
@@ -43,8 +46,33 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 
 @pytest.mark.usefixtures("mixed")
-def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come() -> None:
-    assert cluster.cluster_hardware(with_gpus=True, asked="B200", nodes_come=True) == "B200"
+@pytest.mark.parametrize("kind", ["B200", ""], ids=["of that kind", "of a kind not known yet"])
+def test_a_kind_that_is_not_there_yet_is_waited_for_where_nodes_come(kind: str) -> None:
+    coming = [Capacity(8, 8, gpu_type=kind)]
+    assert cluster.cluster_hardware(with_gpus=True, asked="B200", coming=coming) == "B200"
+
+
+@pytest.mark.usefixtures("mixed")
+def test_the_kind_there_is_most_of_counts_those_that_come() -> None:
+    coming = [Capacity(8, 8, gpu_type="H100")]
+    assert cluster.cluster_hardware(with_gpus=True, coming=coming) == "H100"
+
+
+def test_gpus_that_come_and_are_of_no_known_kind_are_named_as_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not as the head's CPU, on which no stage would then measure."""
+    monkeypatch.setattr("ray.nodes", lambda: [node()])
+    hardware = cluster.cluster_hardware(with_gpus=True, coming=[Capacity(8, 8)])
+    assert is_same_kind(hardware, "NVIDIA H100 80GB HBM3")
+    assert not is_cpu(hardware)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_kind_that_can_come_can_be_asked_for_before_it_does() -> None:
+    types = cluster.AcceleratorTypes()
+    types.see(["B200", ""])
+    assert types.named("B200") == "B200"
 
 
 @pytest.mark.usefixtures("mixed")
@@ -66,3 +94,16 @@ def test_no_kind_is_asked_for_where_ray_has_none_of_that_name() -> None:
 def test_without_gpus_a_kind_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no accelerators"):
         cluster.cluster_hardware(with_gpus=False, asked="H100")
+
+
+def test_where_stages_have_no_gpus_speed_is_that_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also on a driver's machine that has a GPU: none of the stages sees it."""
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "information").write_text("Model: NVIDIA H100 80GB HBM3\n")
+    monkeypatch.setattr("trsp.evaluation.hardware._GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("ray.nodes", lambda: [node()])
+    assert is_cpu(cluster.cluster_hardware(with_gpus=False))
+    assert cluster.cluster_hardware(with_gpus=True) == "NVIDIA H100 80GB HBM3"

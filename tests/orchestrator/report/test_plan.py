@@ -87,8 +87,10 @@ def test_layouts_by_the_memory_that_the_grid_speaks_of(tmp_path: Path) -> None:
     found = layouts(gpu_memory="80GB")
     assert found.keys() == {"rank", "transfer", "prune", "evaluate", "measure", "dense"}
     assert found["transfer"].layout.startswith("2 ranks of 1 GPU, ZeRO 3")
-    assert found["prune"].layout == "1 process on 1 GPU"
-    assert all(each.gpu_bytes and each.gpu_bytes < 80e9 for each in found.values())
+    assert found["prune"].layout == "1 process on 1 CPU"
+    assert found["evaluate"].layout == "1 process on 1/4 of a GPU"
+    on_gpus = [each for name, each in found.items() if name != "prune"]
+    assert all(each.gpu_bytes and each.gpu_bytes < 80e9 for each in on_gpus)
     assert all(each.gpu_bytes is None and each.host_bytes > 13e9 for each in layouts().values())
     refused = layouts(gpu_memory="8GB", memory="16GB", max_ranks=2)
     assert refused["transfer"].refusal.startswith("transfer of a model of 6.74B parameters needs")

@@ -185,12 +185,38 @@ def test_a_stage_for_which_no_layout_was_found_is_given_up() -> None:
     assert decided([GANG], refused=refused) == (GiveUp(GANG, "needs 3 GPUs of 80 GB"),)
 
 
-def test_where_nodes_come_for_those_that_wait_only_the_number_counts() -> None:
-    layouts = {GANG.key: on_gpus(8)}
-    assert (
-        starts(decided([GANG, *SMALL], layouts=layouts, capacity=Capacity(1), max_parallel=3))
-        == [StageKind.TRANSFER] * 3
+GROWING = {"capacity": Capacity(4), "potential": Capacity(99, 32)}
+GROWING |= {"largest_capacity": GROWING["potential"]}
+
+
+def test_what_fits_only_what_the_cluster_can_become_waits_for_nodes_that_can_come() -> None:
+    decisions = decided([GANG], layouts={GANG.key: on_gpus(16)}, **GROWING)
+    assert decisions == (
+        Wait(
+            GANG,
+            "needs 16 x (1 GPU, 1 CPU), and waits for nodes that can come: there are 4 CPUs",
+            for_room=on_gpus(16),
+        ),
     )
+
+
+def test_what_can_never_fit_is_refused_with_the_largest_that_the_cluster_can_become() -> None:
+    assert decided([GANG], layouts={GANG.key: on_gpus(64)}, **GROWING) == (
+        GiveUp(
+            GANG,
+            "needs 64 x (1 GPU, 1 CPU); "
+            "the largest that the cluster can become has 32 GPUs, 99 CPUs",
+        ),
+    )
+
+
+def test_a_limit_of_stages_counts_beside_the_room_that_there_is() -> None:
+    layouts = {GANG.key: on_gpus(16)}
+    decisions = decided([GANG, *SMALL], layouts=layouts, max_parallel=3, **GROWING)
+    assert starts(decisions) == [StageKind.TRANSFER] * 3
+    assert reasons(decisions)[1:] == ["waits for a free slot"] * 5
+    alone = decided(SMALL, capacity=Capacity(1), max_parallel=3)
+    assert len(starts(alone)) == 1, "a limit makes no room"
 
 
 def test_small_stages_use_what_a_waiting_gang_leaves_over() -> None:

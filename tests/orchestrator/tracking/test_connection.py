@@ -1,6 +1,8 @@
 """What is said, and how soon, of an MLflow that cannot be used."""
 
+import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -55,3 +57,29 @@ def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="file is not a database"):
         check(f"sqlite:///{tmp_path}/text.db")
     assert time.monotonic() - started < 5
+
+
+def test_one_process_at_a_time_opens_a_database(tmp_path: Path) -> None:
+    """Several that make the tables of a new one together all fail."""
+    database = tmp_path / "mlflow.db"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with connection.opening_turn(database):
+            entered.set()
+
+    with connection.opening_turn(database):
+        other = threading.Thread(target=enter)
+        other.start()
+        assert not entered.wait(0.3)
+    other.join(20)
+    assert entered.is_set()
+
+
+def test_the_waits_of_mlflows_client_are_set_once_for_all_threads(tmp_path: Path) -> None:
+    names = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    before = [os.environ[name] for name in names]
+    assert float(before[0]) * (1 + int(before[1])) <= 60, "what one request may take, in seconds"
+    with pytest.raises(TrackingError):
+        check(f"http://127.0.0.1:{DEAD_PORT}")
+    assert [os.environ[name] for name in names] == before

@@ -18,6 +18,7 @@ from orchestrator.views.aliases import (
 )
 from orchestrator.views.budget import choose
 from tests.orchestrator.sample_grids import claim, grid, scored
+from tests.orchestrator.sample_views import measurement_record
 from tests.orchestrator.studies import study
 from trsp.config import BenchmarkSettings, EvaluationSettings, PerplexitySettings, TextSource
 from trsp.records import EvaluationRecord, Score
@@ -86,6 +87,23 @@ def test_a_score_of_one_task_is_judged_by_that_task_alone() -> None:
     given = study(evaluation=evaluation, benchmark_fingerprints={"piqa": "p", "arc_easy": "a"})
     (only,) = alias_claims(choose(cells, Budget(metric="piqa/acc")), asked(), given)
     assert only.judged_by["benchmarks"]["tasks"] == {"piqa": "p"}
+
+
+def measured_claim(metric: str, hardware: str) -> AliasClaim:
+    """The claim of the best by a measured metric, without limits, on this hardware."""
+    cells = [replace(each, measurement=measurement_record(0.5)) for each in CELLS]
+    given = study(hardware=hardware, benchmark_fingerprints={"piqa": hardware})
+    (only,) = alias_claims(choose(cells, Budget(metric=metric)), asked(), given)
+    return only
+
+
+@pytest.mark.parametrize("metric", ["generate_tokens_per_s", "latency_ms", "peak_memory_bytes"])
+def test_the_best_by_a_speed_is_judged_on_its_hardware(metric: str) -> None:
+    slow, fast = (measured_claim(metric, hardware) for hardware in ("A10", "H100"))
+    assert (slow.judged_by["hardware"], fast.judged_by["hardware"]) == ("A10", "H100")
+    assert slow.judged_by["protocol"] == fast.judged_by["protocol"] != {}
+    decision = decide_alias(fast, holder(slow))
+    assert "judged by something else (hardware)" in decision.reason
 
 
 def test_an_alias_without_the_grids_name_is_claimed_only_where_that_is_set() -> None:

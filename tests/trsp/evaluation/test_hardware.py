@@ -54,6 +54,9 @@ def test_a_device_goes_by_the_name_of_its_type(asked: str, seen: str) -> None:
         ("H100", "AMD EPYC 7B13, 2 threads"),
         ("AMD EPYC 7B13, 2 threads", "NVIDIA H100 80GB HBM3"),
         ("A100 H100", "NVIDIA H100 80GB HBM3"),
+        ("L4", "NVIDIA L40S"),
+        ("H20", "NVIDIA H200"),
+        ("A10", "NVIDIA A10G"),
     ],
 )
 def test_another_type_is_told_from_it(asked: str, seen: str) -> None:

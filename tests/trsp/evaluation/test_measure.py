@@ -12,7 +12,7 @@ from tests.tiny import tiny_model
 from trsp.config import MeasurementSettings
 from trsp.distributed.device import peak_memory_bytes, reset_peak_memory
 from trsp.distributed.device_lock import share_devices
-from trsp.errors import InvalidInputError
+from trsp.errors import InvalidInputError, WrongDeviceError
 from trsp.evaluation.measure import measure
 from trsp.records import MeasurementRecord
 
@@ -182,7 +182,7 @@ def test_the_record_says_what_the_process_saw(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_another_kind_of_device_than_asked_for_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match=r"asked for on 'H100'.*resources.measure_on"):
+    with pytest.raises(WrongDeviceError, match=r"asked for on 'H100'.*resources.measure_on"):
         measure(tiny_model("llama"), SETTINGS, "H100")
 
 

@@ -8,10 +8,9 @@ import pytest
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
-from orchestrator.layouts.correction import Correction
 from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.memory import Memory, Peak
+from orchestrator.layouts.memory import Correction, Memory, Peak
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import resolved

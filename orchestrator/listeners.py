@@ -1,0 +1,80 @@
+"""Those who are told of a grid's views besides the terminal: MLflow and the model cards.
+
+Each works in a thread of its own on the newest view, so that neither holds up the driver or the
+other; at the end they are waited for, within limits.
+"""
+
+from orchestrator.card_writer import CardWriter
+from orchestrator.newest import NewestOnly
+from orchestrator.redact import redact
+from orchestrator.store.store import Store
+from orchestrator.tracking.tracker import FINISH_LIMIT_S, MlflowTracker
+from orchestrator.views.grid_view import GridView, Status
+from trsp.errors import TrackingError
+
+PROJECT_AGAIN_S = 1.0  # the tracker itself leaves a failed server alone for longer
+CARDS_AGAIN_S = 10.0
+CARDS_LIMIT_S = 120.0
+STOP_LIMIT_S = 10.0  # for each, where somebody waits for the driver to end
+REQUEST_S = 5.0  # how much longer a request under way may take
+
+
+class Listeners:
+    """MLflow and the model cards of one grid."""
+
+    def __init__(self, tracker: MlflowTracker, store: Store) -> None:
+        self._tracker = tracker
+        self._card_writer = CardWriter(store)
+        self._mlflow = NewestOnly("MLflow", self._project, PROJECT_AGAIN_S)
+        self._cards = NewestOnly("model cards", self._card_writer.write, CARDS_AGAIN_S)
+        self._told: GridView | None = None
+        self._condition = ""  # of MLflow, as people were told
+
+    def tell(self, view: GridView) -> None:
+        """Let both work on this view. Never waits."""
+        if view is not self._told:
+            self._told = view
+            self._mlflow.hand(view)
+            self._cards.hand(view)
+
+    def news(self) -> str:
+        """Return how MLflow stands where that has changed since the last call, else ""."""
+        trouble, writer = self._tracker.trouble, self._tracker.writer
+        before, self._condition = self._condition, "behind" if trouble else writer
+        if self._condition == before:
+            return ""
+        if trouble:
+            return f"MLflow is behind, results are safe in the store: {redact(trouble)}"
+        if writer:
+            return f"{writer} writes this grid into MLflow"
+        return "MLflow has caught up" if before == "behind" else "MLflow is written from here now"
+
+    def finish(self, view: GridView) -> str:
+        """Write the last of it, and close MLflow's runs.
+
+        Returns what is missing of the cards, for people; "" for nothing. Raises TrackingError where
+        MLflow stays behind. Where the grid was stopped, each is waited for some seconds only.
+        """
+        stopped = view.status is Status.KILLED
+        complete: list[bool] = []
+        self._cards.end(
+            lambda: complete.append(self._card_writer.write(view)),
+            STOP_LIMIT_S if stopped else CARDS_LIMIT_S,
+        )
+        self._finish_mlflow(view, STOP_LIMIT_S if stopped else FINISH_LIMIT_S)
+        if complete == [True]:
+            return ""
+        return "model cards are missing in the store: run the same grid file again to have them"
+
+    def _finish_mlflow(self, view: GridView, limit_s: float) -> None:
+        if not self._mlflow.end(lambda: self._tracker.finish(view, limit_s), limit_s + REQUEST_S):
+            raise TrackingError(
+                f"MLflow gave no answer within {limit_s + REQUEST_S:g} s at the end of grid "
+                f"{view.name!r}; the results are safe in the store: run the same grid file again "
+                "once it answers, and they will be written"
+            )
+
+    def _project(self, view: GridView) -> bool:
+        """Project the newest view; never finished, for a living driver says so now and then."""
+        self._tracker.project(view)
+        return False
