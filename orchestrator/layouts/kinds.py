@@ -6,6 +6,7 @@ from math import inf
 from typing import Literal
 
 from orchestrator.grid.run_settings import Resources
+from orchestrator.layouts.candidates import Candidates
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
@@ -59,15 +60,20 @@ def layouts_for(
     def on(part: Capacity, gpu_type: str) -> Layout | DoesNotFit:
         return layout_for(spec, shape, part, resources, engine, correction(part), gpu_type)
 
-    if work_of(spec).is_for_cpus or resources.use_gpus is False:
-        found = on(_hosts(capacity), "")
-        if isinstance(found, Layout):
-            return (found,)
+    work = work_of(spec)
+    if work.is_for_cpus or resources.use_gpus is False:
+        on_host = on(_hosts(capacity), "")
+        if isinstance(on_host, Layout):
+            return (on_host,)
     parts = {name: of_type(capacity, name) for name in sorted(types)}
     there = {name: part for name, part in parts.items() if not name or part.gpus}
     if not there:
         return DoesNotFit(f"{spec.kind} is for GPUs of {', '.join(parts)}, and there are none")
-    return _best_first([(part, on(part, name)) for name, part in there.items()], resources)
+    found = [(part, on(part, name)) for name, part in there.items()]
+    given = Candidates(work, capacity, resources, engine).are_given
+    if given and all(isinstance(layout, DoesNotFit) for _, layout in found):
+        found = [(capacity, on(capacity, ""))]  # as the user has said it, wherever that is
+    return _best_first(found, resources)
 
 
 def _best_first(

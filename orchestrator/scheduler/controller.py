@@ -68,7 +68,7 @@ class Controller:
         self._lookout = Lookout(self._results, self._stages.holdings.elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
-        self._demand = NodeDemand(launcher, self._resources)
+        self._demand = NodeDemand(launcher, self._resources, clock)
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work

@@ -3,7 +3,8 @@
 Pure but for the launcher, which is told when that changes.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
@@ -11,6 +12,8 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.policy import Decision, Facts, Start, Wait
+
+REPEAT_S = 30.0
 
 
 def wanted_layouts(
@@ -43,9 +46,17 @@ def wanted_layouts(
 class NodeDemand:
     """What the cluster has and can become for this grid, and what the grid wants it to be."""
 
-    def __init__(self, launcher: Launcher, resources: Resources) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        resources: Resources,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` gives seconds."""
         self._launcher = launcher
         self._resources = resources
+        self._clock = clock
+        self._asked_at = float("-inf")
         self._asked: tuple[Layout, ...] = ()
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
@@ -53,8 +64,11 @@ class NodeDemand:
     def look(self) -> Capacity:
         """Return what the cluster has now, and see what it can become.
 
-        Both within the grid's limits on memory.
+        Both within the grid's limits on memory. What was asked for is asked for again after a
+        while: whoever kept it may be gone.
         """
+        if self._asked and self._clock() - self._asked_at >= REPEAT_S:
+            self._ask()
         limits = self._resources.memory, self._resources.gpu_memory
         self.potential = self._launcher.potential().limited(*limits)
         return self._launcher.capacity().limited(*limits)
@@ -71,4 +85,9 @@ class NodeDemand:
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
         if wanted != self._asked:
             self._asked = wanted
-            self._launcher.request(wanted)
+            self._ask()
+
+    def _ask(self) -> None:
+        """Tell the launcher what is wanted."""
+        self._asked_at = self._clock()
+        self._launcher.request(self._asked)
