@@ -16,7 +16,6 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Claim
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
-from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -113,10 +112,6 @@ class StageStore:
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
         return Claimed(self.progress(spec.key))
-
-    def has_begun(self, key: str, attempt: str) -> bool:
-        """Whether an attempt at a stage has its device and computes, as far as is known."""
-        return RankReport(self._store, key, attempt).has_begun()
 
     def renew(self, keys: Iterable[str]) -> None:
         """Renew this driver's claims on these stages, as far as the store can be written.
