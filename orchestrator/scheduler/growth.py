@@ -58,9 +58,7 @@ class NodeDemand:
         self._resources = resources
         self._clock = clock
         self._wanted: tuple[Layout, ...] = ()
-        self._held: Capacity | None = (
-            None  # the cluster as others hold of it, when asked
-        )
+        self._held: Capacity | None = None  # the cluster as others hold of it, when asked
         self._asked_at = float("-inf")
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
