@@ -14,6 +14,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.resolve import (
     Resolved,
@@ -141,8 +142,8 @@ def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> No
     What the cluster can become decides, not what it has now.
     """
     smallest = Layout(cpus=resources.cpus_per_rank, gpus=int(resources.use_gpus is True))
-    most = launcher.potential()
-    if fits(most, smallest):
+    most = within(resources, launcher.potential())
+    if fits(most.in_all, smallest):
         return
     launcher.stop()
     raise InvalidInputError(

@@ -19,6 +19,8 @@ from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 
 MAX_ROWS = 40
+STANDSTILL_S = 60.0  # after so long it is said for what all of a grid waits,
+SAY_AGAIN_S = 1800.0  # and so often again
 _REFERENCE = "reference scores"  # what an unpruned model is worked on for
 
 
@@ -47,6 +49,7 @@ class LineReport:
         self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
         self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
         self._remarks: dict[str, str] = {}
+        self._say_at = self._begun + STANDSTILL_S  # for what a grid waits of which nothing runs
         self._time_left = TimeLeft(clock)
 
     def __enter__(self) -> "LineReport":
@@ -62,6 +65,16 @@ class LineReport:
         time_left = self._time_left.text(view)
         for part in view.parts:
             self._show_part(part, time_left)
+        self._show_standstill(view)
+
+    def _show_standstill(self, view: GridView) -> None:
+        """Print for what a grid waits of which nothing has run for a while."""
+        waits = standstill(view)
+        if not waits:
+            self._say_at = self._clock() + STANDSTILL_S
+        elif self._clock() >= self._say_at:
+            self._say_at = self._clock() + SAY_AGAIN_S
+            self._print(f"nothing runs: {waits}")
 
     def _show_ranking(self, ranking: RankingView) -> None:
         rounds = len(ranking.rounds)
@@ -125,6 +138,19 @@ class LiveReport:
         """Redraw the table from this view."""
         table = status_table(view, self._metrics, limit=MAX_ROWS)
         self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
+
+
+def standstill(view: GridView) -> str:
+    """Return for what a grid waits of which nothing runs; "" where something does, or none waits.
+
+    It is what most of its parts wait for.
+    """
+    parts = [*view.rankings, *view.parts]
+    if any(part.status is Status.RUNNING for part in parts):
+        return ""
+    reasons = Counter(part.reason for part in parts if part.status is Status.WAITING)
+    del reasons[""]
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def part_name(part: CellView | DenseView) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.execution.launcher import Finished, Launcher
 from orchestrator.execution.run_stage import StageTask
-from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
@@ -111,6 +110,9 @@ class FakeLauncher:
     def capacity(self) -> Capacity:
         return self.cluster
 
+    def begun(self) -> frozenset[str]:
+        return frozenset() if self.queues else frozenset(self._running)
+
     def potential(self) -> Capacity:
         return self.can_become or self.cluster
 
@@ -123,8 +125,6 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        for task in () if self.queues else self._running.values():
-            rank_reports(task)[0].begin()
         ending = [] if self.holds else list(self._running)
         finished = [
             Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)

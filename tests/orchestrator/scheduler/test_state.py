@@ -40,7 +40,7 @@ def test_an_attempt_that_waits_for_its_place_does_not_time_out() -> None:
     state = SchedulerState()
     state.running = {SPEC.key: replace(attempt(), began=None)}
     assert state.time_out(1e6, limit_s=100) == ()
-    state.see_begun(SPEC.key, 1e6)
+    state.see_begun(frozenset({SPEC.key}), 1e6)
     assert state.time_out(1e6 + 101, limit_s=100) == (SPEC.key,)
 
 
