@@ -47,13 +47,14 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": """parallel redact scratch stages trsp.errors trsp.outages trsp.records
+    "coordination": "",
+    "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
         trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """layouts scratch stages store trsp.architecture trsp.checkpoints trsp.config
-        trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection
-        trsp.surgery trsp.training trsp.transfer trsp.versions""",
+    "execution": """coordination layouts scratch stages store trsp.architecture trsp.checkpoints
+        trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records
+        trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "",
@@ -65,11 +66,13 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.sharing": "execution layouts store",
     "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
         stages store trsp.distributed trsp.errors trsp.evaluation""",
-    "scheduler": "execution grid layouts parallel stages store views",
+    "scheduler.faults": "layouts store views",
+    "scheduler": """coordination execution grid layouts parallel scheduler.faults stages store
+        views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
-    "projection_turn": "store",
+    "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners projection_turn redact report scheduler scratch stages store
         tracking views trsp.errors""",

@@ -5,7 +5,6 @@ one stopped.
 """
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,11 +14,11 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
-from orchestrator.scheduler.avoidance import is_missed
 from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.faults.avoidance import is_missed
+from orchestrator.scheduler.faults.outage import LastView, StoreOutage
 from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
-from orchestrator.scheduler.outage import LastView, StoreOutage
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
@@ -29,17 +28,18 @@ from orchestrator.scheduler.stage_store import (
     ClaimOutcome,
     StageStore,
     StoreAway,
+    raise_if_away,
 )
 from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import ViewBuilder
 from orchestrator.views.grid_view import GridView, Status, concluded, killed
 from orchestrator.views.parts import GridParts
 
-RENEW_CLAIMS_S = 15.0
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster
 STARTING_S = 5.0  # per step: what cannot be claimed within it comes with the next
 
@@ -61,17 +61,20 @@ class Controller:
         self._results = StoreResults(store)
         self._parts = GridParts(resolved, self._results)
         self._views = ViewBuilder(self._parts)
-        keep_weights = resolved.grid.storage.keep_transfer_weights
-        self._stages = StageStore(store, self._results, keep_transfer_weights=keep_weights)
+        self._stages = StageStore(
+            store,
+            self._results,
+            keep_transfer_weights=resolved.grid.storage.keep_transfer_weights,
+            readers=self._parts.readers,
+        )
         self._launcher = launcher
         self._clock = clock
-        self._lookout = Lookout(self._results, self._stages.held_elsewhere, clock, look_every_s)
+        self._lookout = Lookout(self._results, self._stages.holdings.elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
         self._demand = NodeDemand(launcher, self._resources, clock)
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
-        self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
@@ -120,9 +123,14 @@ class Controller:
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
         self._launcher.stop()
-        at_once(self._stages.release, list(self._state.running))
+        at_once(self._stages.holdings.release, list(self._state.running))
         self._state.running = {}
         self._stopped = reason
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye to other drivers. Nothing can be started afterwards."""
+        self._stages.holdings.close()
 
     def tidy(self) -> None:
         """Drop stage two's weights of all checkpoints that are there, as far as the store answers.
@@ -138,18 +146,13 @@ class Controller:
         at_once(self._stages.drop_transfer_weights, done)
 
     def _watch(self) -> None:
-        """Cancel stages that compute longer than they may; renew the claims of all that run."""
-        now = self._clock()
-        if self._resources.timeout_s is not None:
-            self._time_out(now)
-        if now - self._renewed >= RENEW_CLAIMS_S:
-            self._renewed = now
-            self._stages.renew(self._state.running)
-
-    def _time_out(self, now: float) -> None:
-        """Cancel stages that compute longer than they may. Until they begin, they only wait."""
-        for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
+        """Cancel stages that compute longer than they may, and those that others took over."""
+        for key in self._state.time_out(self._clock(), self._limit_s, self._device_wait_s):
             self._launcher.cancel(key)
+        for key in self._stages.holdings.lost():
+            if key in self._state.running:
+                self._launcher.cancel(key)
+        self._stages.holdings.tend()
 
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
@@ -180,9 +183,7 @@ class Controller:
         if refused:
             self._lookout.look_at_claims()
         self._decided = None if starts else facts
-        for outcome in outcomes:
-            if isinstance(outcome, StoreAway):
-                raise outcome.error
+        raise_if_away(outcomes)
         return refused
 
     def _take_up(self, start: Start, outcome: ClaimOutcome) -> None:
@@ -191,8 +192,8 @@ class Controller:
         A store that will not be written is a failure of the attempt, not of the driver.
         """
         match outcome:
-            case Claimed(progress):
-                task = self._task(start.spec, start.layout)
+            case Claimed(progress, ticket):
+                task = self._task(start.spec, start.layout, ticket)
                 attempt = Attempt(start.spec, start.layout, self._clock(), progress, task.attempt)
                 self._state.running[start.spec.key] = attempt
                 self._launcher.start(task)
@@ -213,9 +214,7 @@ class Controller:
         if self._avoided() and is_missed(chosen.layouts.values(), capacity.in_all, largest):
             self._state.avoidance.forgive()
             return self._facts()
-        unreadable = {
-            spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
-        }
+        unreadable = self._results.unreadable_of(spec.key for spec in needs)
         return Facts(
             needs=needs,
             layouts=chosen.layouts,
@@ -244,13 +243,14 @@ class Controller:
         """Return the nodes that no stage is to be started on, by id, and why."""
         return self._state.avoidance.nodes(self._clock())
 
-    def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
+    def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
         """Return all that the process of a new attempt needs to know."""
         return StageTask(
             spec,
             self._stages.uri,
             layout,
-            attempt=uuid.uuid4().hex[:8],
+            attempt=ticket.attempt,
+            claim=ticket.number,
             lr_scale=self._state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,

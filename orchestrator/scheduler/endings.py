@@ -11,6 +11,7 @@ from orchestrator.execution.launcher import Finished
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
 from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
@@ -46,21 +47,22 @@ class Endings:
         Raises OSError where the store gives no answer: the rest is taken up with the next call.
         What the store refuses fails the stage.
         """
-        attempts = [self._state.running[each.key] for each in self._ended]
-        satisfied = at_once(self._stages.look_anew, [attempt.spec for attempt in attempts])
-        over: list[StageSpec] = []
+        ends = [(self._state.running[each.key], each) for each in self._ended]
+        failures = at_once(self._failure, ends)
+        over: list[str] = []
         done: list[StageSpec] = []
         try:
-            for attempt, is_satisfied in zip(attempts, satisfied, strict=True):
-                failure = self._failure(attempt, self._ended[0].failure, is_satisfied)
+            for (attempt, finished), failure in zip(ends, failures, strict=True):
                 if failure is None:
                     done.append(attempt.spec)
                 else:
                     self._answer(attempt, failure, capacity)
-                over.append(attempt.spec)
-                del self._ended[0], self._state.running[attempt.spec.key]
+                over.append(finished.key)
+                del self._ended[0], self._state.running[finished.key]
         finally:
-            at_once(self._stages.release, [spec.key for spec in over])
+            at_once(self._stages.holdings.release, over)
+            for key in over:
+                self._stages.forget(key)
             at_once(self._stages.drop_transfer_weights, done)
 
     def _answer(self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]) -> None:
@@ -72,26 +74,15 @@ class Endings:
                 raise
             self._state.count_failure(attempt.spec, failure_of(error), now=self._clock())
 
-    def _failure(
-        self, attempt: Attempt, reported: Failure | None, satisfied: bool
-    ) -> Failure | None:
-        """Return what went wrong, as we know it, or None.
-
-        The controller may have ended the stage itself, and a result may be missing: then it is not
-        ``satisfied``.
-        """
-        if reported is not None and attempt.timed_out:
-            return replace(
-                reported,
-                error="Timeout",
-                message=f"ran longer than {self._limit_s:g} s",
-                kind=FailureKind.TIMEOUT,
-                when=time.time(),
-            )
-        if reported is None and not satisfied:
-            message = "the stage ended without an error, but its result is not in the store"
-            return Failure("LostResult", message, FailureKind.LOST, when=time.time())
-        return reported
+    def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
+        """Return what went wrong, as the store tells it, or None."""
+        attempt, finished = end
+        if finished.failure is None:
+            self._stages.holdings.release(finished.key)  # and its result is in its place
+            return self._stages.missing_result(attempt.spec)
+        standing = self._stages.holdings.standing(finished.key)
+        limit_s = self._limit_s if attempt.timed_out else None
+        return as_known(finished.failure, standing, limit_s, time.time())
 
     def _handle_failure(
         self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]

@@ -5,6 +5,7 @@ Each class of failure has its own answer, and its own way of being counted.
 
 from dataclasses import dataclass, replace
 
+from orchestrator.coordination.stage_log import Standing
 from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
@@ -57,10 +58,13 @@ def after_failure(
     - lost, hung: again from the last snapshot, and counted only where no step was gained
     - preempted, its node lost, no answer of a hub, store or file system: again from the last
       snapshot, after a wait, and not counted before MOST_UNCOUNTED in a row that gained nothing
+    - claim lost: it counts as nothing, and nothing is wrong with the stage
     - bad input: never again; anything else is counted
     """
     after = replace(before, message=_message(failure, before), wait_s=0.0)
     match failure.kind:
+        case FailureKind.CLAIM_LOST:
+            return Aftermath(replace(before, wait_s=0.0))
         case kind if kind in UNCOUNTED:
             return Aftermath(_uncounted(after, kind, progressed=progressed))
         case FailureKind.BAD_INPUT:
@@ -88,6 +92,25 @@ def _uncounted(after: Attempts, kind: FailureKind, *, progressed: bool) -> Attem
     counts = before >= MOST_UNCOUNTED
     failed = 0 if progressed else after.failed + counts
     return replace(after, failed=failed, uncounted=before + 1, wait_s=wait_s)
+
+
+def as_known(
+    reported: Failure, standing: Standing, limit_s: float | None, now: float
+) -> Failure | None:
+    """Return what went wrong, as the driver knows it; None where the stage is done all the same.
+
+    ``standing``: how the attempt stands to its stage, which it may have committed before it was
+    killed, or lost to another driver. ``limit_s``: for how long it could run, where it was ended
+    for that. ``now``: in seconds since the epoch.
+    """
+    if standing is Standing.COMMITTED:
+        return None
+    if standing is Standing.LOST:
+        return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
+    if limit_s is None:
+        return reported
+    message = f"ran longer than {limit_s:g} s"
+    return replace(reported, error="Timeout", message=message, kind=FailureKind.TIMEOUT, when=now)
 
 
 def _message(failure: Failure, before: Attempts) -> str:

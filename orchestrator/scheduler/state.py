@@ -12,7 +12,7 @@ from typing import NamedTuple
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
-from orchestrator.scheduler.avoidance import Avoidance
+from orchestrator.scheduler.faults.avoidance import Avoidance
 from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.scheduler.waiting import has_quiet_node, not_placed
@@ -121,7 +121,9 @@ class SchedulerState:
             trains=work_of(spec).trains is not Trains.NOTHING,
         )
         self.avoidance.see(spec.key, failure, now)
-        attempts = self.attempts[spec.key] = aftermath.attempts
+        attempts = aftermath.attempts
+        if attempts != Attempts():
+            self.attempts[spec.key] = attempts
         if attempts.wait_s:
             wait_s = attempts.wait_s * _spread(f"{spec.key} {attempts.uncounted}")
             text = f"waits {wait_s:.0f} s after: {attempts.message}"

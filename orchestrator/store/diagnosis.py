@@ -18,6 +18,7 @@ from trsp.outages import is_outage
 # followed from it: a rank that ran out of memory leaves its peers with a broken connection, one
 # with a bug leaves them waiting.
 CAUSES: Sequence[FailureKind] = (
+    FailureKind.CLAIM_LOST,
     FailureKind.OUT_OF_MEMORY,
     FailureKind.DIVERGED,
     FailureKind.DISK_FULL,
@@ -37,6 +38,7 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
         "MemoryError",
     ),
     FailureKind.DIVERGED: ("TrainingDivergedError",),
+    FailureKind.CLAIM_LOST: ("ClaimLostError",),
     FailureKind.PREEMPTED: ("PreemptedError",),
     FailureKind.HUNG: ("HungError",),
     FailureKind.LOST: (

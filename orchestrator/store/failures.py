@@ -19,6 +19,7 @@ class FailureKind(StrEnum):
     DIVERGED = "diverged"  # no numbers, or a loss that exploded: once more at a lower learning rate
     LOST = "lost"  # a rank, its process or its node is gone: once more, from the last snapshot
     HUNG = "hung"  # no step within the limit: once more, from the last snapshot
+    CLAIM_LOST = "claim_lost"  # another driver took the stage over: it counts as nothing
     PREEMPTED = "preempted"  # told to go, and went: once more, from the last snapshot
     NODE_LOST = "node_lost"  # its node is gone, as spot nodes go: once more, from the last snapshot
     UNREACHABLE = "unreachable"  # a hub, store or file system gave no answer: again after a while

@@ -93,6 +93,10 @@ class StoreResults:
         """
         return self._unreadable.get(key, "")
 
+    def unreadable_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """What ``unreadable`` says of each of these stages of which it says anything, by key."""
+        return {key: why for key in keys if (why := self.unreadable(key))}
+
     def checkpoint_uri(self, key: str) -> str | None:
         """The address of the artifacts of a finished stage; None before, and where it has none."""
         return self._uris.get(key) if self.record(key) is not None else None

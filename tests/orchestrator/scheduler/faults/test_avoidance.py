@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.avoidance import FORGET_S, Avoidance, is_missed
+from orchestrator.scheduler.faults.avoidance import FORGET_S, Avoidance, is_missed
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import Failure, FailureKind, Node
 from orchestrator.views.grid_view import Status
