@@ -59,7 +59,7 @@ class NodeDemand:
         self._clock = clock
         self._asked_at = float("-inf")
         self._asked: tuple[Layout, ...] = ()
-        self._held: Capacity | None = None  # by other jobs, when that was asked: they are asked for, too
+        self._held: Capacity | None = None  # by other jobs then: they are asked for, too
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
 
