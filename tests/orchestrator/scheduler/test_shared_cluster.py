@@ -193,7 +193,9 @@ def test_a_share_is_of_what_the_cluster_can_become(tmp_path: Path) -> None:
 def test_a_share_in_which_no_stage_fits_is_refused_before_anything_starts(tmp_path: Path) -> None:
     launcher = FakeLauncher(slots=8)
     resources = Resources.model_validate({"share": "10%"})
-    with pytest.raises(InvalidInputError, match="0 CPUs within resources.share; raise resources.s"):
+    with pytest.raises(
+        InvalidInputError, match=r"0 CPUs within resources\.share; raise resources\.s"
+    ):
         require_capacity(launcher, resources, tmp_path / "grid.yaml")
     assert launcher.stopped
 
