@@ -128,7 +128,7 @@ class MemoryLauncher:
         with self._meter.off():
             for key in list(self.running)[:number]:
                 task = self.running.pop(key)
-                finish(Store(task.store), task.spec)
+                finish(Store(task.store), task.spec, task.ticket)
                 self._ended.append(key)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:

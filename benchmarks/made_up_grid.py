@@ -12,6 +12,7 @@ from orchestrator.grid.expand import expand
 from orchestrator.grid.schema import Grid
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
+from orchestrator.store.claims import Ticket
 from orchestrator.store.store import Store
 from trsp.architecture.shape import model_shape
 from trsp.config import MeasurementSettings
@@ -67,19 +68,20 @@ def _model(name: str, width: int) -> ModelInfo:
     return ModelInfo(name, f"/models/{name}", None, f"sha256:{name}", LAYERS, shape=shape)
 
 
-def finish(store: Store, spec: StageSpec) -> None:
+def finish(store: Store, spec: StageSpec, ticket: Ticket) -> None:
     """Leave in the store what the stage would, with numbers that look true."""
     if spec.kind is StageKind.RANKING:
         order = random.Random(spec.key).sample(range(LAYERS), LAYERS)
         for number in range(spec.depth):
             scores = dict.fromkeys(order[number:], 0.5)
             record = RoundRecord(round=number, layer=order[number], scores=scores, seconds=60)
-            store.rankings.publish(spec.key, record)
+            store.rankings.publish(ticket, record)
         return
     keeps_files = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE)
-    with store.stages.staging(spec.key) as folder:
+    with store.stages.staging(ticket) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        store.stages.commit(spec, _record(spec), folder if keeps_files else None, {"torch": "2.9"})
+        files = folder if keeps_files else None
+        store.stages.commit(ticket, spec, _record(spec), files, {"torch": "2.9"})
     if keeps_files is False:
         folder.joinpath("config.json").unlink()
         folder.rmdir()
@@ -117,13 +119,13 @@ def seed(resolved: Resolved) -> None:
     for cell in resolved.cells:
         spec = ranking_spec(cell, study, depth=LAYERS // 2)
         if spec.key not in done:
-            finish(store, spec)
+            finish(store, spec, Ticket(spec.key, 0, "seed"))
             done.add(spec.key)
     for cell in resolved.cells[::5]:
         layers = [r.layer for r in store.rankings.rounds(ranking_spec(cell, study).key)]
         for stage in cell_stages(cell, study, layers[: cell.removed]):
             if stage.key not in done:
-                finish(store, stage)
+                finish(store, stage, Ticket(stage.key, 0, "seed"))
                 done.add(stage.key)
             if stage.kind is StageKind.PRUNE:
                 store.stages.drop_files(stage.reads[0])

@@ -71,6 +71,7 @@ class Driver:
             self._abandon(redact(f"the driver failed: {type(error).__name__}: {error}"))
             raise
         self._launcher.stop()
+        self._controller.close()
         try:
             self._conclude(view)
         finally:

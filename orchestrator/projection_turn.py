@@ -3,12 +3,12 @@
 A claim in the store is exact, as a lease kept in MLflow could not be. Knows nothing of MLflow.
 """
 
-import os
 import time
-import uuid
 from contextlib import suppress
 from hashlib import sha256
 
+from orchestrator.scheduler.holdings import Holdings
+from orchestrator.store.claims import Held, Standing
 from orchestrator.store.store import Store
 
 LOOK_EVERY_S = 5.0
@@ -23,7 +23,7 @@ class StoreTurn:
     def __init__(self, store: Store, what: str, look_every_s: float = LOOK_EVERY_S) -> None:
         self._claims, self._look_every_s = store.claims, look_every_s
         self._key = f"mlflow-{sha256(what.encode()).hexdigest()[:16]}"
-        self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._holdings = Holdings(store.claims)
         self._holder = "nobody yet"
         self._looked_at = float("-inf")
 
@@ -35,16 +35,16 @@ class StoreTurn:
         """
         if time.monotonic() - self._looked_at >= self._look_every_s:
             self._looked_at = time.monotonic()
-            try:
-                other = self._claims.take(self._key, self._owner)
-            except OSError:
-                return self._holder
-            self._holder = f"another driver (process {other.pid} on {other.host})" if other else ""
+            if self._holdings.standing(self._key) is not Standing.HELD:
+                with suppress(OSError):
+                    taken = self._holdings.take(self._key)
+                    self._holder = taken.text if isinstance(taken, Held) else ""
         return self._holder
 
     def release(self) -> None:
         """Let another driver have the turn, if it is ours."""
         if not self._holder:
             self._holder, self._looked_at = "nobody yet", float("-inf")
-            with suppress(OSError):  # then it ends with this driver
-                self._claims.release(self._key)
+            self._holdings.release(self._key)
+        self._holdings.close()
+        self._holdings = Holdings(self._claims)

@@ -22,6 +22,7 @@ from orchestrator.stages.resolve import (
     resolve_offline,
     with_known_problems,
 )
+from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, ViewBuilder
@@ -37,7 +38,7 @@ def view_offline(grid: Grid) -> GridView:
     A stage that a living driver has claimed counts as running.
     """
     resolved, store = _resolve_offline(grid)
-    held = store.claims.held_by_others("")
+    held = store.claims.held_now()
     parts = GridParts(resolved, StoreResults(store))
     parts.update()
     running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
@@ -101,9 +102,12 @@ def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
     """
     owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     for each in chosen:
-        if each.record is not None and store.claims.take(each.key, owner) is None:
+        if each.record is None:
+            continue
+        taken = store.claims.take(each.key, owner)
+        if isinstance(taken, Ticket):
             store.stages.remove(each.key)
-            store.claims.release(each.key)
+            store.claims.release(taken)
 
 
 def _resolve_checked(grid: Grid, file: str) -> Resolved:

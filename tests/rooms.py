@@ -45,12 +45,13 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
-    "store": "parallel redact stages trsp.errors trsp.records trsp.training",
+    "coordination": "",
+    "store": "coordination parallel redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """layouts stages store trsp.architecture trsp.checkpoints trsp.config trsp.data
-        trsp.distributed trsp.engine trsp.evaluation trsp.records trsp.selection trsp.surgery
-        trsp.training trsp.transfer trsp.versions""",
+    "execution": """coordination layouts stages store trsp.architecture trsp.checkpoints
+        trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records
+        trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "",
@@ -62,11 +63,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.sharing": "execution layouts",
     "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing stages store
         trsp.distributed trsp.errors trsp.evaluation""",
-    "scheduler": "execution grid layouts parallel stages store views",
+    "scheduler": "coordination execution grid layouts parallel stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
-    "projection_turn": "store",
+    "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners projection_turn redact report scheduler stages store tracking
         views trsp.errors""",

@@ -33,6 +33,7 @@ PLACES = {
     "mlflow": {"orchestrator.tracking"},
     "matplotlib": {"orchestrator.tracking.content.figures"},
     "pyarrow.fs": {"orchestrator.store"},
+    "obstore": {"orchestrator.coordination.exclusive"},
     "typer": {"orchestrator.cli"},
 }
 

@@ -50,7 +50,7 @@ def evaluate_items(
 def _computed(store: Store, item: StageSpec, compute: Callable[[], ItemRecord]) -> Item:
     """Compute the item and commit it; return it with its versions."""
     record, by = compute(), versions()
-    store.stages.commit(item, record.model_dump(mode="json"), versions=by)
+    store.stages.commit_unclaimed(item, record.model_dump(mode="json"), by)
     return record, by
 
 

@@ -49,15 +49,16 @@ def _run_ranking(context: RankContext) -> None:
         store.stages.write_spec(spec)
     if spec.inputs["calibration"] is None:
         for record in _unseen_rounds(spec)[len(done) :]:
-            store.rankings.publish(spec.key, record)
+            store.rankings.publish(context.task.ticket, record)
         return
     seed_everything(spec.inputs["seed"] or 0)
     model, tokenizer = load_for_training(context)
     with context.training() as progress:
         for record in _new_rounds(context, model, tokenizer, done, progress):
             if context.leads:
-                store.rankings.publish(spec.key, record)
+                store.rankings.publish(context.task.ticket, record)
     if context.leads:
+        store.claims.log.require(context.task.ticket)
         store.stages.drop_snapshots(spec.key)
 
 
@@ -120,7 +121,7 @@ def _run_transfer(context: RankContext) -> None:
     with _artifact_folder(context) as folder:
         save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
-            context.store.stages.commit(spec, record.model_dump(mode="json"), folder, versions())
+            context.commit(record.model_dump(mode="json"), versions(), folder)
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def _artifact_folder(context: RankContext) -> Iterator[Path]:
     if not context.leads:
         yield Path(os.devnull)
         return
-    with context.store.stages.staging(context.task.spec.key) as folder:
+    with context.store.stages.staging(context.task.ticket) as folder:
         yield folder
 
 
@@ -146,10 +147,10 @@ def _run_pruning(context: RankContext) -> None:
     model, tokenizer = load_input_model(spec, store)
     card = _first_model_card(spec, model)
     remove_layers_verified(model, layers)
-    with store.stages.staging(spec.key) as folder:
+    with store.stages.staging(context.task.ticket) as folder:
         record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
-        store.stages.commit(spec, record.model_dump(mode="json"), folder, versions())
+        context.commit(record.model_dump(mode="json"), versions(), folder)
 
 
 def _first_model_card(spec: StageSpec, model: Any) -> str:
@@ -172,7 +173,7 @@ def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
     spec, store = context.task.spec, context.store
     record, by = evaluate_items(context, lambda: load_input_model(spec, store))
-    store.stages.commit(spec, record.model_dump(mode="json"), versions=by)
+    context.commit(record.model_dump(mode="json"), by)
 
 
 def _run_dense(context: RankContext) -> None:
@@ -187,7 +188,7 @@ def _run_dense(context: RankContext) -> None:
         "evaluation": evaluation.model_dump(mode="json"),
         "seconds": time.monotonic() - started,
     }
-    context.store.stages.commit(spec, record, versions=by or versions())
+    context.commit(record, by or versions())
 
 
 def _run_measurement(context: RankContext) -> None:
@@ -202,7 +203,7 @@ def _run_measurement(context: RankContext) -> None:
     with context.sharing_devices():
         model, _ = load_input_model(spec, context.store)
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
-    context.store.stages.commit(spec, record.model_dump(mode="json"), versions=versions())
+    context.commit(record.model_dump(mode="json"), versions())
 
 
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.

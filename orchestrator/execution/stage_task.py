@@ -3,12 +3,14 @@
 Knows no cluster.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from orchestrator.coordination.stage_log import Ticket
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.failures import FailureKind, RankFailure
@@ -26,19 +28,27 @@ class StageTask:
     """One attempt at a stage: what to compute and how. All of it travels to the worker.
 
     ``attempt`` is unique among the attempts at this stage: it names what this one leaves behind
-    until it commits. ``lr_scale`` is a factor on every learning rate, below 1 after a run that
-    diverged. Snapshots are taken after whichever of the two limits comes first.
+    until it commits. ``claim`` is the number of the claim that it is started under, in the stage's
+    log; 0 where nobody ever claimed the stage. ``lr_scale`` is a factor on every learning rate,
+    below 1 after a run that diverged. Snapshots are taken after whichever of the two limits comes
+    first.
     """
 
     spec: StageSpec
     store: str  # URI of the store that the stage reads and commits to
     layout: Layout = field(default_factory=Layout)
     attempt: str = "0"
+    claim: int = 0
     lr_scale: float = 1.0
     snapshot_every_s: float = 600.0
     snapshot_every_steps: int | None = None  # None: by time alone
     hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
     device_wait_s: float = 1800.0  # at most, for its device: a measurement wants it for itself
+
+    @property
+    def ticket(self) -> Ticket:
+        """What this attempt publishes by."""
+        return Ticket(self.spec.key, self.claim, self.attempt)
 
 
 def never_preempted() -> bool:
@@ -82,6 +92,18 @@ class RankContext:
         """What this rank leaves in the store until a failure is recorded."""
         return RankReport(self.store, self.task.spec.key, self.task.attempt, self.rank)
 
+    def commit(
+        self,
+        record: Mapping[str, Any],
+        versions: Mapping[str, str],
+        files: Path | None = None,
+    ) -> None:
+        """Commit the stage's result, with the folder of artifacts that was staged for it.
+
+        ClaimLostError: the stage is no longer this attempt's own.
+        """
+        self.store.stages.commit(self.task.ticket, self.task.spec, record, files, versions)
+
     @contextmanager
     def sharing_devices(self) -> Iterator[None]:
         """Compute beside others of this machine, but not while a measurement has the device.
@@ -104,7 +126,7 @@ class RankContext:
 
         task = self.task
         watchdog = Watchdog(task.hang_timeout_s, partial(_record_hang, self))
-        snapshots = StoreSnapshots(self.store, task.spec.key, task.attempt)
+        snapshots = StoreSnapshots(self.store, task.spec.key, task.ticket)
         try:
             yield Progress(
                 snapshots,

@@ -121,3 +121,16 @@ class Cell:
         if self.seed:
             parts.append(f"seed={self.seed}")
         return " ".join(parts)
+
+    @property
+    def ranking_name(self) -> str:
+        """A name of its ranking: ``SmolLM2-135M gates l1=0.005 seed=1``.
+
+        A strength or seed of nothing is left out.
+        """
+        parts = [self.model.name, self.selector_label or self.selector.name]
+        if self.gate_l1 is not None:
+            parts.append(f"l1={self.gate_l1:g}")
+        if self.seed:
+            parts.append(f"seed={self.seed}")
+        return " ".join(parts)

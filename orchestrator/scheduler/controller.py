@@ -5,7 +5,6 @@ one stopped.
 """
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,13 +29,13 @@ from orchestrator.scheduler.stage_store import (
 from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import ViewBuilder
 from orchestrator.views.grid_view import GridView, Status, concluded, killed
 from orchestrator.views.parts import GridParts
 
-RENEW_CLAIMS_S = 15.0
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster
 STARTING_S = 5.0  # per step: what cannot be claimed within it comes with the next
 
@@ -58,17 +57,20 @@ class Controller:
         self._results = StoreResults(store)
         self._parts = GridParts(resolved, self._results)
         self._views = ViewBuilder(self._parts)
-        keep_weights = resolved.grid.storage.keep_transfer_weights
-        self._stages = StageStore(store, self._results, keep_transfer_weights=keep_weights)
+        self._stages = StageStore(
+            store,
+            self._results,
+            keep_transfer_weights=resolved.grid.storage.keep_transfer_weights,
+            readers=self._parts.readers,
+        )
         self._launcher = launcher
         self._clock = clock
-        self._lookout = Lookout(self._results, self._stages.held_elsewhere, clock, look_every_s)
+        self._lookout = Lookout(self._results, self._stages.holdings.elsewhere, clock, look_every_s)
         self._layouts = LayoutChooser(resolved, store, clock)
         self._state = SchedulerState()
         self._demand = NodeDemand(launcher, self._resources, clock)
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
-        self._renewed = clock()
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
@@ -104,9 +106,14 @@ class Controller:
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
         self._launcher.stop()
-        at_once(self._stages.release, list(self._state.running))
+        at_once(self._stages.holdings.release, list(self._state.running))
         self._state.running = {}
         self._stopped = reason
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye to other drivers. Nothing can be started afterwards."""
+        self._stages.holdings.close()
 
     def tidy(self) -> None:
         """Drop stage two's weights of all checkpoints that are there.
@@ -119,13 +126,13 @@ class Controller:
         at_once(self._stages.drop_transfer_weights, done)
 
     def _watch(self) -> None:
-        """Cancel stages that compute longer than they may; renew the claims of all that run."""
-        now = self._clock()
+        """Cancel stages that compute longer than they may, and those that others took over."""
         if self._resources.timeout_s is not None:
-            self._time_out(now)
-        if now - self._renewed >= RENEW_CLAIMS_S:
-            self._renewed = now
-            self._stages.renew(self._state.running)
+            self._time_out(self._clock())
+        for key in self._stages.holdings.lost():
+            if key in self._state.running:
+                self._launcher.cancel(key)
+        self._stages.holdings.tend()
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
@@ -169,8 +176,8 @@ class Controller:
         A store that cannot be written is a failure of the attempt, not of the driver.
         """
         match outcome:
-            case Claimed(progress):
-                task = self._task(start.spec, start.layout)
+            case Claimed(progress, ticket):
+                task = self._task(start.spec, start.layout, ticket)
                 attempt = Attempt(start.spec, start.layout, self._clock(), progress, task.attempt)
                 self._state.running[start.spec.key] = attempt
                 self._launcher.start(task)
@@ -213,13 +220,14 @@ class Controller:
         self._state.see_capacity(capacity, self._demand.potential)
         return capacity
 
-    def _task(self, spec: StageSpec, layout: Layout) -> StageTask:
+    def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
         """Return all that the process of a new attempt needs to know."""
         return StageTask(
             spec,
             self._stages.uri,
             layout,
-            attempt=uuid.uuid4().hex[:8],
+            attempt=ticket.attempt,
+            claim=ticket.number,
             lr_scale=self._state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,

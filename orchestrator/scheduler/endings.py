@@ -11,6 +11,7 @@ from orchestrator.execution.launcher import Finished
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
 from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
@@ -30,37 +31,27 @@ class Endings:
     def take_up(self, ended: Sequence[Finished], capacity: Callable[[], Capacity]) -> None:
         """Take up what the ends of stages mean, and release their claims."""
         attempts = [self._state.running.pop(each.key) for each in ended]
-        satisfied = at_once(self._stages.look_anew, [attempt.spec for attempt in attempts])
+        failures = at_once(self._failure, list(zip(attempts, ended, strict=True)))
         done: list[StageSpec] = []
-        for attempt, each, is_satisfied in zip(attempts, ended, satisfied, strict=True):
-            failure = self._failure(attempt, each.failure, is_satisfied)
+        for attempt, failure in zip(attempts, failures, strict=True):
             if failure is None:
                 done.append(attempt.spec)
             else:
                 self._handle_failure(attempt, failure, capacity)
-        at_once(self._stages.release, [each.key for each in ended])
+        at_once(self._stages.holdings.release, [each.key for each in ended])
+        for each in ended:
+            self._stages.forget(each.key)
         at_once(self._stages.drop_transfer_weights, done)
 
-    def _failure(
-        self, attempt: Attempt, reported: Failure | None, satisfied: bool
-    ) -> Failure | None:
-        """Return what went wrong, as we know it, or None.
-
-        The controller may have ended the stage itself, and a result may be missing: then it is not
-        ``satisfied``.
-        """
-        if reported is not None and attempt.timed_out:
-            return replace(
-                reported,
-                error="Timeout",
-                message=f"ran longer than {self._limit_s:g} s",
-                kind=FailureKind.TIMEOUT,
-                when=time.time(),
-            )
-        if reported is None and not satisfied:
-            message = "the stage ended without an error, but its result is not in the store"
-            return Failure("LostResult", message, FailureKind.LOST, when=time.time())
-        return reported
+    def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
+        """Return what went wrong, as the store tells it, or None."""
+        attempt, finished = end
+        if finished.failure is None:
+            self._stages.holdings.release(finished.key)  # and its result is in its place
+            return self._stages.missing_result(attempt.spec)
+        standing = self._stages.holdings.standing(finished.key)
+        limit_s = self._limit_s if attempt.timed_out else None
+        return as_known(finished.failure, standing, limit_s, time.time())
 
     def _handle_failure(
         self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]

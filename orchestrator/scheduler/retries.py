@@ -5,6 +5,7 @@ Each class of failure has its own answer, and its own way of being counted.
 
 from dataclasses import dataclass, replace
 
+from orchestrator.coordination.stage_log import Standing
 from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
@@ -48,10 +49,13 @@ def after_failure(
     - diverged: once more from the beginning at half the rate; never a third time, and never again
       where nothing is trained: the same scores would come out
     - lost, hung, preempted: again from the last snapshot, and counted only where no step was gained
+    - claim lost: it counts as nothing, and nothing is wrong with the stage
     - bad input: never again; anything else is counted
     """
     after = replace(before, message=_message(failure, before))
     match failure.kind:
+        case FailureKind.CLAIM_LOST:
+            return Aftermath(before)
         case FailureKind.BAD_INPUT:
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))
         case FailureKind.OUT_OF_MEMORY if climbed:
@@ -63,6 +67,25 @@ def after_failure(
         case kind if kind in RESUMES and progressed:
             return Aftermath(replace(after, failed=0))
     return Aftermath(replace(after, failed=after.failed + 1))
+
+
+def as_known(
+    reported: Failure, standing: Standing, limit_s: float | None, now: float
+) -> Failure | None:
+    """Return what went wrong, as the driver knows it; None where the stage is done all the same.
+
+    ``standing``: how the attempt stands to its stage, which it may have committed before it was
+    killed, or lost to another driver. ``limit_s``: for how long it could run, where it was ended
+    for that. ``now``: in seconds since the epoch.
+    """
+    if standing is Standing.COMMITTED:
+        return None
+    if standing is Standing.LOST:
+        return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
+    if limit_s is None:
+        return reported
+    message = f"ran longer than {limit_s:g} s"
+    return replace(reported, error="Timeout", message=message, kind=FailureKind.TIMEOUT, when=now)
 
 
 def _message(failure: Failure, before: Attempts) -> str:

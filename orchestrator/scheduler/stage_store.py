@@ -4,30 +4,33 @@ All of the controller's calls of the store are here. It knows neither the launch
 from a failure.
 """
 
-import os
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.holdings import Holdings
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.claims import Claim
+from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
-from orchestrator.store.failures import Failure
+from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 
 CLAIMS_AT_ONCE = 32
+# How long to look for the rounds that a ranking says it has published: NFS may show them late.
+LATE_ROUNDS_S = (0.0, 0.5, 2.0, 5.0)
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """The stage is this driver's to start."""
+    """The stage is this driver's to start, by this ticket."""
 
     progress: Progress  # what earlier attempts have left
+    ticket: Ticket
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,29 @@ ClaimOutcome = Claimed | ClaimedElsewhere | AlreadySatisfied | ClaimFailed
 
 
 class StageStore:
-    """The stages of one grid in the store, as one driver reads and writes them."""
+    """The stages of one grid in the store, as one driver reads and writes them.
 
-    def __init__(self, store: Store, results: StoreResults, *, keep_transfer_weights: bool) -> None:
-        """``keep_transfer_weights``: stage two's weights stay where they are."""
+    ``holdings`` are those that it has claimed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        results: StoreResults,
+        *,
+        keep_transfer_weights: bool,
+        readers: Callable[[str], Collection[str]] = lambda key: (),
+    ) -> None:
+        """``keep_transfer_weights``: stage two's weights stay where they are.
+
+        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage.
+        """
+        self._readers = readers
         self.uri = store.uri
         self._keep_transfer_weights = keep_transfer_weights
         self._store = store
         self._results = results
-        self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.holdings = Holdings(store.claims)
 
     def claim(self, spec: StageSpec) -> ClaimOutcome:
         """Claim a stage for this driver, and clear away what a dead attempt left half-written.
@@ -69,16 +86,15 @@ class StageStore:
         The claim is held only where the outcome is ``Claimed``.
         """
         try:
-            other = self._store.claims.take(spec.key, self._owner)
+            taken = self.holdings.take(spec.key)
         except OSError as error:
             return ClaimFailed(failure_of(error))
-        if other is not None:
-            return ClaimedElsewhere(_named(other))
+        if isinstance(taken, Held):
+            return ClaimedElsewhere(taken.text)
         try:
-            return self._prepare(spec)
+            return self._prepare(spec, taken)
         except OSError as error:
-            with suppress(OSError):  # where even this fails, the claim ends with this driver
-                self._store.claims.release(spec.key)
+            self.holdings.release(spec.key)
             return ClaimFailed(failure_of(error))
 
     def claim_all(self, specs: Sequence[StageSpec], over: Callable[[], bool]) -> list[ClaimOutcome]:
@@ -98,34 +114,24 @@ class StageStore:
                 break
         return outcomes
 
-    def held_elsewhere(self) -> dict[str, str]:
-        """Return who works on the stages that other living drivers hold, by the stage's key."""
-        held = self._store.claims.held_by_others(self._owner)
-        return {key: _named(claim) for key, claim in held.items()}
-
-    def _prepare(self, spec: StageSpec) -> Claimed | AlreadySatisfied:
+    def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
-        if self.is_satisfied(spec):
-            self._store.claims.release(spec.key)
+        if self.is_satisfied(spec) or self._has_served(spec):
+            self.holdings.release(spec.key)
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
-        return Claimed(self.progress(spec.key))
+        return Claimed(self.progress(spec.key), ticket)
 
-    def renew(self, keys: Iterable[str]) -> None:
-        """Renew this driver's claims on these stages, as far as the store can be written.
-
-        A claim that is not renewed may be taken: the stage is then computed twice, to one result.
-        """
-        for key in keys:
-            with suppress(OSError):
-                self._store.claims.renew(key, self._owner)
-
-    def release(self, key: str) -> None:
-        """Give this driver's claim back. One that stays ends with this driver."""
-        with suppress(OSError):
-            self._store.claims.release(key)
+    def _has_served(self, spec: StageSpec) -> bool:
+        """Whether others have done the stage, what reads it, and dropped it, since we looked."""
+        if spec.kind is StageKind.RANKING or self._results.record(spec.key) is None:
+            return False
+        readers = self._readers(spec.key)
+        for key in readers:
+            self._results.forget(key)
+        return bool(readers) and all(self._results.done(key) for key in readers)
 
     def progress(self, key: str) -> Progress:
         """Return how far the stage has come, as the store has it now."""
@@ -139,10 +145,28 @@ class StageStore:
             return len(self._results.order(spec.key)) >= spec.depth
         return self._results.done(spec.key)
 
-    def look_anew(self, spec: StageSpec) -> bool:
-        """Look again at a stage that has ended; return whether it is satisfied."""
+    def missing_result(self, spec: StageSpec) -> Failure | None:
+        """Return the failure of a stage that ended well but left no result; None where it did.
+
+        A result is there once its claim was released, which is exact. Rounds that another node
+        wrote may be seen late: they are looked for again, for some seconds.
+        """
         self._results.forget(spec.key)
-        return self.is_satisfied(spec)
+        if spec.kind is StageKind.RANKING:
+            for wait_s in LATE_ROUNDS_S:
+                if self.is_satisfied(spec):
+                    break
+                time.sleep(wait_s)
+                self._store.rankings.look_afresh(spec.key)
+                self._results.forget(spec.key)
+        if self.is_satisfied(spec):
+            return None
+        message = "the stage ended without an error, but its result is not in the store"
+        return Failure("LostResult", message, FailureKind.LOST, when=time.time())
+
+    def forget(self, key: str) -> None:
+        """Ask the store anew about a stage that has ended."""
+        self._results.forget(key)
 
     def record_failure(self, key: str, failure: Failure) -> None:
         """Record a failure, unless the stage's own process lived to do so.
@@ -173,9 +197,16 @@ class StageStore:
             return
         if spec.kind is StageKind.PRUNE and spec.reads and self._results.done(spec.reads[0]):
             with suppress(OSError):
-                self._store.stages.drop_files(spec.reads[0])
+                self._drop_files(spec.reads[0])
             self._results.forget(spec.reads[0])
 
-
-def _named(claim: Claim) -> str:
-    return f"another driver (process {claim.pid} on {claim.host})"
+    def _drop_files(self, key: str) -> None:
+        """Drop a stage's artifacts, unless somebody works on it."""
+        if key in self.holdings or not self._store.stages.has_files(key):
+            return
+        if isinstance(self.holdings.take(key), Held):
+            return
+        try:
+            self._store.stages.drop_files(key)
+        finally:
+            self.holdings.release(key)

@@ -110,7 +110,8 @@ class SchedulerState:
             climbed=climbed,
             trains=work_of(spec).trains is not Trains.NOTHING,
         )
-        self.attempts[spec.key] = aftermath.attempts
+        if aftermath.attempts != Attempts():
+            self.attempts[spec.key] = aftermath.attempts
         return aftermath.restarts
 
     def see_begun(self, keys: frozenset[str], now: float) -> None:

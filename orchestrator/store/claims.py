@@ -1,145 +1,111 @@
-"""Who works on a stage now: of several drivers on one store, one computes it. Knows no results."""
+"""Who works on a stage now: of several drivers on one store, one computes it. Knows no results.
+
+A claim is exact on every kind of store: it is an entry of the stage's log
+(orchestrator/coordination/stage_log.py). Whether its owner lives is judged by its signs of life
+(orchestrator/coordination/drivers.py), and that judgement may be wrong: whoever was taken for dead
+has lost the stage, and cannot publish.
+"""
 
 import os
-import socket
-import time
 import uuid
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
+from orchestrator.coordination.drivers import CLAIM_LIFETIME_S, Drivers, SignOfLife
+from orchestrator.coordination.process import ProcessIdentity
+from orchestrator.coordination.stage_log import (
+    ClaimLostError,
+    Entry,
+    EntryKind,
+    StageLog,
+    Standing,
+    Ticket,
+)
+from orchestrator.store.files import StoreFiles
 
-from orchestrator.store.files import StoreFiles, UnreadableRecordError
-from orchestrator.store.stage_results import stage_folder
+__all__ = ["ClaimLostError", "Claims", "Held", "Standing", "Ticket"]
 
-# A claim that was not renewed for so long belongs to a dead driver on another machine.
-CLAIM_LIFETIME_S = 60.0
+# For so long, what was seen of other drivers is believed.
+_RECHECK_LOCAL_S, _RECHECK_REMOTE_S = 0.2, 2.0
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Who works on a stage.
-
-    A local process is looked up by its pid; a remote claim lives as long as it is renewed.
-    """
+class Held:
+    """Another driver, which lives, works on the stage."""
 
     owner: str
-    host: str
-    pid: int
-    renewed: float  # seconds since the epoch
-    process_start: str = ""  # tells the process from a later one with its pid; empty without /proc
+    process: ProcessIdentity
 
-    @classmethod
-    def mine(cls, owner: str) -> "Claim":
-        """The claim of this process, renewed now."""
-        pid = os.getpid()
-        return cls(owner, socket.gethostname(), pid, time.time(), _process_start(pid))
-
-    def alive(self, now: float) -> bool:
-        """Whether the owner still works at the time ``now``, as far as can be known here."""
-        if self.host == socket.gethostname() and self.process_start:
-            return _process_start(self.pid) == self.process_start
-        return now - self.renewed < CLAIM_LIFETIME_S
-
-
-def _process_start(pid: int) -> str:
-    """When a process of this machine began, in clock ticks since boot (proc(5), field 22).
-
-    Empty when there is no such process.
-    """
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return status.rpartition(")")[2].split()[19]
-
-
-_CLAIM = TypeAdapter(Claim)
+    @property
+    def text(self) -> str:
+        """The driver for people: ``another driver (process 1234 on node-1)``."""
+        return f"another driver ({self.process.text})"
 
 
 class Claims:
-    """Claims of drivers on stages: one file per claimed stage, ``claim.json``."""
+    """The claims of drivers on stages."""
 
     def __init__(self, files: StoreFiles) -> None:
-        self._files = files
+        lifetime_s = float(os.environ.get("TRSP_CLAIM_LIFETIME_S") or CLAIM_LIFETIME_S)
+        recheck_s = _RECHECK_LOCAL_S if files.is_local else _RECHECK_REMOTE_S
+        self.drivers = Drivers(files, lifetime_s, recheck_s)
+        self.log = StageLog(files)
 
-    def take(self, key: str, owner: str) -> Claim | None:
-        """Take a stage for ``owner``.
+    def take(self, key: str, owner: str, attempt: str = "") -> Ticket | Held:
+        """Take a stage for an attempt of the driver ``owner``, unless another driver holds it.
 
-        Returns None when it is ours now, or else the living claim of somebody else. Exact on a file
-        system. On an object store two drivers that start within the same second may both win; they
-        then do equal work, and either result is right.
+        ``attempt``: unique among the attempts at the stage; empty for a new name. A claim of the
+        same owner is taken over. A result that was committed is in its place before the stage is
+        taken.
         """
+        attempt = attempt or uuid.uuid4().hex[:8]
+        claim = Entry(EntryKind.CLAIM, attempt, owner, ProcessIdentity.here())
         while True:
-            held = self.holder(key)
-            if held and held.owner != owner and held.alive(time.time()):
-                return held
-            if not self._files.is_local or (held and held.owner == owner):
-                self.renew(key, owner)
-                return None
-            if self._replace(key, owner, held):
-                return None
+            number, last = self.log.last(key)
+            match last:
+                case Entry(kind=EntryKind.CLAIM) if self._is_anothers(last, owner):
+                    return Held(last.owner, last.process)
+                case Entry(kind=EntryKind.COMMIT):
+                    self.log.settle(key, number, last)
+            if self.log.append(key, number + 1, claim):
+                return Ticket(key, number + 1, attempt)
 
-    def holder(self, key: str) -> Claim | None:
-        """The claim on a stage, alive or dead; None where there is none, or an unreadable one."""
-        return self._read(_path(key))
+    def _is_anothers(self, claim: Entry, owner: str) -> bool:
+        """Whether another driver made this claim, and lives."""
+        return claim.owner != owner and self.drivers.is_alive(claim.owner, claim.process)
 
-    def held_by_others(self, owner: str) -> dict[str, Claim]:
-        """The living claims of all drivers but ``owner``, by stage."""
-        if self._files.is_local:
-            paths = self._files.local_path("stages").glob("*/*/claim.json")
-            keys = [path.parent.name for path in paths]
-        else:
-            kinds = self._files.names("stages")
-            keys = [key for kind in kinds for key in self._files.names(f"stages/{kind}")]
-        now, claims = time.time(), {key: self.holder(key) for key in keys}
-        return {
-            key: claim
-            for key, claim in claims.items()
-            if claim and claim.owner != owner and claim.alive(now)
-        }
-
-    def renew(self, key: str, owner: str) -> None:
-        """Write the claim of ``owner`` as of now, over any other."""
-        self._files.write_json(_path(key), asdict(Claim.mine(owner)))
-
-    def release(self, key: str) -> None:
-        """Delete the claim on a stage, if there is one."""
-        with suppress(FileNotFoundError):
-            self._files.remove_file(_path(key))
-
-    def _replace(self, key: str, owner: str, held: Claim | None) -> bool:
-        """Claim a stage that had no claim but ``held``, a dead or unreadable one.
-
-        Returns whether it is ours; where not, the claim is to be looked at again. A hard link is
-        made whole, and only where nothing stands yet; of two that move a file away, one finds it
-        gone.
-        """
-        draft = f"{stage_folder(key)}/.claim.json.{uuid.uuid4().hex[:8]}"
-        self._files.write_json(draft, asdict(Claim.mine(owner)))
-        claim, mine = self._files.local_path(_path(key)), self._files.local_path(draft)
-        try:
-            claim.hardlink_to(mine)
-            return True
-        except FileExistsError:
-            with suppress(FileNotFoundError, FileExistsError):
-                claim.replace(mine)
-                if self._read(draft) != held:  # somebody was faster, and this is theirs
-                    claim.hardlink_to(mine)
-            return False
-        except OSError:  # a file system without hard links: as on an object store
-            self.renew(key, owner)
-            return True
-        finally:
-            mine.unlink(missing_ok=True)
-
-    def _read(self, path: str) -> Claim | None:
-        try:
-            return _CLAIM.validate_python(self._files.read_json(path))
-        except (UnreadableRecordError, ValidationError):
+    def holder(self, key: str) -> Held | None:
+        """Who claims a stage, alive or dead; None where nobody does."""
+        _, last = self.log.last(key)
+        if last is None or last.kind is not EntryKind.CLAIM:
             return None
+        return Held(last.owner, last.process)
+
+    def release(self, ticket: Ticket) -> Standing:
+        """Give a stage back; return what had become of the attempt: committed, lost, or neither."""
+        return self.log.release(ticket)
+
+    def held_by_others(self, owner: str = "") -> dict[str, Held]:
+        """Return who holds each stage, by the stage's key, but for those that ``owner`` holds.
+
+        By what living drivers said of themselves seconds ago, at the cost of one LIST and one read
+        per driver, however many stages they hold. Only ``take`` is exact.
+        """
+        return _held(self.drivers.living(), owner)
+
+    def held_now(self) -> dict[str, Held]:
+        """Return who holds each stage, for one who looks but once.
+
+        Of drivers on other machines it waits some seconds for a sign of life.
+        """
+        return _held(self.drivers.seen_alive())
 
 
-def _path(key: str) -> str:
-    return f"{stage_folder(key)}/claim.json"
+def _held(signs: Mapping[str, SignOfLife], but: str = "") -> dict[str, Held]:
+    """Return who holds each stage by these signs of life, by key; without the driver ``but``."""
+    return {
+        key: Held(owner, sign.process)
+        for owner, sign in signs.items()
+        if owner != but
+        for key in sign.keys
+    }

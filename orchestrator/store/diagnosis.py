@@ -17,6 +17,7 @@ from orchestrator.store.failures import Failure, FailureKind, RankFailure
 # followed from it: a rank that ran out of memory leaves its peers with a broken connection, one
 # with a bug leaves them waiting.
 CAUSES: Sequence[FailureKind] = (
+    FailureKind.CLAIM_LOST,
     FailureKind.OUT_OF_MEMORY,
     FailureKind.DIVERGED,
     FailureKind.DISK_FULL,
@@ -34,6 +35,7 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
         "MemoryError",
     ),
     FailureKind.DIVERGED: ("TrainingDivergedError",),
+    FailureKind.CLAIM_LOST: ("ClaimLostError",),
     FailureKind.PREEMPTED: ("PreemptedError",),
     FailureKind.HUNG: ("HungError",),
     FailureKind.LOST: (

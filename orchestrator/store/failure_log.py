@@ -10,10 +10,10 @@ from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
+from orchestrator.coordination.stage_log import stage_folder
 from orchestrator.redact import redact
-from orchestrator.store.failures import Failure
+from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.files import StoreFiles, UnreadableRecordError
-from orchestrator.store.stage_results import stage_folder
 
 _FAILURE = TypeAdapter(Failure)
 
@@ -25,7 +25,13 @@ class FailureLog:
         self._files = files
 
     def record(self, key: str, failure: Failure, log: str = "") -> None:
-        """Keep a failure. ``log``, the last lines of what was printed, ends the text for people."""
+        """Keep a failure. ``log``, the last lines of what was printed, ends the text for people.
+
+        A claim that was lost is no failure of the stage, which another attempt computes: nothing is
+        kept of it.
+        """
+        if failure.kind is FailureKind.CLAIM_LOST:
+            return
         attempt, stage = f"{time.time_ns()}", stage_folder(key)
         text = f"{failure.text}\n{redact(log) or failure.details}"
         self._files.write(f"{stage}/log-{attempt}.txt", text.encode())

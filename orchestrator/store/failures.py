@@ -19,6 +19,7 @@ class FailureKind(StrEnum):
     DIVERGED = "diverged"  # no numbers, or a loss that exploded: once more at a lower learning rate
     LOST = "lost"  # a rank, its process or its node is gone: once more, from the last snapshot
     HUNG = "hung"  # no step within the limit: once more, from the last snapshot
+    CLAIM_LOST = "claim_lost"  # another driver took the stage over: it counts as nothing
     PREEMPTED = "preempted"  # told to go, and went: once more, from the last snapshot
     TIMEOUT = "timeout"  # it took longer than resources.timeout_s
     DISK_FULL = "disk_full"  # no room on a disk, or none within a quota or a limit

@@ -5,13 +5,13 @@ The only module that knows ``pyarrow.fs``. It does not know what the files mean.
 
 import json
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
 
+from orchestrator.coordination.exclusive import creator_of
 from orchestrator.redact import redact
 from orchestrator.store.patience import patiently
 from trsp.errors import StoreError, UnreachableError
@@ -60,6 +60,7 @@ class StoreFiles:
                 )
             ) from error
         self.is_local = _is_local(self._fs)
+        self._creator = creator_of(self.uri, self._root, getattr(self._fs, "region", ""))
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -84,13 +85,21 @@ class StoreFiles:
         return Path(self._full(path))
 
     def check_writable(self) -> None:
-        """Write, read back and delete a small file. Raises StoreError where one of these fails."""
+        """Write, read back, create and delete a small file. Raises StoreError where that fails.
+
+        So it does where a file can be created twice: no claim would hold there.
+        """
         probe = f".probe-{uuid.uuid4().hex}"
         try:
             self.write(probe, b"trsp")
             if self.read(probe) != b"trsp":
                 raise StoreError(
                     f"store {redact(self.uri)!r} does not give back what was written to it"
+                )
+            if self.create(probe, b"again"):
+                raise StoreError(
+                    f"store {redact(self.uri)!r} lets two drivers create the same file: give a "
+                    "folder, or an object store with conditional writes, in storage.store"
                 )
             self.remove_file(probe)
         except OSError as error:
@@ -102,6 +111,13 @@ class StoreFiles:
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
         patiently(lambda: _write(self._fs, self._full(path), data))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Create a file, whole. Returns False, with nothing done, where one stands there.
+
+        It may be this very one, from an attempt whose answer was lost on the way.
+        """
+        return patiently(lambda: self._creator.create(path, data))
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
@@ -130,9 +146,16 @@ class StoreFiles:
 
         Empty where there is no such folder.
         """
-        selector = pafs.FileSelector(self._full(path), allow_not_found=True)
-        found = patiently(lambda: self._fs.get_file_info(selector))
+        found = patiently(lambda: _list(self._fs, self._full(path)))
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def look_afresh(self, path: str) -> None:
+        """Have NFS look anew at a folder, by changing it, for what others just wrote there."""
+        if self.is_local:
+            probe = Path(self._full(path), f".look-{uuid.uuid4().hex[:8]}")
+            with suppress(OSError):
+                probe.touch()
+                probe.unlink()
 
     def remove_file(self, path: str) -> None:
         """Delete a file. Raises FileNotFoundError where there is none."""
@@ -172,12 +195,8 @@ class StoreFolder:
 
     def names(self) -> list[str]:
         """The names of the folders in this one, in no order."""
-        selector = pafs.FileSelector(self._root, allow_not_found=True)
-        return [
-            info.base_name
-            for info in self._fs.get_file_info(selector)
-            if info.type == pafs.FileType.Directory
-        ]
+        found = _list(self._fs, self._root)
+        return [info.base_name for info in found if info.type == pafs.FileType.Directory]
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""
@@ -207,30 +226,12 @@ class StoreFolder:
             self._fs.delete_dir(f"{self._root}/{name}")
 
 
-class JsonDocuments:
-    """Small JSON documents by key, one file each: ``NAME/KEY.json``."""
-
-    def __init__(self, files: StoreFiles, name: str) -> None:
-        self._files, self._name = files, name
-
-    def save(self, key: str, document: Mapping[str, Any]) -> None:
-        """Write a document, in place of an earlier one of this key."""
-        self._files.write_json(f"{self._name}/{key}.json", document)
-
-    def names(self) -> frozenset[str]:
-        """The names of the documents' files: ``KEY.json``."""
-        return frozenset(self._files.names(self._name))
-
-    def load(self, key: str) -> dict[str, Any]:
-        """The document that was saved last; empty where there is none that can be read.
-
-        Documents hold what is found out again: the next one takes the place of such a file.
-        """
-        with suppress(UnreadableRecordError):
-            stored = self._files.read_json(f"{self._name}/{key}.json")
-            if isinstance(stored, dict):
-                return stored
-        return {}
+def _list(fs: Any, path: str) -> list[Any]:
+    """What is known of each file and folder in a folder; empty where there is no such folder."""
+    try:
+        return list(fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
+    except FileNotFoundError:  # it was made, or removed, while pyarrow looked
+        return []
 
 
 def _is_local(fs: Any) -> bool:

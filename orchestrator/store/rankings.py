@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from orchestrator.coordination.stage_log import (
+    ClaimLostError,
+    StageLog,
+    Ticket,
+    stage_folder,
+)
 from orchestrator.store.files import StoreFiles, UnreadableRecordError
-from orchestrator.store.stage_results import stage_folder
 from trsp.records import RoundRecord
 
 
@@ -21,13 +26,30 @@ class Published:
 class Rankings:
     """The published rounds of each ranking: one file per round, in which one layer was removed."""
 
-    def __init__(self, files: StoreFiles) -> None:
-        self._files = files
+    def __init__(self, files: StoreFiles, log: StageLog) -> None:
+        self._files, self._log = files, log
 
-    def publish(self, key: str, record: RoundRecord) -> None:
-        """Write a round of the ranking ``key``, for all who can already use it."""
-        text = json.dumps(record.model_dump(mode="json"), allow_nan=False)
-        self._files.write(_path(key, record.round), text.encode())
+    def publish(self, ticket: Ticket, record: RoundRecord) -> None:
+        """Write a round of a ranking, for all who can already use it.
+
+        Each is written once, and follows from those before it: the rounds of two attempts never
+        mix. ClaimLostError: the ranking is no longer the attempt's own, or the round was published
+        by another.
+        """
+        data = json.dumps(record.model_dump(mode="json"), allow_nan=False).encode()
+        path = _path(ticket.key, record.round)
+        self._log.require(ticket)
+        if self._files.create(path, data):
+            return
+        standing = self._files.read(path)
+        if _is_torn(standing):
+            self._files.write(path, data)
+        elif standing != data:
+            raise ClaimLostError(ticket.key)
+
+    def look_afresh(self, key: str) -> None:
+        """Have the rounds looked at anew, for those that another node has just published."""
+        self._files.look_afresh(f"{stage_folder(key)}/rounds")
 
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
         """The published rounds from number ``start`` on, 0 being the first.
@@ -63,6 +85,14 @@ def what_is_wrong(error: ValidationError) -> str:
     """The first thing that is wrong with a record: ``scores.1: Input should be a valid number``."""
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+
+
+def _is_torn(data: bytes | None) -> bool:
+    """Whether a round's file is as good as not there: a lost power supply leaves such files."""
+    try:
+        return json.loads(data or b"") is None
+    except ValueError:
+        return True
 
 
 def _path(key: str, number: int) -> str:

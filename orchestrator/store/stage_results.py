@@ -1,26 +1,23 @@
 """Results of stages: what was asked, the record, the artifacts. Knows no grids, cells or MLflow.
 
 ``result.json`` is written last and names the folder of the artifacts: what it does not name does
-not exist.
+not exist. It follows from the commit in the stage's log, which only the attempt that owns the stage
+can make.
 """
 
+import json
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.coordination.stage_log import ClaimLostError, StageLog, Ticket, stage_folder
 from orchestrator.redact import redact
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from trsp.errors import StoreError
-
-
-def stage_folder(key: str) -> str:
-    """The folder of a stage below the root: ``stages/KIND/KEY``; keys are ``KIND-HASH``."""
-    return f"stages/{key.rpartition('-')[0]}/{key}"
 
 
 class StageResults:
@@ -29,8 +26,8 @@ class StageResults:
     Whatever reads a result raises UnreadableRecordError where ``result.json`` holds no such thing.
     """
 
-    def __init__(self, files: StoreFiles) -> None:
-        self._files = files
+    def __init__(self, files: StoreFiles, log: StageLog) -> None:
+        self._files, self._log = files, log
 
     def uri(self, key: str) -> str:
         """The address of the folder in which everything about a stage lies, for people."""
@@ -96,7 +93,7 @@ class StageResults:
             yield Path(folder)
 
     @contextmanager
-    def staging(self, key: str) -> Iterator[Path]:
+    def staging(self, ticket: Ticket) -> Iterator[Path]:
         """A new local folder for artifacts, to be handed to ``commit``; removed after an error.
 
         In a local store it already lies beside its result, so that committing copies nothing.
@@ -105,7 +102,7 @@ class StageResults:
             with tempfile.TemporaryDirectory(prefix="trsp-", ignore_cleanup_errors=True) as name:
                 yield Path(name)
             return
-        folder = self._files.local_path(f"{stage_folder(key)}/{_artifacts_name()}")
+        folder = self._files.local_path(f"{stage_folder(ticket.key)}/{_artifacts_name(ticket)}")
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -115,6 +112,7 @@ class StageResults:
 
     def commit(
         self,
+        ticket: Ticket,
         spec: StageSpec,
         record: Mapping[str, Any],
         files: Path | None = None,
@@ -123,19 +121,39 @@ class StageResults:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
         ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
-        ``versions``: of the software and hardware that it was computed with.
+        ``versions``: of the software and hardware that it was computed with. Raises ClaimLostError,
+        with nothing left behind, where the stage is no longer the attempt's own.
         """
-        name = self._keep(spec.key, files) if files is not None else None
+        assert ticket.key == spec.key
+        self._log.require(ticket)
+        name = self._keep(ticket, files) if files is not None else None
         self.write_spec(spec)
-        self._write_result(spec.key, {"record": record, "files": name, "versions": versions or {}})
+        result = {"record": record, "files": name, "versions": versions or {}}
+        try:
+            self._log.commit(ticket, result)
+        except ClaimLostError:
+            if name is not None:
+                with suppress(OSError):
+                    self._files.remove_folder(f"{stage_folder(ticket.key)}/{name}")
+            raise
         self.drop_snapshots(spec.key)
 
-    def _keep(self, key: str, staged: Path) -> str:
+    def commit_unclaimed(
+        self, spec: StageSpec, record: Mapping[str, Any], versions: Mapping[str, str]
+    ) -> None:
+        """Commit a result that nobody claims, for any two of it are equal: the first one stays."""
+        self.write_spec(spec)
+        result = {"record": record, "files": None, "versions": versions}
+        data = json.dumps(result, indent=1, allow_nan=False).encode()
+        path = f"{stage_folder(spec.key)}/result.json"
+        if not self._files.create(path, data) and self._files.read_json(path) is None:
+            self._files.write(path, data)  # a power failure left it torn
+
+    def _keep(self, ticket: Ticket, staged: Path) -> str:
         """Bring staged artifacts to where they belong. Returns the name of their folder."""
-        if self._files.is_local:
-            return staged.name
-        name = _artifacts_name()
-        self._files.upload(staged, f"{stage_folder(key)}/{name}")
+        name = _artifacts_name(ticket)
+        if not self._files.is_local:
+            self._files.upload(staged, f"{stage_folder(ticket.key)}/{name}")
         return name
 
     def write_spec(self, spec: StageSpec) -> None:
@@ -162,8 +180,12 @@ class StageResults:
         with suppress(FileNotFoundError):
             self._files.remove_file(f"{stage_folder(key)}/result.json")
 
+    def has_files(self, key: str) -> bool:
+        """Whether the stage has artifacts that were not dropped."""
+        return self._artifacts(key) is not None
+
     def drop_files(self, key: str) -> None:
-        """Delete a stage's artifacts but keep its record.
+        """Delete a stage's artifacts but keep its record. Only for the holder of the claim.
 
         It is then not done for whoever still needs the files.
         """
@@ -181,13 +203,16 @@ class StageResults:
     def remove_orphans(self, key: str) -> None:
         """Delete artifacts and rank reports of attempts that never committed.
 
-        Only for the holder of the claim.
+        Only for the holder of the claim, who has not started: all earlier attempts have lost the
+        stage, and can commit no more.
         """
         stored = self.stored(key) or {}
         for name in self._files.names(stage_folder(key)):
             orphan = name.startswith("files-") and name != stored.get("files")
             if orphan or name == "ranks":
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
+            if name == "claim.json":  # of a driver of before, whose claims are not honoured
+                self._files.remove_file(f"{stage_folder(key)}/{name}")
 
     def unreadable(self, key: str, reason: str) -> UnreadableRecordError:
         """The error to raise where the record in a stage's result is not one of its kind."""
@@ -205,5 +230,5 @@ class StageResults:
         return f"{stage_folder(key)}/{stored['files']}"
 
 
-def _artifacts_name() -> str:
-    return f"files-{uuid.uuid4().hex[:8]}"
+def _artifacts_name(ticket: Ticket) -> str:
+    return f"files-{ticket.attempt}"

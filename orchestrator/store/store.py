@@ -16,18 +16,50 @@ It lies on a local disk, a shared file system, S3 or GCS. Everything is written 
                          files-ATTEMPT/     artifacts: weights, checkpoint
                          result.json        the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
-                         claim.json         who works on it now
+                         claims/000001.json who claimed it, gave it back, committed: the highest
+                                            number counts (orchestrator/coordination/stage_log.py)
+    ROOT/drivers/OWNER.json                 signs of life of a driver, and what it works on
 
 Of KIND ``score`` are the items of evaluations (orchestrator/stages/score_items.py): no stage is
 started for one, and none is removed while the store stands. ``result.json`` also holds the
 ``versions`` of the libraries that the result was computed with.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from orchestrator.store.claims import Claims
 from orchestrator.store.failure_log import FailureLog
-from orchestrator.store.files import JsonDocuments, StoreFiles
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.rankings import Rankings
 from orchestrator.store.stage_results import StageResults
+
+
+class JsonDocuments:
+    """Small JSON documents by key, one file each: ``NAME/KEY.json``."""
+
+    def __init__(self, files: StoreFiles, name: str) -> None:
+        self._files, self._name = files, name
+
+    def save(self, key: str, document: Mapping[str, Any]) -> None:
+        """Write a document, in place of an earlier one of this key."""
+        self._files.write_json(f"{self._name}/{key}.json", document)
+
+    def names(self) -> frozenset[str]:
+        """The names of the documents' files: ``KEY.json``."""
+        return frozenset(self._files.names(self._name))
+
+    def load(self, key: str) -> dict[str, Any]:
+        """The document that was saved last; empty where there is none that can be read.
+
+        Documents hold what is found out again: the next one takes the place of such a file.
+        """
+        with suppress(UnreadableRecordError):
+            stored = self._files.read_json(f"{self._name}/{key}.json")
+            if isinstance(stored, dict):
+                return stored
+        return {}
 
 
 class Store:
@@ -35,9 +67,9 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.files = StoreFiles(uri)
-        self.stages = StageResults(self.files)
-        self.rankings = Rankings(self.files)
         self.claims = Claims(self.files)
+        self.stages = StageResults(self.files, self.claims.log)
+        self.rankings = Rankings(self.files, self.claims.log)
         self.failures = FailureLog(self.files)
         # By a grid's key, what only a running cluster knows of it (its hardware), for those who
         # read the results without one.

@@ -5,11 +5,11 @@ says of the keys that it rests on, so it stands until ``take_changed`` names one
 driver: what that does with the stages is added by ``build``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orchestrator.grid.cells import Cell, ModelInfo
+from orchestrator.grid.cells import ModelInfo
 from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
@@ -60,6 +60,7 @@ class GridParts:
         for index, spec in enumerate(self._ranked_by):
             self._users.setdefault(spec.key, []).append(index)
         self._stages: dict[int, tuple[tuple[int, ...], tuple[StageSpec, ...]]] = {}
+        self._readers: dict[str, set[str]] = {}
         self._dependents: dict[str, set[tuple[str, int]]] = {}
         self._begun = False
         self._needs: tuple[StageSpec, ...] | None = None
@@ -82,6 +83,10 @@ class GridParts:
         """Yield the stages of a kind after the ranking of all cells whose layers are chosen."""
         for _, stages in self._stages.values():
             yield from (stage for stage in stages if stage.kind is kind)
+
+    def readers(self, key: str) -> Collection[str]:
+        """Return the keys of all stages known by now that read the artifacts of a stage."""
+        return tuple(self._readers.get(key, ()))
 
     def update(self) -> None:
         """Make those parts anew whose keys have changed; at first, all of them."""
@@ -148,6 +153,9 @@ class GridParts:
         if known is None or known[0] != layers:
             stages = cell_stages(cell, self.resolved.study, layers) if layers else ()
             known = self._stages[index] = layers, stages
+            for stage in stages:
+                for read in stage.reads:
+                    self._readers.setdefault(read, set()).add(stage.key)
         return known
 
     def _cell(self, index: int) -> Part[CellView]:
@@ -186,7 +194,7 @@ class GridParts:
         rounds = self.results.rounds(spec.key)
         view = RankingView(
             key=spec.key,
-            name=_ranking_name(first),
+            name=first.ranking_name,
             model=first.model.name,
             selector=first.selector_label or first.selector.name,
             gate_l1=first.gate_l1,
@@ -243,13 +251,3 @@ def _rate_scales(
         str(StageKind.TRANSFER): transfer.rate_scale if transfer else 1.0,
     }
     return {kind: scale for kind, scale in scales.items() if scale < 1}
-
-
-def _ranking_name(cell: Cell) -> str:
-    """Return ``SmolLM2-135M gates l1=0.005 seed=1``; a strength or seed of nothing is left out."""
-    parts = [cell.model.name, cell.selector_label or cell.selector.name]
-    if cell.gate_l1 is not None:
-        parts.append(f"l1={cell.gate_l1:g}")
-    if cell.seed:
-        parts.append(f"seed={cell.seed}")
-    return " ".join(parts)

@@ -1,5 +1,6 @@
 """``trsp run`` on a real local Ray that does not get to its end: stopped, killed, or failing."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def test_stopped_then_killed_then_run_to_its_end_nothing_is_done_twice(
     assert drivers.statuses(grid)["grid"] == {"KILLED"}
     assert "RUNNING" not in drivers.all_statuses(grid)
     assert any("stopped by SIGTERM" in str(run.data.tags) for run in drivers.runs(grid)["grid"])
-    assert list((tmp_path / "store").rglob("claim.json")) == []
+    assert list((tmp_path / "store" / "drivers").iterdir()) == []
+    for log in (tmp_path / "store").rglob("claims"):
+        assert json.loads(max(log.iterdir()).read_text())["kind"] == "release"
     first = drivers.results(grid)
 
     killed = drivers.start(grid)

@@ -174,13 +174,13 @@ def finish(task: StageTask) -> None:
         order = _order(spec.inputs["gate_l1"])
         for number in range(len(store.rankings.rounds(spec.key)), spec.depth):
             record = RoundRecord(round=number, layer=order[number], rate_scale=task.lr_scale)
-            store.rankings.publish(spec.key, record)
+            store.rankings.publish(task.ticket, record)
         return
     keeps_files = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE)
-    with store.stages.staging(spec.key) as folder:
+    with store.stages.staging(task.ticket) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
         record = _record(spec, task.lr_scale)
-        store.stages.commit(spec, record, folder if keeps_files else None)
+        store.stages.commit(task.ticket, spec, record, folder if keeps_files else None)
 
 
 def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
 
 def take_snapshot(task: StageTask) -> None:
     """Leave a snapshot one step further than the last."""
-    snapshots = StoreSnapshots(Store(task.store), task.spec.key, task.attempt)
+    snapshots = StoreSnapshots(Store(task.store), task.spec.key, task.ticket)
     newest = snapshots.latest()
     snapshots.commit((newest.step if newest else 0) + 1, {}, {})
 

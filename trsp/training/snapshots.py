@@ -11,7 +11,7 @@ snapshot are never taken for those of a whole one. Knows no engine, no tensors a
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +126,19 @@ class FolderSnapshots:
     """Snapshots in a folder.
 
     ``attempt`` is the same on all ranks of a gang, and was never used before in this folder.
+    ``require`` raises where this attempt may change nothing any more. Even where that becomes so
+    right afterwards, nothing of a later attempt is removed.
     """
 
-    def __init__(self, folder: Folder | Path | str, attempt: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Folder | Path | str,
+        attempt: str | None = None,
+        require: Callable[[], None] = lambda: None,
+    ) -> None:
         self._folder: Folder = LocalFolder(folder) if isinstance(folder, Path | str) else folder
         self._attempt = attempt or uuid.uuid4().hex[:8]
+        self._require = require
 
     def latest(self) -> Snapshot | None:
         for name in sorted(self._folder.names(), key=_step_of, reverse=True):
@@ -158,18 +166,27 @@ class FolderSnapshots:
         return self._folder.create(f"{self._name(step)}/{file}")
 
     def commit(self, step: int, files: Mapping[str, int], state: Mapping[str, Any]) -> None:
+        others = self._all_but(self._name(step))
         stored = {"step": step, "files": dict(files), "state": dict(state)}
         text = json.dumps(stored, allow_nan=False)
         self._folder.write(f"{self._name(step)}/{STATE}", text.encode())
-        self._remove_all_but(self._name(step))
+        self._remove(others)
 
     def keep_only(self, snapshot: Snapshot | None) -> None:
-        self._remove_all_but(snapshot.name if snapshot else None)
+        self._remove(self._all_but(snapshot.name if snapshot else None))
 
-    def _remove_all_but(self, kept: str | None) -> None:
-        for name in self._folder.names():
-            if name != kept:
-                self._folder.remove(name)
+    def _all_but(self, kept: str | None) -> list[str]:
+        """All other folders: none of an attempt that came after this one.
+
+        For they are listed before this attempt is seen to be the one that may change things.
+        """
+        names = [name for name in self._folder.names() if name != kept]
+        self._require()
+        return names
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._folder.remove(name)
 
     def _name(self, step: int) -> str:
         return f"{step:06d}-{self._attempt}"

@@ -64,14 +64,13 @@ class StoreUse:
     """What came of using the store from one place.
 
     ``seconds``: of each operation that worked. ``sees_driver``: whether what the driver wrote can
-    be read. ``is_exclusive``: whether of two claims on one stage exactly one was granted; None
-    where the store cannot promise that (an object store). ``failed``: the operation that did not
-    work, and ``error``, why.
+    be read. ``is_exclusive``: whether of two that create one file only the first does, as claims
+    need it. ``failed``: the operation that did not work, and ``error``, why.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     sees_driver: bool = False
-    is_exclusive: bool | None = None
+    is_exclusive: bool = False
     failed: str = ""
     error: str = ""
 

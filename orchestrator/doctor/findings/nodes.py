@@ -10,7 +10,7 @@ LEAST_FREE_BYTES = _GB  # below that, nothing can be relied on to be written
 LITTLE_FREE_BYTES = 20 * _GB  # one checkpoint of a 7B model, and something to spare
 _LEAST_FREE_SHARE = 0.9  # of a GPU's memory that nobody else holds
 _BF16_SINCE = (8, 0)  # compute capability from which bf16 is computed in hardware
-MOST_APART_S = 5  # between two clocks; claims are renewed every 15 s, and live for 60
+MOST_APART_S = 5  # between two clocks
 DRIVER = "driver"
 
 

@@ -10,8 +10,8 @@ SLOW_S = 2.0  # for one small operation: a run makes thousands
 STORE_CURE = "give a folder or bucket that every node can write to as storage.store"
 _FAILED_CURES: Mapping[str, str] = {
     "open": STORE_CURE,
-    "claim": "two drivers could compute the same stage: give a file system with hard links, "
-    "or an object store, as storage.store",
+    "claim": "two drivers could own the same stage: give a file system, or an object store with "
+    "conditional writes (If-None-Match), as storage.store",
     "list": "the file system shows new files late: mount it without attribute caching, "
     "or give an object store as storage.store",
 }
@@ -34,8 +34,6 @@ def store(uri: str, uses: Mapping[str, StoreUse]) -> Iterator[Finding]:
         return
     slowest = _slowest(use.seconds for use in well.values())
     where, seen = named(list(well)), f"{uri}: {_latencies(slowest)}"
-    if all(use.is_exclusive is None for use in well.values()):
-        seen += "; an object store: claims are not exact"
     if max(slowest.values()) > SLOW_S:
         cure = "use a store nearer to the cluster (same region or network)"
         yield warning("store", where, seen, cure)
@@ -56,8 +54,9 @@ def _store_problem(uri: str, place: str, use: StoreUse, driver_writes: bool) -> 
             f"mount the same file system at that path on {place}, or give s3://bucket/prefix or "
             "gs://bucket/prefix as storage.store",
         )
-    if use.is_exclusive is False:
-        return wrong("store", place, f"{uri}: two claims on one stage", _FAILED_CURES["claim"])
+    if not use.is_exclusive:
+        seen = f"{uri}: of two that create one file, both do"
+        return wrong("store", place, seen, _FAILED_CURES["claim"])
     return None
 
 

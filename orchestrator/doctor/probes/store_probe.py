@@ -2,8 +2,8 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.doctor.findings.facts import StoreUse
@@ -54,7 +54,7 @@ def use_store(prefix: str, place: str) -> StoreUse:
         clock.timed("remove", lambda: store.files.remove_folder(place))
     except (OSError, OperationFailedError) as error:
         return StoreUse(clock.seconds, failed=clock.operation, error=f"{error}")
-    return StoreUse(clock.seconds, sees_driver, is_exclusive if store.is_local else None)
+    return StoreUse(clock.seconds, sees_driver, is_exclusive)
 
 
 class _Clock:
@@ -85,17 +85,6 @@ def _write_and_read_back(store: Store, place: str, clock: _Clock) -> None:
 
 
 def _is_exclusive(store: Store, place: str) -> bool:
-    """Whether of two owners who claim one stage, here, only the first is granted it."""
-    with _claimed_key(store, place) as key:
-        first, second = store.claims.take(key, "one"), store.claims.take(key, "another")
-        return first is None and second is not None
-
-
-@contextmanager
-def _claimed_key(store: Store, place: str) -> Iterator[str]:
-    """Yield the key of a stage that nobody else claims, and take its claim away afterwards."""
-    key = f"doctor-{place}"
-    try:
-        yield key
-    finally:
-        store.claims.release(key)
+    """Whether of two writers who create one file, here, only the first does."""
+    path = f"{place}/created.txt"
+    return store.files.create(path, _CONTENT) and not store.files.create(path, _CONTENT)

@@ -179,7 +179,7 @@ def test_an_item_that_cannot_be_read_fails_its_stage_by_name(
     assert run(asked.prune()) is None
     spec = asked.evaluate()
     (item,) = score_items(spec).values()
-    store.stages.commit(item, {"scores": {"perplexity": {"value": None}}})
+    store.stages.commit_unclaimed(item, {"scores": {"perplexity": {"value": None}}}, {})
     failure = run(spec)
     assert failure is not None
     assert f"{item.key}/result.json" in failure.message

@@ -105,11 +105,9 @@ def test_a_cell_goes_on_while_the_ranking_for_a_larger_ratio_runs(tmp_path: Path
     controller = controller_of(grid, launcher)
     controller.step()
     assert StageKind.RANKING in launcher.started_kinds()
-    ranking = next(
-        task.spec.key for task in launcher.started if task.spec.kind is StageKind.RANKING
-    )
+    ranking = next(task for task in launcher.started if task.spec.kind is StageKind.RANKING)
     for number in range(2):  # as the running ranking would
-        store_of(grid).rankings.publish(ranking, RoundRecord(round=number, layer=number))
+        store_of(grid).rankings.publish(ranking.ticket, RoundRecord(round=number, layer=number))
     view = controller.step()
     assert StageKind.TRANSFER in launcher.started_kinds()
     assert {c.cell.ratio: c.stage for c in view.cells} == {0.2: "transfer", 0.5: "rank"}

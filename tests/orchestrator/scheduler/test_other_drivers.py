@@ -1,11 +1,19 @@
 """The controller beside other drivers, after one that was killed, and when it is stopped itself."""
 
+import gc
 import json
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.scheduler.controller import RENEW_CLAIMS_S
-from orchestrator.store.claims import Claim
+import pytest
+
+from orchestrator.coordination.heartbeat import Heartbeat
+from orchestrator.coordination.process import ProcessIdentity
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.claims import Claims, Held, Ticket
+from orchestrator.store.store import Store
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import (
     MAX_STEPS,
@@ -13,10 +21,33 @@ from tests.orchestrator.fake_launcher import (
     FakeLauncher,
     controller_of,
     drive,
+    finish,
+    one_cell,
     resolved,
     result_files,
     store_of,
 )
+
+
+def open_claims(store: Store) -> list[Path]:
+    """The claims that stand: the last entry of each log that is one."""
+    logs = Path(store.uri).glob("stages/*/*/claims")
+    last = (max(log.iterdir()) for log in logs)
+    return [path for path in last if json.loads(path.read_text())["kind"] == "claim"]
+
+
+def forget_process(path: Path) -> None:
+    """Make a claim one of a process of this machine that is gone."""
+    entry = json.loads(path.read_text())
+    entry["process"]["start"] = "1"
+    path.write_text(json.dumps(entry))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_two_drivers_at_once_do_nothing_twice(tmp_path: Path) -> None:
@@ -50,36 +81,80 @@ def test_after_a_kill_the_next_driver_does_the_rest(tmp_path: Path) -> None:
     controller.step()
     store = store_of(grid)
     finished = result_files(store.uri)
-    claims = list(Path(store.uri).rglob("claim.json"))
+    claims = open_claims(store)
     assert finished
     assert claims
+    del controller
+    gc.collect()
     for path in claims:
-        held = json.loads(path.read_text())
-        path.write_text(json.dumps(held | {"process_start": "1"}))  # its process is gone
-        (path.parent / "files-halfway").mkdir()
+        forget_process(path)
+        (path.parent.parent / "files-halfway").mkdir()
     heir = FakeLauncher()
     assert drive(controller_of(grid, heir)).status is Status.DONE
     assert not set(heir.started_keys()) & {
         Path(path).parent.name for path in finished if path.endswith("result.json")
     }
-    assert {path.parent.name for path in claims} <= set(heir.started_keys())
+    assert {path.parent.parent.name for path in claims} <= set(heir.started_keys())
     assert list(Path(store.uri).rglob("files-halfway")) == []
-    assert list(Path(store.uri).rglob("claim.json")) == []
+    assert open_claims(store) == []
 
 
-def test_claims_are_renewed_while_stages_run(tmp_path: Path) -> None:
-    clock, launcher, grid = Clock(), FakeLauncher(slots=1, holds=True), resolved(tmp_path)
+def test_what_others_hold_costs_no_request_per_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a grid of which another driver holds every stage, this one tries none."""
+    launcher = FakeLauncher(slots=8, holds=True)
+    busy = controller_of(resolved(tmp_path), launcher)
+    busy.step()
+    store, held = store_of(resolved(tmp_path)), set(launcher.started_keys())
+    other = controller_of(resolved(tmp_path), FakeLauncher())
+    wait_until(lambda: store.claims.held_by_others().keys() == held)
+    tried: list[str] = []
+    monkeypatch.setattr(Claims, "take", lambda self, key, owner: tried.append(key))
+    view = other.step()
+    assert tried == []
+    assert all("another driver (process " in cell.reason for cell in view.cells)
+
+
+def test_a_stage_that_another_driver_took_over_is_cancelled_and_counts_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, launcher, clock = one_cell(tmp_path), FakeLauncher(slots=1, holds=True), Clock()
     controller = controller_of(grid, launcher, clock)
     controller.step()
-    store, key = store_of(grid), launcher.started_keys()[0]
-    before = store.claims.holder(key)
-    clock.now += RENEW_CLAIMS_S
+    (task,) = launcher.started
+    store = store_of(grid)
+    for path in open_claims(store):
+        forget_process(path)
+    taken = store.claims.take(task.spec.key, "another")
+    assert isinstance(taken, Ticket)
+    monkeypatch.setattr(Heartbeat, "gaps", lambda self: 1)  # it was paused for a minute
     controller.step()
-    after = store.claims.holder(key)
-    assert isinstance(before, Claim)
-    assert isinstance(after, Claim)
-    assert after.owner == before.owner
-    assert after.renewed > before.renewed
+    assert launcher.cancelled == [task.spec.key]
+    controller.step()
+    assert store.failures.history(task.spec.key) == ()
+    assert store.claims.holder(task.spec.key) == Held("another", ProcessIdentity.here())
+    store.claims.release(taken)
+    launcher.holds = False
+    monkeypatch.undo()
+    assert drive(controller).status is Status.DONE
+
+
+def test_a_result_counts_though_its_process_was_killed_right_after_it_committed(
+    tmp_path: Path,
+) -> None:
+    grid, launcher = one_cell(tmp_path), FakeLauncher(slots=1)
+    controller = controller_of(grid, launcher)
+    while not launcher.tasks(StageKind.PRUNE):
+        controller.step()
+    launcher.holds = True
+    (task,) = launcher.tasks(StageKind.PRUNE)
+    finish(task)
+    Path(store_of(grid).stages.uri(task.spec.key), "result.json").unlink()  # it came no further
+    launcher.cancel(task.spec.key)
+    controller.step()
+    assert store_of(grid).stages.done(task.spec.key)
+    assert launcher.tasks(StageKind.PRUNE) == [task]
 
 
 def test_a_stopped_grid_is_killed_with_a_reason_and_gives_its_claims_back(tmp_path: Path) -> None:
@@ -96,7 +171,8 @@ def test_a_stopped_grid_is_killed_with_a_reason_and_gives_its_claims_back(tmp_pa
     for then, now in zip(before.parts, view.parts, strict=True):
         assert now.status is (Status.DONE if then.status is Status.DONE else Status.KILLED)
         assert now.status is Status.DONE or now.reason == "stopped by SIGTERM"
-    assert list(Path(store_of(grid).uri).rglob("claim.json")) == []
+    assert open_claims(store_of(grid)) == []
+    assert list(Path(store_of(grid).uri, "drivers").iterdir()) == []
 
 
 def test_a_grid_stopped_at_once_has_only_killed_parts(tmp_path: Path) -> None:

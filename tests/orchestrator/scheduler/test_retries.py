@@ -18,7 +18,13 @@ def after(
 
 
 def test_every_class_has_an_answer_and_says_why() -> None:
-    assert {after(kind).attempts.message for kind in FailureKind} == {"E: why"}
+    kinds = set(FailureKind) - {K.CLAIM_LOST}
+    assert {after(kind).attempts.message for kind in kinds} == {"E: why"}
+
+
+def test_a_claim_that_was_lost_counts_as_nothing_and_leaves_no_word() -> None:
+    before = Attempts(failed=2, message="E: before", lr_scale=0.5)
+    assert after(K.CLAIM_LOST, before) == Aftermath(before)
 
 
 def test_out_of_memory_is_not_counted_while_there_is_a_rung() -> None:

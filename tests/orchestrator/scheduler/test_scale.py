@@ -29,6 +29,7 @@ from tests.orchestrator.fake_launcher import (
     store_of,
 )
 from tests.orchestrator.requests import counted_requests
+from tests.orchestrator.scheduler.test_other_drivers import wait_until
 
 MANY = {
     "gate_l1": [step / 1000 for step in range(1, 13)],
@@ -110,8 +111,10 @@ def test_claims_of_another_driver_are_listed_and_not_tried_one_by_one(
     grid = many_cells(tmp_path)
     drive(controller_of(resolved(tmp_path, **MANY, transfer={"name": "none"}), FakeLauncher(20)))
     busy = FakeLauncher(slots=100, holds=True)
-    on_a_clock(grid, busy, Clock()).step()
+    first = on_a_clock(grid, busy, Clock())
+    first.step()
     assert len(busy.started) > 40
+    wait_until(lambda: len(store_of(grid).claims.held_by_others()) == len(busy.started))
     tried: list[str] = []
     take = Claims.take
 
@@ -132,8 +135,9 @@ def test_a_claim_that_is_lost_in_between_costs_a_bounded_number_of_decisions(
 ) -> None:
     """Every claim is refused, and no listing knows why: as if others were always faster."""
     grid = many_cells(tmp_path)
-    on_a_clock(grid, FakeLauncher(slots=100, holds=True), Clock()).step()
-    monkeypatch.setattr(Claims, "held_by_others", lambda self, owner: {})
+    first = on_a_clock(grid, FakeLauncher(slots=100, holds=True), Clock())
+    first.step()
+    monkeypatch.setattr(Claims, "held_by_others", lambda self, owner="": {})
     decisions: list[int] = []
     decided = policy.decide
 

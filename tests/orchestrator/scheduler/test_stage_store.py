@@ -1,5 +1,6 @@
 """What a driver does in the store about a stage: what comes of a claim, and who then holds it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from tests.orchestrator.fake_launcher import (
     one_cell,
     store_of,
 )
+from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import RoundRecord
 
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
@@ -52,8 +54,10 @@ def full(*_: object) -> None:
 
 
 def test_a_claimed_stage_says_how_far_it_has_come(store: Store) -> None:
-    store.rankings.publish(RANKING.key, RoundRecord(round=0, layer=8))
-    assert stages_of(store).claim(RANKING) == Claimed(Progress(rounds=1, steps=0))
+    store.rankings.publish(unclaimed(RANKING.key), RoundRecord(round=0, layer=8))
+    outcome = stages_of(store).claim(RANKING)
+    assert isinstance(outcome, Claimed)
+    assert outcome.progress == Progress(rounds=1, steps=0)
     assert store.claims.holder(RANKING.key) is not None
 
 
@@ -106,7 +110,8 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
         "OSError: [Errno 28] No space left on device"
     }
     assert launcher.started == []
-    assert list(Path(store_of(grid).uri).rglob("claim.json")) == []
+    for log in Path(store_of(grid).uri).rglob("claims"):
+        assert json.loads(max(log.iterdir()).read_text())["kind"] == "release"
 
 
 def test_a_failure_that_the_stage_recorded_itself_is_not_recorded_again(store: Store) -> None:

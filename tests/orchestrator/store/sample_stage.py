@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.store.claims import Ticket
 from orchestrator.store.store import Store
 
 SPEC = StageSpec(
@@ -12,12 +13,26 @@ KEY = SPEC.key
 RANKING = StageSpec(StageKind.RANKING, {"selector": "gates"}).key
 
 
+def ticket_of(store: Store, key: str = KEY, owner: str = "me") -> Ticket:
+    """The ticket of a claim that was just taken."""
+    taken = store.claims.take(key, owner)
+    assert isinstance(taken, Ticket)
+    return taken
+
+
+def unclaimed(key: str, attempt: str = "a") -> Ticket:
+    """The ticket of an attempt at a stage that nobody ever claimed."""
+    return Ticket(key, 0, attempt)
+
+
 def commit(store: Store, text: str = "weights") -> None:
-    with store.stages.staging(KEY) as folder:
+    ticket = ticket_of(store)
+    with store.stages.staging(ticket) as folder:
         (folder / "model.safetensors").write_text(text)
         (folder / "inside").mkdir()
         (folder / "inside" / "config.json").write_text("{}")
-        store.stages.commit(SPEC, {"params": 3, "seconds": 1.5}, folder)
+        store.stages.commit(ticket, SPEC, {"params": 3, "seconds": 1.5}, folder)
+    store.claims.release(ticket)
 
 
 def stage_folder(store: Store, key: str = KEY) -> Path:

@@ -6,15 +6,14 @@ import pytest
 
 from orchestrator.store import patience
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import KEY, commit
+from tests.orchestrator.store.sample_stage import KEY, commit, ticket_of
 from trsp.errors import StoreError
 
 
 def test_no_temporary_file_is_left_behind(local: Store) -> None:
     commit(local)
     local.files.check_writable()
-    local.claims.take(KEY, "me")
-    local.claims.release(KEY)
+    local.claims.release(ticket_of(local))
     hidden = [path for path in Path(local.uri).rglob("*") if path.name.startswith(".")]
     assert hidden == []
 

@@ -4,14 +4,14 @@ import pytest
 
 from orchestrator.store.files import UnreadableRecordError
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import RANKING, stage_folder
+from tests.orchestrator.store.sample_stage import RANKING, stage_folder, unclaimed
 from trsp.records import RoundRecord
 
 
 def published(store: Store, *numbers: int) -> None:
     for number in numbers:
         store.rankings.publish(
-            RANKING,
+            unclaimed(RANKING),
             RoundRecord(round=number, layer=9 - number, scores={0: 0.5, 1: 0.25}, lm_loss=(2.5,)),
         )
 
@@ -51,5 +51,5 @@ def test_a_round_of_another_shape_ends_the_rounds_and_says_which_file(local: Sto
 def test_a_round_with_a_nan_is_not_published(local: Store) -> None:
     record = RoundRecord.model_construct(round=0, layer=1, scores={1: float("nan")})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        local.rankings.publish(RANKING, record)
+        local.rankings.publish(unclaimed(RANKING), record)
     assert local.rankings.rounds(RANKING) == ()

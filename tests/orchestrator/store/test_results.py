@@ -14,6 +14,7 @@ from orchestrator.store.files import StoreFiles
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import finish
+from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import CheckpointRecord, RoundRecord
 
 SPECS = [StageSpec(StageKind.PRUNE, {"layers": [layer]}) for layer in range(3)]
@@ -116,10 +117,10 @@ def test_many_stages_are_read_at_once_and_only_those_that_are_there(
 
 
 def test_rounds_are_added_to_those_known(store: Store, asked: Counter[str]) -> None:
-    store.rankings.publish(RANKING, RoundRecord(round=0, layer=7))
+    store.rankings.publish(unclaimed(RANKING), RoundRecord(round=0, layer=7))
     results = StoreResults(store)
     assert results.order(RANKING) == (7,)
-    store.rankings.publish(RANKING, RoundRecord(round=1, layer=3))
+    store.rankings.publish(unclaimed(RANKING), RoundRecord(round=1, layer=3))
     assert results.order(RANKING) == (7,), "nobody has looked"
     results.look_at_rankings([RANKING])
     assert results.order(RANKING) == (7, 3)

@@ -9,7 +9,14 @@ import pytest
 from pyarrow import fs as pafs
 
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import KEY, SPEC, commit, files_folders, stage_folder
+from tests.orchestrator.store.sample_stage import (
+    KEY,
+    SPEC,
+    commit,
+    files_folders,
+    stage_folder,
+    unclaimed,
+)
 
 
 def test_a_committed_result_and_its_files_come_back(store: Store) -> None:
@@ -33,7 +40,7 @@ def test_the_address_of_files_is_one_that_others_can_open(store: Store) -> None:
 
 
 def test_a_result_without_files(store: Store) -> None:
-    store.stages.commit(SPEC, {"value": 1})
+    store.stages.commit(unclaimed(KEY), SPEC, {"value": 1})
     assert store.stages.done(KEY)
     assert store.stages.files_uri(KEY) is None
     store.stages.write_file(KEY, "README.md", b"nowhere to put it")
@@ -75,7 +82,7 @@ def test_what_was_asked_lies_beside_the_result_without_places(local: Store) -> N
 
 
 def test_an_attempt_that_fails_leaves_no_result_and_no_files(store: Store) -> None:
-    with suppress(RuntimeError), store.stages.staging(KEY) as folder:
+    with suppress(RuntimeError), store.stages.staging(unclaimed(KEY)) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
     assert not store.stages.done(KEY)
@@ -87,8 +94,9 @@ def test_a_driver_killed_while_staging_leaves_an_orphan_that_the_next_one_remove
 ) -> None:
     code = f"""
 import os, sys
+from orchestrator.store.claims import Ticket
 from orchestrator.store.store import Store
-with Store({local.uri!r}).stages.staging({KEY!r}) as folder:
+with Store({local.uri!r}).stages.staging(Ticket({KEY!r}, 0, "a")) as folder:
     (folder / "half").write_text("x")
     os._exit(9)
 """

@@ -13,6 +13,7 @@ from tests.orchestrator.store.sample_stage import (
     commit,
     files_folders,
     stage_folder,
+    unclaimed,
 )
 from trsp.errors import StoreError
 from trsp.records import RoundRecord
@@ -44,7 +45,7 @@ def fields(path: Path) -> list[str]:
 def test_its_layout_on_disk_is_the_one_that_filled_stores_have(local: Store) -> None:
     """Stores outlive versions of this code, and drivers of several versions share one."""
     commit(local)
-    local.rankings.publish(RANKING, RoundRecord(round=0, layer=3))
+    local.rankings.publish(unclaimed(RANKING), RoundRecord(round=0, layer=3))
     group = RankFailure((0,), "KeyError", "'layers'")
     local.failures.record(KEY, Failure("KeyError", "'layers'", ranks=(group,)))
     local.claims.take(KEY, "me")
@@ -65,11 +66,11 @@ def test_its_layout_on_disk_is_the_one_that_filled_stores_have(local: Store) -> 
         f"{stage}/{artifacts.name}/inside/config.json",
         f"{stage}/failures/{attempt}.json",
         f"{stage}/log-{attempt}.txt",
-        f"{stage}/claim.json",
+        *(f"{stage}/claims/{number:06d}.json" for number in range(1, 5)),
     }
-    claim, failure = fields(root / stage / "claim.json"), root / stage / f"failures/{attempt}.json"
-    assert claim == ["owner", "host", "pid", "renewed", "process_start"]
+    claim, failure = root / stage / "claims/000001.json", root / stage / f"failures/{attempt}.json"
+    assert fields(claim) == ["kind", "attempt", "owner", "process", "result"]
     assert fields(failure) == ["error", "message", "kind", "details", "when", "ranks", "layout"]
-    assert fields(root / stage / "result.json") == ["record", "files", "versions"]
+    assert fields(root / stage / "result.json") == ["record", "files", "versions", "claim"]
     local.stages.drop_files(KEY)
-    assert fields(root / stage / "result.json") == ["record", "files", "versions", "dropped"]
+    assert fields(root / stage / "result.json")[-1] == "dropped"

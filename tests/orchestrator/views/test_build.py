@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, build_view
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import finish, resolved, store_of
+from tests.orchestrator.store.sample_stage import unclaimed
 
 SCORES = {"scores": {"perplexity/wiki": {"value": 20.0}}}
 SIZE = {
@@ -111,7 +112,8 @@ def test_a_cell_and_its_reference_know_what_their_scores_were_computed_with(tmp_
     layers = tuple(store.rankings.rounds(ranking_spec(cell, grid.study).key))
     chosen = tuple(record.layer for record in layers)[: cell.removed]
     for spec in (evaluate_spec(cell, grid.study, chosen), dense_spec(model, grid.study)):
-        store.stages.commit(spec, RECORDS[spec.kind], versions={"torch": "2.9"})
+        ticket = unclaimed(spec.key)
+        store.stages.commit(ticket, spec, RECORDS[spec.kind], versions={"torch": "2.9"})
     view = build_view(grid, StoreResults(store))
     assert view.cells[0].versions == {"evaluate": {"torch": "2.9"}}
     assert view.dense[0].versions["evaluate"] == {"torch": "2.9"}

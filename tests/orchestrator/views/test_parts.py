@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.execution.run_stage import StageTask
-from orchestrator.layouts.layout import Layout
 from orchestrator.stages.next_stages import next_stages
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -17,6 +16,7 @@ from orchestrator.views.build import Activity, ViewBuilder, build_view
 from orchestrator.views.grid_view import CellView, GridView
 from orchestrator.views.parts import GridParts
 from tests.orchestrator.fake_launcher import finish, resolved, store_of
+from tests.orchestrator.store.sample_stage import ticket_of
 
 EVENTS = 25
 
@@ -28,7 +28,9 @@ def parts_of(grid: Resolved) -> GridParts:
 
 
 def run(store: Store, spec: StageSpec) -> None:
-    finish(StageTask(spec, store.uri, Layout()))
+    ticket = ticket_of(store, spec.key)
+    finish(StageTask(spec, store.uri, attempt=ticket.attempt, claim=ticket.number))
+    store.claims.release(ticket)
 
 
 def random_event(chance: random.Random, parts: GridParts, store: Store) -> None:

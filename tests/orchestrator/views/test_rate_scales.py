@@ -26,6 +26,7 @@ from tests.orchestrator.fake_launcher import (
     store_of,
 )
 from tests.orchestrator.sample_grids import grid_file
+from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import RoundRecord
 
 DIVERGED = Failure("TrainingDivergedError", "the loss is nan", FailureKind.DIVERGED)
@@ -56,7 +57,7 @@ def test_only_the_rounds_that_a_cell_uses_count(tmp_path: Path) -> None:
     rankings, key = store_of(grid).rankings, ranking_spec(grid.cells[0], grid.study).key
     for number, layer in enumerate((8, 7, 6, 5, 4)):
         scale = 1.0 if number < 2 else 0.5
-        rankings.publish(key, RoundRecord(round=number, layer=layer, rate_scale=scale))
+        rankings.publish(unclaimed(key), RoundRecord(round=number, layer=layer, rate_scale=scale))
     view = build_view(grid, StoreResults(store_of(grid)))
     assert [dict(cell.rate_scales) for cell in view.cells] == [{}, {"rank": 0.5}]
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
+from orchestrator.store.claims import Ticket
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from trsp.checkpoints.safetensors_file import Shape, TensorFile, write_tensors
@@ -27,7 +28,7 @@ def attempt(request: pytest.FixtureRequest, tmp_path: Path) -> Attempt:
     """Another process that works on the same stage."""
     if request.param == "folder":
         return lambda name: FolderSnapshots(tmp_path, name)
-    return lambda name: StoreSnapshots(Store(str(tmp_path)), KEY, name)
+    return lambda name: StoreSnapshots(Store(str(tmp_path)), KEY, Ticket(KEY, 0, name))
 
 
 def write(snapshots: Snapshots, step: int, files: Mapping[str, bytes], state: Any = None) -> None:
@@ -104,7 +105,7 @@ def test_a_damaged_snapshot_is_none(
 
 def test_a_stage_that_is_done_needs_none(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    write(StoreSnapshots(store, KEY, "a"), 6, {"rank-0": b"x"}, {})
+    write(StoreSnapshots(store, KEY, Ticket(KEY, 0, "a")), 6, {"rank-0": b"x"}, {})
     store.stages.drop_snapshots(KEY)
     store.stages.drop_snapshots(KEY)
     assert StoreSnapshots(store, KEY).latest() is None

@@ -37,14 +37,11 @@ def test_where_the_driver_cannot_write_nodes_are_not_said_to_see_another_folder(
     assert "write failed: Permission denied" in found[0].seen
 
 
-def test_claims_that_are_not_exclusive_are_wrong() -> None:
-    found = _only(list(store("/s", {"driver": replace(WELL, is_exclusive=False)})))
-    assert "two drivers could compute the same stage" in found.cure
-
-
-def test_an_object_store_says_that_claims_are_not_exact() -> None:
-    found = _only(list(store("s3://b", {"driver": replace(WELL, is_exclusive=None)})))
-    assert (found.verdict, "not exact" in found.seen) == (Verdict.OK, True)
+def test_a_store_in_which_a_file_can_be_created_twice_is_wrong() -> None:
+    found = _only(list(store("s3://b", {"driver": replace(WELL, is_exclusive=False)})))
+    assert found.verdict is Verdict.WRONG
+    assert "both do" in found.seen
+    assert "conditional writes" in found.cure
 
 
 def test_a_slow_store_is_a_warning() -> None:

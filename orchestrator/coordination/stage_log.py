@@ -1,0 +1,195 @@
+"""The log of one stage: who claimed it, gave it back, and committed its result, in this order.
+
+Each entry is a file with the next number, created exclusively and never changed, and the highest
+number says how the stage stands. So whoever creates the entry after its own claim still owned the
+stage at that moment, and whoever finds it taken has lost it, however long it was away.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.coordination.drivers import Files
+from orchestrator.coordination.process import ProcessIdentity
+
+# Before an entry that must be there is read again: NFS may show it late.
+_LOOK_AGAIN_S = (0.05, 0.2, 1.0, 3.0)
+
+
+class ClaimLostError(Exception):
+    """Another driver has taken over the stage that this attempt computes.
+
+    Nothing that the attempt publishes counts any more, and nothing is wrong with the stage.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} was taken over by another driver: this attempt publishes nothing")
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What an attempt at a stage publishes by: the claim that it was started under."""
+
+    key: str  # of the stage
+    number: int  # of the claim in the stage's log; 0 for a stage that nobody ever claimed
+    attempt: str  # unique among the attempts at the stage
+
+
+class EntryKind(StrEnum):
+    """What an entry of a stage's log says."""
+
+    CLAIM = "claim"  # an attempt owns the stage
+    RELEASE = "release"  # nobody does
+    COMMIT = "commit"  # nobody does, and this is what belongs in result.json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a stage's log."""
+
+    kind: EntryKind
+    attempt: str
+    owner: str = ""  # of a claim, the driver
+    process: ProcessIdentity = field(default_factory=lambda: ProcessIdentity(0))  # of a claim
+    result: Mapping[str, Any] | None = None  # of a commit
+
+    def belongs_to(self, ticket: Ticket, kind: EntryKind) -> bool:
+        """Whether it is the attempt's own entry of this kind."""
+        return self.kind is kind and self.attempt == ticket.attempt
+
+
+_ENTRY = TypeAdapter(Entry)
+# What cannot be read is nobody's: a crash left it, where files cannot be made whole.
+_UNREADABLE = Entry(EntryKind.RELEASE, attempt="")
+
+
+class Standing(StrEnum):
+    """How an attempt stands to its stage."""
+
+    HELD = "held"  # the stage is still its own
+    RELEASED = "released"  # it gave the stage back without a result
+    COMMITTED = "committed"  # its result is in the store
+    LOST = "lost"  # another attempt has taken the stage over
+
+
+def stage_folder(key: str) -> str:
+    """The folder of a stage below the root: ``stages/KIND/KEY``; keys are ``KIND-HASH``."""
+    return f"stages/{key.rpartition('-')[0]}/{key}"
+
+
+class StageLog:
+    """The logs of all stages of a store, and the ``result.json`` that follows from a commit."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def last(self, key: str) -> tuple[int, Entry | None]:
+        """The number of the highest entry and the entry itself; 0 and None where there is none."""
+        numbers = [_number(name) for name in self._files.names(_folder(key))]
+        highest = max(numbers, default=0)
+        return highest, self._present(key, highest) if highest else None
+
+    def append(self, key: str, number: int, entry: Entry) -> bool:
+        """Create the entry with this number. Returns whether it is this one that stands there.
+
+        That is also so where an earlier call created it and its answer was lost on the way.
+        """
+        data = json.dumps(asdict(entry), allow_nan=False).encode()
+        path = _path(key, number)
+        return self._files.create(path, data) or self._files.read(path) == data
+
+    def standing(self, ticket: Ticket) -> Standing:
+        """How an attempt stands to its stage: one read."""
+        if self._files.read(_path(ticket.key, ticket.number + 1)) is None:
+            return Standing.HELD
+        return self._after(ticket)
+
+    def require(self, ticket: Ticket) -> None:
+        """Raise ClaimLostError unless the stage is still the attempt's own: one read."""
+        if self._files.read(_path(ticket.key, ticket.number + 1)) is not None:
+            raise ClaimLostError(ticket.key)
+
+    def commit(self, ticket: Ticket, result: Mapping[str, Any]) -> None:
+        """Commit a stage's result. ClaimLostError: the stage is no longer the attempt's own."""
+        number = ticket.number + 1
+        entry = Entry(EntryKind.COMMIT, ticket.attempt, result=dict(result))
+        if not self.append(ticket.key, number, entry):
+            raise ClaimLostError(ticket.key)
+        self.settle(ticket.key, number, entry)
+
+    def release(self, ticket: Ticket) -> Standing:
+        """Give a stage back; return how the attempt stood to it, which nothing can change now.
+
+        After a commit, this also says that its ``result.json`` stands for itself from now on.
+        """
+        key, number = ticket.key, ticket.number + 1
+        release = Entry(EntryKind.RELEASE, ticket.attempt)
+        if self.append(key, number, release):
+            return Standing.RELEASED
+        standing = self._after(ticket)
+        if standing is Standing.COMMITTED:
+            self.settle(key, number, self._present(key, number))
+            self.append(key, number + 1, release)
+        return standing
+
+    def settle(self, key: str, number: int, commit: Entry) -> None:
+        """Write the ``result.json`` of a commit, unless it or a later one is there.
+
+        Whoever comes upon a commit does so: its committer may have died before it did.
+        """
+        path = f"{stage_folder(key)}/result.json"
+        if _claim_of(self._files.read(path)) < number:
+            result = {**(commit.result or {}), "claim": number}
+            self._files.write(path, json.dumps(result, indent=1, allow_nan=False).encode())
+
+    def _after(self, ticket: Ticket) -> Standing:
+        """How an attempt stands whose claim is followed by another entry."""
+        entry = self._present(ticket.key, ticket.number + 1)
+        if entry.belongs_to(ticket, EntryKind.COMMIT):
+            return Standing.COMMITTED
+        if entry.belongs_to(ticket, EntryKind.RELEASE):
+            return Standing.RELEASED
+        return Standing.LOST
+
+    def _present(self, key: str, number: int) -> Entry:
+        """An entry that is known to be there; as good as a release where it cannot be read."""
+        data = self._files.read(_path(key, number))
+        for wait_s in _LOOK_AGAIN_S:
+            if data is not None:
+                break
+            time.sleep(wait_s)
+            self._files.names(_folder(key))  # makes NFS look again
+            data = self._files.read(_path(key, number))
+        try:
+            return _ENTRY.validate_json(data or b"")
+        except ValidationError:
+            return _UNREADABLE
+
+
+def _claim_of(result: bytes | None) -> int:
+    """The number of the commit that a ``result.json`` comes from; 0 where it is older, or torn."""
+    try:
+        stored = json.loads(result or b"")
+    except ValueError:
+        return -1
+    number = stored.get("claim", 0) if isinstance(stored, dict) else 0
+    return number if isinstance(number, int) else 0
+
+
+def _folder(key: str) -> str:
+    return f"{stage_folder(key)}/claims"
+
+
+def _path(key: str, number: int) -> str:
+    return f"{_folder(key)}/{number:06d}.json"
+
+
+def _number(name: str) -> int:
+    """The number of an entry by its file's name; 0 for any other file."""
+    stem = name.removesuffix(".json")
+    return int(stem) if stem.isdigit() else 0

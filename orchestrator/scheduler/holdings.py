@@ -1,0 +1,127 @@
+"""The stages that one driver holds: its claims, its signs of life, and what it has lost.
+
+It knows no results and no launcher.
+"""
+
+import os
+import threading
+import time
+import uuid
+import weakref
+from contextlib import suppress
+
+from orchestrator.coordination.heartbeat import Heartbeat
+from orchestrator.parallel import at_once
+from orchestrator.store.claims import Claims, Held, Standing, Ticket
+
+OWED_RETRY_S = 5.0  # between two tries to give back what could not be given back
+
+
+class Holdings:
+    """What one driver holds of a store, by the stage's key."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._lock = threading.Lock()  # several stages are claimed and released at a time
+        self._tickets: dict[str, Ticket] = {}
+        self._owed: dict[str, Ticket] = {}  # of stages that are to be given back
+        self._tried = time.monotonic()  # to give them back
+        self._heartbeat = Heartbeat(claims.drivers, self._owner)
+        self._goodbye = weakref.finalize(self, self._heartbeat.end)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tickets
+
+    def close(self) -> None:
+        """Give back what is owed and say goodbye. No stage can be claimed afterwards."""
+        self._give_back()
+        self._goodbye()
+
+    def take(self, key: str) -> Ticket | Held:
+        """Claim a stage for a new attempt, or return who holds it.
+
+        Raises OSError where the store cannot be read or written.
+        """
+        with self._lock:
+            self._heartbeat.begin()
+        taken = self._claims.take(key, self._owner)
+        if isinstance(taken, Ticket):
+            with self._lock:
+                self._tickets[key] = taken
+                self._owed.pop(key, None)  # the new claim is in its place
+                self._heartbeat.hold(self._tickets)
+        return taken
+
+    def release(self, key: str) -> Standing:
+        """Give a stage back, if this driver has claimed it; return how it stood to it.
+
+        A result that was committed is then in its place. What the store does not take is given back
+        later, and at the latest when this driver ends.
+        """
+        with self._lock:
+            ticket = self._tickets.pop(key, None)
+            self._heartbeat.hold(self._tickets)
+        if ticket is None:
+            return Standing.LOST
+        try:
+            return self._claims.release(ticket)
+        except OSError:
+            self._owed[key] = ticket
+            return Standing.HELD
+
+    def standing(self, key: str) -> Standing:
+        """Return how this driver stands to a stage that it has claimed.
+
+        As far as the store can be read: what is not known to be lost is held.
+        """
+        ticket = self._tickets.get(key)
+        if ticket is None:
+            return Standing.LOST
+        try:
+            return self._claims.log.standing(ticket)
+        except OSError:
+            return Standing.HELD
+
+    def lost(self) -> tuple[str, ...]:
+        """Return the keys of the stages that others have taken over meanwhile.
+
+        They are looked at after each pause in which others may have thought this driver dead. Until
+        the store can be read again, nothing is lost.
+        """
+        gaps = self._heartbeat.gaps()
+        if not gaps:
+            return ()
+        try:
+            tickets = list(self._tickets.values())
+            standings = at_once(self._claims.log.standing, tickets)
+        except OSError:
+            return ()
+        self._heartbeat.checked(gaps)
+        stood = zip(tickets, standings, strict=True)
+        return tuple(ticket.key for ticket, standing in stood if standing is Standing.LOST)
+
+    def elsewhere(self) -> dict[str, str]:
+        """Return who works on the stages that other living drivers hold, by key, for people.
+
+        By what they said seconds ago; only ``take`` is exact. Raises OSError where the store cannot
+        be read.
+        """
+        others = self._claims.held_by_others(self._owner)
+        return {key: held.text for key, held in others.items()}
+
+    def tend(self) -> None:
+        """Give back what is owed, now and then; and clear away what dead drivers left."""
+        now = time.monotonic()
+        if now - self._tried < OWED_RETRY_S:
+            return
+        self._tried = now
+        self._give_back()
+        with suppress(OSError):
+            self._claims.drivers.remove_dead()
+
+    def _give_back(self) -> None:
+        with suppress(OSError):
+            for key, ticket in list(self._owed.items()):
+                self._claims.release(ticket)
+                del self._owed[key]
