@@ -1,4 +1,4 @@
-"""A port that leads to another, until it is told to refuse: so a server goes away and comes back."""
+"""A port that leads to another, until it is told to refuse: a server goes away and comes back."""
 
 import contextlib
 import socket
