@@ -129,7 +129,7 @@ class Trial:
             *findings.unfinished(grid),
             *findings.orphans(store),
             *findings.open_runs(self.world.tracking.database, name),
-            *findings.written_twice(self.world, name),
+            *findings.written_twice(self.world.s3_log, name),
             *findings.differences(store, self._quiet(seed), TOLERANCE),
         ]
         for each in found:

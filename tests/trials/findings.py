@@ -1,6 +1,5 @@
 """What is wrong with what a trial left: in its store, in MLflow, among temporary files."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from orchestrator.grid.schema import load_grid
 from orchestrator.run import view_offline
 from orchestrator.store.files import StoreFiles
 from orchestrator.views.grid_view import Status
-from tests.trials.world import World
 
 OPEN = ("RUNNING", "SCHEDULED")
 LEFTOVERS = ("ranks", "snapshots", "claim.json")  # names that no finished stage has in its folder
@@ -49,7 +47,9 @@ def orphans(store: str) -> Iterator[str]:
 
 def file_paths(store: str) -> list[Path]:
     """The paths of all files of a store, hidden ones too, below its root."""
-    fs, root = pafs.FileSystem.from_uri(store)
+    fs, root = pafs.LocalFileSystem(), store
+    if "://" in store:
+        fs, root = pafs.FileSystem.from_uri(store)
     found = fs.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
     return [Path(info.path).relative_to(root) for info in found if info.type == pafs.FileType.File]
 
@@ -69,10 +69,13 @@ def open_runs(database: str, experiment: str) -> Iterator[str]:
     yield from (f"{count} runs of {of}" for of, count in counts.items() if count > 1)
 
 
-def written_twice(world: World, name: str) -> Iterator[str]:
-    """Results and rounds of a store that were written more than once, as S3 saw it."""
+def written_twice(log: Path, name: str) -> Iterator[str]:
+    """Results and rounds of the store ``name`` that were written more than once.
+
+    ``log``: what the S3 server has said of each request.
+    """
     counts: Counter[str] = Counter()
-    for line in world.s3_log.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         path = _written(line)
         if f"/{name}/stages/" in path and (path.endswith("/result.json") or "/rounds/" in path):
             counts[path] += 1
@@ -174,8 +177,3 @@ def _tensor_distance(one: bytes, other: bytes) -> float:
         float(abs(first[name] - second[name]).max() / (abs(first[name]).max() or 1.0))
         for name in first
     )
-
-
-def as_json(found: Mapping[str, Any]) -> str:
-    """Records for people."""
-    return json.dumps(found, default=lambda value: f"{len(value)} bytes")
