@@ -8,6 +8,7 @@ the results of a quiet run and with nothing left over. Exit code 1 where anythin
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -28,7 +29,8 @@ from trsp.evaluation.hardware import hardware_name
 
 DRIVERS = 2
 SEEDS = 4  # grids differ by their seed; each has one quiet run
-PAUSE_S = 20.0  # of a driver that is stopped: longer than its claims live
+CLAIM_LIFETIME_S = 8.0  # of a driver that gives no sign of life
+PAUSE_S = 20.0  # of a driver that is stopped
 BETWEEN_S = (2.0, 10.0)  # from one fault to the next
 ROUND_LIMIT_S = 1200.0
 TICK_S = 0.2
@@ -129,7 +131,8 @@ class Trial:
             *findings.unfinished(grid),
             *findings.orphans(store),
             *findings.open_runs(self.world.tracking.database, name),
-            *findings.written_twice(self.world.s3_log, name),
+            *findings.claims(store),
+            *findings.rounds_written_twice(self.world.s3_log, name),
             *findings.differences(store, self._quiet(seed), TOLERANCE),
         ]
         for each in found:
@@ -180,7 +183,7 @@ class Trial:
                 print(f"  {count:5d}  {what}")
         print(f"\n{self.made} faults, {len(self.wrong)} things wrong")
         for each in self.wrong:
-            print(f"  {each}")
+            print(f"  {each.splitlines()[0]}")
 
 
 def main() -> int:
@@ -190,6 +193,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="the folder with all logs")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="trials-", dir="/tmp"))
+    os.environ["TRSP_CLAIM_LIFETIME_S"] = str(CLAIM_LIFETIME_S)
     print(f"logs are in {folder}", flush=True)
     with started(folder) as world:
         faults = Faults(world, random.Random(chosen.seed), PAUSE_S)

@@ -69,19 +69,33 @@ def open_runs(database: str, experiment: str) -> Iterator[str]:
     yield from (f"{count} runs of {of}" for of, count in counts.items() if count > 1)
 
 
-def written_twice(log: Path, name: str) -> Iterator[str]:
-    """Results and rounds of the store ``name`` that were written more than once.
+def claims(store: str) -> Iterator[str]:
+    """Stages that somebody holds, and results that were committed more than once."""
+    logs: dict[str, list[str]] = {}
+    files = StoreFiles(store)
+    for path in sorted(file_paths(store)):
+        if path.parts[3:4] == ("claims",) and not path.name.startswith("."):
+            entry = files.read_json(str(path)) or {}
+            logs.setdefault(path.parts[2], []).append(entry.get("kind", "unreadable"))
+    for key, entries in logs.items():
+        if entries[-1] == "claim":
+            yield f"{key} is still claimed: {', '.join(entries)}"
+        if entries.count("commit") > 1:
+            yield f"{key} was committed {entries.count('commit')} times: {', '.join(entries)}"
+
+
+def rounds_written_twice(log: Path, name: str) -> Iterator[str]:
+    """Rounds of rankings of the store ``name`` that were written more than once.
 
     ``log``: what the S3 server has said of each request.
     """
     counts: Counter[str] = Counter()
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         path = _written(line)
-        if f"/{name}/stages/" in path and (path.endswith("/result.json") or "/rounds/" in path):
+        if f"/{name}/stages/" in path and "/rounds/" in path:
             counts[path] += 1
     for path, count in counts.items():
-        # The weights of stage two are dropped, which is written to their result.
-        if count > 1 + ("/transfer/" in path):
+        if count > 1:
             yield f"{path.partition('/stages/')[2]} was written {count} times"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 AHEAD = Path(__file__).parent / "ahead"
 BEGAN = "leaderboard: "  # a driver prints it when its checks are over and it begins to step
-TAIL_LINES = 25
+TAIL_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SupervisedDriver:
         if self._process is None or (code := self._process.poll()) is None:
             return None
         printed = self.log.read_text(encoding="utf-8", errors="replace")
-        tail = "\n".join(printed.splitlines()[-TAIL_LINES:])
+        tail = "\n".join(_telling(printed)[-TAIL_LINES:])
         times = self._began_at, time.monotonic()
         end = End(self.number, code, *times, self._killed, BEGAN in printed, tail)
         self.ends.append(end)
@@ -117,3 +117,9 @@ class SupervisedDriver:
             return {}
         path = f"{AHEAD}{os.pathsep}{os.environ['PYTHONPATH']}"
         return {"PYTHONPATH": path, "TRIAL_CLOCK_AHEAD_S": str(ahead)}
+
+
+def _telling(printed: str) -> list[str]:
+    """The lines that a driver printed of its own: no tables, and nothing that Ray says of nodes."""
+    others = ("    [", "(raylet", "\x1b", "\u2502", "\u250f", "\u2503", "\u2521", "\u2514")
+    return [line for line in printed.splitlines() if line.strip() and not line.startswith(others)]

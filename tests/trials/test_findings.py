@@ -1,5 +1,6 @@
 """What is wrong with a store is found: a trial that finds nothing else would prove nothing."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +88,45 @@ def test_the_distance_of_records(one: object, other: object, apart: float) -> No
     assert findings.distance(one, other) == apart
 
 
-def test_a_result_that_was_written_twice_is_found_in_the_log_of_the_server(tmp_path: Path) -> None:
+def test_a_round_that_was_written_twice_is_found_in_the_log_of_the_server(tmp_path: Path) -> None:
     lines = [
-        PUT.format(path="prune/prune-1/result.json", status=200),
-        PUT.format(path="prune/prune-1/result.json?partNumber=1&uploadId=x", status=200),
-        PUT.format(path="prune/prune-2/result.json", status=200),
-        PUT.format(path="prune/prune-2/result.json?uploadId=x", status=200).replace("PUT", "POST"),
         PUT.format(path="rank/rank-1/rounds/000.json", status=200),
-        PUT.format(path="rank/rank-1/rounds/000.json", status=412),
+        PUT.format(path="rank/rank-1/rounds/000.json?partNumber=1&uploadId=x", status=200),
+        PUT.format(path="rank/rank-1/rounds/001.json", status=200),
+        PUT.format(path="rank/rank-1/rounds/001.json?uploadId=x", status=200).replace(
+            "PUT", "POST"
+        ),
+        PUT.format(path="rank/rank-1/rounds/002.json", status=200),
+        PUT.format(path="rank/rank-1/rounds/002.json", status=412),
     ]
     log = tmp_path / "s3.log"
     log.write_text("\n".join(lines))
-    (found,) = findings.written_twice(log, "round-1")
-    assert found == "prune/prune-2/result.json was written 2 times"
+    (found,) = findings.rounds_written_twice(log, "round-1")
+    assert found == "rank/rank-1/rounds/001.json was written 2 times"
+
+
+@pytest.mark.parametrize(
+    ("entries", "wrong"),
+    [
+        (["claim"], "is still claimed"),
+        (["claim", "commit", "release", "claim", "commit"], "was committed 2 times"),
+    ],
+)
+def test_a_log_of_claims_that_tells_of_something_wrong(
+    tmp_path: Path, entries: list[str], wrong: str
+) -> None:
+    _write_log(tmp_path, entries)
+    (found,) = findings.claims(str(tmp_path))
+    assert wrong in found
+
+
+def test_a_log_of_an_attempt_that_was_lost_and_one_that_was_not(tmp_path: Path) -> None:
+    _write_log(tmp_path, ["claim", "claim", "commit", "release"])
+    assert list(findings.claims(str(tmp_path))) == []
+
+
+def _write_log(store: Path, entries: list[str]) -> None:
+    folder = store / "stages" / "prune" / "prune-1" / "claims"
+    folder.mkdir(parents=True)
+    for number, kind in enumerate(entries, start=1):
+        (folder / f"{number:06d}.json").write_text(json.dumps({"kind": kind}))
