@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +21,21 @@ from tests import s3_server
 from tests.integration import drivers
 from tests.integration.made_up_driver import made_up_grid
 from tests.mlflow_server import TrackingServer
+from tests.tiny_grid import tiny_grid
 from tests.trials import findings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 LIFETIME_S = 3.0  # of a claim whose driver gives no sign of life
 LIMIT_S = 90
+QUICK: dict[str, Any] = {
+    "ratios": [0.2, 0.5],
+    "gate_l1": 0.1,
+    "selectors": "block_influence",
+    "transfer": "none",
+    "measurement": {"protocol": "none"},
+    "budgets": [],
+}
 
 
 @pytest.fixture(params=["folder", "S3"])
@@ -126,3 +137,28 @@ def test_a_driver_that_was_paused_for_longer_than_its_claims_live_publishes_noth
     assert not held & {*several.keys("done", paused)}
     begun = Counter(several.keys("begun"))
     assert {key for key, count in begun.items() if count > 1} == held
+
+
+def test_two_drivers_with_real_stages_commit_each_result_once(
+    tmp_path: Path, tiny_llama: Path, text_file: Path, tracking_server: TrackingServer
+) -> None:
+    """The one that begins first is paused. Each has a Ray of its own, and its stages run on."""
+    tracking_server.empty_registry()
+    tracking = {"uri": tracking_server.url, "experiment": "two drivers"}
+    grid = tiny_grid(tmp_path, tiny_llama, text_file, **QUICK, tracking=tracking)
+    both = [drivers.start(grid, TRSP_CLAIM_LIFETIME_S=str(LIFETIME_S)) for _ in range(2)]
+    working = drivers.wait_until(lambda: _that_work(both), both[0])
+    working[0].send_signal(signal.SIGSTOP)
+    time.sleep(3 * LIFETIME_S)
+    working[0].send_signal(signal.SIGCONT)
+    printed = [drivers.end(driver, LIMIT_S) for driver in both]
+    assert [driver.returncode for driver in both] == [0, 0], "\n".join(printed)
+    assert {part.status for part in drivers.view(grid).parts} == {Status.DONE}
+    store = str(tmp_path / "store")
+    assert [*findings.claims(store), *findings.orphans(store)] == []
+    assert list(findings.open_runs(tracking_server.database, "two drivers")) == []
+
+
+def _that_work(started: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    """The drivers that have a stage running."""
+    return [driver for driver in started if drivers.stage_process(driver)]
