@@ -107,7 +107,7 @@ class Trial:
         """Count how a driver ended, and blame it where no fault excuses that."""
         away = [
             what
-            for what in ("MLflow", "S3")
+            for what in ("MLflow", "S3", "a node")
             if self.faults.was_away(what, end.ended_at - 30, end.ended_at)
         ]
         what = f"driver {end.driver} ended with {end.code}"
@@ -115,6 +115,8 @@ class Trial:
             self.ends["with 0"] += 1
         elif end.killed:
             self.ends["killed by a fault"] += 1
+        elif end.code < 0 and "a node" in away:
+            self.ends["died with the raylet of its node"] += 1
         elif end.code == 2 and away and not end.stepped:
             self.ends[f"refused to begin while {away[0]} was away"] += 1
         elif end.code == 2 and "MLflow" in away:

@@ -24,10 +24,10 @@ from tests.mlflow_server import TrackingServer
 from tests.tiny_grid import tiny_grid
 from tests.trials import findings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 LIFETIME_S = 3.0  # of a claim whose driver gives no sign of life
-LIMIT_S = 90
+LIMIT_S = 150
 QUICK: dict[str, Any] = {
     "ratios": [0.2, 0.5],
     "gate_l1": 0.1,

@@ -97,7 +97,12 @@ class Faults:
             return ""
         driver = self.rng.choice(drivers)
         driver.pause()
-        self._later(self.pause_s, lambda: driver.resume() or True)
+
+        def resume() -> bool:
+            driver.resume()
+            return True
+
+        self._later(self.pause_s, resume)
         return f"driver {driver.number} is stopped for {self.pause_s:g} s"
 
     def _kill_worker(self, drivers: Sequence[SupervisedDriver]) -> str:
@@ -114,7 +119,14 @@ class Faults:
     def _lose_node(self, drivers: Sequence[SupervisedDriver]) -> str:
         if not self.world.nodes.lose(self.rng):
             return ""
-        self._later(ABSENCE_S, lambda: self.world.nodes.add() or True)
+        outage = self._begins("a node")
+
+        def replace() -> bool:
+            if self.world.nodes.add():
+                outage.until = time.monotonic()
+            return outage.until < float("inf")
+
+        self._later(ABSENCE_S, replace)
         return "the raylet of a node is killed"
 
     def _kill_tracking(self, drivers: Sequence[SupervisedDriver]) -> str:

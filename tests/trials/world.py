@@ -26,11 +26,11 @@ from tests.rooms import ROOT
 from tests.tiny import save_tiny, tiny_text
 
 NODES = 3  # with the head, a CPU each
-# Ray notices within 2 s, not 14 s, that a node is gone.
+# Ray notices within 6 s, not 14 s, that a node is gone; a busy machine answers within that time.
 HEALTH_CHECK = {
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_failure_threshold": 4,
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 6,
 }
 NODE = {"num_cpus": 1, "object_store_memory": 10**8}
 START_S = 120
@@ -80,9 +80,14 @@ class Nodes:
     def address(self) -> str:
         return str(self._cluster.address)
 
-    def add(self) -> None:
-        """Add a node."""
-        self._cluster.add_node(**NODE)
+    def add(self) -> bool:
+        """Add a node; return whether it came."""
+        try:
+            self._cluster.add_node(**NODE)
+        except (TimeoutError, OSError, RuntimeError) as error:  # a machine that is very busy
+            print(f"a node did not come: {error}", flush=True)
+            return False
+        return True
 
     def lose(self, rng: random.Random) -> bool:
         """Kill the raylet of a node that is not the head; return whether there was one."""
