@@ -34,6 +34,13 @@ PAUSE_S = 20.0  # of a driver that is stopped
 BETWEEN_S = (2.0, 10.0)  # from one fault to the next
 ROUND_LIMIT_S = 1200.0
 TICK_S = 0.2
+AWAY_S = 20.0  # for so long after an outage, drivers may end because of it
+# What a driver prints that may end, what is away then, and whether it has stepped before.
+EXCUSES = (
+    ("error: no MLflow at ", "MLflow", False, "refused to begin: MLflow was away"),
+    ("error: store ", "S3", False, "refused to begin: S3 was away"),
+    (" misses results of grid ", "MLflow", True, "asked to be run again: MLflow was away"),
+)
 TOLERANCE = 1e-4  # relative; a training that is resumed may round otherwise
 TINY = {
     "gate_l1": 0.1,
@@ -105,26 +112,28 @@ class Trial:
 
     def _judge(self, end: End) -> None:
         """Count how a driver ended, and blame it where no fault excuses that."""
-        away = [
-            what
-            for what in ("MLflow", "S3", "a node")
-            if self.faults.was_away(what, end.ended_at - 30, end.ended_at)
-        ]
         what = f"driver {end.driver} ended with {end.code}"
+        began_s = end.ended_at - end.began_at
         if end.code == 0:
-            self.ends["with 0"] += 1
+            why = "with 0"
         elif end.killed:
-            self.ends["killed by a fault"] += 1
-        elif end.code < 0 and "a node" in away:
-            self.ends["died with the raylet of its node"] += 1
-        elif end.code == 2 and away and not end.stepped:
-            self.ends[f"refused to begin while {away[0]} was away"] += 1
-        elif end.code == 2 and "MLflow" in away:
-            self.ends["asked to be run again, since MLflow was away at its end"] += 1
+            why = "killed by a fault"
         else:
-            self.blame(f"{what} after {end.ended_at - end.began_at:.0f} s:\n{end.printed}")
-            self.ends["of its own"] += 1
-        self.say(f"{what}{', killed' if end.killed else ''}{f', {away} away' if away else ''}")
+            why = self._excuse(end)
+        if not why:
+            self.blame(f"{what} after {began_s:.0f} s:\n{end.printed}")
+        self.ends[why or "of its own"] += 1
+        self.say(f"{what} after {began_s:.0f} s: {why}")
+
+    def _excuse(self, end: End) -> str:
+        """Why a driver may end so, by what it printed and what was away; empty where it may not."""
+        for text, away, stepped, why in EXCUSES:
+            was_away = self.faults.was_away(away, end.ended_at - AWAY_S, end.ended_at)
+            if was_away and text in end.printed and end.stepped is stepped and end.code == 2:
+                return why
+        if end.code < 0 and self.faults.was_away("a node", end.ended_at - AWAY_S, end.ended_at):
+            return "died with the raylet of its node"
+        return ""
 
     def _examine(self, grid: Path, name: str, seed: int) -> None:
         """Look for what a grid that has ended must not leave, and compare its results."""

@@ -43,9 +43,16 @@ class Faults:
 
         It is empty where none can be made. All kinds come equally often, as far as they can.
         """
-        if not self._deck:
-            self._deck = list(_KINDS)
-            self.rng.shuffle(self._deck)
+        return self._make_of_deck(drivers) or self._make_of_new_deck(drivers)
+
+    def _make_of_new_deck(self, drivers: Sequence[SupervisedDriver]) -> str:
+        """Put those kinds that have come behind those that have not, and make one of any."""
+        come = [kind for kind in _KINDS if kind not in self._deck]
+        self.rng.shuffle(come)
+        self._deck += come
+        return self._make_of_deck(drivers)
+
+    def _make_of_deck(self, drivers: Sequence[SupervisedDriver]) -> str:
         for kind in self._deck:
             if done := _KINDS[kind](self, [driver for driver in drivers if driver.runs]):
                 self._deck.remove(kind)

@@ -10,10 +10,12 @@ from pyarrow import fs as pafs
 
 from orchestrator.grid.schema import load_grid
 from orchestrator.run import view_offline
+from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.files import StoreFiles
 from orchestrator.views.grid_view import Status
 
 OPEN = ("RUNNING", "SCHEDULED")
+WITH_RESULTS = {*StageKind, "score"} - {StageKind.RANKING}
 LEFTOVERS = ("ranks", "snapshots", "claim.json")  # names that no finished stage has in its folder
 
 
@@ -36,7 +38,7 @@ def orphans(store: str) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in names & set(LEFTOVERS))
         yield from (f"{folder}/{name}" for name in names if name.startswith("."))
         stored = files.read_json(f"{folder}/result.json")
-        if stored is None and kind != "rank":
+        if stored is None and kind in WITH_RESULTS:
             yield f"{folder} has no result"
         kept = (stored or {}).get("files")
         for name in names:
