@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from orchestrator.driver import Driver
-from orchestrator.execution.launcher import Finished
+from orchestrator.execution.launcher import Finished, InProcessLauncher
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.report.printing import console
@@ -26,20 +26,18 @@ from tests.orchestrator.fake_launcher import finish, resolved
 CPUS = 2  # of each driver: so many of its stages at once
 
 
-class TimedLauncher:
+class TimedLauncher(InProcessLauncher):
     """Runs each stage in a thread, in which it sleeps and then leaves a result that looks true."""
 
     measures_alone = False
 
     def __init__(self, log: Path, seconds: float) -> None:
+        super().__init__(Capacity(cpus=CPUS))
         self._log, self._seconds = log, seconds
         self._ended: list[Finished] = []
 
     def hardware(self) -> str:
         return "cpu"
-
-    def capacity(self) -> Capacity:
-        return Capacity(cpus=CPUS)
 
     def start(self, task: StageTask) -> None:
         self._note("begun", task)
@@ -65,12 +63,6 @@ class TimedLauncher:
             time.sleep(0.01)
         ended, self._ended = tuple(self._ended), []
         return ended
-
-    def cancel(self, key: str) -> None:
-        """Nothing to do: a stage ends soon."""
-
-    def stop(self) -> None:
-        """Nothing to do: threads end with the process."""
 
 
 def made_up_grid(store: str, tracking_uri: str) -> Resolved:
