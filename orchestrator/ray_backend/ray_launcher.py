@@ -87,7 +87,7 @@ class RayLauncher:
 
         Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
         """
-        coming = self._coming()
+        coming = self._growth.coming(self.capacity().in_all, self._uses_gpus)
         self._types.see(node.gpu_type for node in coming)
         hardware = cluster_hardware(self._uses_gpus, self._measure_on, coming)
         self._types.named(hardware)  # while it is there
@@ -107,11 +107,8 @@ class RayLauncher:
 
     def potential(self) -> Capacity:
         """Return the most that the cluster can become; no GPUs where none are to be used."""
-        return self.capacity().grown(self._coming())
-
-    def _coming(self) -> tuple[Capacity, ...]:
-        """Return the nodes that can come to those that are there."""
-        return self._growth.coming(self.capacity().in_all, self._uses_gpus)
+        there = self.capacity()
+        return there.grown(self._growth.coming(there.in_all, self._uses_gpus))
 
     def request(self, layouts: Sequence[Layout]) -> None:
         """Ask the cluster's autoscaler for room for these layouts at once; none: let go.

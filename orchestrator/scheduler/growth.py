@@ -57,9 +57,9 @@ class NodeDemand:
         self._launcher = launcher
         self._resources = resources
         self._clock = clock
+        self._wanted: tuple[Layout, ...] = ()
+        self._held: Capacity | None = None  # the cluster as others hold of it, when asked
         self._asked_at = float("-inf")
-        self._asked: tuple[Layout, ...] = ()
-        self._held: Capacity | None = None  # by other jobs then: they are asked for, too
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
 
@@ -70,7 +70,7 @@ class NodeDemand:
         a gang that waits for nodes would find that most of those that came are not its own. What
         was asked for is asked for again after a while: whoever kept it may be gone.
         """
-        if self._asked and self._clock() - self._asked_at >= REPEAT_S:
+        if self._wanted and self._clock() - self._asked_at >= REPEAT_S:
             self._ask()
         potential = self._launcher.potential()
         self.potential = within(self._resources, potential)
@@ -88,11 +88,11 @@ class NodeDemand:
         self._basis = basis
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
         held = held if wanted else None
-        if (wanted, held) != (self._asked, self._held):
-            self._asked, self._held = wanted, held
+        if (wanted, held) != (self._wanted, self._held):
+            self._wanted, self._held = wanted, held
             self._ask()
 
     def _ask(self) -> None:
-        """Tell the launcher what is wanted."""
+        """Tell the launcher what is wanted; it adds what others hold."""
         self._asked_at = self._clock()
-        self._launcher.request(self._asked)
+        self._launcher.request(self._wanted)
