@@ -11,7 +11,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.run import require_capacity
 from orchestrator.scheduler.policy import Facts, GiveUp, Running, Start, Wait, decide
 from orchestrator.scheduler.state import SchedulerState
-from orchestrator.scheduler.waiting import describe_others, not_placed
+from orchestrator.scheduler.waiting import describe_others, has_quiet_node, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.fake_launcher import (
@@ -142,6 +142,13 @@ def test_a_measurement_waits_for_a_node_without_other_jobs() -> None:
     assert decision.reason == "waits for a quiet machine; other jobs hold 1 of 4 CPUs"
     quiet = replace(Capacity.of([Capacity(2), Capacity(4)]), whole=Capacity.of([Capacity(4)] * 2))
     assert decide(replace(facts, capacity=quiet), max_attempts=2) == (Start(MEASURE),)
+
+
+def test_a_smaller_node_without_other_jobs_is_not_the_one_that_speed_is_measured_on() -> None:
+    whole = Capacity.of([Capacity(4), Capacity(16)])
+    busy = replace(Capacity.of([Capacity(4), Capacity(6)]), whole=whole)
+    assert not has_quiet_node(busy)
+    assert has_quiet_node(replace(Capacity.of([Capacity(1), Capacity(16)]), whole=whole))
 
 
 def test_a_measurement_is_made_beside_others_in_the_end() -> None:
