@@ -153,11 +153,12 @@ class RayLauncher:
         return stage.remote(task, sign)
 
     def _most_cpus(self) -> int:
-        """Return all CPUs of the node that has most of them for us."""
+        """Return the CPUs for us of the largest node: of equal ones, of that with most of them."""
         if self._node is not None:
             return self._node.cpus
         ours = within(self._resources, self.capacity(), self.potential().in_all)
-        return max(machine.cpus for machine in ours.machines)
+        nodes = zip(ours.in_all.machines, ours.machines, strict=True)
+        return max((whole.cpus, free.cpus) for whole, free in nodes)[1]
 
     def _strategy(self) -> Any:
         """Return where a stage of one rank may run, as Ray is told."""

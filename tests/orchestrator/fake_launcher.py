@@ -132,11 +132,8 @@ class FakeLauncher:
             Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
         ]
         self._ending = []
-        for key in ending:
-            if key in self._running:
-                task = self._running.pop(key)
-                finished.append(Finished(key, self._end(task)))
-                rank_reports(task)[0].remove()
+        still = (key for key in ending if key in self._running)
+        finished += [Finished(key, self._end(self._running.pop(key))) for key in still]
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
