@@ -148,8 +148,8 @@ class RayLauncher:
         """Return all CPUs of the node that has most of them for us."""
         if self._node is not None:
             return self._node.cpus
-        machines = within(self._resources, self.capacity()).machines
-        return max(machine.cpus for machine in machines)
+        ours = within(self._resources, self.capacity(), self.potential().in_all)
+        return max(machine.cpus for machine in ours.machines)
 
     def _strategy(self) -> Any:
         """Return where a stage of one rank may run, as Ray is told."""

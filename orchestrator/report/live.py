@@ -25,13 +25,18 @@ _REFERENCE = "reference scores"  # what an unpruned model is worked on for
 
 
 class Report(Protocol):
-    """One who is told every view and says what is new in it."""
+    """One who is told every new view and says what is new in it.
+
+    ``tick`` is called at every step, however little is new.
+    """
 
     def __enter__(self) -> "Report": ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def show(self, view: GridView) -> None: ...
+
+    def tick(self) -> None: ...
 
 
 def make_report(console: Console, metrics: Sequence[str]) -> Report:
@@ -49,7 +54,8 @@ class LineReport:
         self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
         self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
         self._remarks: dict[str, str] = {}
-        self._say_at = self._begun + STANDSTILL_S  # for what a grid waits of which nothing runs
+        self._waits = ""  # for what, where nothing runs
+        self._say_at = self._begun + STANDSTILL_S
         self._time_left = TimeLeft(clock)
 
     def __enter__(self) -> "LineReport":
@@ -65,16 +71,15 @@ class LineReport:
         time_left = self._time_left.text(view)
         for part in view.parts:
             self._show_part(part, time_left)
-        self._show_standstill(view)
+        self._waits = standstill(view)
 
-    def _show_standstill(self, view: GridView) -> None:
-        """Print for what a grid waits of which nothing has run for a while."""
-        waits = standstill(view)
-        if not waits:
+    def tick(self) -> None:
+        """Print for what the grid of the last view waits, where nothing has run for a while."""
+        if not self._waits:
             self._say_at = self._clock() + STANDSTILL_S
         elif self._clock() >= self._say_at:
             self._say_at = self._clock() + SAY_AGAIN_S
-            self._print(f"nothing runs: {waits}")
+            self._print(f"nothing runs: {self._waits}")
 
     def _show_ranking(self, ranking: RankingView) -> None:
         rounds = len(ranking.rounds)
@@ -138,6 +143,9 @@ class LiveReport:
         """Redraw the table from this view."""
         table = status_table(view, self._metrics, limit=MAX_ROWS)
         self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
+
+    def tick(self) -> None:
+        """Nothing to do: the table says what waits and for what."""
 
 
 def standstill(view: GridView) -> str:

@@ -147,24 +147,25 @@ class SchedulerState:
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
+        notes = {
+            key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+        }
         return Activity(
             running={
                 key: attempt.spec.kind
                 for key, attempt in self.running.items()
                 if attempt.began is not None
             },
-            waits=self.waits | self._not_begun(),
+            waits=self.waits | self._not_begun(notes),
             given_up=self.given_up,
-            notes={
-                key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
-            },
+            notes=notes,
             live=True,
         )
 
-    def _not_begun(self) -> dict[str, str]:
-        """Return what those attempts wait for that Ray was given, and has not begun."""
+    def _not_begun(self, notes: Mapping[str, str]) -> dict[str, str]:
+        """Return what those attempts wait for that Ray was given and has not begun, and a note."""
         return {
-            key: not_placed(attempt.layout, self.capacity)
+            key: "; ".join(filter(None, (not_placed(attempt.layout, self.capacity), notes[key])))
             for key, attempt in self.running.items()
             if attempt.began is None
         }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import ray
+from ray._private.state import jobs
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_list, _internal_kv_put
 
 NAMESPACE = "trsp"
@@ -48,8 +49,9 @@ class Signs:
     """The signs of all attempts of one launcher."""
 
     def __init__(self) -> None:
-        self._prefix = f"{uuid.uuid4().hex}/"
+        self._prefix = f"{ray.get_runtime_context().get_job_id()}-{uuid.uuid4().hex}/"
         self._number = 0
+        _sweep()
 
     def new(self) -> Sign:
         """Return the sign of another attempt."""
@@ -68,9 +70,13 @@ class Signs:
         """Remove what was said by an attempt that has ended."""
         _internal_kv_del(sign.prefix, del_by_prefix=True, namespace=NAMESPACE)
 
-    def forget_all(self) -> None:
-        """Remove what all attempts have said."""
-        _internal_kv_del(self._prefix, del_by_prefix=True, namespace=NAMESPACE)
+
+def _sweep() -> None:
+    """Remove what was said to drivers that are gone."""
+    alive = {job["JobID"] for job in jobs() if not job["IsDead"]}
+    for entry in _internal_kv_list("", namespace=NAMESPACE):
+        if entry.decode().partition("-")[0] not in alive:
+            _internal_kv_del(entry, namespace=NAMESPACE)
 
 
 def _parts(entry: str) -> tuple[str, str]:

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.run import require_capacity
 from orchestrator.scheduler.policy import Facts, GiveUp, Running, Start, Wait, decide
 from orchestrator.scheduler.state import SchedulerState
 from orchestrator.scheduler.waiting import describe_others, not_placed
@@ -17,6 +21,7 @@ from tests.orchestrator.fake_launcher import (
     one_cell,
     resolved,
 )
+from trsp.errors import InvalidInputError
 
 GB = 10**9
 NODE = Capacity(cpus=8, gpus=8)
@@ -183,3 +188,29 @@ def test_a_share_is_of_what_the_cluster_can_become(tmp_path: Path) -> None:
     controller = controller_of(resolved(tmp_path, resources={"share": "25%"}), launcher)
     controller.step()
     assert len(launcher.started) == 2, "all that is there, and a quarter of what can be"
+
+
+def test_a_share_in_which_no_stage_fits_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    launcher = FakeLauncher(slots=8)
+    resources = Resources.model_validate({"share": "10%"})
+    with pytest.raises(
+        InvalidInputError, match=r"0 CPUs within resources\.share; raise resources\.s"
+    ):
+        require_capacity(launcher, resources, tmp_path / "grid.yaml")
+    assert launcher.stopped
+
+
+def test_a_cluster_that_others_hold_whole_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    launcher = FakeLauncher()
+    launcher.cluster = beside_others(0, 8)
+    require_capacity(launcher, Resources(), tmp_path / "grid.yaml")
+    assert not launcher.stopped
+
+
+def test_behind_a_gang_that_ray_has_not_placed_no_other_of_its_size_is_submitted() -> None:
+    """Of those that fit no longer, one at most is in Ray's queue."""
+    running = {"transfer-1": Running(StageKind.TRANSFER, GANG, begun=False)}
+    layouts = {TRAIN.key: GANG}
+    facts = Facts([TRAIN], layouts, running=running, capacity=BUSY, largest_capacity=BUSY.in_all)
+    (decision,) = decide(facts, max_attempts=2)
+    assert isinstance(decision, Wait)
