@@ -101,8 +101,7 @@ class FakeLauncher:
         self.requests: list[tuple[Layout, ...]] = []
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
-        self._running: dict[str, StageTask] = {}
-        self._ending: list[str] = []
+        self._running, self._ending = dict[str, StageTask](), list[str]()
 
     def hardware(self) -> str:
         return "cpu"
@@ -132,9 +131,7 @@ class FakeLauncher:
         self._ending = []
         for key in ending:
             if key in self._running:
-                task = self._running.pop(key)
-                finished.append(Finished(key, self._end(task)))
-                rank_reports(task)[0].remove()
+                finished.append(Finished(key, self._end(self._running.pop(key))))
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
