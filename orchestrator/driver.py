@@ -107,6 +107,7 @@ class Driver:
         if view is not self._shown:
             self._shown = view
             report.show(view)
+        report.tick()
         self._listeners.tell(view)
         if news := self._listeners.news():
             print_line(self._out, news)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 120
+LOG = "mlflow-server.log"  # in the folder that a server is given
 # Jobs of MLflow's own (scorers, for example) would cost two more processes.
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -45,10 +46,24 @@ def mlflow_server(tracking_uri: str, folder: Path) -> Iterator[str]:
     if tracking_uri.startswith(("http://", "https://")):
         yield tracking_uri
         return
-    url = f"http://127.0.0.1:{_free_port()}"
-    log = folder / "mlflow-server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
+    url = f"http://127.0.0.1:{free_port()}"
+    process = start_server(tracking_uri, url, folder)
+    try:
+        _wait_until_healthy(url, process, folder / LOG)
+        yield url
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+
+
+def start_server(tracking_uri: str, url: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a server at ``url`` on a database; return its process, which leads a group of its own.
+
+    It answers some seconds later (``is_healthy``).
+    """
+    with (folder / LOG).open("a") as output:
+        return subprocess.Popen(
             _command(tracking_uri, url, folder),
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -56,13 +71,13 @@ def mlflow_server(tracking_uri: str, folder: Path) -> Iterator[str]:
             cwd=folder,
             env=os.environ | ENVIRONMENT,
         )
-        try:
-            _wait_until_healthy(url, process, log)
-            yield url
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 15)
-            process.wait(timeout=30)
+
+
+def is_healthy(url: str) -> bool:
+    """Whether a server answers at ``url``."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+        return True
+    return False
 
 
 def _command(tracking_uri: str, url: str, folder: Path) -> list[str]:
@@ -80,7 +95,8 @@ def _command(tracking_uri: str, url: str, folder: Path) -> list[str]:
     return command
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -89,7 +105,7 @@ def _free_port() -> int:
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+        if is_healthy(url):
             return
         time.sleep(0.5)
     raise RuntimeError(f"mlflow server did not start:\n{log.read_text()[-2000:]}")

@@ -60,8 +60,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend": """execution grid layouts ray_backend.growth stages store trsp.distributed
-        trsp.errors trsp.evaluation""",
+    "ray_backend.sharing": "execution layouts",
+    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing stages store
+        trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler": "coordination execution grid layouts parallel stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "newest": "",

@@ -108,13 +108,16 @@ class Drivers:
         """Whether a driver lives, as far as can be known here.
 
         One that has no file, and never was seen with one, has until a lifetime from now to show it:
-        some file systems show new files late.
+        some file systems show new files late. One that was silent for too long is looked at again:
+        it may have woken up.
         """
         if process.is_gone():
             return False
         with self._lock:
             self._look()
             watched = self._watched.setdefault(owner, _Watched(None, self._clock()))
+            if watched.silent_s >= self.lifetime_s:
+                self._look(afresh=True)
             return watched.silent_s < self.lifetime_s
 
     def living(self) -> dict[str, SignOfLife]:
@@ -151,10 +154,10 @@ class Drivers:
     def _lives(self, owner: str, sign: SignOfLife) -> bool:
         return self._watched[owner].silent_s < self.lifetime_s and not sign.process.is_gone()
 
-    def _look(self) -> None:
-        """Look at all drivers, unless that was done just now."""
+    def _look(self, *, afresh: bool = False) -> None:
+        """Look at all drivers, unless that was done just now and they are not to be seen afresh."""
         now = self._clock()
-        if now - self._looked < self._recheck_s:
+        if now - self._looked < self._recheck_s and not afresh:
             return
         signs = {sign.owner: sign for sign in self._read()}
         for owner in {*signs, *self._watched}:

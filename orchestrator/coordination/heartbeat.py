@@ -39,11 +39,16 @@ class Heartbeat:
         self._lock = threading.Lock()  # the sign that is given last is the newest
 
     def begin(self) -> None:
-        """Give the first sign, and go on by itself. Nothing happens after the first call.
+        """Give the first sign, and go on by itself.
 
-        Raises OSError where the store cannot be written.
+        A later call gives a sign after a pause: whoever wakes up and claims a stage must not be
+        taken for dead. Raises OSError where the store cannot be written.
         """
-        if self._thread is not None or self._over.is_set():
+        if self._over.is_set():
+            return
+        if self._thread is not None:
+            if self._clock() - self._said > self._limit_s:
+                self.beat()
             return
         self._said = self._clock()
         self._drivers.say(self._owner, self._process, self._keys)

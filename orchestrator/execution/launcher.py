@@ -34,13 +34,23 @@ class Launcher(Protocol):
         """Return the name of what speed is measured on; it is part of a measurement's key."""
 
     def capacity(self) -> Capacity:
-        """Return what the cluster has now, taken or not.
+        """Return what the cluster has for us now, whether our stages have taken it or not.
 
-        It is asked for at every decision, because nodes come and go.
+        What other jobs hold is not in it, but in its ``whole``. It is asked for at every decision,
+        because nodes and jobs come and go.
+        """
+
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the running stages that compute: in their processes, on their devices.
+
+        Those that are not among them wait for their place. It is asked for at every step.
         """
 
     def potential(self) -> Capacity:
-        """Return the most that the cluster can become: what is there, and nodes that can come."""
+        """Return the most that the cluster can become: what is there, and nodes that can come.
+
+        What other jobs hold is as in ``capacity``.
+        """
 
     def request(self, layouts: Sequence[Layout]) -> None:
         """Ask for a cluster on which stages of these layouts fit at once; none: let go of nodes.
@@ -85,6 +95,9 @@ class InProcessLauncher:
 
     def capacity(self) -> Capacity:
         return self._capacity
+
+    def begun(self) -> frozenset[str]:
+        return frozenset(finished.key for finished in self._finished)
 
     def potential(self) -> Capacity:
         return self._capacity

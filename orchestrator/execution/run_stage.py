@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
-from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted
+from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted, untold
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
@@ -36,15 +36,19 @@ class RankError(Exception):
         self.failure = failure
 
 
-def run_task(task: StageTask, leaving: Callable[[], bool] = never_preempted) -> Failure | None:
+def run_task(
+    task: StageTask,
+    leaving: Callable[[], bool] = never_preempted,
+    computes: Callable[[], None] = untold,
+) -> Failure | None:
     """Run one stage to its commit, in this process alone.
 
     Returns None on success. An error is recorded in the store, as far as that can be written, and
     returned. ``leaving`` says whether this process was told to go; a training stage then keeps what
-    it has and fails as PREEMPTED.
+    it has and fails as PREEMPTED. ``computes`` is called once it has its device.
     """
     store, key = Store(task.store), task.spec.key
-    crash = _run_function(RankContext(task, store, 0, leaving))
+    crash = _run_function(RankContext(task, store, 0, leaving, computes))
     if crash is None:
         return None
     failure = failure_of(crash.error, crash.traceback, task.layout.to_json())
@@ -53,13 +57,19 @@ def run_task(task: StageTask, leaving: Callable[[], bool] = never_preempted) -> 
     return failure
 
 
-def run_rank(task: StageTask, rank: int, leaving: Callable[[], bool] = never_preempted) -> None:
+def run_rank(
+    task: StageTask,
+    rank: int,
+    leaving: Callable[[], bool] = never_preempted,
+    computes: Callable[[], None] = untold,
+) -> None:
     """Run one rank of a gang's stage, to its commit where that is rank 0.
 
     Raises RankError for whatever goes wrong. Nothing is recorded: to make one failure of what all
-    the ranks raised is the business of whoever started them. ``leaving`` is as for ``run_task``.
+    the ranks raised is the business of whoever started them. ``leaving`` and ``computes`` are those
+    of ``run_task``; only rank 0 says that it computes.
     """
-    crash = _run_function(RankContext(task, Store(task.store), rank, leaving))
+    crash = _run_function(RankContext(task, Store(task.store), rank, leaving, computes))
     if crash is None:
         return
     failure = failure_of(crash.error)
@@ -83,7 +93,7 @@ def _run_function(context: RankContext) -> _Crash | None:
         try:
             with _devices(context):
                 if context.leads:
-                    context.report.begin()
+                    context.computes()
                 STAGES[context.task.spec.kind](context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -30,13 +31,20 @@ def of_type(capacity: Capacity, gpu_type: str) -> Capacity:
     """
     if not gpu_type:
         return capacity
-    return Capacity.of(node for node in capacity.machines if node.gpu_type == gpu_type)
+    return _of_nodes(capacity, [node for node in capacity.machines if node.gpu_type == gpu_type])
 
 
 def _hosts(capacity: Capacity) -> Capacity:
     """Return a cluster as it is for those who have no GPU."""
-    machines = capacity.machines
-    return Capacity.of(Capacity(each.cpus, memory_bytes=each.memory_bytes) for each in machines)
+    hosts = [Capacity(each.cpus, memory_bytes=each.memory_bytes) for each in capacity.machines]
+    return _of_nodes(capacity, hosts)
+
+
+def _of_nodes(capacity: Capacity, nodes: Iterable[Capacity]) -> Capacity:
+    """Return a cluster with these nodes in place of its own; all else that holds of it stays."""
+    sums = Capacity.of(nodes)
+    summed = ("cpus", "gpus", "memory_bytes", "gpu_memory_bytes", "nodes", "gpu_parts")
+    return replace(capacity, **{name: getattr(sums, name) for name in summed})
 
 
 def layouts_for(

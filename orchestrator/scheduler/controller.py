@@ -88,6 +88,7 @@ class Controller:
         for _ in range(MOST_DECISIONS):
             if not self._act():
                 break
+        self._state.see_begun(self._launcher.begun(), self._clock())
         return self.view()
 
     def view(self) -> GridView:
@@ -135,9 +136,6 @@ class Controller:
 
     def _time_out(self, now: float) -> None:
         """Cancel stages that compute longer than they may. Until they begin, they only wait."""
-        for key, attempt in list(self._state.running.items()):
-            if attempt.began is None and self._stages.has_begun(key, attempt.name):
-                self._state.see_begun(key, now)
         for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
             self._launcher.cancel(key)
 
@@ -195,7 +193,8 @@ class Controller:
         self._parts.update()
         needs = self._needs.of(self._parts.needs, self._state.given_up)
         capacity, largest = self._capacity(), self._state.largest_capacity
-        chosen = self._layouts.choose_all(needs, capacity, largest)
+        # Not by what is free at this instant: a layout that is worth waiting for is waited for.
+        chosen = self._layouts.choose_all(needs, capacity.in_all, largest)
         unreadable = {
             spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
         }
@@ -212,13 +211,13 @@ class Controller:
             potential=self._demand.potential,
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
+            quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
         )
 
     def _capacity(self) -> Capacity:
-        """Return what the cluster has now, within the grid's limits on memory."""
+        """Return what the cluster has for us now, within the grid's memory and share."""
         capacity = self._demand.look()
-        self._state.see_capacity(capacity)
-        self._state.see_capacity(self._demand.potential)
+        self._state.see_capacity(capacity, self._demand.potential)
         return capacity
 
     def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:

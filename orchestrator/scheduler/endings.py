@@ -69,4 +69,4 @@ class Endings:
     def _climb(self, attempt: Attempt, capacity: Capacity) -> bool:
         """Whether there is another layout to try, which the next attempt then gets."""
         largest = self._state.largest_capacity
-        return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)
+        return self._layouts.climb(attempt.spec, attempt.layout, capacity.in_all, largest)

@@ -34,9 +34,14 @@ class Holdings:
         return key in self._tickets
 
     def close(self) -> None:
-        """Give back what is owed and say goodbye. No stage can be claimed afterwards."""
+        """Give back what is owed and say goodbye. No stage can be claimed afterwards.
+
+        What dead drivers left goes with the last one that lives.
+        """
         self._give_back()
         self._goodbye()
+        with suppress(OSError):
+            self._claims.drivers.remove_dead()
 
     def take(self, key: str) -> Ticket | Held:
         """Claim a stage for a new attempt, or return who holds it.

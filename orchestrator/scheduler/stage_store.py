@@ -17,7 +17,6 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -136,10 +135,6 @@ class StageStore:
         for key in readers:
             self._results.forget(key)
         return bool(readers) and all(self._results.done(key) for key in readers)
-
-    def has_begun(self, key: str, attempt: str) -> bool:
-        """Whether an attempt at a stage has its device and computes, as far as is known."""
-        return RankReport(self._store, key, attempt).has_begun()
 
     def progress(self, key: str) -> Progress:
         """Return how far the stage has come, as the store has it now."""

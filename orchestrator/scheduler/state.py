@@ -13,6 +13,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
+from orchestrator.scheduler.waiting import has_quiet_node, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
@@ -66,16 +67,30 @@ class SchedulerState:
         self.attempts: dict[str, Attempts] = {}  # of stages that have failed
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
-        self.largest_capacity = Capacity(cpus=0)
+        self.capacity = Capacity(cpus=0)  # as last seen
+        self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
+        self._busy_since: float | None = None  # no node has been without other jobs; None: one is
 
-    def see_capacity(self, capacity: Capacity) -> None:
-        """Remember the largest capacity seen: nodes that were lost may come back.
+    def see_capacity(self, capacity: Capacity, potential: Capacity | None = None) -> None:
+        """Remember what there is for us, and the largest that the cluster was or can become.
 
-        Of equal ones the last is remembered, of which more may be known by now.
+        Lost nodes may come back, and others' jobs end. Of equal ones the last is remembered, of
+        which more may be known by now.
         """
+        self.capacity = capacity
         self.largest_capacity = max(
-            capacity, self.largest_capacity, key=lambda each: (each.gpus, each.cpus)
+            *(each.in_all for each in (potential, capacity) if each is not None),
+            self.largest_capacity,
+            key=lambda each: (each.gpus, each.cpus),
         )
+
+    def waits_for_quiet(self, now: float, limit_s: float) -> bool:
+        """Whether measurements wait for a node without other jobs: until none was for so long."""
+        if has_quiet_node(self.capacity):
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = now
+        return self._busy_since is None or now - self._busy_since < limit_s
 
     def attempts_at(self, key: str) -> Attempts:
         """Return what was attempted so far; of a stage that has not failed, nothing."""
@@ -99,9 +114,11 @@ class SchedulerState:
             self.attempts[spec.key] = aftermath.attempts
         return aftermath.restarts
 
-    def see_begun(self, key: str, now: float) -> None:
-        """Remember that a running attempt computes."""
-        self.running[key] = replace(self.running[key], began=now)
+    def see_begun(self, keys: frozenset[str], now: float) -> None:
+        """Remember that these of the running attempts compute."""
+        for key, attempt in self.running.items():
+            if attempt.began is None and key in keys:
+                self.running[key] = replace(attempt, began=now)
 
     def time_out(self, now: float, limit_s: float, device_wait_s: float = 0.0) -> tuple[str, ...]:
         """Mark the attempts that compute longer than ``limit_s``; return the keys newly marked.
@@ -124,20 +141,34 @@ class SchedulerState:
     def running_facts(self) -> dict[str, Running]:
         """Return what runs, in order of start, as the policy takes it."""
         return {
-            key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self.running.items()
+            key: Running(attempt.spec.kind, attempt.layout, attempt.began is not None)
+            for key, attempt in self.running.items()
         }
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
+        notes = {
+            key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+        }
         return Activity(
-            running={key: attempt.spec.kind for key, attempt in self.running.items()},
-            waits=self.waits,
-            given_up=self.given_up,
-            notes={
-                key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+            running={
+                key: attempt.spec.kind
+                for key, attempt in self.running.items()
+                if attempt.began is not None
             },
+            waits=self.waits | self._not_begun(notes),
+            given_up=self.given_up,
+            notes=notes,
             live=True,
         )
+
+    def _not_begun(self, notes: Mapping[str, str]) -> dict[str, str]:
+        """Return what those attempts wait for that Ray was given and has not begun, and a note."""
+        return {
+            key: "; ".join(filter(None, (not_placed(attempt.layout, self.capacity), notes[key])))
+            for key, attempt in self.running.items()
+            if attempt.began is None
+        }
 
 
 def _note(attempt: Attempt, before: Attempts | None) -> str:

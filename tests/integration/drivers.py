@@ -17,16 +17,17 @@ from mlflow.entities import Run
 
 from orchestrator.grid.schema import load_grid
 from orchestrator.run import view_offline
+from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import GridView
 
 RUN_TIMEOUT_S = 280
 POLL_S = 0.1
 
 
-def start(grid: Path) -> subprocess.Popen[str]:
-    """Start a driver on a local Ray of its own."""
+def start(grid: Path, **variables: str) -> subprocess.Popen[str]:
+    """Start a driver on a local Ray of its own, with these variables in its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment["TRSP_HOME"] = str(grid.parent / "home")
+    environment |= {"TRSP_HOME": str(grid.parent / "home"), **variables}
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", str(grid)],
         stdout=subprocess.PIPE,
@@ -93,11 +94,12 @@ def results(grid: Path, kind: str = "*") -> dict[str, int]:
     }
 
 
-def stage_process(driver: subprocess.Popen[str], kind: str) -> psutil.Process | None:
-    """Return the process in which a stage of this kind runs now."""
+def stage_process(driver: subprocess.Popen[str], kind: str = "") -> psutil.Process | None:
+    """Return the process in which a stage of this kind, or of any, runs now."""
+    kinds = [kind] if kind else list(StageKind)
     for process in psutil.Process(driver.pid).children(recursive=True):
         try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{kind}-"):
+            if any(f"ray::{each}-" in name for name in process.cmdline()[:1] for each in kinds):
                 return process
         except psutil.Error:
             continue

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.execution.launcher import Finished, Launcher
 from orchestrator.execution.run_stage import StageTask
-from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
@@ -111,6 +110,9 @@ class FakeLauncher:
     def capacity(self) -> Capacity:
         return self.cluster
 
+    def begun(self) -> frozenset[str]:
+        return frozenset() if self.queues else frozenset(self._running)
+
     def potential(self) -> Capacity:
         return self.can_become or self.cluster
 
@@ -123,8 +125,6 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        for task in () if self.queues else self._running.values():
-            rank_reports(task)[0].begin()
         ending = [] if self.holds else list(self._running)
         finished = [
             Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
@@ -132,7 +132,9 @@ class FakeLauncher:
         self._ending = []
         for key in ending:
             if key in self._running:
-                finished.append(Finished(key, self._end(self._running.pop(key))))
+                task = self._running.pop(key)
+                finished.append(Finished(key, self._end(task)))
+                rank_reports(task)[0].remove()
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
@@ -175,12 +177,15 @@ def finish(task: StageTask) -> None:
         for number in range(len(store.rankings.rounds(spec.key)), spec.depth):
             record = RoundRecord(round=number, layer=order[number], rate_scale=task.lr_scale)
             store.rankings.publish(task.ticket, record)
+        store.claims.log.require(task.ticket)
         return
-    keeps_files = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE)
+    record = _record(spec, task.lr_scale)
+    if spec.kind not in (StageKind.TRANSFER, StageKind.PRUNE):
+        store.stages.commit(task.ticket, spec, record)
+        return
     with store.stages.staging(task.ticket) as folder:
         (folder / "config.json").write_text("{}", encoding="utf-8")
-        record = _record(spec, task.lr_scale)
-        store.stages.commit(task.ticket, spec, record, folder if keeps_files else None)
+        store.stages.commit(task.ticket, spec, record, folder)
 
 
 def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:

@@ -108,3 +108,27 @@ def test_the_live_table_holds_every_cell_and_the_summary(tmp_path: Path) -> None
     text = console.file.getvalue()
     assert all(cell.cell.name in text for cell in view.cells)
     assert summary(view) in text
+
+
+def test_it_is_said_now_and_then_for_what_a_grid_waits_of_which_nothing_runs() -> None:
+    console, clock = plain(), Clock()
+    report = LineReport(console, clock)
+    stands = grid([Status.WAITING], "waits for 8 GPUs")
+    report.show(stands)
+    for clock.now in (0, 59, 61, 62, 1900):
+        report.tick()
+    assert printed(console) == [
+        "[    61 s] nothing runs: waits for 8 GPUs",
+        "[  1900 s] nothing runs: waits for 8 GPUs",
+    ]
+
+
+def test_a_grid_of_which_something_runs_does_not_stand_still() -> None:
+    console, clock = plain(), Clock()
+    report = LineReport(console, clock)
+    for clock.now in (0, 100, 200):
+        report.show(grid([Status.WAITING, Status.RUNNING], ""))
+        report.tick()
+    report.show(grid([Status.WAITING, Status.WAITING], "waits for 1 GPU"))
+    report.tick()
+    assert not [line for line in printed(console) if "nothing runs" in line]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.tracker import MlflowTracker
+from tests.forwarder import forwarded
 from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
 from tests.orchestrator.sample_grids import claim
 from tests.orchestrator.small_views import small_story
-from tests.orchestrator.tracking.forwarder import forwarded
 from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, client_of, contents
 from trsp.errors import TrackingError
 
