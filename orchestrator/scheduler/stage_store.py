@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.holdings import Holdings
 from orchestrator.scheduler.state import Progress
@@ -124,6 +125,8 @@ class StageStore:
 
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
+        if ticket.number == 1 and not self._store.stages.contents(spec.key) - {CLAIMS_FOLDER}:
+            return Claimed(Progress(0, 0), ticket)  # nobody has ever worked on it
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
         if self.is_satisfied(spec) or self._has_served(spec):

@@ -33,6 +33,10 @@ class StageResults:
         """The address of the folder in which everything about a stage lies, for people."""
         return self._files.address(stage_folder(key))
 
+    def contents(self, key: str) -> set[str]:
+        """The names of all that lies in the stage's folder; empty where there is none."""
+        return set(self._files.names(stage_folder(key)))
+
     def folder(self, key: str, name: str) -> StoreFolder:
         """A folder beside the stage's results, for more than whole small files."""
         return self._files.folder(f"{stage_folder(key)}/{name}")
