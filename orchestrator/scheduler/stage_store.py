@@ -86,8 +86,12 @@ class StageStore:
 
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
+        if ticket.number > 1:
+            self._store.stages.look_afresh(spec.key)
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
+        if self._store.stages.names(spec.key) == ["claims"]:
+            return Claimed(Progress(0, 0), ticket)
         if self.is_satisfied(spec):
             self.holdings.release(spec.key)
             return AlreadySatisfied()
@@ -122,7 +126,7 @@ class StageStore:
                 if self.is_satisfied(spec):
                     break
                 time.sleep(wait_s)
-                self._store.rankings.look_afresh(spec.key)
+                self._store.stages.look_afresh(spec.key)
                 self._results.forget(spec.key)
         if self.is_satisfied(spec):
             return None

@@ -81,6 +81,7 @@ def test_a_stage_that_was_finished_in_the_meantime_is_released(store: Store) -> 
 def test_an_error_after_the_claim_was_taken_releases_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, part: type, call: str
 ) -> None:
+    store.stages.write_spec(SPEC)  # of an attempt before
     monkeypatch.setattr(part, call, full)
     outcome = stages_of(store).claim(SPEC)
     assert isinstance(outcome, ClaimFailed)
@@ -102,7 +103,7 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = one_cell(tmp_path, resources={"max_attempts": 2})
-    monkeypatch.setattr(StageResults, "remove_orphans", full)
+    monkeypatch.setattr(StageResults, "names", full)
     launcher = FakeLauncher()
     view = drive(controller_of(grid, launcher))
     assert view.status is Status.FAILED
