@@ -64,18 +64,25 @@ class RayHead:
 
 
 @contextmanager
-def local_ray(temp_dir: Path, num_cpus: int, keep: bool = False) -> Iterator[RayHead]:
+def local_ray(
+    temp_dir: Path,
+    num_cpus: int,
+    keep: bool = False,
+    options: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[RayHead]:
     """Start a fresh head; stop it at the end, whatever happens, unless ``keep``.
 
     A left-over one is stopped first. ``temp_dir`` must be short (Ray keeps sockets in it, whose
     paths may not exceed 107 bytes); it is emptied at the start and keeps the logs afterwards.
+    ``options`` are more of ``ray start``'s, ``variables`` more of its environment.
     """
     stop(temp_dir)
     if temp_dir.exists():
         shutil.rmtree(temp_dir)
     temp_dir.mkdir(mode=0o700)
     try:
-        yield _start(temp_dir, num_cpus)
+        yield _start(temp_dir, num_cpus, options, variables or {})
     finally:
         if not keep:
             stop(temp_dir)
@@ -150,9 +157,11 @@ def _arguments(process: psutil.Process) -> list[str]:
         return []
 
 
-def _start(temp_dir: Path, num_cpus: int) -> RayHead:
+def _start(
+    temp_dir: Path, num_cpus: int, options: Iterable[str], variables: Mapping[str, str]
+) -> RayHead:
     """Start a head and wait until its dashboard answers; RuntimeError with its log if none does."""
-    dashboard, agent, client = _free_ports(3)
+    dashboard, agent, client = free_ports(3)
     scripts = _scripts(temp_dir)
     head = RayHead(f"http://127.0.0.1:{dashboard}", temp_dir, _environment(scripts))
     command = [
@@ -161,13 +170,17 @@ def _start(temp_dir: Path, num_cpus: int) -> RayHead:
         *("--port=0", "--min-worker-port=0", "--max-worker-port=0"),  # 0: any free one
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
         *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
-        *(f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+        *(f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", *options),
     ]
     log = temp_dir / "head.log"
     # A session of its own: Ctrl-C is for us, who then stop the job before the head.
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=head.environ, stdout=output, stderr=output, start_new_session=True
+            command,
+            env={**head.environ, **variables},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(head):
@@ -213,7 +226,7 @@ def _answers(head: RayHead) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on now, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

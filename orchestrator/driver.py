@@ -55,6 +55,7 @@ class Driver:
         self._leaderboard = self._tracker.leaderboard_url(
             tracking.ui_url or DEFAULT_UI_URL, resolved.key
         )
+        self._shown: GridView | None = None
 
     def run(self) -> int:
         """Work until the grid is done, failed or stopped by a signal; return its exit code.
@@ -103,7 +104,9 @@ class Driver:
         return view
 
     def _tell(self, view: GridView, report: Report) -> None:
-        report.show(view)
+        if view is not self._shown:
+            self._shown = view
+            report.show(view)
         self._listeners.tell(view)
         if news := self._listeners.news():
             print_line(self._out, news)

@@ -15,20 +15,19 @@ from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.report.printing import console, print_line
-from orchestrator.stages.next_stages import next_stages
 from orchestrator.stages.resolve import (
     Resolved,
     resolve,
     resolve_offline,
     with_known_problems,
 )
-from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import Activity, build_view
+from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Measurement, Selection, measurements
+from orchestrator.views.parts import GridParts
 from trsp.errors import InvalidInputError
 
 
@@ -38,9 +37,11 @@ def view_offline(grid: Grid) -> GridView:
     A stage that a living driver has claimed counts as running.
     """
     resolved, store = _resolve_offline(grid)
-    results = StoreResults(store)
-    running = _claimed_stages(resolved, store, results)
-    return build_view(resolved, results, Activity(running, live=bool(running)))
+    held = store.claims.held_now()
+    parts = GridParts(resolved, StoreResults(store))
+    parts.update()
+    running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
+    return ViewBuilder(parts).view(Activity(running, live=bool(running)))
 
 
 def measurements_offline(grid: Grid) -> tuple[Measurement, ...]:
@@ -53,14 +54,6 @@ def _resolve_offline(grid: Grid) -> tuple[Resolved, Store]:
     """Return a grid on the hardware that it last ran on, and its store."""
     resolved, store = resolve(grid), Store(grid.storage.store)
     return _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", ""))), store
-
-
-def _claimed_stages(
-    resolved: Resolved, store: Store, results: StoreResults
-) -> dict[str, StageKind]:
-    """The kinds of the next stages that a living driver works on, by key."""
-    held = store.claims.held_now()
-    return {spec.key: spec.kind for spec in next_stages(resolved, results) if spec.key in held}
 
 
 def _on_hardware(resolved: Resolved, hardware: str) -> Resolved:

@@ -41,11 +41,12 @@ _LIBRARY: Mapping[str, str] = {
 }
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
+    "parallel": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
-    "store": "coordination redact stages trsp.errors trsp.records trsp.training",
+    "store": "coordination parallel redact stages trsp.errors trsp.records trsp.training",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts stages store trsp.architecture trsp.checkpoints
@@ -61,7 +62,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.growth": "layouts",
     "ray_backend": """execution grid layouts ray_backend.growth stages store trsp.distributed
         trsp.errors trsp.evaluation""",
-    "scheduler": "coordination execution grid layouts stages store views",
+    "scheduler": "coordination execution grid layouts parallel stages store views",
     "tracking": "redact tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",

@@ -30,6 +30,7 @@ from orchestrator.layouts.layout import counted
 from orchestrator.ray_backend import on_nodes
 from orchestrator.ray_backend.cluster import connect
 from orchestrator.ray_backend.node_kinds import ClusterNode, at_most, one_per_kind
+from orchestrator.ray_backend.potential import Growth
 from orchestrator.redact import redact
 from orchestrator.store.store import Store
 from orchestrator.tracking.probe import use_tracking
@@ -173,7 +174,10 @@ def _software(
         software = {name: state.software for name, state in nodes.items()}
         yield from judge_nodes.versions(states[DRIVER].software, software)
     yield from judge_nodes.devices(
-        nodes, {node.name: node.gpus for node in asked}, subject.wants_gpus
+        nodes,
+        {node.name: node.gpus for node in asked},
+        subject.wants_gpus,
+        can_come=bool(asked) and Growth().brings_gpus,
     )
     yield from judge_nodes.disks(states)
 

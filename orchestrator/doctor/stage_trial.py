@@ -59,7 +59,7 @@ def run_trial(
 
 def _next(resolved: Resolved, store: Store) -> StageSpec | None:
     """Return the stage that the cell needs next; None where it has all. No reference is made."""
-    stages = next_stages(resolved, StoreResults(store, recheck_s=0))
+    stages = next_stages(resolved, StoreResults(store))
     of_cell = (spec for spec in stages if spec.kind is not StageKind.DENSE)
     return next((spec for spec in of_cell if not _of_dense(spec)), None)
 

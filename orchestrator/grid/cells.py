@@ -7,6 +7,7 @@ stages. Pure; knows nothing of stores, clusters or files.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from orchestrator.grid.keys import canonical_json, content_key
@@ -92,7 +93,7 @@ class Cell:
         """Number of layers to remove: ratio * layers, rounded half up."""
         return math.floor(self.ratio * self.model.layers + 0.5)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names the combination in any grid; stage keys, not this, decide what is computed."""
         return content_key(
@@ -108,7 +109,7 @@ class Cell:
             },
         )
 
-    @property
+    @cached_property
     def name(self) -> str:
         """A short name, unique in its grid: ``opt-350m r=0.1 gates l1=0.001 drift l2=0.01``."""
         parts = [self.model.name, f"r={self.ratio:g}", self.selector_label or self.selector.name]
@@ -117,6 +118,19 @@ class Cell:
         parts.append(self.transfer_label or self.transfer.name)
         if self.drift is not None:
             parts.append(f"l2={self.drift:g}")
+        if self.seed:
+            parts.append(f"seed={self.seed}")
+        return " ".join(parts)
+
+    @property
+    def ranking_name(self) -> str:
+        """A name of its ranking: ``SmolLM2-135M gates l1=0.005 seed=1``.
+
+        A strength or seed of nothing is left out.
+        """
+        parts = [self.model.name, self.selector_label or self.selector.name]
+        if self.gate_l1 is not None:
+            parts.append(f"l1={self.gate_l1:g}")
         if self.seed:
             parts.append(f"seed={self.seed}")
         return " ".join(parts)

@@ -42,6 +42,12 @@ class Candidates:
         use_gpus = self.resources.use_gpus
         return self.capacity.gpus > 0 if use_gpus == "auto" else use_gpus
 
+    @property
+    def are_given(self) -> bool:
+        """Whether the user has said all of a training's layout."""
+        given = self.engine != "auto" and self.resources.ranks != "auto"
+        return given and self.work.is_training
+
     @cached_property
     def first(self) -> Layout:
         """The layout that the user has asked for, with one rank where that is left open.

@@ -97,9 +97,9 @@ class FreeCapacity:
         those that are free.
         """
         nodes, missing = list(self.nodes), layout.ranks
-        for index in sorted(range(len(nodes)), key=lambda i: _misfit(nodes[i], layout)):
-            here = min(missing, _fitting_ranks(nodes[index], layout))
-            nodes[index] = _without_ranks(nodes[index], layout, here)
+        for index in sorted(range(len(nodes)), key=lambda i: misfit(nodes[i], layout)):
+            here = min(missing, fitting_ranks(nodes[index], layout))
+            nodes[index] = without_ranks(nodes[index], layout, here)
             missing -= here
         return replace(self, nodes=tuple(nodes)) if missing == 0 else None
 
@@ -111,7 +111,7 @@ def fits(capacity: Capacity, layout: Layout) -> bool:
 
 def most_ranks(capacity: Capacity, layout: Layout) -> int:
     """Return how many ranks of this layout's size the cluster holds."""
-    return sum(_fitting_ranks(node, layout) for node in capacity.machines)
+    return sum(fitting_ranks(node, layout) for node in capacity.machines)
 
 
 def describe_needs(layout: Layout) -> str:
@@ -145,14 +145,14 @@ def _resources(gpus: str, cpus: int, memory_bytes: int) -> list[str]:
     return parts
 
 
-def _misfit(node: Capacity, layout: Layout) -> tuple[bool, float, int]:
+def misfit(node: Capacity, layout: Layout) -> tuple[bool, float, int]:
     """Return a sort key: the node that a layout's ranks are put on first has the least."""
     wasted = not layout.gpus and node.gpus > 0
     part = min((part for part in node.gpu_parts if part >= layout.gpus), default=1.0)
-    return wasted, part if layout.shares_gpu else 0.0, -_fitting_ranks(node, layout)
+    return wasted, part if layout.shares_gpu else 0.0, -fitting_ranks(node, layout)
 
 
-def _fitting_ranks(node: Capacity, layout: Layout) -> int:
+def fitting_ranks(node: Capacity, layout: Layout) -> int:
     """Return how many ranks of the layout fit on a node; memory counts where it is known."""
     counts = [max(0, node.cpus) // max(1, layout.cpus)]
     if layout.gpus:
@@ -175,7 +175,7 @@ def _fitting_on_gpus(node: Capacity, layout: Layout) -> int:
     return max(0, node.gpus) * whole + sum(int(part / layout.gpus) for part in node.gpu_parts)
 
 
-def _without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
+def without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
     """Return what is left of a node beside ``ranks`` ranks of the layout.
 
     A memory of 0 bytes would mean that it is not known: what is used up keeps one byte.

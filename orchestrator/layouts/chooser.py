@@ -8,6 +8,7 @@ afresh. Knows no cluster.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -25,8 +26,8 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.store import Store
 
 _WORK = TypeAdapter(Work)
-_Asked = tuple[str, Capacity, tuple[str, ...]]  # a stage's key, a cluster, types of GPU
 RECHECK_S = 15.0  # another driver may have climbed; what was read is believed for so long
+CLUSTERS = 8  # nodes come and go: of so many states of a cluster the estimates are kept
 
 
 def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
@@ -47,10 +48,35 @@ def ladder_key(resolved: Resolved, spec: StageSpec, begin: Layout) -> str:
     return content_key(spec.kind, alike)
 
 
+_Alike = tuple[str, Work]  # a model and what is done with it: all that an estimate rests on
+
+
+@dataclass(frozen=True)
+class _Begins:
+    """Where the ladders of stages that need as much memory begin on a cluster.
+
+    ``layouts``: the estimate's, the best first, by the keys of the ladders in the store. None where
+    nothing fits: ``reason`` says why.
+    """
+
+    layouts: Mapping[str, Layout]
+    reason: str = ""
+
+
+@dataclass
+class Choices:
+    """The layouts of several stages, by key: of each the best and others, or why it has none."""
+
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    alternatives: dict[str, tuple[Layout, ...]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
 class LayoutChooser:
     """Chooses the layouts of one grid's stages on a cluster.
 
-    It is asked about every stage at every step, so it remembers estimates and what was learned.
+    It is asked about every stage again and again, so it remembers the estimates of the clusters
+    seen last, and what was learned: one listing every RECHECK_S seconds says what there is of that.
     """
 
     def __init__(
@@ -59,11 +85,11 @@ class LayoutChooser:
         self._resolved = resolved
         self._store = store
         self._clock = clock
-        self._estimates: dict[_Asked, tuple[Layout, ...] | DoesNotFit] = {}
-        self._known_types: tuple[Capacity | None, Capacity | None, frozenset[str]]
-        self._known_types = None, None, frozenset()  # those of two capacities, looked up once
+        self._alike: dict[str, _Alike] = {}  # by a stage's key
+        self._clusters: list[tuple[Capacity, Capacity, dict[_Alike, _Begins]]] = []
         self._ended: set[str] = set()  # keys of ladders that have no other rung
-        self._learned: dict[str, tuple[float, Layout | None]] = {}
+        self._learned: dict[str, Layout | None] = {}
+        self._listed: tuple[float, frozenset[str]] = float("-inf"), frozenset()
         self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
 
     def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
@@ -71,36 +97,40 @@ class LayoutChooser:
 
         What fits only ``most``, the largest that the cluster was or can become, waits for it.
         """
-        found = self._layouts(spec, capacity, most)
-        return found if isinstance(found, DoesNotFit) else found[0]
+        chosen = self.choose_all([spec], capacity, most)
+        return chosen.layouts.get(spec.key) or DoesNotFit(chosen.refused[spec.key])
 
-    def alternatives(
-        self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity
-    ) -> dict[str, tuple[Layout, ...]]:
-        """Return stages' layouts on other types of GPU, for while the chosen type is taken.
+    def choose_all(self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity) -> Choices:
+        """Return the layouts of these stages' next attempts; those that need as much share them.
 
-        By the stage's key, the best first; most clusters have one type alone, and so none.
+        The alternatives are on other types of GPU, for while the chosen type is taken, the best
+        first; most clusters have none.
         """
-        others: dict[str, tuple[Layout, ...]] = {}
+        self._list_learned()
+        begins, choices = self._begins_on(capacity, most), Choices()
+        found: dict[_Alike, tuple[Layout, ...]] = {}
         for spec in specs:
-            if len(self._types(spec, capacity, most)) > 1:
-                found = self._layouts(spec, capacity, most)
-                others[spec.key] = () if isinstance(found, DoesNotFit) else found[1:]
-        return {key: layouts for key, layouts in others.items() if layouts}
+            alike = self._alike_of(spec)
+            if alike not in begins:
+                begins[alike] = self._begins(spec, capacity, most)
+            if begins[alike].reason:
+                choices.refused[spec.key] = begins[alike].reason
+                continue
+            if alike not in found:
+                found[alike] = self._layouts(begins[alike])
+            choices.layouts[spec.key], *others = found[alike]
+            if others:
+                choices.alternatives[spec.key] = tuple(others)
+        return choices
 
-    def _layouts(
-        self, spec: StageSpec, capacity: Capacity, most: Capacity
-    ) -> tuple[Layout, ...] | DoesNotFit:
-        """Return the stage's layouts on each type of GPU, as far as they were learned by now.
+    def _layouts(self, begins: _Begins) -> tuple[Layout, ...]:
+        """Return layouts on each type of GPU, as far as they were learned by now.
 
-        Types on which it ran out of memory on every rung are left out while there are others.
+        Types whose ladder has ended are left out while there are others.
         """
-        begins = self._begins(spec, capacity, most)
-        if isinstance(begins, DoesNotFit):
-            return begins
-        ladders = {ladder_key(self._resolved, spec, begin): begin for begin in begins}
-        left = {key: begin for key, begin in ladders.items() if key not in self._ended} or ladders
-        return tuple(self._learned_layout(key) or begin for key, begin in left.items())
+        left = {key: each for key, each in begins.layouts.items() if key not in self._ended}
+        ladders = left or begins.layouts
+        return tuple(self._learned_layout(key) or begin for key, begin in ladders.items())
 
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """Whether there is another layout to try after ``ran`` was out of memory.
@@ -108,38 +138,49 @@ class LayoutChooser:
         ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
         that this one came to. After the last rung on one type of GPU come the other types.
         """
-        begins = self._begins(spec, capacity, most)
-        if isinstance(begins, DoesNotFit):
+        ladders = self._begins(spec, capacity, most).layouts
+        if not ladders:
             return False
-        begin = next((each for each in begins if each.gpu_type == ran.gpu_type), begins[0])
-        key = ladder_key(self._resolved, spec, begin)
-        self._learned.pop(key, None)
-        if (self._learned_layout(key) or begin) != ran:
+        ran_on = (key for key, each in ladders.items() if each.gpu_type == ran.gpu_type)
+        key = next(ran_on, next(iter(ladders)))
+        self._learned[key] = _layout_of(self._store.layouts.load(key))
+        if (self._learned[key] or ladders[key]) != ran:
             return True
-        rung = next_rung(ran, self._limits(spec, ran, capacity)) or next_rung(
-            ran, self._limits(spec, ran, most)
-        )
+        limits = (self._limits(spec, ran, cluster) for cluster in (capacity, most))
+        rung = next(filter(None, (next_rung(ran, each) for each in limits)), None)
         if rung is None:
             self._ended.add(key)
-            keys = {ladder_key(self._resolved, spec, each) for each in begins}
-            return bool(keys - self._ended)
+            return bool(ladders.keys() - self._ended)
         with suppress(OSError):  # a full store: others will have to climb themselves
             self._store.layouts.save(key, rung.to_json())
-        self._learned[key] = self._clock(), rung
+        self._learned[key] = rung
         return True
 
-    def _begins(
-        self, spec: StageSpec, capacity: Capacity, most: Capacity
-    ) -> tuple[Layout, ...] | DoesNotFit:
-        """Return the layouts at which the stage's ladders begin: the estimate's, the best first.
-
-        A cluster whose GPUs are still to come is not taken for one without.
-        """
+    def _begins(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> _Begins:
+        """Return where the stage's ladders begin: at the estimate's layouts."""
         types = self._types(spec, capacity, most)
-        if most.gpus and not capacity.gpus:
-            return self._estimate(spec, most, types)
-        estimate = self._estimate(spec, capacity, types)
-        return self._estimate(spec, most, types) if isinstance(estimate, DoesNotFit) else estimate
+        estimate: tuple[Layout, ...] | DoesNotFit = DoesNotFit("")
+        if capacity.gpus or not most.gpus:  # GPUs that are still to come are not taken for none
+            estimate = self._estimate(spec, capacity, types)
+        if isinstance(estimate, DoesNotFit):
+            estimate = self._estimate(spec, most, types)
+        if isinstance(estimate, DoesNotFit):
+            return _Begins({}, estimate.reason)
+        return _Begins({ladder_key(self._resolved, spec, each): each for each in estimate})
+
+    def _begins_on(self, capacity: Capacity, most: Capacity) -> dict[_Alike, _Begins]:
+        """Return what is remembered of such a cluster."""
+        for seen in self._clusters:
+            if seen[0] == capacity and seen[1] == most:
+                return seen[2]
+        begins: dict[_Alike, _Begins] = {}
+        self._clusters = [(capacity, most, begins), *self._clusters[: CLUSTERS - 1]]
+        return begins
+
+    def _alike_of(self, spec: StageSpec) -> _Alike:
+        if spec.key not in self._alike:
+            self._alike[spec.key] = spec.locations["model"]["name"], work_of(spec)
+        return self._alike[spec.key]
 
     def _types(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> tuple[str, ...]:
         """Return the types of GPU of which the stage may have one or another; "" for any.
@@ -149,10 +190,7 @@ class LayoutChooser:
         """
         if not most.gpus and not capacity.gpus:
             return ("",)
-        seen_capacity, seen_most, types = self._known_types
-        if seen_capacity is not capacity or seen_most is not most:
-            types = gpu_types(capacity) | gpu_types(most)
-            self._known_types = capacity, most, types
+        types = gpu_types(capacity) | gpu_types(most)
         if spec.kind is StageKind.MEASURE:
             hardware = str(spec.inputs["hardware"])
             return (hardware if hardware in types else "",)
@@ -161,13 +199,9 @@ class LayoutChooser:
     def _estimate(
         self, spec: StageSpec, capacity: Capacity, types: tuple[str, ...]
     ) -> tuple[Layout, ...] | DoesNotFit:
-        if (spec.key, capacity, types) not in self._estimates:
-            grid = self._resolved.grid
-            shape = self._resolved.models[spec.locations["model"]["name"]].shape
-            self._estimates[spec.key, capacity, types] = layouts_for(
-                spec, shape, capacity, grid.resources, grid.engine, self._correction, types
-            )
-        return self._estimates[spec.key, capacity, types]
+        grid, shape = self._resolved.grid, self._resolved.models[self._alike_of(spec)[0]].shape
+        settings = grid.resources, grid.engine
+        return layouts_for(spec, shape, capacity, *settings, self._correction, types)
 
     def _correction(self, capacity: Capacity) -> Correction:
         """Return what was measured on these devices, read again after RECHECK_S seconds."""
@@ -186,11 +220,18 @@ class LayoutChooser:
         return Correction()
 
     def _learned_layout(self, key: str) -> Layout | None:
-        """Return the rung kept under a ladder's key, read again after RECHECK_S seconds."""
+        """Return the rung kept under a ladder's key."""
+        if key not in self._learned and f"{key}.json" in self._listed[1]:
+            self._learned[key] = _layout_of(self._store.layouts.load(key))
+        return self._learned.get(key)
+
+    def _list_learned(self) -> None:
+        """List what was learned, if that is due; all of it is then read again where it is used."""
         now = self._clock()
-        if key not in self._learned or now - self._learned[key][0] >= RECHECK_S:
-            self._learned[key] = now, _layout_of(self._store.layouts.load(key))
-        return self._learned[key][1]
+        if now - self._listed[0] >= RECHECK_S:
+            self._listed = now, self._store.layouts.names()
+            for name in self._listed[1]:
+                self._learned.pop(name.removesuffix(".json"), None)
 
     def _limits(self, spec: StageSpec, layout: Layout, capacity: Capacity) -> Limits:
         """Return how far the stage may climb on this cluster under the grid's resources."""

@@ -54,18 +54,18 @@ def layout_for(
     Cheapest: nothing offloaded (which costs the most time), then the fewest ranks (other stages run
     beside it), then the lowest ZeRO stage (the least communication), no activation checkpointing
     (a third of the compute), the largest micro-batch. One rank that needs little of its GPU has a
-    part of it, except to measure. What the user has said is taken as it is:
-    with ``engine`` and ``resources.ranks`` given, nothing is refused. ``shape`` None: nothing is
-    known of the model, so no memory is estimated (``memory_bytes`` 0). A memory of 0 in
+    part of it, except to measure. What the user has said is taken as it is: with ``engine`` and
+    ``resources.ranks`` given, nothing is refused, unless there is a ``gpu_type``: then the layout's
+    GPUs are to be of this one among several, and so are all in ``capacity``. ``shape`` None:
+    nothing is known of the model, so no memory is estimated (``memory_bytes`` 0). A memory of 0 in
     ``capacity`` is not known and limits nothing. ``correction`` is what was measured on these
-    devices. ``gpu_type``: of which the layout's GPUs are to be, as all in ``capacity`` then are;
-    empty: any. The same arguments give the same layout.
+    devices. The same arguments give the same layout.
     """
     candidates = Candidates(work_of(spec), capacity, resources, engine, gpu_type)
     if shape is None:
         return candidates.first
     search = _Search(shape, candidates, correction)
-    if candidates.work.is_training and engine != "auto" and resources.ranks != "auto":
+    if candidates.are_given and not gpu_type:
         return search.sized(candidates.first)
     return search.cheapest() or DoesNotFit(search.refusal())
 

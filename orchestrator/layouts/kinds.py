@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
 from orchestrator.grid.run_settings import Resources
+from orchestrator.layouts.candidates import Candidates
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.layout import Layout
@@ -29,13 +31,20 @@ def of_type(capacity: Capacity, gpu_type: str) -> Capacity:
     """
     if not gpu_type:
         return capacity
-    return Capacity.of(node for node in capacity.machines if node.gpu_type == gpu_type)
+    return _of_nodes(capacity, [node for node in capacity.machines if node.gpu_type == gpu_type])
 
 
 def _hosts(capacity: Capacity) -> Capacity:
     """Return a cluster as it is for those who have no GPU."""
-    machines = capacity.machines
-    return Capacity.of(Capacity(each.cpus, memory_bytes=each.memory_bytes) for each in machines)
+    hosts = [Capacity(each.cpus, memory_bytes=each.memory_bytes) for each in capacity.machines]
+    return _of_nodes(capacity, hosts)
+
+
+def _of_nodes(capacity: Capacity, nodes: Iterable[Capacity]) -> Capacity:
+    """Return a cluster with these nodes in place of its own; all else that holds of it stays."""
+    sums = Capacity.of(nodes)
+    summed = ("cpus", "gpus", "memory_bytes", "gpu_memory_bytes", "nodes", "gpu_parts")
+    return replace(capacity, **{name: getattr(sums, name) for name in summed})
 
 
 def layouts_for(
@@ -59,15 +68,20 @@ def layouts_for(
     def on(part: Capacity, gpu_type: str) -> Layout | DoesNotFit:
         return layout_for(spec, shape, part, resources, engine, correction(part), gpu_type)
 
-    if work_of(spec).is_for_cpus or resources.use_gpus is False:
-        found = on(_hosts(capacity), "")
-        if isinstance(found, Layout):
-            return (found,)
+    work = work_of(spec)
+    if work.is_for_cpus or resources.use_gpus is False:
+        on_host = on(_hosts(capacity), "")
+        if isinstance(on_host, Layout):
+            return (on_host,)
     parts = {name: of_type(capacity, name) for name in sorted(types)}
     there = {name: part for name, part in parts.items() if not name or part.gpus}
     if not there:
         return DoesNotFit(f"{spec.kind} is for GPUs of {', '.join(parts)}, and there are none")
-    return _best_first([(part, on(part, name)) for name, part in there.items()], resources)
+    found = [(part, on(part, name)) for name, part in there.items()]
+    given = Candidates(work, capacity, resources, engine).are_given
+    if given and all(isinstance(layout, DoesNotFit) for _, layout in found):
+        found = [(capacity, on(capacity, ""))]  # as the user has said it, wherever that is
+    return _best_first(found, resources)
 
 
 def _best_first(

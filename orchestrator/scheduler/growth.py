@@ -3,15 +3,17 @@
 Pure but for the launcher, which is told when that changes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
-from orchestrator.layouts.capacity import Capacity, FreeCapacity, most_ranks
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.policy import Decision, Facts, Start, Wait
+
+REPEAT_S = 30.0
 
 
 def wanted_layouts(
@@ -28,37 +30,33 @@ def wanted_layouts(
     """
     at_work = tuple(running)
     places = (max_parallel or 0) - len(at_work) if max_parallel else None
-    free = FreeCapacity.of(potential, at_work)
+    free = Packing(potential, at_work)
     added: list[Layout] = []
-    for layout, equal in groupby(waiting):
-        number = len(list(equal))
-        if places is not None:
-            number = min(number, max(0, places - len(added)))
-        for taken in _batches(layout, number, free):
-            left = free.without(taken)
-            if left is None:
-                break
-            free = left
-            added += [layout] * (taken.ranks // layout.ranks)
+    too_large: set[Layout] = set()
+    for layout in waiting:
+        if places is not None and len(added) >= places:
+            break
+        if layout not in too_large and free.take(layout):
+            added.append(layout)
+        else:
+            too_large.add(layout)
     return (*at_work, *added) if added else ()
-
-
-def _batches(layout: Layout, number: int, free: FreeCapacity) -> Iterator[Layout]:
-    """Yield so many stages of one layout as layouts to be placed: single ranks all at once."""
-    if layout.ranks > 1:
-        yield from [layout] * number
-        return
-    room = min(number, most_ranks(Capacity(nodes=free.nodes), layout))
-    if room:
-        yield replace(layout, ranks=room)
 
 
 class NodeDemand:
     """What the cluster has and can become for this grid, and what the grid wants it to be."""
 
-    def __init__(self, launcher: Launcher, resources: Resources) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        resources: Resources,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` gives seconds."""
         self._launcher = launcher
         self._resources = resources
+        self._clock = clock
+        self._asked_at = float("-inf")
         self._asked: tuple[Layout, ...] = ()
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
@@ -66,8 +64,11 @@ class NodeDemand:
     def look(self) -> Capacity:
         """Return what the cluster has now, and see what it can become.
 
-        Both within the grid's limits on memory.
+        Both within the grid's limits on memory. What was asked for is asked for again after a
+        while: whoever kept it may be gone.
         """
+        if self._asked and self._clock() - self._asked_at >= REPEAT_S:
+            self._ask()
         limits = self._resources.memory, self._resources.gpu_memory
         self.potential = self._launcher.potential().limited(*limits)
         return self._launcher.capacity().limited(*limits)
@@ -84,4 +85,9 @@ class NodeDemand:
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
         if wanted != self._asked:
             self._asked = wanted
-            self._launcher.request(wanted)
+            self._ask()
+
+    def _ask(self) -> None:
+        """Tell the launcher what is wanted."""
+        self._asked_at = self._clock()
+        self._launcher.request(self._asked)

@@ -4,12 +4,14 @@ It knows no results and no launcher.
 """
 
 import os
+import threading
 import time
 import uuid
 import weakref
 from contextlib import suppress
 
 from orchestrator.coordination.heartbeat import Heartbeat
+from orchestrator.parallel import at_once
 from orchestrator.store.claims import Claims, Held, Standing, Ticket
 
 OWED_RETRY_S = 5.0  # between two tries to give back what could not be given back
@@ -21,6 +23,7 @@ class Holdings:
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
         self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._lock = threading.Lock()  # several stages are claimed and released at a time
         self._tickets: dict[str, Ticket] = {}
         self._owed: dict[str, Ticket] = {}  # of stages that are to be given back
         self._tried = time.monotonic()  # to give them back
@@ -40,12 +43,14 @@ class Holdings:
 
         Raises OSError where the store cannot be read or written.
         """
-        self._heartbeat.begin()
+        with self._lock:
+            self._heartbeat.begin()
         taken = self._claims.take(key, self._owner)
         if isinstance(taken, Ticket):
-            self._tickets[key] = taken
-            self._owed.pop(key, None)  # the new claim is in its place
-            self._heartbeat.hold(self._tickets)
+            with self._lock:
+                self._tickets[key] = taken
+                self._owed.pop(key, None)  # the new claim is in its place
+                self._heartbeat.hold(self._tickets)
         return taken
 
     def release(self, key: str) -> Standing:
@@ -54,8 +59,9 @@ class Holdings:
         A result that was committed is then in its place. What the store does not take is given back
         later, and at the latest when this driver ends.
         """
-        ticket = self._tickets.pop(key, None)
-        self._heartbeat.hold(self._tickets)
+        with self._lock:
+            ticket = self._tickets.pop(key, None)
+            self._heartbeat.hold(self._tickets)
         if ticket is None:
             return Standing.LOST
         try:
@@ -87,22 +93,21 @@ class Holdings:
         if not gaps:
             return ()
         try:
-            log = self._claims.log
-            standings = {key: log.standing(ticket) for key, ticket in self._tickets.items()}
+            tickets = list(self._tickets.values())
+            standings = at_once(self._claims.log.standing, tickets)
         except OSError:
             return ()
         self._heartbeat.checked(gaps)
-        return tuple(key for key, standing in standings.items() if standing is Standing.LOST)
+        stood = zip(tickets, standings, strict=True)
+        return tuple(ticket.key for ticket, standing in stood if standing is Standing.LOST)
 
     def elsewhere(self) -> dict[str, str]:
         """Return who works on the stages that other living drivers hold, by key, for people.
 
-        By what they said seconds ago, as far as the store can be read; only ``take`` is exact.
+        By what they said seconds ago; only ``take`` is exact. Raises OSError where the store cannot
+        be read.
         """
-        try:
-            others = self._claims.held_by_others(self._owner)
-        except OSError:
-            return {}
+        others = self._claims.held_by_others(self._owner)
         return {key: held.text for key, held in others.items()}
 
     def tend(self) -> None:

@@ -3,17 +3,18 @@
 Pure: no clock, log, counter or cluster inside.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.layouts.capacity import (
     Capacity,
-    FreeCapacity,
     describe_capacity,
     describe_needs,
     fits,
 )
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
@@ -27,6 +28,10 @@ PRIORITY: Sequence[StageKind] = (
     StageKind.TRANSFER,
     StageKind.MEASURE,
 )
+
+
+_ONE_CPU = Layout()
+_NO_ATTEMPTS = Attempts()
 
 
 @dataclass(frozen=True)
@@ -87,58 +92,79 @@ def distinct_needs(needed: Iterable[StageSpec]) -> tuple[StageSpec, ...]:
 
 
 def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
-    """Return one decision per needed stage that is not running, in order of priority."""
-    admission = _Backfill(facts)
-    at_work = [stage.kind for stage in facts.running.values()]
-    decisions: list[Decision] = []
-    for spec in sorted(facts.needs, key=lambda need: PRIORITY.index(need.kind)):
-        if spec.key in facts.running:
-            continue
-        decision = _decision(spec, facts, max_attempts, at_work, admission)
-        if isinstance(decision, Start):
-            at_work.append(spec.kind)
-        decisions.append(decision)
-    return tuple(decisions)
+    """Return one decision per needed stage that is not running, in order of priority.
 
-
-def _decision(
-    spec: StageSpec,
-    facts: Facts,
-    max_attempts: int,
-    at_work: Sequence[StageKind],
-    admission: "_Backfill",
-) -> Decision:
-    """Return what becomes of one need, beside the stages ``at_work``: running, or started before.
-
-    Admission comes last, for it takes room: what is given up or held back for another reason
-    neither takes room nor has a reservation.
+    It takes as long as there are stages and different layouts: equal ones are placed alike.
     """
-    hopeless = _hopeless(spec, facts, max_attempts)
-    if hopeless:
-        return GiveUp(spec, hopeless)
-    held_back = _held_back(spec, facts, at_work)
-    if held_back:
-        return Wait(spec, held_back)
-    layouts = _layouts(spec, facts)
-    admitted = admission.admit(layouts)
-    if isinstance(admitted, str):
-        return Wait(spec, admitted, for_room=layouts[0])
-    return Start(spec, admitted)
+    turn = _Turn(facts, max_attempts)
+    order = {kind: place for place, kind in enumerate(PRIORITY)}
+    needs = (need for need in facts.needs if need.key not in facts.running)
+    return tuple(map(turn.decision, sorted(needs, key=lambda need: order[need.kind])))
 
 
-def _layouts(spec: StageSpec, facts: Facts) -> tuple[Layout, ...]:
-    """Return the layouts that a stage may have, the best first."""
-    return facts.layouts.get(spec.key, Layout()), *facts.alternatives.get(spec.key, ())
+class _Turn:
+    """Decides about one stage after another, beside those that run or were started before."""
+
+    def __init__(self, facts: Facts, max_attempts: int) -> None:
+        self._facts, self._max_attempts = facts, max_attempts
+        self._admission = _Backfill(facts)
+        self._at_work = Counter(stage.kind for stage in facts.running.values())
+        # By the layouts that a stage may have. Room only becomes less within a turn.
+        self._too_large: dict[tuple[Layout, ...], str] = {}
+        self._refused: dict[tuple[Layout, ...], str] = {}
+
+    def decision(self, spec: StageSpec) -> Decision:
+        """Return what becomes of one need.
+
+        Admission comes last, for it takes room: what is given up or held back for another reason
+        neither takes room nor has a reservation.
+        """
+        hopeless = self._hopeless(spec)
+        if hopeless:
+            return GiveUp(spec, hopeless)
+        held_back = self._held_back(spec)
+        if held_back:
+            return Wait(spec, held_back)
+        layouts = self._layouts(spec)
+        admitted = self._refused.get(layouts) or self._admission.admit(layouts)
+        if isinstance(admitted, str):
+            self._refused[layouts] = admitted
+            return Wait(spec, admitted, for_room=layouts[0])
+        self._at_work[spec.kind] += 1
+        return Start(spec, admitted)
+
+    def _layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
+        """Return the layouts that a stage may have, the best first."""
+        best = self._facts.layouts.get(spec.key, _ONE_CPU)
+        return best, *self._facts.alternatives.get(spec.key, ())
+
+    def _hopeless(self, spec: StageSpec) -> str:
+        """Return why no attempt is worth while; "" where one is."""
+        attempts = self._facts.attempts.get(spec.key, _NO_ATTEMPTS)
+        if attempts.failed >= self._max_attempts or not attempts.retryable:
+            return attempts.message
+        if spec.key in self._facts.refused:
+            return self._facts.refused[spec.key]
+        layouts = self._layouts(spec)
+        if layouts not in self._too_large:
+            self._too_large[layouts] = _never_fits(self._facts, layouts)
+        return self._too_large[layouts]
+
+    def _held_back(self, spec: StageSpec) -> str:
+        """Return why the stage waits for others, whatever room there is; "" where it need not."""
+        if spec.key in self._facts.claimed_elsewhere:
+            return f"{self._facts.claimed_elsewhere[spec.key]} works on it"
+        if not self._facts.measure_alone:
+            return ""
+        if self._at_work[StageKind.MEASURE]:
+            return "a measurement has the machine for itself"
+        if spec.kind is StageKind.MEASURE and self._at_work.total():
+            return "waits for a quiet machine"
+        return ""
 
 
-def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
-    """Return why no attempt is worth while; "" where one is."""
-    attempts = facts.attempts.get(spec.key, Attempts())
-    if attempts.failed >= max_attempts or not attempts.retryable:
-        return attempts.message
-    if spec.key in facts.refused:
-        return facts.refused[spec.key]
-    layouts = _layouts(spec, facts)
+def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
+    """Return why none of the layouts can ever be placed; "" where one can."""
     largest = facts.largest_capacity or facts.capacity
     if any(fits(facts.capacity, layout) or fits(largest, layout) for layout in layouts):
         return ""
@@ -146,19 +172,6 @@ def _hopeless(spec: StageSpec, facts: Facts, max_attempts: int) -> str:
     if largest != facts.capacity:
         whole = "the largest that the cluster can become has"
     return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
-
-
-def _held_back(spec: StageSpec, facts: Facts, at_work: Sequence[StageKind]) -> str:
-    """Return why the stage waits for others, however much room there is; "" where it need not."""
-    if spec.key in facts.claimed_elsewhere:
-        return f"{facts.claimed_elsewhere[spec.key]} works on it"
-    if not facts.measure_alone:
-        return ""
-    if StageKind.MEASURE in at_work:
-        return "a measurement has the machine for itself"
-    if spec.kind is StageKind.MEASURE and at_work:
-        return "waits for a quiet machine"
-    return ""
 
 
 class _Backfill:
@@ -176,8 +189,8 @@ class _Backfill:
         self._capacity = facts.capacity
         self._potential = facts.potential or facts.capacity
         self._running = [stage.layout for stage in facts.running.values()]
-        self._free = FreeCapacity.of(facts.capacity, self._running)
-        self._beside_reservation: FreeCapacity | None = None  # None: nobody has a reservation
+        self._free = Packing(facts.capacity, self._running)
+        self._beside_reservation: Packing | None = None  # None: nobody has a reservation
 
     def admit(self, layouts: Sequence[Layout]) -> Layout | str:
         """Take what one of the layouts needs and return it; else return what the stage waits for.
@@ -187,38 +200,36 @@ class _Backfill:
         if self._most is not None and len(self._running) >= self._most:
             return "waits for a free slot"
         for layout in layouts:
-            if self._taken(layout):
+            if self._take(layout):
                 return layout
         best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
         if best is None:
             come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
             needs, there = describe_needs(layouts[0]), describe_capacity(self._capacity)
             return f"needs {needs}, and waits for nodes {come}: there are {there}"
-        if self._beside_reservation is not None and self._free.without(best) is not None:
+        if self._beside_reservation is not None and self._free.fits(best):
             return "waits behind a larger stage"
         if self._beside_reservation is None:
             self._beside_reservation = self._left_beside(best)
         return f"waits for {describe_needs(best)}"
 
-    def _taken(self, layout: Layout) -> bool:
-        """Whether there is room for the layout, which is then taken."""
-        free, beside = self._free.without(layout), None
-        if free is not None and self._beside_reservation is not None:
-            beside = self._beside_reservation.without(layout)
-            free = None if beside is None else free
-        if free is None:
+    def _take(self, layout: Layout) -> bool:
+        """Take room for the layout, if there is any; return whether there was."""
+        beside = self._beside_reservation
+        if not self._free.fits(layout) or not (beside is None or beside.take(layout)):
             return False
-        self._free, self._beside_reservation = free, beside
         self._running.append(layout)
-        return True
+        return self._free.take(layout)
 
-    def _left_beside(self, layout: Layout) -> FreeCapacity:
+    def _left_beside(self, layout: Layout) -> Packing:
         """Return what is left beside the layout once enough running stages have ended for it.
 
-        The earliest started end first.
+        The earliest started end first: of those that end last, as many stay as leave it its room.
         """
-        for ended in range(len(self._running) + 1):
-            room = FreeCapacity.of(self._capacity, self._running[ended:]).without(layout)
-            if room is not None:
-                return room
-        raise AssertionError("it fits an empty cluster")
+        stay, kept = Packing(self._capacity), []
+        for running in reversed(self._running):
+            stay.take(running)
+            if not stay.fits(layout):
+                break
+            kept.append(running)
+        return Packing(self._capacity, [*kept, layout])

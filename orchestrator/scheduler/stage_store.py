@@ -5,9 +5,11 @@ from a failure.
 """
 
 import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.parallel import at_once
 from orchestrator.scheduler.holdings import Holdings
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -19,6 +21,7 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 
+CLAIMS_AT_ONCE = 32
 # How long to look for the rounds that a ranking says it has published: NFS may show them late.
 LATE_ROUNDS_S = (0.0, 0.5, 2.0, 5.0)
 
@@ -59,8 +62,19 @@ class StageStore:
     ``holdings`` are those that it has claimed.
     """
 
-    def __init__(self, store: Store, results: StoreResults, *, keep_transfer_weights: bool) -> None:
-        """``keep_transfer_weights``: stage two's weights stay where they are."""
+    def __init__(
+        self,
+        store: Store,
+        results: StoreResults,
+        *,
+        keep_transfer_weights: bool,
+        readers: Callable[[str], Collection[str]] = lambda key: (),
+    ) -> None:
+        """``keep_transfer_weights``: stage two's weights stay where they are.
+
+        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage.
+        """
+        self._readers = readers
         self.uri = store.uri
         self._keep_transfer_weights = keep_transfer_weights
         self._store = store
@@ -84,6 +98,23 @@ class StageStore:
             self.holdings.release(spec.key)
             return ClaimFailed(failure_of(error))
 
+    def claim_all(self, specs: Sequence[StageSpec], over: Callable[[], bool]) -> list[ClaimOutcome]:
+        """Claim stages, several at a time; return what came of the first of them, in order.
+
+        The others are left alone: where one of these turned out to be another driver's, or done,
+        or where the time is ``over``.
+        """
+        outcomes: list[ClaimOutcome] = []
+        while len(outcomes) < len(specs):
+            some = specs[len(outcomes) : len(outcomes) + CLAIMS_AT_ONCE]
+            came = at_once(self.claim, some)
+            outcomes += came
+            if over() or any(
+                isinstance(each, ClaimedElsewhere | AlreadySatisfied) for each in came
+            ):
+                break
+        return outcomes
+
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
         if ticket.number > 1:
@@ -92,11 +123,20 @@ class StageStore:
         self._results.forget(spec.key)
         if self._store.stages.names(spec.key) == ["claims"]:
             return Claimed(Progress(0, 0), ticket)
-        if self.is_satisfied(spec):
+        if self.is_satisfied(spec) or self._has_served(spec):
             self.holdings.release(spec.key)
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
         return Claimed(self.progress(spec.key), ticket)
+
+    def _has_served(self, spec: StageSpec) -> bool:
+        """Whether others have done the stage, what reads it, and dropped it, since we looked."""
+        if spec.kind is StageKind.RANKING or self._results.record(spec.key) is None:
+            return False
+        readers = self._readers(spec.key)
+        for key in readers:
+            self._results.forget(key)
+        return bool(readers) and all(self._results.done(key) for key in readers)
 
     def has_begun(self, key: str, attempt: str) -> bool:
         """Whether an attempt at a stage has its device and computes, as far as is known."""
@@ -164,7 +204,7 @@ class StageStore:
         """
         if self._keep_transfer_weights:
             return
-        if spec.kind is StageKind.PRUNE and spec.reads:
+        if spec.kind is StageKind.PRUNE and spec.reads and self._results.done(spec.reads[0]):
             with suppress(OSError):
                 self._drop_files(spec.reads[0])
             self._results.forget(spec.reads[0])

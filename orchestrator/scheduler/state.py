@@ -4,19 +4,18 @@ Knows no store, launcher or clock: times are given to it, in seconds on the cont
 The next driver needs nothing of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
-from orchestrator.scheduler.policy import Running
+from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
-
-CLAIMED_ELSEWHERE_RECHECK_S = 2.0  # another driver's claim is believed for so long
 
 
 class Progress(NamedTuple):
@@ -42,6 +41,23 @@ class Attempt:
     timed_out: bool = False  # whether the controller cancelled it
 
 
+class Needs:
+    """The distinct stages to decide about, made anew only where they have changed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[tuple[StageSpec, ...], int] = (), 0
+        self._distinct: tuple[StageSpec, ...] = ()
+
+    def of(
+        self, needed: tuple[StageSpec, ...], given_up: Mapping[str, str]
+    ) -> tuple[StageSpec, ...]:
+        """Return ``needed`` once each, but for those given up, which only become more."""
+        if needed is not self._of[0] or len(given_up) != self._of[1]:
+            self._of = needed, len(given_up)
+            self._distinct = distinct_needs(spec for spec in needed if spec.key not in given_up)
+        return self._distinct
+
+
 class SchedulerState:
     """The stages of one grid as one driver knows them, by key."""
 
@@ -51,7 +67,6 @@ class SchedulerState:
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.largest_capacity = Capacity(cpus=0)
-        self._claimed_elsewhere: dict[str, tuple[str, float]] = {}  # by whom, and when seen
 
     def see_capacity(self, capacity: Capacity) -> None:
         """Remember the largest capacity seen: nodes that were lost may come back.
@@ -105,22 +120,6 @@ class SchedulerState:
         for key in overdue:
             self.running[key] = replace(self.running[key], timed_out=True)
         return overdue
-
-    def see_claim(self, key: str, holder: str, now: float) -> None:
-        """Remember that another living driver works on the stage."""
-        self._claimed_elsewhere[key] = holder, now
-
-    def claimed_elsewhere(self, now: float) -> dict[str, str]:
-        """Return who works on the stages that others were lately seen to claim.
-
-        A claim is forgotten after CLAIMED_ELSEWHERE_RECHECK_S, so that the stage is tried again.
-        """
-        self._claimed_elsewhere = {
-            key: (holder, seen)
-            for key, (holder, seen) in self._claimed_elsewhere.items()
-            if now - seen < CLAIMED_ELSEWHERE_RECHECK_S
-        }
-        return {key: holder for key, (holder, _) in self._claimed_elsewhere.items()}
 
     def running_facts(self) -> dict[str, Running]:
         """Return what runs, in order of start, as the policy takes it."""

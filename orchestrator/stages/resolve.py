@@ -5,6 +5,7 @@ Starts nothing, needs no torch.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from orchestrator.grid.axes import ModelEntry
@@ -35,7 +36,7 @@ class Resolved:
     study: Study
     expansion: Expansion
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names what is asked for, wherever and with whatever resources it runs."""
         return grid_key(self)

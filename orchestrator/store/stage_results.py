@@ -66,8 +66,13 @@ class StageResults:
 
         None where it has none.
         """
-        path = self._artifacts(key)
-        return self._files.address(path) if path else None
+        stored = self.stored(key)
+        return self.files_uri_in(key, stored) if stored else None
+
+    def files_uri_in(self, key: str, stored: Mapping[str, Any]) -> str | None:
+        """The address of the artifacts that a result, as ``stored`` gave it, names; else None."""
+        name = stored.get("files")
+        return self._files.address(f"{stage_folder(key)}/{name}") if name else None
 
     @contextmanager
     def local_files(self, key: str) -> Iterator[Path]:

@@ -46,6 +46,10 @@ class JsonDocuments:
         """Write a document, in place of an earlier one of this key."""
         self._files.write_json(f"{self._name}/{key}.json", document)
 
+    def names(self) -> frozenset[str]:
+        """The names of the documents' files: ``KEY.json``."""
+        return frozenset(self._files.names(self._name))
+
     def load(self, key: str) -> dict[str, Any]:
         """The document that was saved last; empty where there is none that can be read.
 

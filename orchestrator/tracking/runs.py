@@ -9,6 +9,7 @@ remembering) is dropped by MLflow as a duplicate.
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -74,7 +75,8 @@ class RunWriter:
         for run in search_runs(self._client, self._experiment_id, of_grid(self._grid)):
             kind = run.data.tags["trsp.kind"]
             if found.setdefault((kind, run.data.tags[f"trsp.{kind}"]), run) is not run:
-                self._client.delete_run(run.info.run_id)
+                with suppress(MlflowException):  # the other driver may have, this very moment
+                    self._client.delete_run(run.info.run_id)
         changed = {id_ for id_ in self._runs if id_ not in found}
         for id_ in changed:
             del self._runs[id_]

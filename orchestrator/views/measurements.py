@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.stages.next_stages import Results, chosen_layers
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageSpec, measure_spec
 from trsp.errors import InvalidInputError, unknown_name
-from trsp.records import MeasurementRecord
+from trsp.records import MeasurementRecord, Record
 
 
 class RecordedResults(Results, Protocol):
     """What the store holds, with the records of stages."""
 
-    def record(self, key: str) -> dict[str, Any] | None:
+    def record(self, key: str) -> Record | None:
         """Return a stage's record; None while there is none."""
 
 
@@ -66,7 +66,7 @@ def measurements(resolved: Resolved, results: RecordedResults) -> tuple[Measurem
         known = found.get(spec.key)
         if known is None:
             stored = results.record(spec.key)
-            record = MeasurementRecord.model_validate(stored) if stored else None
+            record = stored if isinstance(stored, MeasurementRecord) else None
             known = Measurement(spec.key, model, layers, (), record)
         found[spec.key] = replace(known, cells=known.cells + cell)
     return tuple(found.values())

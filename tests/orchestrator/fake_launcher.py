@@ -18,7 +18,6 @@ from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import CellView, GridView, Status
@@ -240,9 +239,8 @@ class Clock:
 
 
 def controller_of(resolved: Resolved, launcher: Launcher, clock: Clock | None = None) -> Controller:
-    """A controller that believes no absence: what another one finished it sees at once."""
-    store = store_of(resolved)
-    return Controller(resolved, store, launcher, clock or Clock(), StoreResults(store, recheck_s=0))
+    """A controller that looks at the store in every step: what others do it sees at once."""
+    return Controller(resolved, store_of(resolved), launcher, clock or Clock(), look_every_s=0)
 
 
 def drive(controller: Controller) -> GridView:

@@ -123,9 +123,15 @@ def _make_room(space: FreeSpace) -> str:
 
 
 def devices(
-    nodes: Mapping[str, NodeState], gpus_of_ray: Mapping[str, int], has_gpu_jobs: bool
+    nodes: Mapping[str, NodeState],
+    gpus_of_ray: Mapping[str, int],
+    has_gpu_jobs: bool,
+    can_come: bool = False,
 ) -> Iterator[Finding]:
-    """Yield what each node's driver says of its GPUs, against what Ray offers (by node)."""
+    """Yield what each node's driver says of its GPUs, against what Ray offers (by node).
+
+    ``can_come``: whether the cluster's autoscaler may start nodes with GPUs.
+    """
     for name, state in nodes.items():
         offered = gpus_of_ray.get(name, 0)
         if state.gpus and not offered:
@@ -139,10 +145,13 @@ def devices(
             yield fine("devices", name, _described(state.gpus))
             yield from _busy(name, state.gpus)
     if not any(gpus_of_ray.values()) and not any(state.gpus for state in nodes.values()):
-        yield _without_gpus(named(list(nodes)), has_gpu_jobs)
+        yield _without_gpus(named(list(nodes)), has_gpu_jobs, can_come)
 
 
-def _without_gpus(where: str, asked_for: bool) -> Finding:
+def _without_gpus(where: str, asked_for: bool, can_come: bool) -> Finding:
+    if can_come:
+        cure = "to have them examined, run this again while such nodes are up"
+        return warning("devices", where, "no GPU now; nodes with GPUs come when asked for", cure)
     seen = "no GPU: everything is computed on CPUs"
     if not asked_for:
         return fine("devices", where, seen)

@@ -24,7 +24,7 @@ from orchestrator.ray_backend.growth.limits import head_node_id
 from orchestrator.ray_backend.growth.requests import Bundle, Wants
 
 CHECK_S = 5.0  # so long after a driver's end its wants are forgotten
-ANSWER_S = 30.0
+ANSWER_S = 10.0
 NAME = "trsp-requests"
 _ASKED = b"trsp:requested"  # where Ray keeps for us what was last asked for
 
@@ -91,7 +91,7 @@ class NodeRequests:
     def want(self, bundles: Sequence[Bundle]) -> None:
         """Ask for what this job wants from now on; nothing: let go.
 
-        Nothing is raised where Ray gives no answer: it is asked again with the next change.
+        Nothing is raised where Ray gives no answer: callers ask again.
         """
         if not bundles and self._keeper is None:
             return

@@ -47,7 +47,7 @@ def chosen(chooser: LayoutChooser, spec: StageSpec, capacity: Capacity = MIXED) 
 
 
 def others(chooser: LayoutChooser, spec: StageSpec) -> tuple[Layout, ...]:
-    return chooser.alternatives([spec], MIXED, MIXED).get(spec.key, ())
+    return chooser.choose_all([spec], MIXED, MIXED).alternatives.get(spec.key, ())
 
 
 def test_the_smaller_type_is_chosen_and_the_other_stands_by(
@@ -63,7 +63,7 @@ def test_where_there_is_one_type_it_needs_no_name(grid: Resolved, chooser: Layou
     layout = chooser.choose(spec, one, one)
     assert isinstance(layout, Layout)
     assert layout.gpu_type == ""
-    assert chooser.alternatives([spec], one, one) == {}
+    assert chooser.choose_all([spec], one, one).alternatives == {}
 
 
 def test_a_type_whose_nodes_are_away_is_still_told_from_the_other(

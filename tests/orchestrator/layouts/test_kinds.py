@@ -12,7 +12,7 @@ from orchestrator.layouts.memory import Correction
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from tests.orchestrator.layouts.samples import B7, B70, SMALL, stages
 from trsp.architecture.shape import ModelShape
-from trsp.config import RandomSettings
+from trsp.config import EngineSettings, RandomSettings
 
 GB = 10**9
 TRAIN = stages()[StageKind.TRANSFER]
@@ -125,3 +125,17 @@ def test_a_type_that_is_not_there_is_refused_by_name() -> None:
     )
     assert isinstance(refused, DoesNotFit)
     assert "B200" in refused.reason
+
+
+def test_what_the_user_has_said_goes_on_a_type_that_holds_it() -> None:
+    """Two ranks under ZeRO-2 need GPUs of 80 GB; nothing is refused where there are none."""
+    engine = EngineSettings(zero_stage=2, activation_checkpointing=True)
+
+    def fixed(capacity: Capacity) -> list[tuple[str, int, float]]:
+        types, settings = gpu_types(capacity), Resources(ranks=2)
+        return on(
+            layouts_for(TRAIN, B7, capacity, settings, engine, lambda part: Correction(), types)
+        )
+
+    assert fixed(MIXED) == [("H100", 2, 1)]
+    assert fixed(Capacity.of([node("A10G"), node("A100")])) == [("", 2, 1)]

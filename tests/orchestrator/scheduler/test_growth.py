@@ -7,11 +7,18 @@ import pytest
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.growth import NodeDemand, wanted_layouts
+from orchestrator.scheduler.growth import REPEAT_S, NodeDemand, wanted_layouts
 from orchestrator.scheduler.policy import Facts, Running, Start, Wait, decide
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.views.grid_view import Status
-from tests.orchestrator.fake_launcher import FakeLauncher, controller_of, drive, one_cell, resolved
+from tests.orchestrator.fake_launcher import (
+    Clock,
+    FakeLauncher,
+    controller_of,
+    drive,
+    one_cell,
+    resolved,
+)
 
 HEAD = Capacity(4)
 GPU_NODE = Capacity(96, 8)
@@ -74,6 +81,21 @@ def test_the_launcher_is_told_of_changes_only() -> None:
     demand.follow(Facts([SPEC]), [Start(SPEC, ONE_GPU)])
     demand.follow(Facts([], running={SPEC.key: Running(SPEC.kind, ONE_GPU)}), [])
     assert launcher.requests == [(ONE_GPU,), ()]
+
+
+def test_what_is_wanted_for_long_is_asked_for_again_and_what_is_not_is_not() -> None:
+    launcher, clock = FakeLauncher(), Clock()
+    launcher.can_become = grown(1)
+    demand = NodeDemand(launcher, Resources(), clock)
+    demand.look()
+    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=ONE_GPU)])
+    clock.now = REPEAT_S
+    demand.look()
+    demand.look()
+    demand.follow(Facts([]), [])
+    clock.now = 3 * REPEAT_S
+    demand.look()
+    assert launcher.requests == [(ONE_GPU,), (ONE_GPU,), ()]
 
 
 # --- through the controller ---------------------------------------------------

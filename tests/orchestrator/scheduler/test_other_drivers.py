@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.coordination.process import ProcessIdentity
-from orchestrator.scheduler.state import CLAIMED_ELSEWHERE_RECHECK_S
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.claims import Claims, Held, Ticket
 from orchestrator.store.store import Store
@@ -44,7 +43,7 @@ def forget_process(path: Path) -> None:
     path.write_text(json.dumps(entry))
 
 
-def _wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline
@@ -109,7 +108,7 @@ def test_what_others_hold_costs_no_request_per_stage(
     busy.step()
     store, held = store_of(resolved(tmp_path)), set(launcher.started_keys())
     other = controller_of(resolved(tmp_path), FakeLauncher())
-    _wait_until(lambda: store.claims.held_by_others().keys() == held)
+    wait_until(lambda: store.claims.held_by_others().keys() == held)
     tried: list[str] = []
     monkeypatch.setattr(Claims, "take", lambda self, key, owner: tried.append(key))
     view = other.step()
@@ -137,7 +136,6 @@ def test_a_stage_that_another_driver_took_over_is_cancelled_and_counts_as_nothin
     assert store.claims.holder(task.spec.key) == Held("another", ProcessIdentity.here())
     store.claims.release(taken)
     launcher.holds = False
-    clock.now += CLAIMED_ELSEWHERE_RECHECK_S
     monkeypatch.undo()
     assert drive(controller).status is Status.DONE
 

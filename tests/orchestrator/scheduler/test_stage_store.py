@@ -42,7 +42,7 @@ RANKING = StageSpec(StageKind.RANKING, {"gate_l1": 1e-3}, depth=2)
 
 
 def stages_of(store: Store) -> StageStore:
-    return StageStore(store, StoreResults(store, recheck_s=0), keep_transfer_weights=False)
+    return StageStore(store, StoreResults(store), keep_transfer_weights=False)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.scheduler.state import (
-    CLAIMED_ELSEWHERE_RECHECK_S,
     Attempt,
     Progress,
     SchedulerState,
@@ -51,15 +50,6 @@ def test_a_measurement_may_wait_for_its_device_on_top() -> None:
     state.running = {measure.key: attempt(measure)}
     assert state.time_out(149, limit_s=100, device_wait_s=50) == ()
     assert state.time_out(151, limit_s=100, device_wait_s=50) == (measure.key,)
-
-
-def test_a_claim_of_another_driver_is_believed_for_a_while() -> None:
-    state = SchedulerState()
-    state.see_claim(SPEC.key, "another driver", now=10)
-    almost = 10 + CLAIMED_ELSEWHERE_RECHECK_S - 0.1
-    assert state.claimed_elsewhere(almost) == {SPEC.key: "another driver"}
-    assert state.claimed_elsewhere(10 + CLAIMED_ELSEWHERE_RECHECK_S) == {}
-    assert state.claimed_elsewhere(almost) == {}, "and then it is forgotten"
 
 
 def test_the_largest_capacity_is_remembered() -> None:

@@ -159,27 +159,6 @@ def test_a_result_that_was_deleted_after_its_claim_was_given_back_stays_away(sto
     assert not store.stages.done(KEY)
 
 
-def test_files_that_were_dropped_after_a_commit_stay_dropped(store: Store) -> None:
-    """Also where the claim was never given back, and the next one comes upon the commit."""
-    ticket = ticket_of(store)
-    with store.stages.staging(ticket) as folder:
-        (folder / "model.safetensors").write_text("weights")
-        store.stages.commit(ticket, SPEC, {"value": 1}, folder)
-    store.stages.drop_files(KEY)
-    ticket_of(store, owner="heir")
-    assert not store.stages.done(KEY)
-    assert store.stages.result(KEY) == {"value": 1}
-
-
-def test_of_results_that_nobody_claims_the_first_stays(store: Store) -> None:
-    for value in (1, 2):
-        store.stages.commit_unclaimed(SPEC, {"value": value}, {})
-    assert store.stages.result(KEY) == {"value": 1}
-    store.files.write(f"stages/prune/{KEY}/result.json", b'{"rec')
-    store.stages.commit_unclaimed(SPEC, {"value": 3}, {})
-    assert store.stages.result(KEY) == {"value": 3}
-
-
 def test_a_commit_whose_answer_was_lost_is_one_all_the_same(store: Store) -> None:
     ticket = ticket_of(store)
     store.stages.commit(ticket, SPEC, {"value": 1})

@@ -11,6 +11,7 @@ from orchestrator.grid.cells import Cell
 from orchestrator.tracking.tracker import ARTIFACTS_EVERY_S, MlflowTracker
 from orchestrator.views.grid_view import CellView, GridView, Status
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.small_views import small_story
 from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, table
 from tests.orchestrator.tracking.requests import counted, writes
 
@@ -25,7 +26,7 @@ def at_work(views: tuple[CellView, ...], running: int) -> GridView:
     cells[running] = replace(
         cells[running], status=Status.RUNNING, stage="transfer", layers=sample.ORDER[:2]
     )
-    return sample.grid_view(tuple(cells), sample.ROUNDS)
+    return sample.grid_view(tuple(cells), 0)
 
 
 def cost_of_one_change(uri: str, cells: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -54,7 +55,7 @@ def test_a_view_that_says_the_same_asks_nothing(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = MlflowTracker(uri, EXPERIMENT)
-    view = sample.story(tmp_path / "store")[7]
+    view = small_story(tmp_path / "store")[2]
     tracker.project(view)
     assert not tracker.behind
     calls = counted(monkeypatch)
@@ -66,14 +67,14 @@ def test_a_view_that_says_the_same_asks_nothing(
 def test_a_cell_that_ends_is_written_in_one_batch(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = sample.story(tmp_path / "store")
+    story = small_story(tmp_path / "store")
     tracker = MlflowTracker(uri, EXPERIMENT)
-    tracker.project(story[5])
+    tracker.project(story[1])
     with monkeypatch.context() as patch:
         calls = counted(patch)
-        tracker.project(story[6])
+        tracker.project(story[2])
     assert not tracker.behind
-    assert calls["log_batch"] == 2, "its own and the grid's"
+    assert calls["log_batch"] == 3, "its own, the grid's, and that of the cell that begins"
 
 
 def cells_table(uri: str, folder: Path) -> list[str]:
@@ -85,33 +86,33 @@ def cells_table(uri: str, folder: Path) -> list[str]:
 def test_a_running_grids_table_is_written_once_in_a_while_and_at_the_end(
     uri: str, tmp_path: Path
 ) -> None:
-    story = sample.story(tmp_path / "store")
+    story = small_story(tmp_path / "store")
     tracker = MlflowTracker(uri, EXPERIMENT)
-    tracker.project(story[5])
-    tracker.project(story[7])
-    assert cells_table(uri, tmp_path) == ["running"] + ["waiting"] * 5
-    tracker.finish(story[7])
-    assert cells_table(uri, tmp_path) == ["done"] + ["killed"] * 5
+    tracker.project(story[1])
+    tracker.project(story[2])
+    assert cells_table(uri, tmp_path) == ["running", "waiting"]
+    tracker.finish(story[2])
+    assert cells_table(uri, tmp_path) == ["done", "killed"]
 
 
 def test_a_table_that_had_to_wait_is_written_when_its_time_has_come(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = sample.story(tmp_path / "store")
+    story = small_story(tmp_path / "store")
     tracker = MlflowTracker(uri, EXPERIMENT)
-    tracker.project(story[5])
-    tracker.project(story[7])
+    tracker.project(story[1])
+    tracker.project(story[2])
     later = time.monotonic() + ARTIFACTS_EVERY_S
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: later)
-        tracker.project(story[7])
-    assert cells_table(uri, tmp_path)[:2] == ["done", "running"]
+        tracker.project(story[2])
+    assert cells_table(uri, tmp_path) == ["done", "running"]
 
 
 def test_nothing_is_written_at_an_end_that_was_written_before(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = sample.finished(tmp_path / "store")
+    done = small_story(tmp_path / "store")[-1]
     MlflowTracker(uri, EXPERIMENT).finish(done)
     tracker = MlflowTracker(uri, EXPERIMENT)
     calls = counted(monkeypatch)

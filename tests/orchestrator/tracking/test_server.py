@@ -1,6 +1,8 @@
 """The tracker and an MLflow that comes and goes: a real server, and a database that is replaced."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from orchestrator.tracking.tracker import MlflowTracker
 from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
 from tests.orchestrator.sample_grids import claim
+from tests.orchestrator.small_views import small_story
 from tests.orchestrator.tracking.forwarder import forwarded
-from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, contents
+from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, client_of, contents
 from trsp.errors import TrackingError
 
 pytestmark = pytest.mark.slow
@@ -74,3 +77,28 @@ def test_a_real_server_says_the_same_as_a_database(
     assert time.monotonic() - started < 15
     tracker.project(done)
     assert time.monotonic() - started < 15, "a server that is away is left alone for a while"
+
+
+def test_two_drivers_that_write_at_the_same_time_end_with_one_finished_run_for_each_part(
+    tracking_server: TrackingServer, tmp_path: Path
+) -> None:
+    """They know nothing of each other, as with two stores: each in a thread, as fast as it can."""
+    story, both_are_there = small_story(tmp_path / "store"), threading.Barrier(2)
+
+    def drive() -> str:
+        tracker = MlflowTracker(tracking_server.url, "two drivers", retry_s=0)
+        both_are_there.wait()
+        for view in story:
+            tracker.project(view)
+        both_are_there.wait()
+        tracker.finish(story[-1])
+        return tracker.experiment_id
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = (drive_.result() for drive_ in [threads.submit(drive) for _ in range(2)])
+    assert first == second
+    runs = client_of(tracking_server.url).search_runs([first])
+    parts = sorted(run.data.tags["trsp.kind"] for run in runs)
+    assert parts == ["cell", "cell", "dense", "grid", "rank", "rank"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert not any("trsp.stage" in run.data.tags for run in runs)

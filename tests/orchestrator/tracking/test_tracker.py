@@ -9,6 +9,7 @@ from orchestrator.tracking.content.describe import closed
 from orchestrator.tracking.tracker import MlflowTracker, check
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.small_views import small_story
 from tests.orchestrator.tracking.reading import (
     EXPERIMENT,
     all_runs,
@@ -133,7 +134,7 @@ def placed(view: GridView, status: Status, reason: str) -> GridView:
 def test_a_stage_that_waits_for_its_place_in_the_cluster_has_no_running_run(
     uri: str, tmp_path: Path
 ) -> None:
-    tracker, view = MlflowTracker(uri, EXPERIMENT), sample.story(tmp_path / "store")[1]
+    tracker, view = MlflowTracker(uri, EXPERIMENT), small_story(tmp_path / "store")[0]
     run_ids = ("cell", view.cells[0].cell.name), ("rank", f"{view.rankings[0].name} ranking")
     waits = "Ray has not placed it yet: it needs 8 GPUs; other jobs hold 56 of 64"
     tracker.project(placed(view, Status.WAITING, waits))
@@ -150,9 +151,9 @@ def test_a_stage_that_waits_for_its_place_in_the_cluster_has_no_running_run(
 def test_what_never_began_has_no_run_after_a_stop_but_what_failed_has(
     uri: str, tmp_path: Path
 ) -> None:
-    story = sample.story(tmp_path / "store")
-    failed = replace(story[0].cells[1], status=Status.FAILED, reason="no stage fits")
-    view = replace(story[0], cells=(story[0].cells[0], failed, *story[0].cells[2:]))
+    waits = small_story(tmp_path / "store")[0]
+    failed = replace(waits.cells[1], status=Status.FAILED, reason="no stage fits")
+    view = replace(waits, cells=(waits.cells[0], failed))
     MlflowTracker(uri, EXPERIMENT).finish(view)
     assert [run.info.status for (kind, _), run in all_runs(uri).items() if kind == "cell"] == [
         "FAILED"
@@ -161,7 +162,7 @@ def test_what_never_began_has_no_run_after_a_stop_but_what_failed_has(
 
 def test_what_began_just_before_a_stop_has_a_run(uri: str, tmp_path: Path) -> None:
     """MLflow was behind, so that it had none yet."""
-    running = sample.story(tmp_path / "store")[5]
+    running = small_story(tmp_path / "store")[1]
     tracker = MlflowTracker(uri, EXPERIMENT, call_limit_s=-1)
     tracker.project(running)
     assert "cell" not in {kind for kind, _ in all_runs(uri)}

@@ -3,6 +3,7 @@
 Two trackers take turns here; real drivers are in tests/integration.
 """
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import MlflowTracker
-from orchestrator.views.grid_view import GridView, Status
-from tests.orchestrator import sample_views as sample
+from orchestrator.views.grid_view import Status
+from tests.orchestrator.small_views import small_story
 from tests.orchestrator.tracking.reading import (
     EXPERIMENT,
     all_runs,
@@ -62,36 +63,37 @@ def untied(uri: str) -> tuple[MlflowTracker, MlflowTracker]:
 
 
 def test_two_that_both_write_lose_nothing_and_leave_the_same(
-    uri: str, finished: tuple[str, GridView]
+    uri: str, empty_database: Path, tmp_path: Path
 ) -> None:
     """Each deletes tags that the other has deleted, and closes what the other has closed."""
-    store = Path(finished[0].removeprefix("sqlite:///")).parent / "store"
-    story, done = sample.story(store), finished[1]
+    waits, runs, goes_on, done = small_story(tmp_path / "store")
     first, second = untied(uri)
-    for before, now in ((0, 5), (5, 6), (6, 8)):
-        first.project(story[now])
-        second.project(story[before])
+    for behind, now in ((waits, runs), (runs, goes_on)):
+        first.project(now)
+        second.project(behind)
     first.finish(done)
     second.finish(done)
-    both, quiet = contents(uri), contents(finished[0])
+    shutil.copy(empty_database, tmp_path / "quiet.db")
+    MlflowTracker(f"sqlite:///{tmp_path}/quiet.db", EXPERIMENT).finish(done)
+    both, quiet = contents(uri), contents(f"sqlite:///{tmp_path}/quiet.db")
     assert both.keys() == quiet.keys()
     for name in quiet:
         assert both[name] == quiet[name], name
 
 
 def test_of_two_runs_made_at_once_for_one_cell_the_older_stays(uri: str, tmp_path: Path) -> None:
-    story = sample.story(tmp_path / "store")
+    story = small_story(tmp_path / "store")
     first, second = untied(uri)
     for tracker in (first, second):
         tracker.project(story[0])
     for tracker in (first, second):
-        tracker.project(story[5])
-    experiment, cell = first.experiment_id, f"tags.`trsp.cell` = '{story[5].cells[0].cell.key}'"
+        tracker.project(story[1])
+    experiment, cell = first.experiment_id, f"tags.`trsp.cell` = '{story[1].cells[0].cell.key}'"
     twins = client_of(uri).search_runs([experiment], cell, order_by=["start_time ASC"])
     assert len(twins) == 2
     for tracker in (second, first):
-        tracker.finish(story[5])
-    left = cell_run(all_runs(uri), story[5], 0)
+        tracker.finish(story[1])
+    left = cell_run(all_runs(uri), story[1], 0)
     assert left.info.run_id == twins[0].info.run_id
     assert left.info.status == "KILLED"
 
@@ -99,37 +101,37 @@ def test_of_two_runs_made_at_once_for_one_cell_the_older_stays(uri: str, tmp_pat
 def test_a_run_that_somebody_deleted_keeps_no_other_from_being_written(
     uri: str, tmp_path: Path
 ) -> None:
-    story = sample.story(tmp_path / "store")
+    story = small_story(tmp_path / "store")
     tracker, _ = untied(uri)
-    tracker.project(story[5])
-    client_of(uri).delete_run(cell_run(all_runs(uri), story[5], 0).info.run_id)
-    tracker.project(story[7])
+    tracker.project(story[1])
+    client_of(uri).delete_run(cell_run(all_runs(uri), story[1], 0).info.run_id)
+    tracker.project(story[2])
     assert tracker.behind
     assert "active" in tracker.trouble
-    assert cell_run(all_runs(uri), story[7], 1).info.status == "RUNNING"
-    tracker.project(story[7])
+    assert cell_run(all_runs(uri), story[2], 1).info.status == "RUNNING"
+    tracker.project(story[2])
     assert not tracker.behind
-    assert cell_run(all_runs(uri), story[7], 0).info.status == "FINISHED"
+    assert cell_run(all_runs(uri), story[2], 0).info.status == "FINISHED"
 
 
 def test_one_of_two_writes_and_the_other_takes_over_when_it_ends(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story, turns = sample.story(tmp_path / "store"), Turns()
+    story, turns = small_story(tmp_path / "store"), Turns()
     first, second = (MlflowTracker(uri, EXPERIMENT, turn=turns.of(name)) for name in "AB")
-    first.project(story[5])
+    first.project(story[1])
     with monkeypatch.context() as patch:
         calls = counted(patch)
-        second.project(story[5])
+        second.project(story[1])
         assert calls == Counter()
     assert (second.writer, second.behind) == ("A", False)
-    first.finish(story[5])
-    assert statuses(uri) == {"FINISHED", "KILLED"}
+    first.finish(story[1])
+    assert statuses(uri) == {"FINISHED", "KILLED"}, "the unpruned model is done"
     before = {name: run.info.run_id for name, run in all_runs(uri).items()}
     first.close()
-    second.project(story[5])
+    second.project(story[1])
     assert second.writer == ""
-    assert cell_run(all_runs(uri), story[5], 0).info.status == "RUNNING"
+    assert cell_run(all_runs(uri), story[1], 0).info.status == "RUNNING"
     assert {name: run.info.run_id for name, run in all_runs(uri).items()} == before
 
 
@@ -137,14 +139,14 @@ def test_one_that_was_away_writes_on_from_what_the_other_has_left(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was paused for so long that the other took its turn and came to the end."""
-    story, turns = sample.story(tmp_path / "store"), Turns()
+    story, turns = small_story(tmp_path / "store"), Turns()
     first, second = (MlflowTracker(uri, EXPERIMENT, turn=turns.of(name)) for name in "AB")
-    first.project(story[5])
+    first.project(story[1])
     turns.taken_by = ""
-    second.finish(story[6])
+    second.finish(story[3])
     second.close()
     calls = counted(monkeypatch)
-    first.finish(story[6])
+    first.finish(story[3])
     assert writes(calls)["log_batch"] == 0
     assert "RUNNING" not in statuses(uri)
 
@@ -152,11 +154,11 @@ def test_one_that_was_away_writes_on_from_what_the_other_has_left(
 def test_a_driver_that_ends_leaves_mlflow_to_the_one_that_writes(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story, turns = sample.story(tmp_path / "store"), Turns()
+    story, turns = small_story(tmp_path / "store"), Turns()
     first, second = (MlflowTracker(uri, EXPERIMENT, turn=turns.of(name)) for name in "AB")
-    first.project(story[5])
+    first.project(story[1])
     calls = counted(monkeypatch)
-    second.finish(replace(story[6], status=Status.KILLED, reason="stopped by SIGTERM"))
+    second.finish(replace(story[3], status=Status.KILLED, reason="stopped by SIGTERM"))
     assert calls == Counter()
     assert second.writer == "A"
 

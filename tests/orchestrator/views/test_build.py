@@ -91,7 +91,7 @@ def test_a_lost_checkpoint_makes_a_finished_cell_unfinished(tmp_path: Path) -> N
     store = store_of(grid)
     cell = grid.cells[0]
     run(store, replace(ranking_spec(cell, grid.study), depth=2))
-    results = StoreResults(store, recheck_s=0)
+    results = StoreResults(store)
     layers = results.order(ranking_spec(cell, grid.study).key)
     run(store, prune_spec(cell, grid.study, layers))
     (view,) = build_view(grid, results).cells

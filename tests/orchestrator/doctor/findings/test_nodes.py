@@ -115,6 +115,12 @@ def test_no_gpu_is_wrong_only_where_the_grid_asks_for_one() -> None:
     assert _only(list(devices(states, {"node 1": 0}, True))).verdict is Verdict.WRONG
 
 
+def test_gpus_that_can_come_are_not_missing_but_not_examined_either() -> None:
+    found = _only(list(devices({"node 1": NodeState(SOFTWARE, (ROOM,))}, {}, True, can_come=True)))
+    assert found.verdict is Verdict.WARNING
+    assert "nodes with GPUs come when asked for" in found.seen
+
+
 def test_a_gpu_that_torch_can_use_is_well() -> None:
     assert torch_device("node 1", A100).verdict is Verdict.OK
 

@@ -1,0 +1,72 @@
+"""What the ends of attempts mean: results to be believed, failures to be recorded and answered.
+
+Knows neither the launcher nor what is started next.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from orchestrator.execution.launcher import Finished
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.chooser import LayoutChooser
+from orchestrator.parallel import at_once
+from orchestrator.scheduler.retries import as_known
+from orchestrator.scheduler.stage_store import StageStore
+from orchestrator.scheduler.state import Attempt, SchedulerState
+from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.failures import Failure, FailureKind
+
+
+class Endings:
+    """Takes up what ended of one driver's stages."""
+
+    def __init__(
+        self, stages: StageStore, state: SchedulerState, layouts: LayoutChooser, limit_s: float
+    ) -> None:
+        """``limit_s``: of the time that an attempt may compute."""
+        self._stages, self._state, self._layouts = stages, state, layouts
+        self._limit_s = limit_s
+
+    def take_up(self, ended: Sequence[Finished], capacity: Callable[[], Capacity]) -> None:
+        """Take up what the ends of stages mean, and release their claims."""
+        attempts = [self._state.running.pop(each.key) for each in ended]
+        failures = at_once(self._failure, list(zip(attempts, ended, strict=True)))
+        done: list[StageSpec] = []
+        for attempt, failure in zip(attempts, failures, strict=True):
+            if failure is None:
+                done.append(attempt.spec)
+            else:
+                self._handle_failure(attempt, failure, capacity)
+        at_once(self._stages.holdings.release, [each.key for each in ended])
+        for each in ended:
+            self._stages.forget(each.key)
+        at_once(self._stages.drop_transfer_weights, done)
+
+    def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
+        """Return what went wrong, as the store tells it, or None."""
+        attempt, finished = end
+        if finished.failure is None:
+            self._stages.holdings.release(finished.key)  # and its result is in its place
+            return self._stages.missing_result(attempt.spec)
+        standing = self._stages.holdings.standing(finished.key)
+        limit_s = self._limit_s if attempt.timed_out else None
+        return as_known(finished.failure, standing, limit_s, time.time())
+
+    def _handle_failure(
+        self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]
+    ) -> None:
+        """Record a failure, and make ready for what follows from it."""
+        spec = attempt.spec
+        layout = failure.layout or attempt.layout.to_json()
+        self._stages.record_failure(spec.key, replace(failure, layout=layout))
+        climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._climb(attempt, capacity())
+        progressed = self._stages.progress(spec.key) > attempt.progress
+        restarts = self._state.count_failure(spec, failure, progressed=progressed, climbed=climbed)
+        if restarts:
+            self._stages.drop_snapshots(spec.key)
+
+    def _climb(self, attempt: Attempt, capacity: Capacity) -> bool:
+        """Whether there is another layout to try, which the next attempt then gets."""
+        largest = self._state.largest_capacity
+        return self._layouts.climb(attempt.spec, attempt.layout, capacity, largest)

@@ -1,0 +1,46 @@
+"""Packing places as FreeCapacity does, whatever comes in whatever order."""
+
+import random
+
+import pytest
+
+from orchestrator.layouts.capacity import Capacity, FreeCapacity
+from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.packing import Packing
+
+NODES = [
+    Capacity(8, 4, 64, 80, gpu_type="H100"),
+    Capacity(8, 4, 60, 80, gpu_type="H100"),
+    Capacity(16, 2, 0, 24, gpu_type="A10G"),
+    Capacity(32, 0, 128),
+]
+LAYOUTS = [
+    Layout(),
+    Layout(cpus=3, memory_bytes=10),
+    Layout(gpus=1),
+    Layout(gpus=2, gpu_type="H100"),
+    Layout(gpus=0.5),
+    Layout(gpus=0.25, gpu_type="A10G"),
+    Layout(ranks=3, gpus=1, memory_bytes=9),
+    Layout(ranks=6, cpus=4),
+    Layout(ranks=9, gpus=1),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_layouts_are_placed_as_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    cluster = Capacity.of(chance.choices(NODES, k=6))
+    packing, free = Packing(cluster), FreeCapacity.of(cluster)
+    for _ in range(40):
+        layout = chance.choice(LAYOUTS)
+        left = free.without(layout)
+        assert packing.fits(layout) == (left is not None)
+        assert packing.take(layout) == (left is not None)
+        free = left or free
+        assert tuple(packing.nodes) == free.nodes
+
+
+def test_what_does_not_fit_takes_nothing() -> None:
+    packing = Packing(Capacity(4), [Layout(cpus=3), Layout(cpus=2), Layout(cpus=1)])
+    assert [node.cpus for node in packing.nodes] == [0]
