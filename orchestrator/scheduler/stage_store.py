@@ -125,17 +125,12 @@ class StageStore:
 
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
-<<<<<<< HEAD
         if ticket.number == 1 and not self._store.stages.contents(spec.key) - {CLAIMS_FOLDER}:
             return Claimed(Progress(0, 0), ticket)  # nobody has ever worked on it
-=======
         if ticket.number > 1:
             self._store.stages.look_afresh(spec.key)
->>>>>>> claims
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
-        if self._store.stages.names(spec.key) == ["claims"]:
-            return Claimed(Progress(0, 0), ticket)
         if self.is_satisfied(spec) or self._has_served(spec):
             self.holdings.release(spec.key)
             return AlreadySatisfied()

@@ -218,10 +218,6 @@ class StageResults:
             if name == "claim.json":  # of a driver of before, whose claims are not honoured
                 self._files.remove_file(f"{stage_folder(key)}/{name}")
 
-    def names(self, key: str) -> list[str]:
-        """What there is of a stage: ``claims``, ``result.json``, and so on."""
-        return self._files.names(stage_folder(key))
-
     def look_afresh(self, key: str) -> None:
         """Have NFS look anew at a stage's folders, for what other nodes just wrote there."""
         for folder in (stage_folder(key), f"{stage_folder(key)}/rounds"):

@@ -184,13 +184,8 @@ def test_what_a_lower_rate_saves_says_so_and_begins_anew(
 
 # --- a full disk -------------------------------------------------------------
 
-<<<<<<< HEAD
-BETWEEN = 160_000  # bytes: a checkpoint of 2 layers has 100_000, one of 5 layers 195_000
-OTHER_FILES = 180_000  # bytes, at least as many as the small files of a cell and its reference take
-=======
 BETWEEN = 260_000  # bytes: a checkpoint of 4 layers has 165_000, one of 10 layers 360_000
 OTHER_FILES = 120_000  # bytes, at least as many as the small files of a cell and its reference take
->>>>>>> claims
 
 
 @contextmanager

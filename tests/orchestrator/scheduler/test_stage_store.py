@@ -87,11 +87,7 @@ def test_a_stage_that_was_finished_in_the_meantime_is_released(store: Store) -> 
 def test_an_error_after_the_claim_was_taken_releases_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, part: type, call: str
 ) -> None:
-<<<<<<< HEAD
-    Path(store.stages.uri(SPEC.key), "snapshots").mkdir(parents=True)  # somebody has begun it
-=======
     store.stages.write_spec(SPEC)  # of an attempt before
->>>>>>> claims
     monkeypatch.setattr(part, call, full)
     outcome = stages_of(store).claim(SPEC)
     assert isinstance(outcome, ClaimFailed)
@@ -113,11 +109,7 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = one_cell(tmp_path, resources={"max_attempts": 2})
-<<<<<<< HEAD
     monkeypatch.setattr(StageResults, "contents", full)
-=======
-    monkeypatch.setattr(StageResults, "names", full)
->>>>>>> claims
     launcher = FakeLauncher()
     view = drive(controller_of(grid, launcher))
     assert view.status is Status.FAILED
