@@ -55,6 +55,21 @@ def test_a_gang_gives_what_one_rank_gives_and_goes_on_after_a_rank_is_killed(
     assert not Path(Store(gang.store).stages.uri(gang.spec.key), "snapshots").exists()
 
 
+def test_nothing_is_started_on_a_node_that_is_avoided_and_a_failure_names_its_node(
+    launcher: RayLauncher, tasks: GangTasks
+) -> None:
+    bad, good = sorted(node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
+    launcher.avoid([bad])
+    assert launcher.capacity().cpus == 1
+    task = tasks.transfer(layout=ALONE)
+    task.spec.locations["model"]["source"] = "/no/such/model"
+    launcher.start(task)
+    failed = failure_of_gang(launcher, task)
+    assert (failed.kind, failed.node.id) == (FailureKind.BAD_INPUT, good)
+    launcher.avoid([])
+    assert launcher.capacity().cpus == 2
+
+
 def test_a_hung_rank_is_found_by_the_others(launcher: RayLauncher, tasks: GangTasks) -> None:
     gang = tasks.transfer(ENDLESS, layout=TWO_RANKS, hang_timeout_s=4.0, snapshot_every_steps=5)
     launcher.start(gang)
