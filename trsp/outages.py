@@ -40,6 +40,14 @@ _OUTAGES = frozenset(
         errno.ETIMEDOUT,
     }
 )
+# What a store answers, also where its library gives no number.
+_ANSWERS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 _NUMBER = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust name it
 # Classes for a server that does not answer: of the HTTP libraries, of Python's sockets.
 _NO_ANSWER = frozenset(
@@ -116,7 +124,7 @@ def _is_outage_alone(error: BaseException) -> bool:
     """Whether an error is an outage, whatever it came from."""
     names = {base.__name__ for base in type(error).__mro__}
     number = number_of(error)
-    if number is not None and number in _LASTING:
+    if isinstance(error, _ANSWERS) or number in _LASTING:
         return False
     if _HUB_ANSWER in names:
         return not names & _HUB_REFUSALS and _passes(_status_of(error))

@@ -104,6 +104,7 @@ def test_who_gives_no_answer_is_away(error: Exception) -> None:
         errored(errno.ENOENT),
         errored(errno.EROFS),
         ValueError("connection refused"),
+        PermissionError("Generic S3 error: 503 is not what it says: connection refused"),
         HfHubHTTPError("403", response=httpx.Response(403, request=REQUEST)),
         HfHubHTTPError("404", response=ABSENT),
         RepositoryNotFoundError("404", response=ABSENT),
