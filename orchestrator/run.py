@@ -14,6 +14,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.resolve import (
     Resolved,
@@ -141,13 +142,14 @@ def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> No
     What the cluster can become decides, not what it has now.
     """
     smallest = Layout(cpus=resources.cpus_per_rank, gpus=int(resources.use_gpus is True))
-    most = launcher.potential()
+    most = within(resources, launcher.potential()).in_all
     if fits(most, smallest):
         return
     launcher.stop()
+    share = "raise resources.share, " if resources.share else ""
     raise InvalidInputError(
         f"no stage fits on this cluster: one takes {describe_needs(smallest)}, and the largest "
-        f"that the cluster can become has {describe_capacity(most)}; lower "
+        f"that the cluster can become has {describe_capacity(most)}; {share}lower "
         f"resources.cpus_per_rank or set resources.use_gpus: false in {path}; where nodes come "
         "when asked for, though Ray knows of no autoscaler, set resources.max_parallel"
     )

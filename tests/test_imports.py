@@ -55,19 +55,25 @@ FORBIDDEN = {
         HEAVY | CLUSTER,
     ),
     **dict.fromkeys(
-        ("orchestrator.scheduler.policy", "orchestrator.scheduler.retries"), HEAVY | CLUSTER
+        (
+            "orchestrator.scheduler.policy",
+            "orchestrator.scheduler.retries",
+            "orchestrator.scheduler.waiting",
+        ),
+        HEAVY | CLUSTER,
     ),
     **{
         f"orchestrator.layouts.{name}": HEAVY | CLUSTER
         for name in (
             *("layout", "ladder", "capacity", "workload", "candidates", "estimate"),
-            *("memory", "training_memory", "peak"),
+            *("memory", "training_memory", "peak", "share"),
         )
     },
     **dict.fromkeys(
         (
             "orchestrator.ray_backend.lost_ranks",
             "orchestrator.ray_backend.node_kinds",
+            "orchestrator.ray_backend.sharing.others",
             "orchestrator.doctor.findings",
         ),
         HEAVY | CLUSTER,

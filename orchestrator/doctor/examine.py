@@ -30,7 +30,6 @@ from orchestrator.layouts.layout import counted
 from orchestrator.ray_backend import on_nodes
 from orchestrator.ray_backend.cluster import connect
 from orchestrator.ray_backend.node_kinds import ClusterNode, at_most, one_per_kind
-from orchestrator.ray_backend.potential import Growth
 from orchestrator.redact import redact
 from orchestrator.store.store import Store
 from orchestrator.tracking.probe import use_tracking
@@ -177,7 +176,7 @@ def _software(
         nodes,
         {node.name: node.gpus for node in asked},
         subject.wants_gpus,
-        can_come=bool(asked) and Growth().brings_gpus,
+        can_come=on_nodes.gpus_can_come(),
     )
     yield from judge_nodes.disks(states)
 

@@ -3,7 +3,7 @@
 Knows no cluster: that is for other launchers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,13 +34,29 @@ class Launcher(Protocol):
         """Return the name of what speed is measured on; it is part of a measurement's key."""
 
     def capacity(self) -> Capacity:
-        """Return what the cluster has now, taken or not.
+        """Return what the cluster has for us now, whether our stages have taken it or not.
 
-        It is asked for at every decision, because nodes come and go.
+        What other jobs hold is not in it, but in its ``whole``. It is asked for at every decision,
+        because nodes and jobs come and go.
+        """
+
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the running stages that compute: in their processes, on their devices.
+
+        Those that are not among them wait for their place. It is asked for at every step.
+        """
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Start no stage on these nodes (ids) from now on, and leave them out of ``capacity``.
+
+        What runs there runs on. Each call takes the place of the one before.
         """
 
     def potential(self) -> Capacity:
-        """Return the most that the cluster can become: what is there, and nodes that can come."""
+        """Return the most that the cluster can become: what is there, and nodes that can come.
+
+        What other jobs hold is as in ``capacity``.
+        """
 
     def request(self, layouts: Sequence[Layout]) -> None:
         """Ask for a cluster on which stages of these layouts fit at once; none: let go of nodes.
@@ -85,6 +101,12 @@ class InProcessLauncher:
 
     def capacity(self) -> Capacity:
         return self._capacity
+
+    def begun(self) -> frozenset[str]:
+        return frozenset(finished.key for finished in self._finished)
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Nothing to do: there is one node."""
 
     def potential(self) -> Capacity:
         return self._capacity

@@ -56,6 +56,10 @@ def never_preempted() -> bool:
     return False
 
 
+def untold() -> None:
+    """Do nothing: this is ``computes`` for a process that nobody wants to hear of."""
+
+
 def rank_reports(task: StageTask) -> list[RankReport]:
     """Return what each rank of this attempt leaves in the store, by rank."""
     store = Store(task.store)
@@ -68,13 +72,15 @@ def rank_reports(task: StageTask) -> list[RankReport]:
 class RankContext:
     """What a process that computes a stage, alone or with others, has at hand.
 
-    ``leaving`` says whether the process was told to go.
+    ``leaving`` says whether the process was told to go. ``computes`` tells whoever started the
+    stage that it has its device.
     """
 
     task: StageTask
     store: Store
     rank: int = 0
     leaving: Callable[[], bool] = never_preempted
+    computes: Callable[[], None] = untold
 
     @property
     def leads(self) -> bool:

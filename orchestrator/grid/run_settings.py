@@ -1,13 +1,71 @@
 """What a run may take and where its results go. None of it changes a result."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from orchestrator.grid.locations import absolute_location, expand_text_variables
-from orchestrator.grid.shorthand import Bytes
+from orchestrator.grid.shorthand import Bytes, read_number
 from trsp.config import Settings
+
+
+class PartOfCluster(Settings):
+    """A part of all that a cluster can become."""
+
+    part: float = Field(gt=0, le=1)
+
+    @property
+    def text(self) -> str:
+        """The share for people: ``25% of the cluster``."""
+        return f"{100 * self.part:g}% of the cluster"
+
+
+class NumberOfGpus(Settings):
+    """So many GPUs of a cluster, and as large a part of everything else as they are of all GPUs."""
+
+    gpus: PositiveInt
+
+    @property
+    def text(self) -> str:
+        """The share for people: ``8 GPUs``."""
+        return f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
+
+
+Share = PartOfCluster | NumberOfGpus
+
+
+def _read_share(value: Any) -> Any:
+    """Return ``0.25``, ``'25%'`` and ``'8 GPUs'`` as a mapping, and such a mapping as it came."""
+    if isinstance(value, str) and (match := _GPUS.fullmatch(value)):
+        return {"gpus": int(match[1])}
+    if isinstance(value, Share) or (isinstance(value, dict) and value.keys() == {"gpus"}):
+        return value
+    if isinstance(value, dict) and value.keys() == {"part"}:
+        value = value["part"]
+    try:
+        part = read_number(value)
+    except ValueError:
+        part = None
+    if not isinstance(part, int | float) or not 0 < part <= 1:
+        raise ValueError(
+            f"{value!r} is no share of a cluster; write a part of it such as 0.25 or 25%, "
+            "or a number of GPUs such as 8 GPUs"
+        )
+    return {"part": part}
+
+
+_GPUS = re.compile(r"\s*([0-9]+)\s*GPUs?\s*", re.IGNORECASE)
+ShareItem = Annotated[
+    Share, BeforeValidator(_read_share, json_schema_input_type=Share | float | str)
+]
 
 
 class Resources(Settings):
@@ -51,6 +109,11 @@ class Resources(Settings):
         None,
         description="stages at once; default: as many as fit. Where Ray knows of no autoscaler, "
         "a number says that nodes come all the same when stages wait for them",
+    )
+    share: ShareItem | None = Field(
+        None,
+        description="the most that this grid takes of the cluster at once: a part of all that it "
+        "can become, such as 25%, or a number such as 8 GPUs; default: all that others leave",
     )
     max_attempts: PositiveInt = Field(
         2, description="of a stage that makes no progress; one that does may be lost more often"

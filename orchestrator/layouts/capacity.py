@@ -15,12 +15,14 @@ _GB = 10**9
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster, or one node of it, has for stages in all, whether it is free or not.
+    """What a cluster, or one node of it, has for our stages, whether they have taken it or not.
 
     ``gpus``: whole ones; ``gpu_parts``: what is left of each of those that others have a part of.
     ``memory_bytes``: of all hosts. ``gpu_memory_bytes``: of one GPU, the smallest. 0 bytes: not
     known. ``nodes``: how all this lies on nodes; empty for a single machine. ``gpu_type``: Ray's
     name for the type of a single machine's GPUs; empty where it is not known: it may be any.
+    ``whole``: the same cluster with what other jobs hold of it; None where they hold nothing.
+    ``limit``: the most that may be taken at once, wherever it lies; None where that is all.
     """
 
     cpus: int = 1
@@ -30,6 +32,8 @@ class Capacity:
     nodes: tuple["Capacity", ...] = ()
     gpu_type: str = ""
     gpu_parts: tuple[float, ...] = ()
+    whole: "Capacity | None" = None
+    limit: "Capacity | None" = None
 
     @classmethod
     def of(cls, nodes: Iterable["Capacity"]) -> "Capacity":
@@ -50,43 +54,62 @@ class Capacity:
         """The nodes of a cluster, or the single machine itself."""
         return self.nodes or (self,)
 
+    @property
+    def in_all(self) -> "Capacity":
+        """The cluster with what other jobs hold of it: what there can be for us once they end."""
+        return self.whole or self
+
+    def grown(self, coming: Iterable["Capacity"]) -> "Capacity":
+        """Return this cluster with these nodes, of which nobody holds anything."""
+        added = tuple(coming)
+        whole = self.whole and self.whole.grown(added)
+        return replace(Capacity.of([*self.machines, *added]), whole=whole)
+
     def limited(self, memory_bytes: int | None, gpu_memory_bytes: int | None) -> "Capacity":
         """Return what is left of this under limits on memory; None or 0: no limit.
 
         ``memory_bytes``: of all hosts together, divided among the nodes by their CPUs.
         ``gpu_memory_bytes``: of every GPU, whatever is known of it.
         """
+        whole = self.whole and self.whole.limited(memory_bytes, gpu_memory_bytes)
         if self.nodes:
-            return Capacity.of(
+            nodes = (
                 node.limited(
                     memory_bytes and memory_bytes * node.cpus // max(1, self.cpus),
                     gpu_memory_bytes,
                 )
                 for node in self.nodes
             )
+            return replace(Capacity.of(nodes), whole=whole, limit=self.limit)
         memory = self.memory_bytes
         if memory_bytes:
             memory = min(self.memory_bytes or memory_bytes, memory_bytes)
         return replace(
-            self, memory_bytes=memory, gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes
+            self,
+            memory_bytes=memory,
+            gpu_memory_bytes=gpu_memory_bytes or self.gpu_memory_bytes,
+            whole=whole,
         )
 
 
 @dataclass(frozen=True)
 class FreeCapacity:
-    """What is free on each node."""
+    """What is free on each node, and what of all that may still be taken: None for all."""
 
     nodes: tuple[Capacity, ...]
+    limit: Capacity | None = None
 
     @classmethod
     def of(cls, capacity: Capacity, taken: Iterable[Layout] = ()) -> Self:
         """Return what is free of ``capacity`` beside stages that run in the layouts ``taken``.
 
-        A layout that does not fit takes nothing: its node was lost, and its stage will end.
+        A layout that does not fit takes nothing of a node: its node was lost, and its stage will
+        end, or it waits for other jobs to make room. It counts against the limit all the same.
         """
-        free = cls(capacity.machines)
+        free = cls(capacity.machines, capacity.limit)
         for layout in taken:
-            free = free.without(layout) or free
+            free = free._on_nodes(layout) or free
+            free = free._of_limit(layout)
         return free
 
     def without(self, layout: Layout) -> Self | None:
@@ -96,6 +119,19 @@ class FreeCapacity:
         one that is partly taken already, where there is any, and what needs no GPU keeps away from
         those that are free.
         """
+        if self.limit is not None and fitting_ranks(self.limit, layout) < layout.ranks:
+            return None
+        left = self._on_nodes(layout)
+        return left and left._of_limit(layout)
+
+    def _of_limit(self, layout: Layout) -> Self:
+        """Return this with the layout counted against the limit."""
+        if self.limit is None:
+            return self
+        return replace(self, limit=without_ranks(self.limit, layout, layout.ranks))
+
+    def _on_nodes(self, layout: Layout) -> Self | None:
+        """Return this without what the layout's ranks take of nodes; None where they do not fit."""
         nodes, missing = list(self.nodes), layout.ranks
         for index in sorted(range(len(nodes)), key=lambda i: misfit(nodes[i], layout)):
             here = min(missing, fitting_ranks(nodes[index], layout))
@@ -110,8 +146,9 @@ def fits(capacity: Capacity, layout: Layout) -> bool:
 
 
 def most_ranks(capacity: Capacity, layout: Layout) -> int:
-    """Return how many ranks of this layout's size the cluster holds."""
-    return sum(fitting_ranks(node, layout) for node in capacity.machines)
+    """Return how many ranks of this layout's size the cluster holds for us."""
+    there = sum(fitting_ranks(node, layout) for node in capacity.machines)
+    return there if capacity.limit is None else min(there, fitting_ranks(capacity.limit, layout))
 
 
 def describe_needs(layout: Layout) -> str:
@@ -131,9 +168,11 @@ def describe_capacity(capacity: Capacity) -> str:
         types[node.gpu_type] += node.gpus
     types = +types
     named = [gpus_text(types[name], name or "type unknown") for name in sorted(types)]
-    gpus = ", ".join(named) if len(named) > 1 else counted(capacity.gpus, "GPU")
+    several = len(named) > 1 and capacity.limit is None
+    gpus = ", ".join(named) if several else counted(capacity.gpus, "GPU")
     text = ", ".join(_resources(gpus if types else "", capacity.cpus, capacity.memory_bytes))
-    return f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
+    text = f"{text} on {len(capacity.nodes)} nodes" if len(capacity.nodes) > 1 else text
+    return text if capacity.limit is None else f"{text} within resources.share"
 
 
 def _resources(gpus: str, cpus: int, memory_bytes: int) -> list[str]:

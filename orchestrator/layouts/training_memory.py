@@ -10,8 +10,7 @@ from functools import cached_property
 
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Memory
-from orchestrator.layouts.trained_parts import FP32_BYTES, TrainedParts
-from orchestrator.layouts.workload import Trains, Work
+from orchestrator.layouts.workload import FP32_BYTES, TrainedParts, Trains, Work
 from trsp.architecture.shape import ModelShape
 from trsp.chunk_sizes import logits_at_once
 from trsp.engine.deepspeed_config import LARGEST_BUCKET, overlaps_reduction

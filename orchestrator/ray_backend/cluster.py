@@ -4,19 +4,23 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.estimate import PARTS
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
+from orchestrator.ray_backend.sharing.others import Amounts
 from trsp.errors import InvalidInputError, unknown_name
 from trsp.evaluation.hardware import ANY_GPU, cpu_name, hardware_name
 
 # What a stage must see of our environment on whatever node it runs.
 FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRSP_HOME")
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
+_ROUNDING = 1e-3  # Ray counts in ten-thousandths
 
 # Memory of one GPU in 10^9 bytes, by Ray's accelerator type: the smallest where there are several.
 GPU_MEMORY_GB: Mapping[str, int] = {
@@ -80,11 +84,53 @@ def has_gpus() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
-def cluster_capacity(with_gpus: bool) -> Capacity:
-    """Return what the nodes have that are there to stay; no GPUs unless ``with_gpus``."""
+def staying_nodes() -> list[Mapping[str, Any]]:
+    """Return the nodes that are there to stay, as ``ray.nodes()`` gives them."""
     leaving = draining_nodes()
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
-    return Capacity.of(resources_capacity(node["Resources"], with_gpus) for node in nodes)
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+
+
+def capacity_of(
+    nodes: Iterable[Mapping[str, Any]], others: Mapping[str, Amounts], with_gpus: bool
+) -> Capacity:
+    """Return what nodes have for us: all but what other jobs hold, by the node's id.
+
+    No GPUs unless ``with_gpus``. A CPU of which others hold a part is theirs; of a GPU the rest is
+    there for small stages.
+    """
+    there = [
+        (resources_capacity(node["Resources"], with_gpus), others.get(node["NodeID"], {}))
+        for node in nodes
+    ]
+    whole = Capacity.of(node for node, _ in there)
+    ours = Capacity.of(_without_others(node, held) for node, held in there)
+    return ours if ours == whole else replace(ours, whole=whole)
+
+
+def held_by_others(capacity: Capacity) -> list[dict[str, float]]:
+    """Return what other jobs hold of each node, by Ray's names; only of nodes of which they do."""
+    held = []
+    for ours, node in zip(capacity.machines, capacity.in_all.machines, strict=True):
+        amounts = {"CPU": node.cpus - ours.cpus, "GPU": node.gpus - ours.gpus}
+        held.append({name: float(amount) for name, amount in amounts.items() if amount})
+    return [amounts for amounts in held if amounts]
+
+
+def _without_others(node: Capacity, held: Amounts) -> Capacity:
+    """Return a node without what others hold of it; a known memory keeps one byte.
+
+    Parts of GPUs that they hold are taken for parts of one, as Ray packs them.
+    """
+    gpus = max(0.0, node.gpus - held.get("GPU", 0) + _ROUNDING)
+    rest = int(gpus % 1 / PARTS[0]) * PARTS[0]
+    memory = node.memory_bytes and max(1, node.memory_bytes - int(held.get("memory", 0)))
+    return replace(
+        node,
+        cpus=max(0, int(node.cpus - held.get("CPU", 0) + _ROUNDING)),
+        gpus=int(gpus),
+        memory_bytes=memory,
+        gpu_parts=(rest,) if rest else (),
+    )
 
 
 def cluster_hardware(

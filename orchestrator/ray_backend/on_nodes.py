@@ -9,11 +9,17 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.ray_backend.node_kinds import ClusterNode, nodes_of
+from orchestrator.ray_backend.potential import Growth
 
 
 def cluster_nodes() -> tuple[ClusterNode, ...]:
     """Return the nodes that are alive."""
     return nodes_of(ray.nodes())
+
+
+def gpus_can_come() -> bool:
+    """Whether the cluster's autoscaler may start nodes with GPUs."""
+    return Growth().brings_gpus
 
 
 class NodeCalls:

@@ -1,7 +1,7 @@
 """The most that a cluster can become: what is there, and what its autoscaler may add to it."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
@@ -30,6 +30,8 @@ class Growth:
         self._types: tuple[NodeType, ...] | None = None
         self._when = float("-inf")
         self._seen: dict[str, Capacity] = {}  # a node of each type that was there once
+        self._last_asked: object = None  # asked at every step, and changed seldom
+        self._coming: tuple[Capacity, ...] = ()
 
     @property
     def types(self) -> tuple[NodeType, ...]:
@@ -63,16 +65,23 @@ class Growth:
         once; before that, for what the autoscaler says. Each type counts as often as it may come
         alone: where all types together may have fewer nodes, the sum is too much.
         """
-        left = list(there.machines)
-        coming: list[Capacity] = []
+        asked = there, with_gpus, self.types
+        if asked != self._last_asked:
+            self._last_asked = asked
+            self._coming = tuple(self._still_to_come(there.machines, with_gpus))
+        return self._coming
+
+    def _still_to_come(self, left: Sequence[Capacity], with_gpus: bool) -> Iterator[Capacity]:
+        """Yield the nodes of each type that are not among those that are there."""
         for each in self.types:
             declared = resources_capacity(each.resources, with_gpus)
-            of_type = [node for node in left if is_of_type(node, declared)][: each.most]
-            for node in of_type:
-                left.remove(node)
-                self._seen[each.name] = node
-            coming += [self._seen.get(each.name, declared)] * (each.most - len(of_type))
-        return tuple(coming)
+            of_type = [node for node in left if is_of_type(node, declared)]
+            left = [node for node in left if not is_of_type(node, declared)]
+            left += of_type[each.most :]
+            if of_type:
+                self._seen[each.name] = of_type[0]
+            node = self._seen.get(each.name, declared)
+            yield from [node] * (each.most - len(of_type))
 
 
 def is_of_type(node: Capacity, declared: Capacity) -> bool:

@@ -6,36 +6,36 @@ itself and runs Ray Train within (``gang``).
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.launcher import Finished
-from orchestrator.execution.run_stage import StageTask, run_task
-from orchestrator.execution.stage_task import rank_reports
+from orchestrator.execution.stage_task import StageTask
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
-    cluster_capacity,
     cluster_hardware,
     connect,
     has_gpus,
-    largest_node_cpus,
+    held_by_others,
 )
 from orchestrator.ray_backend.growth.keeper import NodeRequests
-from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.node_kinds import ClusterNode
+from orchestrator.ray_backend.occupancy import Occupancy
 from orchestrator.ray_backend.potential import Growth, unknown_nodes
-from orchestrator.ray_backend.preemption import PreemptionNotice
-from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
+from orchestrator.ray_backend.sharing.begun import Sign, Signs
+from orchestrator.ray_backend.sharing.others import Amounts
+from orchestrator.ray_backend.sharing.places import located, without
+from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
+from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.store.diagnosis import failure_of
-from orchestrator.store.failures import Failure
 
 # How long a cancelled gang may take to end its ranks, before it is ended by force and its place may
 # be lost to us; and how long when we go: with the job, Ray takes back everything.
@@ -60,6 +60,7 @@ class RayLauncher:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             connect(address)
+        self._resources = resources
         # Whoever limits the number of stages says that nodes come, even where Ray knows of none.
         nodes_come = resources.max_parallel is not None
         self._growth = Growth(unknown_nodes(resources.cpus_per_rank) if nodes_come else None)
@@ -69,12 +70,15 @@ class RayLauncher:
         self._node = node
         self._measure_on = resources.measure_on
         self._types = AcceleratorTypes(self._measure_on)
-        self._running: dict[str, tuple[Any, StageTask]] = {}  # by the stage's key
+        self._signs = Signs()
+        self._occupancy = Occupancy(self._uses_gpus, self._signs)
+        self._running: dict[str, Submitted] = {}  # by the stage's key
+        self._selector: dict[str, str] = {}  # of the labels of nodes that stages may run on
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         fresh = {"max_calls": 1, "max_retries": 0}
-        self._one_rank = ray.remote(**fresh)(_run_one_rank)
-        self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(_run_gang)
+        self._one_rank = ray.remote(**fresh)(run_one_rank)
+        self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(run_several_ranks)
 
     def _has_gpus(self) -> bool:
         """Whether the cluster has GPUs, or can have some; where nothing is known, those there."""
@@ -85,20 +89,28 @@ class RayLauncher:
 
         Raises InvalidInputError where the type that the grid asks for is not there, nor comes.
         """
-        coming = self._growth.coming(cluster_capacity(self._uses_gpus), self._uses_gpus)
+        coming = self._growth.coming(self.capacity().in_all, self._uses_gpus)
         self._types.see(node.gpu_type for node in coming)
         hardware = cluster_hardware(self._uses_gpus, self._measure_on, coming)
         self._types.named(hardware)  # while it is there
         return hardware
 
     def capacity(self) -> Capacity:
-        """Return what the nodes have that are there to stay; no GPUs where none are to be used."""
-        return cluster_capacity(self._uses_gpus)
+        """Return what the nodes that are there to stay have for us, without what other jobs hold.
+
+        No GPUs where none are to be used.
+        """
+        return self._occupancy.capacity(self._running.values())
+
+    def begun(self) -> frozenset[str]:
+        """Return the keys of the stages that compute: Ray has started their processes."""
+        hear(self._signs, self._running.values())
+        return frozenset(key for key, each in self._running.items() if each.begun.computes)
 
     def potential(self) -> Capacity:
         """Return the most that the cluster can become; no GPUs where none are to be used."""
-        there = cluster_capacity(self._uses_gpus)
-        return Capacity.of([*there.machines, *self._growth.coming(there, self._uses_gpus)])
+        there = self.capacity()
+        return there.grown(self._growth.coming(there.in_all, self._uses_gpus))
 
     def request(self, layouts: Sequence[Layout]) -> None:
         """Ask the cluster's autoscaler for room for these layouts at once; none: let go.
@@ -106,28 +118,47 @@ class RayLauncher:
         Nothing is asked of a cluster that stays as it is.
         """
         if self._growth.types:
-            self._requests.want(self._growth.bundles(layouts))
+            # Ray takes a request for all that there is to be: what others hold comes on top.
+            others = held_by_others(self.capacity()) if layouts else []
+            self._requests.want(self._growth.bundles(layouts) + others)
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Start no stage on these nodes from now on, and leave them out of the capacity."""
+        self._selector = without(nodes)
+        self._occupancy.avoid(frozenset(nodes))
 
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
-        self._running[task.spec.key] = self._submit(task), task
+        self.capacity()  # what others hold is known from before Ray is given this
+        whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
+        amounts = asked(task.layout, self._most_cpus() if whole_node else None)
+        sign = self._signs.new()
+        reference = self._submit(task, sign, amounts)
+        self._running[task.spec.key] = Submitted(reference, task, sign, amounts)
 
-    def _submit(self, task: StageTask) -> Any:
+    def _submit(self, task: StageTask, sign: Sign, amounts: Amounts) -> Any:
         """Submit a stage as a Ray task, named by its key. Returns the reference to its outcome."""
         layout, key = task.layout, task.spec.key
         if layout.ranks > 1:
-            return self._gang.options(name=key).remote(task)
-        whole_node = task.spec.kind is StageKind.MEASURE and self.measures_alone
-        all_cpus = self._node.cpus if self._node else largest_node_cpus()
+            return self._gang.options(name=key).remote(task, sign, self._selector)
         stage = self._one_rank.options(
-            num_cpus=all_cpus if whole_node else layout.cpus,
+            num_cpus=amounts["CPU"],
             num_gpus=layout.gpus,
             memory=layout.memory_bytes or None,
             accelerator_type=self._accelerator_type(task),
             name=key,
             scheduling_strategy=self._strategy(),
+            label_selector=self._selector if self._node is None else {},
         )
-        return stage.remote(task)
+        return stage.remote(task, sign)
+
+    def _most_cpus(self) -> int:
+        """Return the CPUs for us of the largest node: of equal ones, of that with most of them."""
+        if self._node is not None:
+            return self._node.cpus
+        ours = within(self._resources, self.capacity(), self.potential().in_all)
+        nodes = zip(ours.in_all.machines, ours.machines, strict=True)
+        return max((whole.cpus, free.cpus) for whole, free in nodes)[1]
 
     def _strategy(self) -> Any:
         """Return where a stage of one rank may run, as Ray is told."""
@@ -153,7 +184,7 @@ class RayLauncher:
         if not self._running:
             time.sleep(wait_s)
             return ()
-        keys = {reference: key for key, (reference, _) in self._running.items()}
+        keys = {each.reference: key for key, each in self._running.items()}
         ended, _ = ray.wait(list(keys), num_returns=1, timeout=wait_s)
         if ended:
             ended, _ = ray.wait(list(keys), num_returns=len(keys), timeout=0)
@@ -162,26 +193,29 @@ class RayLauncher:
     def _finish(self, key: str) -> Finished:
         """Forget a stage that ended, and return how it did."""
         self._force_at.pop(key, None)
-        return Finished(key, _outcome(*self._running.pop(key)))
+        ended = self._running.pop(key)
+        self._occupancy.end(ended)
+        failure = outcome(ended.reference, ended.task)
+        return Finished(key, failure and located(failure, ended.begun.nodes))
 
     def cancel(self, key: str) -> None:
         """End one stage: by force, except for a gang.
 
         A gang ends its ranks first: nobody else would give back their place.
         """
-        reference, task = self._running[key]
-        if task.layout.ranks == 1:
-            ray.cancel(reference, force=True)
+        attempt = self._running[key]
+        if attempt.task.layout.ranks == 1:
+            ray.cancel(attempt.reference, force=True)
         elif key not in self._force_at:
             self._force_at[key] = time.monotonic() + GANG_GRACE_S
-            ray.cancel(reference, recursive=False)
+            ray.cancel(attempt.reference, recursive=False)
 
     def _end_overdue_gangs(self) -> None:
         """End by force, once, the cancelled gangs whose time is over."""
         now = time.monotonic()
         for key in [key for key, when in self._force_at.items() if now > when]:
             self._force_at[key] = float("inf")
-            ray.cancel(self._running[key][0], force=True)
+            ray.cancel(self._running[key].reference, force=True)
 
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
@@ -201,60 +235,7 @@ class RayLauncher:
         """
         for key in self._running:
             self.cancel(key)
-        gangs = [reference for reference, task in self._running.values() if task.layout.ranks > 1]
+        attempts = self._running.values()
+        gangs = [each.reference for each in attempts if each.task.layout.ranks > 1]
         if gangs and not self._owns_cluster:
             ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)
-
-
-# --- in the workers -----------------------------------------------------------
-
-
-def _run_one_rank(task: StageTask) -> Failure | None:
-    """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
-    hide_gpus_of_others()
-    notice = PreemptionNotice()
-    notice.install()
-    try:
-        return run_task(task, notice.leaving)
-    finally:
-        notice.over()
-
-
-def _run_gang(task: StageTask) -> Failure | None:
-    """Run a stage on several ranks, from this process. Returns None or the recorded failure."""
-    from orchestrator.ray_backend.gang import run_gang  # loads torch
-
-    return run_gang(task)
-
-
-# --- how they ended -----------------------------------------------------------
-
-
-def _outcome(reference: Any, task: StageTask) -> Failure | None:
-    """Return what the task returned; or what is known of a process or node that was lost."""
-    try:
-        failure: Failure | None = ray.get(reference)
-        return failure
-    except RayTaskError as error:
-        return failure_of(error.cause or error, str(error), task.layout.to_json())
-    except RayError as error:
-        return _lost_process_failure(task, error)
-
-
-def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
-    """Return the failure of a stage whose process is gone, and remove what its ranks left.
-
-    The process is that of the only rank or, for a gang, the one that saw to its ranks.
-    """
-    reports = rank_reports(task)
-    rank_failure = reports[0].failure() or lost_rank_failure(0, error, reports[0].tail())
-    for report in reports:
-        report.remove()
-    return Failure(
-        rank_failure.error,
-        rank_failure.message,
-        rank_failure.kind,
-        rank_failure.tail or str(error),
-        time.time(),
-        layout=task.layout.to_json(),
-    )

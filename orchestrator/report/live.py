@@ -19,17 +19,24 @@ from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 
 MAX_ROWS = 40
+STANDSTILL_S = 60.0  # after so long it is said for what all of a grid waits,
+SAY_AGAIN_S = 1800.0  # and so often again
 _REFERENCE = "reference scores"  # what an unpruned model is worked on for
 
 
 class Report(Protocol):
-    """One who is told every view and says what is new in it."""
+    """One who is told every new view and says what is new in it.
+
+    ``tick`` is called at every step, however little is new.
+    """
 
     def __enter__(self) -> "Report": ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def show(self, view: GridView) -> None: ...
+
+    def tick(self) -> None: ...
 
 
 def make_report(console: Console, metrics: Sequence[str]) -> Report:
@@ -47,6 +54,9 @@ class LineReport:
         self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
         self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
         self._remarks: dict[str, str] = {}
+        self._last: GridView | None = None
+        self._waits = ""  # for what, where nothing runs
+        self._say_at = self._begun + STANDSTILL_S
         self._time_left = TimeLeft(clock)
 
     def __enter__(self) -> "LineReport":
@@ -57,11 +67,30 @@ class LineReport:
 
     def show(self, view: GridView) -> None:
         """Print what has changed since the view before."""
+        self._show_notices(view)
         for ranking in view.rankings:
             self._show_ranking(ranking)
         time_left = self._time_left.text(view)
         for part in view.parts:
             self._show_part(part, time_left)
+        self._waits = standstill(view)
+
+    def tick(self) -> None:
+        """Print for what the grid of the last view waits, where nothing has run for a while."""
+        if not self._waits:
+            self._say_at = self._clock() + STANDSTILL_S
+        elif self._clock() >= self._say_at:
+            self._say_at = self._clock() + SAY_AGAIN_S
+            self._print(f"nothing runs: {self._waits}")
+
+    def _show_notices(self, view: GridView) -> None:
+        """Print what ails the driver when it begins, and that the store answers again."""
+        before, self._last = self._last, view
+        for notice in view.notices:
+            if before is None or notice not in before.notices:
+                self._print(notice)
+        if before is not None and before.behind and not view.behind:
+            self._print("the store answers again")
 
     def _show_ranking(self, ranking: RankingView) -> None:
         rounds = len(ranking.rounds)
@@ -124,7 +153,24 @@ class LiveReport:
     def show(self, view: GridView) -> None:
         """Redraw the table from this view."""
         table = status_table(view, self._metrics, limit=MAX_ROWS)
-        self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
+        lines = [summary(view) + self._time_left.text(view), *map(redact, view.notices)]
+        self._live.update(Group(table, *map(Text, lines)))
+
+    def tick(self) -> None:
+        """Nothing to do: the table says what waits and for what."""
+
+
+def standstill(view: GridView) -> str:
+    """Return for what a grid waits of which nothing runs; "" where something does, or none waits.
+
+    It is what most of its parts wait for.
+    """
+    parts = [*view.rankings, *view.parts]
+    if any(part.status is Status.RUNNING for part in parts):
+        return ""
+    reasons = Counter(part.reason for part in parts if part.status is Status.WAITING)
+    del reasons[""]
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def part_name(part: CellView | DenseView) -> str:

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study
-from orchestrator.grid.run_settings import Resources
-from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
 from orchestrator.layouts.layout import counted
 from orchestrator.layouts.peak import peak
+from orchestrator.layouts.share import planned_capacity
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
@@ -26,9 +25,6 @@ from orchestrator.stages.stage_specs import (
     measure_spec,
     ranking_spec,
 )
-
-# GPUs, and where there are none CPUs, that a plan counts on where the grid sets no limit.
-UNLIMITED = 1024
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,7 @@ class Plan:
     layouts: tuple[StageLayout, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    share: str = ""  # the most that the grid takes of a cluster at once; "" for all of it
 
     @property
     def cells(self) -> int:
@@ -102,6 +99,7 @@ def make_plan(resolved: Resolved) -> Plan:
         layouts=tuple(_layouts(resolved)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
+        share=resolved.grid.resources.share.text if resolved.grid.resources.share else "",
     )
 
 
@@ -205,25 +203,6 @@ def _method_label(cell: Cell, kind: StageKind) -> str:
     if kind is StageKind.TRANSFER:
         return cell.transfer_label
     return ""
-
-
-def planned_capacity(resources: Resources) -> Capacity:
-    """Return the cluster that the grid speaks of: one machine, as large as the grid allows.
-
-    It has GPUs where the grid says so; where ``use_gpus`` is "auto", if ``gpu_memory`` is given.
-    """
-    most = resources.max_ranks
-    if most is None:
-        most = UNLIMITED if resources.ranks == "auto" else resources.ranks
-    with_gpus = resources.use_gpus is True or (
-        resources.use_gpus == "auto" and resources.gpu_memory is not None
-    )
-    return Capacity(
-        most * resources.cpus_per_rank,
-        most if with_gpus else 0,
-        resources.memory or 0,
-        resources.gpu_memory or 0,
-    )
 
 
 def _warnings(resolved: Resolved) -> Iterator[str]:

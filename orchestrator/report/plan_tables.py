@@ -18,6 +18,8 @@ def print_plan(plan: Plan, file: str, out: Console) -> None:
     for layout in plan.layouts:
         if layout.refusal:
             print_line(out, f"cannot run: {layout.model} {layout.stage}: {layout.refusal}")
+    if plan.share:
+        print_line(out, f"takes at most {plan.share} at once (resources.share)")
     for warning in plan.warnings:
         print_line(out, f"warning: {warning}")
     for refusal in plan.refusals:

@@ -10,6 +10,7 @@ from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.policy import Decision, Facts, Start, Wait
 
@@ -56,38 +57,42 @@ class NodeDemand:
         self._launcher = launcher
         self._resources = resources
         self._clock = clock
+        self._wanted: tuple[Layout, ...] = ()
+        self._held: Capacity | None = None  # the cluster as others hold of it, when asked
         self._asked_at = float("-inf")
-        self._asked: tuple[Layout, ...] = ()
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
 
     def look(self) -> Capacity:
-        """Return what the cluster has now, and see what it can become.
+        """Return what the cluster has for us now, and see what it can become.
 
-        Both within the grid's limits on memory. What was asked for is asked for again after a
-        while: whoever kept it may be gone.
+        Both within the grid's limits on memory and its share of what the cluster can become: else
+        a gang that waits for nodes would find that most of those that came are not its own. What
+        was asked for is asked for again after a while: whoever kept it may be gone.
         """
-        if self._asked and self._clock() - self._asked_at >= REPEAT_S:
+        if self._wanted and self._clock() - self._asked_at >= REPEAT_S:
             self._ask()
-        limits = self._resources.memory, self._resources.gpu_memory
-        self.potential = self._launcher.potential().limited(*limits)
-        return self._launcher.capacity().limited(*limits)
+        potential = self._launcher.potential()
+        self.potential = within(self._resources, potential)
+        return within(self._resources, self._launcher.capacity(), potential.in_all)
 
     def follow(self, facts: Facts, decisions: Sequence[Decision]) -> None:
         """Tell the launcher what runs, starts, or waits for room, whenever that has changed."""
         at_work = [stage.layout for stage in facts.running.values()]
         at_work += [each.layout for each in decisions if isinstance(each, Start)]
         waiting = [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
-        basis = at_work, waiting, self.potential
+        held = facts.capacity.whole and facts.capacity
+        basis = at_work, waiting, self.potential, held
         if basis == self._basis:
             return
         self._basis = basis
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
-        if wanted != self._asked:
-            self._asked = wanted
+        held = held if wanted else None
+        if (wanted, held) != (self._wanted, self._held):
+            self._wanted, self._held = wanted, held
             self._ask()
 
     def _ask(self) -> None:
-        """Tell the launcher what is wanted."""
+        """Tell the launcher what is wanted; it adds what others hold."""
         self._asked_at = self._clock()
-        self._launcher.request(self._asked)
+        self._launcher.request(self._wanted)

@@ -27,19 +27,39 @@ class Packing:
     """What is free on each node of a cluster; ``take`` makes it less."""
 
     def __init__(self, capacity: Capacity, taken: Iterable[Layout] = ()) -> None:
-        """Put the layouts ``taken`` on the cluster; one that does not fit takes nothing."""
+        """Put the layouts ``taken`` on the cluster; one that does not fit takes nothing of a node.
+
+        It counts against the limit all the same.
+        """
         self.nodes = list(capacity.machines)
+        self._limit = capacity.limit
         self._changes = [0] * len(self.nodes)
         self._rooms: dict[Layout, _Room] = {}
         for layout in taken:
-            self.take(layout)
+            self._place(layout)
+            self._count(layout)
 
     def fits(self, layout: Layout) -> bool:
         """Whether all ranks of the layout fit now."""
-        return self._room(layout).total >= layout.ranks
+        return self._may_take(layout) and self._room(layout).total >= layout.ranks
 
     def take(self, layout: Layout) -> bool:
         """Put all ranks of the layout on nodes, or none; return whether they fitted."""
+        if not self._may_take(layout) or not self._place(layout):
+            return False
+        self._count(layout)
+        return True
+
+    def _may_take(self, layout: Layout) -> bool:
+        return self._limit is None or fitting_ranks(self._limit, layout) >= layout.ranks
+
+    def _count(self, layout: Layout) -> None:
+        """Count all ranks of the layout against the limit."""
+        if self._limit is not None:
+            self._limit = without_ranks(self._limit, layout, layout.ranks)
+
+    def _place(self, layout: Layout) -> bool:
+        """Put all ranks of the layout on nodes, or none, whatever the limit is."""
         room, missing = self._room(layout), layout.ranks
         if room.total < missing:
             return False

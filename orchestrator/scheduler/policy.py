@@ -16,6 +16,7 @@ from orchestrator.layouts.capacity import (
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.retries import Attempts
+from orchestrator.scheduler.waiting import beside_others, describe_others, has_quiet_node
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 # Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
@@ -40,6 +41,7 @@ class Running:
 
     kind: StageKind
     layout: Layout = field(default_factory=Layout)
+    begun: bool = True  # False: the cluster has not placed it yet
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Facts:
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
+    backing_off: Mapping[str, str] = field(default_factory=dict)  # for how long, and after what
     capacity: Capacity = field(default_factory=Capacity)
     largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
     potential: Capacity | None = None  # the most that it can become by itself; default: capacity
     max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
+    quiet_only: bool = False  # whether it also waits for a node on which no other job computes
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ class _Turn:
     def __init__(self, facts: Facts, max_attempts: int) -> None:
         self._facts, self._max_attempts = facts, max_attempts
         self._admission = _Backfill(facts)
-        self._at_work = Counter(stage.kind for stage in facts.running.values())
+        at_work = (stage.kind for stage in facts.running.values() if not _queues(stage, facts))
+        self._at_work = Counter(at_work)
         # By the layouts that a stage may have. Room only becomes less within a turn.
         self._too_large: dict[tuple[Layout, ...], str] = {}
         self._refused: dict[tuple[Layout, ...], str] = {}
@@ -154,13 +159,24 @@ class _Turn:
         """Return why the stage waits for others, whatever room there is; "" where it need not."""
         if spec.key in self._facts.claimed_elsewhere:
             return f"{self._facts.claimed_elsewhere[spec.key]} works on it"
+        if spec.key in self._facts.backing_off:
+            return self._facts.backing_off[spec.key]
         if not self._facts.measure_alone:
             return ""
         if self._at_work[StageKind.MEASURE]:
             return "a measurement has the machine for itself"
         if spec.kind is StageKind.MEASURE and self._at_work.total():
             return "waits for a quiet machine"
+        quiet = not self._facts.quiet_only or has_quiet_node(self._facts.capacity)
+        if spec.kind is StageKind.MEASURE and not quiet:
+            return f"waits for a quiet machine; {describe_others(self._facts.capacity, _ONE_CPU)}"
         return ""
+
+
+def _queues(stage: Running, facts: Facts) -> bool:
+    """Whether it is a measurement that waits for other jobs: it does not hold up ours meanwhile."""
+    shared = facts.capacity.whole is not None
+    return stage.kind is StageKind.MEASURE and not stage.begun and shared
 
 
 def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
@@ -169,7 +185,7 @@ def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
     if any(fits(facts.capacity, layout) or fits(largest, layout) for layout in layouts):
         return ""
     whole = "the whole cluster has"
-    if largest != facts.capacity:
+    if largest != facts.capacity.in_all:
         whole = "the largest that the cluster can become has"
     return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
 
@@ -204,14 +220,22 @@ class _Backfill:
                 return layout
         best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
         if best is None:
-            come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
-            needs, there = describe_needs(layouts[0]), describe_capacity(self._capacity)
-            return f"needs {needs}, and waits for nodes {come}: there are {there}"
+            return self._too_small(layouts)
         if self._beside_reservation is not None and self._free.fits(best):
             return "waits behind a larger stage"
         if self._beside_reservation is None:
             self._beside_reservation = self._left_beside(best)
-        return f"waits for {describe_needs(best)}"
+        return beside_others(best, self._capacity)
+
+    def _too_small(self, layouts: Sequence[Layout]) -> str:
+        """Return what a stage waits for that would not fit if nothing of ours ran."""
+        there = self._capacity.in_all
+        best = next((layout for layout in layouts if fits(there, layout)), None)
+        if best is not None:
+            return beside_others(best, self._capacity)
+        come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
+        needs = describe_needs(layouts[0])
+        return f"needs {needs}, and waits for nodes {come}: there are {describe_capacity(there)}"
 
     def _take(self, layout: Layout) -> bool:
         """Take room for the layout, if there is any; return whether there was."""

@@ -4,6 +4,7 @@ Knows no store, launcher or clock: times are given to it, in seconds on the cont
 The next driver needs nothing of it.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,8 +12,10 @@ from typing import NamedTuple
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.scheduler.faults.avoidance import Avoidance
 from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
+from orchestrator.scheduler.waiting import has_quiet_node, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
@@ -66,25 +69,47 @@ class SchedulerState:
         self.attempts: dict[str, Attempts] = {}  # of stages that have failed
         self.given_up: dict[str, str] = {}  # why
         self.waits: dict[str, str] = {}  # for what, as last decided
-        self.largest_capacity = Capacity(cpus=0)
+        self.capacity = Capacity(cpus=0)  # as last seen
+        self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
+        self._busy_since: float | None = None  # no node has been without other jobs; None: one is
+        self.avoidance = Avoidance()
+        self._backing_off: dict[str, tuple[float, str]] = {}  # until when, and what is said of it
 
-    def see_capacity(self, capacity: Capacity) -> None:
-        """Remember the largest capacity seen: nodes that were lost may come back.
+    def see_capacity(self, capacity: Capacity, potential: Capacity | None = None) -> None:
+        """Remember what there is for us, and the largest that the cluster was or can become.
 
-        Of equal ones the last is remembered, of which more may be known by now.
+        Lost nodes may come back, and others' jobs end. Of equal ones the last is remembered, of
+        which more may be known by now.
         """
+        self.capacity = capacity
         self.largest_capacity = max(
-            capacity, self.largest_capacity, key=lambda each: (each.gpus, each.cpus)
+            *(each.in_all for each in (potential, capacity) if each is not None),
+            self.largest_capacity,
+            key=lambda each: (each.gpus, each.cpus),
         )
+
+    def waits_for_quiet(self, now: float, limit_s: float) -> bool:
+        """Whether measurements wait for a node without other jobs: until none was for so long."""
+        if has_quiet_node(self.capacity):
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = now
+        return self._busy_since is None or now - self._busy_since < limit_s
 
     def attempts_at(self, key: str) -> Attempts:
         """Return what was attempted so far; of a stage that has not failed, nothing."""
         return self.attempts.get(key, Attempts())
 
     def count_failure(
-        self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False
+        self,
+        spec: StageSpec,
+        failure: Failure,
+        *,
+        progressed: bool = False,
+        climbed: bool = False,
+        now: float = 0.0,
     ) -> bool:
-        """Count an attempt that failed (see ``after_failure``).
+        """Count an attempt that failed at the time ``now`` (see ``after_failure``).
 
         Return whether the next attempt begins anew, without the snapshots of this one.
         """
@@ -95,13 +120,26 @@ class SchedulerState:
             climbed=climbed,
             trains=work_of(spec).trains is not Trains.NOTHING,
         )
-        if aftermath.attempts != Attempts():
-            self.attempts[spec.key] = aftermath.attempts
+        self.avoidance.see(spec.key, failure, now)
+        attempts = aftermath.attempts
+        if attempts != Attempts():
+            self.attempts[spec.key] = attempts
+        if attempts.wait_s:
+            wait_s = attempts.wait_s * _spread(f"{spec.key} {attempts.uncounted}")
+            text = f"waits {wait_s:.0f} s after: {attempts.message}"
+            self._backing_off[spec.key] = now + wait_s, text
         return aftermath.restarts
 
-    def see_begun(self, key: str, now: float) -> None:
-        """Remember that a running attempt computes."""
-        self.running[key] = replace(self.running[key], began=now)
+    def backing_off(self, now: float) -> dict[str, str]:
+        """Return what is said of the stages whose next attempt is still to wait, by key."""
+        self._backing_off = {key: each for key, each in self._backing_off.items() if each[0] > now}
+        return {key: text for key, (_, text) in self._backing_off.items()}
+
+    def see_begun(self, keys: frozenset[str], now: float) -> None:
+        """Remember that these of the running attempts compute."""
+        for key, attempt in self.running.items():
+            if attempt.began is None and key in keys:
+                self.running[key] = replace(attempt, began=now)
 
     def time_out(self, now: float, limit_s: float, device_wait_s: float = 0.0) -> tuple[str, ...]:
         """Mark the attempts that compute longer than ``limit_s``; return the keys newly marked.
@@ -124,20 +162,42 @@ class SchedulerState:
     def running_facts(self) -> dict[str, Running]:
         """Return what runs, in order of start, as the policy takes it."""
         return {
-            key: Running(attempt.spec.kind, attempt.layout) for key, attempt in self.running.items()
+            key: Running(attempt.spec.kind, attempt.layout, attempt.began is not None)
+            for key, attempt in self.running.items()
         }
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
+        notes = {
+            key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+        }
         return Activity(
-            running={key: attempt.spec.kind for key, attempt in self.running.items()},
-            waits=self.waits,
-            given_up=self.given_up,
-            notes={
-                key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+            running={
+                key: attempt.spec.kind
+                for key, attempt in self.running.items()
+                if attempt.began is not None
             },
+            waits=self.waits | self._not_begun(notes),
+            given_up=self.given_up,
+            notes=notes,
             live=True,
         )
+
+    def _not_begun(self, notes: Mapping[str, str]) -> dict[str, str]:
+        """Return what those attempts wait for that Ray was given and has not begun, and a note."""
+        return {
+            key: "; ".join(filter(None, (not_placed(attempt.layout, self.capacity), notes[key])))
+            for key, attempt in self.running.items()
+            if attempt.began is None
+        }
+
+
+def _spread(text: str) -> float:
+    """Return a factor from 0.75 to 1.25 by which waits differ, the same one for the same text.
+
+    Stages that one outage has ended do not all begin again at one instant.
+    """
+    return 0.75 + 0.5 * zlib.crc32(text.encode()) / 2**32
 
 
 def _note(attempt: Attempt, before: Attempts | None) -> str:

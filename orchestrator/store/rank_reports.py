@@ -1,7 +1,6 @@
 """What the ranks of a running stage leave in the store until its failure is recorded.
 
     STAGE/ranks/ATTEMPT-00001/output.txt      all that rank 1 has printed: only in a local store
-                              began           that it has its device, and computes
                               failure.json    how it failed, where it cannot raise an error because
                                               its watchdog ends it
 
@@ -51,28 +50,16 @@ class RankReport:
         except OSError:
             return ""
 
-    def begin(self) -> None:
-        """Say that this rank has its device and computes, as far as the store can be written."""
-        with suppress(OSError):
-            self._folder.write(f"{self._name}/began", b"")
-
-    def has_begun(self) -> bool:
-        """Whether it said so, as far as the store can be read."""
-        try:
-            return self._folder.read(f"{self._name}/began") is not None
-        except OSError:
-            return False
-
     def write(self, failure: RankFailure) -> None:
         """Keep how this rank failed, for whoever records the failure of the attempt."""
         self._folder.write(f"{self._name}/failure.json", _FAILURE.dump_json(failure))
 
     def failure(self) -> RankFailure | None:
         """What ``write`` kept; None where there is nothing that can be read."""
-        data = self._folder.read(f"{self._name}/failure.json")
         try:
+            data = self._folder.read(f"{self._name}/failure.json")
             return _FAILURE.validate_json(data) if data else None
-        except ValueError:  # cut short where the machine went down
+        except (OSError, ValueError):  # a store that is away; cut short where the machine went down
             return None
 
     def remove(self) -> None:

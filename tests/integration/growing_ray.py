@@ -67,7 +67,10 @@ def _config(gcs_address: str, node_types: Mapping[str, Any]) -> dict[str, Any]:
         "auth": {},
         "head_node_type": "ray.head.default",
         "available_node_types": {"ray.head.default": head, **workers},
+        "docker": {},
         "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
         **{f"{name}_commands": [] for name in (*lists, "worker_start_ray")},
     }
 

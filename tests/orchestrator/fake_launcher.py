@@ -3,13 +3,12 @@
 Stages end and fail when they are told to, and leave results that look true.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.execution.launcher import Finished, Launcher
 from orchestrator.execution.run_stage import StageTask
-from orchestrator.execution.stage_task import rank_reports
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
 from orchestrator.layouts.capacity import Capacity
@@ -20,7 +19,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
-from orchestrator.views.grid_view import CellView, GridView, Status
+from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.sample_grids import grid, model
 from trsp.config import MeasurementSettings
 from trsp.records import (
@@ -92,24 +91,29 @@ class FakeLauncher:
     def __init__(
         self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False
     ) -> None:
-        self.holds = holds
+        self.holds, self.stopped, self.queues = holds, False, False
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
-        self.stopped = self.queues = False
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
+        self.avoids: frozenset[str] = frozenset()
         self.can_become: Capacity | None = None  # default: it stays as it is
         self.requests: list[tuple[Layout, ...]] = []
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
-        self._running: dict[str, StageTask] = {}
-        self._ending: list[str] = []
+        self._running, self._ending = dict[str, StageTask](), list[str]()
 
     def hardware(self) -> str:
         return "cpu"
 
     def capacity(self) -> Capacity:
         return self.cluster
+
+    def begun(self) -> frozenset[str]:
+        return frozenset() if self.queues else frozenset(self._running)
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        self.avoids = frozenset(nodes)
 
     def potential(self) -> Capacity:
         return self.can_become or self.cluster
@@ -123,18 +127,13 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        for task in () if self.queues else self._running.values():
-            rank_reports(task)[0].begin()
         ending = [] if self.holds else list(self._running)
         finished = [
             Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
         ]
         self._ending = []
-        for key in ending:
-            if key in self._running:
-                task = self._running.pop(key)
-                finished.append(Finished(key, self._end(task)))
-                rank_reports(task)[0].remove()
+        still = (key for key in ending if key in self._running)
+        finished += [Finished(key, self._end(self._running.pop(key))) for key in still]
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
@@ -260,4 +259,4 @@ def drive(controller: Controller) -> GridView:
 def failed_stages(view: GridView) -> list[tuple[str, str]]:
     """Stage and reason of every reference and cell that has failed; a reference has no stage."""
     failed = [part for part in view.parts if part.status is Status.FAILED]
-    return [(part.stage if isinstance(part, CellView) else "", part.reason) for part in failed]
+    return [(getattr(part, "stage", ""), part.reason) for part in failed]

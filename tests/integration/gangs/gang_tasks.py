@@ -41,7 +41,7 @@ class GangTasks:
     text: Path
 
     def transfer(self, steps: int = STEPS, **changes: Any) -> StageTask:
-        resolved = self._resolved(
+        resolved = self.grid(
             transfer={"name": "drift", "steps": steps, "blocks_per_step": 2, "learning_rate": 1e-3}
         )
         spec = transfer_spec(resolved.cells[0], resolved.study, LAYERS)
@@ -56,11 +56,12 @@ class GangTasks:
             "blocks_per_step": 2,
             "learning_rate": 0.03,
         }
-        resolved = self._resolved(selectors=selector)
+        resolved = self.grid(selectors=selector)
         spec = ranking_spec(resolved.cells[0], resolved.study, 2)
         return replace(StageTask(spec, resolved.grid.storage.store), **changes)
 
-    def _resolved(self, **changes: Any) -> Resolved:
+    def grid(self, **changes: Any) -> Resolved:
+        """A small grid of the model, resolved."""
         grid = load_grid(tiny_grid(self.folder, self.model, self.text, **changes))
         return resolve(grid, hardware="cpu")
 

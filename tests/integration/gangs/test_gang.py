@@ -104,6 +104,8 @@ def test_a_cancelled_gang_gives_back_all_that_it_had(
     launcher.start(gang)
     wait_for_step(launcher, gang)
     assert ray.available_resources().get("CPU", 0) == 0
+    assert launcher.begun() == {gang.spec.key}
+    assert launcher.capacity().cpus == 2, "what its ranks hold is not somebody else's"
     launcher.cancel(gang.spec.key)
     failed = finish(launcher, limit_s=15).failure
     assert failed is not None

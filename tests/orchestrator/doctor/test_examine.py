@@ -42,6 +42,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nodes of one kind, where a gang and the stages go well."""
     monkeypatch.setattr(on_nodes, "joined", lambda address, connect: False)
     monkeypatch.setattr(on_nodes, "cluster_nodes", lambda: NODES)
+    monkeypatch.setattr(on_nodes, "gpus_can_come", lambda: False)
     monkeypatch.setattr(on_nodes, "NodeCalls", HereCalls)
     monkeypatch.setattr(cluster_checks, "NodeCalls", HereCalls)
     monkeypatch.setattr(

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from orchestrator.execution.run_stage import StageTask, run_rank, run_task
 from orchestrator.execution.stage_functions import STAGES
-from orchestrator.execution.stage_task import RankContext, rank_reports
+from orchestrator.execution.stage_task import RankContext
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.stages.resolve import Resolved
@@ -31,7 +32,6 @@ def began(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     times: list[float] = []
 
     def note(context: RankContext) -> None:
-        assert context.report.has_begun() == context.leads, "whoever limits its time sees it"
         times.append(time.monotonic())
 
     monkeypatch.setitem(STAGES, StageKind.PRUNE, note)  # type: ignore[arg-type]
@@ -50,15 +50,28 @@ def quick(task: StageTask, **changes: object) -> StageTask:
 def test_a_stage_begins_when_a_measurement_of_another_driver_is_over(
     pruning: StageTask, began: list[float]
 ) -> None:
+    told: list[float] = []
     with own_devices(wait_s=0):
-        stage = threading.Thread(target=run_task, args=[pruning])
+        computes = {"computes": lambda: told.append(time.monotonic())}
+        stage = threading.Thread(target=run_task, args=[pruning], kwargs=computes)
         stage.start()
         time.sleep(0.3)
         assert began == []
-        assert not rank_reports(pruning)[0].has_begun(), "what it waits is no time of its own"
+        assert told == [], "what it waits is no time of its own"
     stage.join()
-    assert len(began) == 1
-    assert not rank_reports(pruning)[0].has_begun(), "nothing of it is left"
+    assert len(began) == len(told) == 1
+    assert told < began, "whoever limits its time is told first"
+
+
+def test_only_the_first_rank_of_a_gang_says_that_it_computes(
+    pruning: StageTask, began: list[float]
+) -> None:
+    told: list[int] = []
+    gang = quick(pruning, layout=Layout(ranks=2))
+    for rank in (1, 0):
+        run_rank(gang, rank, computes=partial(told.append, rank))
+    assert told == [0]
+    assert len(began) == 2
 
 
 def test_a_stage_waits_no_longer_than_its_peers_allow(

@@ -7,8 +7,7 @@ from typing import Any
 
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.peak import peak
-from orchestrator.layouts.trained_parts import TrainedParts
-from orchestrator.layouts.workload import Trains, Work
+from orchestrator.layouts.workload import TrainedParts, Trains, Work
 from orchestrator.stages.stage_specs import StageKind
 from tests.orchestrator.layouts.samples import B7
 from trsp.architecture.shape import ModelShape

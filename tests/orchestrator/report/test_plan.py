@@ -170,3 +170,14 @@ def test_no_two_rows_of_layouts_have_one_name(tmp_path: Path) -> None:
     names = [layout.stage for layout in make_plan(resolve_offline(found)).layouts]
     assert {"transfer heal, 1 layer gone", "transfer heal, 8 layers gone"} <= {*names}
     assert len(names) == len({*names})
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [("8 GPUs", "8 GPUs"), (0.25, "25% of the cluster"), ("1 GPU", "1 GPU")]
+)
+def test_a_plan_says_what_share_of_a_cluster_a_grid_takes(share: object, text: str) -> None:
+    assert planned(resources={"share": share}).share == text
+
+
+def test_a_share_changes_no_stage() -> None:
+    assert planned(resources={"share": "25%"}).stages == planned().stages

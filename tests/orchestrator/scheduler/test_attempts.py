@@ -88,7 +88,11 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
         gate_l1=1e-3,
     )
     controller = controller_of(grid, launcher, clock)
-    for clock.now in (0, 50, 149):
+    launcher.queues = True
+    for clock.now in (0, 40):
+        controller.step()
+    launcher.queues = False
+    for clock.now in (50, 149):
         controller.step()
     assert launcher.cancelled == [], "it was seen to begin at 50"
     clock.now = 149.5

@@ -4,8 +4,10 @@ import random
 
 import pytest
 
+from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity, FreeCapacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.layouts.share import within
 from orchestrator.scheduler.packing import Packing
 
 NODES = [
@@ -27,10 +29,12 @@ LAYOUTS = [
 ]
 
 
+@pytest.mark.parametrize("share", [None, "60%"])
 @pytest.mark.parametrize("seed", range(20))
-def test_random_layouts_are_placed_as_one_by_one(seed: int) -> None:
+def test_random_layouts_are_placed_as_one_by_one(seed: int, share: str | None) -> None:
     chance = random.Random(seed)
-    cluster = Capacity.of(chance.choices(NODES, k=6))
+    resources = Resources.model_validate({"share": share})
+    cluster = within(resources, Capacity.of(chance.choices(NODES, k=6)))
     packing, free = Packing(cluster), FreeCapacity.of(cluster)
     for _ in range(40):
         layout = chance.choice(LAYOUTS)
@@ -44,3 +48,10 @@ def test_random_layouts_are_placed_as_one_by_one(seed: int) -> None:
 def test_what_does_not_fit_takes_nothing() -> None:
     packing = Packing(Capacity(4), [Layout(cpus=3), Layout(cpus=2), Layout(cpus=1)])
     assert [node.cpus for node in packing.nodes] == [0]
+
+
+def test_what_runs_counts_against_a_share_though_its_node_is_gone() -> None:
+    half = within(Resources.model_validate({"share": "50%"}), Capacity.of([Capacity(4)] * 2))
+    assert not Packing(half, [Layout(cpus=8)]).fits(Layout())
+    assert Packing(half, [Layout(cpus=3)]).fits(Layout())
+    assert not Packing(half, [Layout(cpus=3)]).fits(Layout(cpus=2))

@@ -40,8 +40,18 @@ def test_an_attempt_that_waits_for_its_place_does_not_time_out() -> None:
     state = SchedulerState()
     state.running = {SPEC.key: replace(attempt(), began=None)}
     assert state.time_out(1e6, limit_s=100) == ()
-    state.see_begun(SPEC.key, 1e6)
+    state.see_begun(frozenset({SPEC.key}), 1e6)
     assert state.time_out(1e6 + 101, limit_s=100) == (SPEC.key,)
+
+
+def test_a_second_attempt_that_waits_for_its_place_says_why_it_is_one() -> None:
+    state = SchedulerState()
+    state.running = {SPEC.key: replace(attempt(), began=None)}
+    state.count_failure(SPEC, Failure("Lost", "the node is gone", FailureKind.LOST))
+    activity = state.activity()
+    assert SPEC.key not in activity.running
+    waits = activity.waits[SPEC.key]
+    assert waits.startswith("is being started: takes 1 CPU; again after Lost: the node is gone")
 
 
 def test_a_measurement_may_wait_for_its_device_on_top() -> None:

@@ -1,0 +1,90 @@
+"""How a process of a stage tells the driver that it runs, and where, without a store.
+
+It writes an entry whose name says it all to the key-value store of Ray's control service;
+the driver reads the names of all of its entries at once.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import ray
+from ray._private.state import jobs
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_list, _internal_kv_put
+
+NAMESPACE = "trsp"
+_COMPUTES = "computes"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What the processes of one attempt at a stage tell its driver. It travels to them."""
+
+    prefix: str  # of the names of its entries
+
+    def placed(self, rank: int = 0) -> None:
+        """Say on which node this process of this rank was started."""
+        self._put(f"{rank}/{ray.get_runtime_context().get_node_id()}")
+
+    def computes(self) -> None:
+        """Say that the stage has its devices and computes."""
+        self._put(_COMPUTES)
+
+    def _put(self, name: str) -> None:
+        _internal_kv_put(self.prefix + name, b"1", namespace=NAMESPACE)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How far the processes of one attempt have come, as far as they have said."""
+
+    computes: bool
+    nodes: Mapping[int, str]  # the ids of the nodes that they run on, by rank
+
+
+NOT_BEGUN = Begun(False, {})
+
+
+class Signs:
+    """The signs of all attempts of one launcher."""
+
+    def __init__(self) -> None:
+        self._prefix = f"{ray.get_runtime_context().get_job_id()}-{uuid.uuid4().hex}/"
+        self._number = 0
+        _sweep()
+
+    def new(self) -> Sign:
+        """Return the sign of another attempt."""
+        self._number += 1
+        return Sign(f"{self._prefix}{self._number}/")
+
+    def read(self, signs: Iterable[Sign]) -> dict[Sign, Begun]:
+        """Return what has been said under these signs, by one request; what has not is left out."""
+        said: dict[str, list[str]] = {}
+        for entry in _internal_kv_list(self._prefix, namespace=NAMESPACE):
+            prefix, name = _parts(entry.decode())
+            said.setdefault(prefix, []).append(name)
+        return {sign: _begun(said[sign.prefix]) for sign in signs if sign.prefix in said}
+
+    def forget(self, sign: Sign) -> None:
+        """Remove what was said by an attempt that has ended."""
+        _internal_kv_del(sign.prefix, del_by_prefix=True, namespace=NAMESPACE)
+
+
+def _sweep() -> None:
+    """Remove what was said to drivers that are gone."""
+    alive = {job["JobID"] for job in jobs() if not job["IsDead"]}
+    for entry in _internal_kv_list("", namespace=NAMESPACE):
+        if entry.decode().partition("-")[0] not in alive:
+            _internal_kv_del(entry, namespace=NAMESPACE)
+
+
+def _parts(entry: str) -> tuple[str, str]:
+    """Return an entry's sign and what it says: ``LAUNCHER/7/`` and ``0/NODE``."""
+    launcher, number, name = entry.split("/", 2)
+    return f"{launcher}/{number}/", name
+
+
+def _begun(names: Iterable[str]) -> Begun:
+    places = [name.partition("/") for name in names if name != _COMPUTES]
+    return Begun(_COMPUTES in names, {int(rank): node for rank, _, node in places})

@@ -1,0 +1,61 @@
+"""The attempts that Ray was given: what each takes of the cluster, and how far it has come."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.execution.stage_task import StageTask
+from orchestrator.layouts.layout import Layout
+from orchestrator.ray_backend.sharing.begun import NOT_BEGUN, Begun, Sign, Signs
+from orchestrator.ray_backend.sharing.others import Amounts, Place
+
+
+@dataclass
+class Submitted:
+    """One attempt at a stage, from when Ray was given it to its end."""
+
+    reference: Any  # to its outcome
+    task: StageTask
+    sign: Sign
+    amounts: Amounts  # that each rank takes
+    begun: Begun = NOT_BEGUN
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has said all that there is to say before its end."""
+        return self.begun.computes and len(self.begun.nodes) == self.task.layout.ranks
+
+    @property
+    def places(self) -> list[Place]:
+        """Where its processes run, as far as they have said."""
+        return [Place(node, self.amounts) for node in self.begun.nodes.values()]
+
+    @property
+    def waiting(self) -> list[Amounts]:
+        """What each of its processes takes that has not said where it runs."""
+        return [self.amounts] * (self.task.layout.ranks - len(self.begun.nodes))
+
+
+def asked(layout: Layout, cpus: int | None = None) -> Amounts:
+    """Return what a rank takes, as Ray is asked for it; ``cpus`` in place of the layout's."""
+    return layout.amounts | ({"CPU": float(cpus)} if cpus else {})
+
+
+def hear(signs: Signs, attempts: Iterable[Submitted]) -> None:
+    """Take up what attempts have said since; no request where there is nothing more to hear."""
+    silent = [each for each in attempts if not each.complete]
+    said = signs.read(each.sign for each in silent) if silent else {}
+    for each in silent:
+        each.begun = said.get(each.sign, each.begun)
+
+
+def places_of(attempts: Iterable[Submitted]) -> Iterator[Place]:
+    """Yield where the processes of attempts run, as far as they have said."""
+    for each in attempts:
+        yield from each.places
+
+
+def waiting_of(attempts: Iterable[Submitted]) -> Iterator[Amounts]:
+    """Yield what each process of these attempts takes that has not said where it runs."""
+    for each in attempts:
+        yield from each.waiting
