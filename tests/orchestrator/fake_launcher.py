@@ -100,7 +100,8 @@ class FakeLauncher:
         self.can_become: Capacity | None = None  # default: it stays as it is
         self.requests: list[tuple[Layout, ...]] = []
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
-        self._fail, self._running, self._ending = list(fail), dict[str, StageTask](), list[str]()
+        self._fail = list(fail)
+        self._running, self._ending = dict[str, StageTask](), list[str]()
 
     def hardware(self) -> str:
         return "cpu"
@@ -126,12 +127,11 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        ending = [] if self.holds else list(self._running)
-        gone = [key for key in self._ending if self._running.pop(key, None)]
-        finished = [Finished(key, CANCELLED) for key in gone]
-        self._ending = []
-        still = (key for key in ending if key in self._running)
-        finished += [Finished(key, self._end(self._running.pop(key))) for key in still]
+        cancelled, self._ending = self._ending, []
+        finished = [Finished(key, CANCELLED) for key in cancelled if self._running.pop(key, None)]
+        if not self.holds:
+            ending, self._running = self._running, {}
+            finished += [Finished(key, self._end(task)) for key, task in ending.items()]
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
