@@ -21,6 +21,9 @@ SystemExit is raised (sys.exit is called). Exit code: 1. The process receives a 
 NO_ROOM = """The actor is dead because its worker process has died. \
 Worker exit type: NODE_OUT_OF_MEMORY \
 Worker exit detail: Task was killed due to the node running low on memory."""
+NODE_GONE = """The actor died unexpectedly before finishing this task.
+\tclass_name: RayTrainWorker
+The actor died because its node has died. Node Id: 75f29e2b6605a13a10ed19f53926"""
 SILENT = """A worker health check has been hanging.
 Set the RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S environment variable to increase the timeout \
 (current value: 34.0 seconds)."""
@@ -46,6 +49,7 @@ class WorkerHealthCheckFailedError(Exception):
             FailureKind.OUT_OF_MEMORY,
         ),
         (TOLD, "", FailureKind.PREEMPTED),
+        (NODE_GONE, "", FailureKind.NODE_LOST),
         (NO_ROOM, "", FailureKind.OUT_OF_MEMORY),
         (SILENT, "", FailureKind.HUNG),
     ],

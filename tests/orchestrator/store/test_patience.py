@@ -50,6 +50,22 @@ def test_an_outage_that_lasts_is_the_error_that_it_was(
         local.files.read("a")
 
 
+def test_a_stages_own_process_waits_for_minutes(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    monkeypatch.setattr(files, "_write", failing(10, stale, files._write))
+    with patience.stage_patience():
+        local.files.write("a", b"trsp")
+    assert local.files.read("a") == b"trsp"
+    assert 200 < sum(waited) < 400
+    monkeypatch.setattr(files, "_write", failing(3, stale, files._write))
+    with pytest.raises(OSError, match="Stale"):  # nobody else does
+        local.files.write("a", b"trsp")
+
+
 @pytest.mark.parametrize(
     "answer", [PermissionError(errno.EACCES, "not yours"), OSError(errno.ENOSPC, "full")]
 )
