@@ -45,10 +45,14 @@ def remove_left_folders() -> tuple[str, ...]:
     return tuple(removed)
 
 
+def temporary_root() -> Path:
+    """Return the folder for temporary files: of the environment variable, else the system's."""
+    return Path(os.environ.get(VARIABLE) or tempfile.gettempdir()).expanduser()
+
+
 def _root() -> Path:
     """Return the folder of all scratch folders of this user."""
-    where = os.environ.get(VARIABLE) or tempfile.gettempdir()
-    return Path(where).expanduser() / f"trsp-scratch-{os.getuid()}"
+    return temporary_root() / f"trsp-scratch-{os.getuid()}"
 
 
 def _locked_folder(purpose: str) -> tuple[Path, int]:

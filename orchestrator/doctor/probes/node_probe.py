@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.doctor.findings.facts import FreeSpace, Gpu, NodeState, Software, TorchDevice
 from orchestrator.grid.locations import trsp_home
+from orchestrator.scratch import temporary_root
 from trsp.versions import library_versions
 
 LIBRARIES = (
@@ -84,9 +85,8 @@ def _usual_folders() -> list[tuple[str, str]]:
     """Return the folders that every run writes to: temporary files, ours, and the hub's cache."""
     from huggingface_hub import constants
 
-    temporary = tempfile.gettempdir()
     return [
-        ("temp folder", temporary),
+        ("temp folder", str(temporary_root())),
         ("TRSP_HOME", str(trsp_home())),
         ("HF cache", constants.HF_HUB_CACHE),
     ]
