@@ -40,7 +40,9 @@ def test_what_two_nodes_began_the_one_that_is_left_ends(
     launcher.start(gang)
     wait_for_step(launcher, gang, 5)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    assert failure_of_gang(launcher, gang).kind is FailureKind.LOST
+    # By which of its two errors Ray tells of it first is a matter of milliseconds.
+    lost = (FailureKind.LOST, FailureKind.NODE_LOST)
+    assert failure_of_gang(launcher, gang).kind in lost
     assert launcher.capacity().cpus == 1
     launcher.start(replace(gang, attempt="second", layout=ALONE))
     assert finish(launcher).failure is None
