@@ -116,6 +116,9 @@ class MemoryLauncher:
     def request(self, layouts: Any) -> None:
         """Nothing can be asked for: all nodes are there."""
 
+    def avoid(self, nodes: Any) -> None:
+        """No node is worse than another here."""
+
     def begun(self) -> frozenset[str]:
         return frozenset(self.running)
 

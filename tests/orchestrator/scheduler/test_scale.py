@@ -182,3 +182,20 @@ def test_a_stage_that_nobody_has_worked_on_is_claimed_by_three_requests(
     assert isinstance(stages.claim(spec), Claimed)
     of_stage = {request: count for request, count in asked.items() if spec.key in request}
     assert sum(of_stage.values()) == 3
+
+
+def test_weights_that_others_have_trained_used_and_dropped_since_we_looked_stay_dropped(
+    tmp_path: Path,
+) -> None:
+    """This driver has not looked since neither the weights nor the checkpoint were there."""
+    grid = resolved(tmp_path, ratios=[0.2], gate_l1=1e-3)
+    first, late = FakeLauncher(slots=1), FakeLauncher()
+    other, controller = controller_of(grid, first), on_a_clock(grid, late, Clock())
+    late.cluster, late.can_become = Capacity(cpus=0), Capacity(cpus=4)
+    while StageKind.TRANSFER not in first.started_kinds():
+        other.step()
+    controller.step()
+    assert drive(other).status is Status.DONE
+    late.cluster = Capacity(cpus=4)
+    assert drive(controller).status is Status.DONE
+    assert late.started == []
