@@ -109,7 +109,8 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = one_cell(tmp_path, resources={"max_attempts": 2})
-    monkeypatch.setattr(StageResults, "contents", full)
+    for call in ("contents", "remove_orphans"):  # of a first claim, and of later ones
+        monkeypatch.setattr(StageResults, call, full)
     launcher = FakeLauncher()
     view = drive(controller_of(grid, launcher))
     assert view.status is Status.FAILED
