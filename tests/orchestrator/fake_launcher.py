@@ -72,11 +72,8 @@ def store_of(resolved: Resolved) -> Store:
 
 def result_files(store: str) -> dict[str, int]:
     """Everything that stands for finished work, with the time at which it was written."""
-    paths = [
-        *Path(store).glob("stages/*/*/result.json"),
-        *Path(store).glob("stages/*/*/rounds/*.json"),
-    ]
-    return {str(path): path.stat().st_mtime_ns for path in paths}
+    found = (Path(store).glob(f"stages/*/*/{name}") for name in ("result.json", "rounds/*.json"))
+    return {str(path): path.stat().st_mtime_ns for paths in found for path in paths}
 
 
 class FakeLauncher:
@@ -92,13 +89,12 @@ class FakeLauncher:
         self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False
     ) -> None:
         self.holds, self.stopped, self.queues = holds, False, False
-        self.started: list[StageTask] = []
-        self.cancelled: list[str] = []
+        self.started, self.cancelled = list[StageTask](), list[str]()
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
         self.avoids: frozenset[str] = frozenset()
         self.can_become: Capacity | None = None  # default: it stays as it is
-        self.requests: list[tuple[Layout, ...]] = []
+        self.requests = list[tuple[Layout, ...]]()
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
         self._fail = list(fail)
         self._running, self._ending = dict[str, StageTask](), list[str]()
