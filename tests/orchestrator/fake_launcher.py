@@ -127,13 +127,11 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        ending = [] if self.holds else list(self._running)
-        finished = [
-            Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
-        ]
-        self._ending = []
-        still = (key for key in ending if key in self._running)
-        finished += [Finished(key, self._end(self._running.pop(key))) for key in still]
+        cancelled, self._ending = self._ending, []
+        finished = [Finished(key, CANCELLED) for key in cancelled if self._running.pop(key, None)]
+        if not self.holds:
+            ending, self._running = self._running, {}
+            finished += [Finished(key, self._end(task)) for key, task in ending.items()]
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
