@@ -11,7 +11,7 @@ done before the driver comes, every node has 8 GPUs. Measured are
 - a quiet step: nothing ended, and nothing more can start;
 - a step in which 50 stages ended, up to where as many have taken their places;
 
-each with what the driver tells of it (the lines of the report, and the runs described for MLflow).
+each with the lines that the driver prints of it; MLflow and the model cards have their own threads.
 A request is a call of ``StoreFiles`` or ``StoreFolder`` that touches the store; each is answered
 after ``--delay-ms``. Each configuration runs in a process of its own, whose largest resident set is
 its memory; one that takes longer than ``--limit-s`` is ended and shown as such.
@@ -43,7 +43,6 @@ from orchestrator.report.live import LineReport
 from orchestrator.scheduler.controller import Controller
 from orchestrator.store import files as store_files
 from orchestrator.store.store import Store
-from orchestrator.tracking.content.describe import described_runs
 from orchestrator.views.grid_view import GridView
 
 ENDINGS = 50
@@ -144,10 +143,9 @@ class MemoryLauncher:
 
 @dataclass
 class Told:
-    """Those whom a driver tells of a view, as far as they cost no server."""
+    """Those whom a driver tells of a view in its own thread."""
 
     report: LineReport
-    sources: dict[tuple[str, str], tuple[object, ...]]
     last: GridView | None = None
 
     def tell(self, view: GridView) -> None:
@@ -155,9 +153,6 @@ class Told:
             return
         self.last = view
         self.report.show(view)
-        for run in described_runs(view):
-            if self.sources.get((run.kind, run.key)) != run.sources:
-                self.sources[run.kind, run.key] = run.sources
 
 
 def measure(cells: int, nodes: int, delay_ms: float) -> str:
@@ -168,7 +163,7 @@ def measure(cells: int, nodes: int, delay_ms: float) -> str:
         fresh = grid_of(cells, f"{folder}/store")  # with nothing looked up before
         meter = Meter(delay_ms / 1000)
         launcher = MemoryLauncher(nodes, meter)
-        told = Told(LineReport(Console(file=StringIO())), {})
+        told = Told(LineReport(Console(file=StringIO())))
 
         def timed(work: Callable[[], GridView]) -> tuple[float, int]:
             requests, begun = meter.requests, time.perf_counter()

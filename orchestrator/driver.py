@@ -22,6 +22,7 @@ from orchestrator.report.live import Report, make_report
 from orchestrator.report.printing import print_line
 from orchestrator.report.status_tables import print_status
 from orchestrator.scheduler.controller import Controller
+from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
@@ -64,6 +65,7 @@ class Driver:
         whatever breaks the driver itself, after everything that runs was stopped.
         """
         print_line(self._out, f"leaderboard: {self._leaderboard}")
+        remove_left_folders()
         try:
             with _stop_signals() as received:
                 view = self._step_until_over(received)
@@ -86,7 +88,7 @@ class Driver:
         with suppress(Exception):
             self._controller.stop(reason)
         with suppress(Exception):
-            self._listeners.finish(self._controller.view())
+            self._finish_listeners(self._controller.view())
         self._tracker.close()
 
     def _step_until_over(self, received: list[str]) -> GridView:
@@ -108,7 +110,8 @@ class Driver:
             self._shown = view
             report.show(view)
         report.tick()
-        self._listeners.tell(view)
+        if view.parts:  # of a grid that was never seen nothing is told
+            self._listeners.tell(view)
         if news := self._listeners.news():
             print_line(self._out, news)
 
@@ -139,7 +142,7 @@ class Driver:
         stopped stays what its exit code says.
         """
         try:
-            missing = self._listeners.finish(view)
+            missing = self._listeners.finish(view) if view.parts else ""
         except TrackingError as error:
             if view.status is not Status.KILLED:
                 raise
@@ -172,8 +175,9 @@ class Driver:
     def _log_hint(self, cell: CellView) -> str:
         """Where the log of the cell's failed stage is; empty where the stage left no failure."""
         key = cell.stage_keys.get(cell.stage, "")
-        if key and self._store.failures.history(key):
-            return f"; its log is in {self._store.stages.uri(key)}"
+        with suppress(OSError):
+            if key and self._store.failures.history(key):
+                return f"; its log is in {self._store.stages.uri(key)}"
         return ""
 
 

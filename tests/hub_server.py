@@ -35,6 +35,7 @@ class HubServer:
 
     commits: dict[str, list[Mapping[str, bytes]]] = field(default_factory=dict)
     failures: int = 0
+    away: str = ""  # what is in the path of requests that are answered 503; "" for none
     asked: list[str] = field(default_factory=list)  # paths of all requests so far
     url: str = ""
 
@@ -107,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(path)
         if self.hub.failures:
             self.hub.failures -= 1
+            self._answer(503, b"", {})
+        elif self.hub.away and self.hub.away in path:
             self._answer(503, b"", {})
         elif "/tree/" in path:
             repo, _, rest = path.removeprefix("api/").partition("/tree/")

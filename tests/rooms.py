@@ -15,17 +15,18 @@ PACKAGES = ("trsp", "orchestrator")
 # Who may import whom, at load or later. ``trsp.`` is left out of the library's own rows.
 _LIBRARY: Mapping[str, str] = {
     "errors": "",
+    "outages": "",
     "chunk_sizes": "",
     "records": "",
     "versions": "",
     "config": "errors",
     "architecture": "config errors",
-    "data": "config errors",
+    "data": "config errors outages",
     "distributed": "config errors",
     "losses": "chunk_sizes config errors",
     "progress_lines": "distributed",
     "batch_sizes": "architecture chunk_sizes distributed",
-    "checkpoints": "architecture config distributed errors records",
+    "checkpoints": "architecture config distributed errors outages records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
         progress_lines records""",
     "gates": "architecture",
@@ -42,14 +43,16 @@ _LIBRARY: Mapping[str, str] = {
 _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
+    "scratch": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
-    "store": "coordination parallel redact stages trsp.errors trsp.records trsp.training",
+    "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
+        trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """coordination layouts stages store trsp.architecture trsp.checkpoints
+    "execution": """coordination layouts scratch stages store trsp.architecture trsp.checkpoints
         trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records
         trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
@@ -60,17 +63,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution layouts",
-    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing stages store
-        trsp.distributed trsp.errors trsp.evaluation""",
-    "scheduler": "coordination execution grid layouts parallel stages store views",
-    "tracking": "redact tracking.content views trsp.errors",
+    "ray_backend.sharing": "execution layouts store",
+    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
+        stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler.faults": "layouts store views",
+    "scheduler": """coordination execution grid layouts parallel scheduler.faults stages store
+        views""",
+    "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
-    "driver": """execution listeners projection_turn redact report scheduler stages store tracking
-        views trsp.errors""",
+    "driver": """execution listeners projection_turn redact report scheduler scratch stages store
+        tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

@@ -38,6 +38,8 @@ AWAY_S = 20.0  # for so long after an outage, drivers may end because of it
 # What a driver prints that may end, what is away then, and whether it has stepped before.
 EXCUSES = (
     ("error: no MLflow at ", "MLflow", False, "refused to begin: MLflow was away"),
+    ("error: cannot open the experiment ", "MLflow", False, "refused to begin: MLflow was away"),
+    ("error: cannot close the runs ", "MLflow", False, "refused to begin: MLflow was away"),
     ("error: store ", "S3", False, "refused to begin: S3 was away"),
     (" misses results of grid ", "MLflow", True, "asked to be run again: MLflow was away"),
 )

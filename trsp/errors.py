@@ -3,40 +3,8 @@
 Each message says what came, what is allowed and the cure, in that order.
 """
 
-import errno
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
-
-# Numbers of errors that say of a file that it is not there, or not ours to read.
-_LASTING = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-    }
-)
-_NUMBER = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust name it
-# Classes of HTTP libraries for a server that does not answer, by name: they need not be loaded.
-_NO_ANSWER = frozenset({"TransportError", "Timeout", "ConnectionError", "TimeoutError"})
-_OFFLINE = "OfflineModeIsEnabled"  # the hub's library, where HF_HUB_OFFLINE is set
-# Of the errors that a hub answers with, those that are about what was asked for.
-_HUB_ANSWER, _HUB_REFUSALS = (
-    "HfHubHTTPError",
-    frozenset(
-        {
-            "BadRequestError",
-            "DisabledRepoError",
-            "EntryNotFoundError",
-            "RepositoryNotFoundError",
-            "RevisionNotFoundError",
-        }
-    ),
-)
 
 
 class TrspError(Exception):
@@ -83,40 +51,6 @@ class PreemptedError(TrspError, RuntimeError):
 
     What was done is in a snapshot, if there is a place for one.
     """
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether reading failed for a reason that may be gone at the next attempt.
-
-    That is a server without an answer or a file system in trouble, here or in what the error came
-    from; not a file that is missing, forbidden or damaged, nor a hub that nobody may ask.
-    """
-    causes = list(_causes(error))
-    if any(_OFFLINE in f"{type(each).__name__}: {each}" for each in causes):
-        return False
-    return any(_may_pass_alone(each) for each in causes)
-
-
-def _may_pass_alone(error: BaseException) -> bool:
-    names = {base.__name__ for base in type(error).__mro__}
-    if names & _NO_ANSWER:
-        return True
-    if _HUB_ANSWER in names and not names & _HUB_REFUSALS:
-        return True
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (found := _NUMBER.search(str(error))):
-        number = int(found[1])
-    return number is not None and number not in _LASTING
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was made of or came up under, nearest first."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        yield current
-        seen.add(id(current))
-        current = current.__cause__ or current.__context__
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

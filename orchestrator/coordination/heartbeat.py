@@ -33,6 +33,7 @@ class Heartbeat:
         self._said = 0.0  # when a sign last reached the store
         self._gaps = 0  # times of silence in which others may have thought us dead
         self._checked = 0  # those after which the driver has looked at what it holds
+        self._looked = 0.0  # when it last did
         self._thread: threading.Thread | None = None
         self._changed = threading.Event()
         self._over = threading.Event()
@@ -81,12 +82,14 @@ class Heartbeat:
 
     def gaps(self) -> int:
         """Return how often others may have thought this driver dead since it was ``checked``."""
-        silent_s = self._clock() - self._said if self._thread is not None else 0.0
-        return self._gaps - self._checked + int(silent_s > self._limit_s)
+        silent_s = self._clock() - max(self._said, self._looked)
+        silent = self._thread is not None and silent_s > self._limit_s
+        return self._gaps - self._checked + int(silent)
 
     def checked(self, gaps: int) -> None:
         """Say that what the driver holds was looked at after so many gaps."""
         self._checked = min(self._gaps, self._checked + gaps)
+        self._looked = self._clock()
 
     def beat(self) -> None:
         """Give a sign of life, as far as the store can be written."""

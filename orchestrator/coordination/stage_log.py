@@ -63,6 +63,7 @@ class Entry:
         return self.kind is kind and self.attempt == ticket.attempt
 
 
+CLAIMS_FOLDER = "claims"  # in the folder of a stage
 _ENTRY = TypeAdapter(Entry)
 # What cannot be read is nobody's: a crash left it, where files cannot be made whole.
 _UNREADABLE = Entry(EntryKind.RELEASE, attempt="")
@@ -182,7 +183,7 @@ def _claim_of(result: bytes | None) -> int:
 
 
 def _folder(key: str) -> str:
-    return f"{stage_folder(key)}/claims"
+    return f"{stage_folder(key)}/{CLAIMS_FOLDER}"
 
 
 def _path(key: str, number: int) -> str:

@@ -3,7 +3,7 @@
 Knows no cluster: that is for other launchers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,12 @@ class Launcher(Protocol):
         """Return the keys of the running stages that compute: in their processes, on their devices.
 
         Those that are not among them wait for their place. It is asked for at every step.
+        """
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Start no stage on these nodes (ids) from now on, and leave them out of ``capacity``.
+
+        What runs there runs on. Each call takes the place of the one before.
         """
 
     def potential(self) -> Capacity:
@@ -98,6 +104,9 @@ class InProcessLauncher:
 
     def begun(self) -> frozenset[str]:
         return frozenset(finished.key for finished in self._finished)
+
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Nothing to do: there is one node."""
 
     def potential(self) -> Capacity:
         return self._capacity

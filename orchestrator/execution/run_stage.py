@@ -6,19 +6,19 @@ Knows no cluster and no MLflow.
 import io
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted, untold
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
+from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.diagnosis import failure_of
-from orchestrator.store.failures import Failure, RankFailure
+from orchestrator.store.failures import NOWHERE, Failure, Node, RankFailure
+from orchestrator.store.patience import stage_patience
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport, read_tail
 from orchestrator.store.store import Store
 
@@ -40,20 +40,23 @@ def run_task(
     task: StageTask,
     leaving: Callable[[], bool] = never_preempted,
     computes: Callable[[], None] = untold,
+    node: Node = NOWHERE,
 ) -> Failure | None:
     """Run one stage to its commit, in this process alone.
 
     Returns None on success. An error is recorded in the store, as far as that can be written, and
     returned. ``leaving`` says whether this process was told to go; a training stage then keeps what
-    it has and fails as PREEMPTED. ``computes`` is called once it has its device.
+    it has and fails as PREEMPTED. ``computes`` is called once it has its device. ``node`` is where
+    this process runs. It waits for minutes for a store that gives no answer.
     """
-    store, key = Store(task.store), task.spec.key
-    crash = _run_function(RankContext(task, store, 0, leaving, computes))
-    if crash is None:
-        return None
-    failure = failure_of(crash.error, crash.traceback, task.layout.to_json())
-    with suppress(OSError):  # a full store: whoever started us has the failure, too
-        store.failures.record(key, failure, crash.output)
+    with stage_patience():
+        store, key = Store(task.store), task.spec.key
+        crash = _run_function(RankContext(task, store, 0, leaving, computes))
+        if crash is None:
+            return None
+        failure = failure_of(crash.error, crash.traceback, task.layout.to_json(), node)
+        with suppress(OSError):  # a full store: whoever started us has the failure, too
+            store.failures.record(key, failure, crash.output)
     return failure
 
 
@@ -62,19 +65,21 @@ def run_rank(
     rank: int,
     leaving: Callable[[], bool] = never_preempted,
     computes: Callable[[], None] = untold,
+    node: Node = NOWHERE,
 ) -> None:
     """Run one rank of a gang's stage, to its commit where that is rank 0.
 
     Raises RankError for whatever goes wrong. Nothing is recorded: to make one failure of what all
-    the ranks raised is the business of whoever started them. ``leaving`` and ``computes`` are those
-    of ``run_task``; only rank 0 says that it computes.
+    the ranks raised is the business of whoever started them. ``leaving``, ``computes`` and ``node``
+    are those of ``run_task``; only rank 0 says that it computes.
     """
-    crash = _run_function(RankContext(task, Store(task.store), rank, leaving, computes))
+    with stage_patience():
+        crash = _run_function(RankContext(task, Store(task.store), rank, leaving, computes))
     if crash is None:
         return
     failure = failure_of(crash.error)
     tail = crash.output or crash.traceback
-    raise RankError(RankFailure((rank,), failure.error, failure.message, tail, failure.kind))
+    raise RankError(RankFailure((rank,), failure.error, failure.message, tail, failure.kind, node))
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class _Crash:
 def _run_function(context: RankContext) -> _Crash | None:
     """Call the stage's function, its output captured. Returns None when it did its work."""
     crash = None
+    remove_left_folders()
     with _captured_output(context.report) as output:
         try:
             with _devices(context):
@@ -125,10 +131,7 @@ def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
     """
     end = io.StringIO()
     with ExitStack() as stack:
-        path = (
-            report.output_path()
-            or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "output.txt"
-        )
+        path = report.output_path() or stack.enter_context(scratch_folder("output")) / "output.txt"
         log = stack.enter_context(path.open("wb"))
         _flush()
         saved = [os.dup(1), os.dup(2)]

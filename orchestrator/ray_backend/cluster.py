@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.estimate import PARTS
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from orchestrator.ray_backend.sharing.others import Amounts
@@ -94,7 +95,8 @@ def capacity_of(
 ) -> Capacity:
     """Return what nodes have for us: all but what other jobs hold, by the node's id.
 
-    No GPUs unless ``with_gpus``. A device of which others hold a part is theirs.
+    No GPUs unless ``with_gpus``. A CPU of which others hold a part is theirs; of a GPU the rest is
+    there for small stages.
     """
     there = [
         (resources_capacity(node["Resources"], with_gpus), others.get(node["NodeID"], {}))
@@ -115,13 +117,19 @@ def held_by_others(capacity: Capacity) -> list[dict[str, float]]:
 
 
 def _without_others(node: Capacity, held: Amounts) -> Capacity:
-    """Return a node without what others hold of it; a known memory keeps one byte."""
+    """Return a node without what others hold of it; a known memory keeps one byte.
+
+    Parts of GPUs that they hold are taken for parts of one, as Ray packs them.
+    """
+    gpus = max(0.0, node.gpus - held.get("GPU", 0) + _ROUNDING)
+    rest = int(gpus % 1 / PARTS[0]) * PARTS[0]
     memory = node.memory_bytes and max(1, node.memory_bytes - int(held.get("memory", 0)))
     return replace(
         node,
         cpus=max(0, int(node.cpus - held.get("CPU", 0) + _ROUNDING)),
-        gpus=max(0, int(node.gpus - held.get("GPU", 0) + _ROUNDING)),
+        gpus=int(gpus),
         memory_bytes=memory,
+        gpu_parts=(rest,) if rest else (),
     )
 
 

@@ -6,7 +6,6 @@ storage: snapshots are ours.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,9 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
+from orchestrator.ray_backend.sharing.places import this_node
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
+from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
 from orchestrator.store.failures import Failure, FailureKind, RankFailure
 from orchestrator.store.rank_reports import RankReport
@@ -46,21 +47,25 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
-def run_gang(task: StageTask, sign: Sign) -> Failure | None:
+def run_gang(
+    task: StageTask, sign: Sign, selector: Mapping[str, str] | None = None
+) -> Failure | None:
     """Run one stage on all its ranks, to its commit.
 
     Returns None on success. Whatever goes wrong on any rank becomes one failure of all, which is
     recorded in the store, as far as that can be written, and returned. Blocks for as long as the
     ranks run, and before that for as long as there is no room for them all. Cancelling the task
     that this runs in ends them all. ``sign`` is what they tell the driver by.
+    ``selector``: of the labels of nodes that they may run on.
     """
     os.environ.update(SETTINGS)
     health_check_timeout_s = task.hang_timeout_s + WATCHDOG_HEAD_START_S
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(health_check_timeout_s)
     reports = rank_reports(task)
     try:
-        with tempfile.TemporaryDirectory(prefix="trsp-gang-") as folder:
-            fit_when_there_is_room(lambda: _trainer(task, sign, folder).fit())
+        remove_left_folders()
+        with scratch_folder("gang") as folder:
+            fit_when_there_is_room(lambda: _trainer(task, sign, str(folder), selector).fit())
         return None
     except (KeyboardInterrupt, SystemExit):
         # From ray.cancel, before and after the trainer has put its handler in place.
@@ -87,10 +92,13 @@ def fit_when_there_is_room(fit: Callable[[], object]) -> None:
                 raise
 
 
-def _trainer(task: StageTask, sign: Sign, folder: str) -> TorchTrainer:
+def _trainer(
+    task: StageTask, sign: Sign, folder: str, selector: Mapping[str, str] | None
+) -> TorchTrainer:
     """The trainer of one attempt at a stage; ``folder`` is for what it insists on writing."""
     limit_s = int(task.hang_timeout_s + WATCHDOG_HEAD_START_S)
-    return gang_trainer(_rank_main, {"task": task, "sign": sign}, task.layout, limit_s, folder)
+    config = {"task": task, "sign": sign}
+    return gang_trainer(_rank_main, config, task.layout, limit_s, folder, selector=selector)
 
 
 def gang_trainer(
@@ -100,10 +108,12 @@ def gang_trainer(
     collective_limit_s: int,
     folder: str,
     placement: str = "PACK",
+    selector: Mapping[str, str] | None = None,
 ) -> TorchTrainer:
     """The trainer that calls ``rank_main(config)`` in every rank of a gang of this layout.
 
     ``placement``: PACK for as few nodes as possible, SPREAD for as many.
+    ``selector``: of the labels of nodes that ranks may run on; default: any.
     """
     return TorchTrainer(
         rank_main,
@@ -114,6 +124,7 @@ def gang_trainer(
             use_gpu=layout.gpus > 0,
             resources_per_worker=layout.amounts,
             placement_strategy=placement,
+            label_selector=dict(selector) if selector else None,
         ),
         run_config=RunConfig(
             name="gang",
@@ -143,7 +154,7 @@ def _rank_main(config: dict[str, Any]) -> None:
     sign.placed(rank)
     notice = PreemptionNotice.installed()
     try:
-        run_rank(config["task"], rank, notice.leaving, sign.computes)
+        run_rank(config["task"], rank, notice.leaving, sign.computes, this_node())
     finally:
         notice.over()
 

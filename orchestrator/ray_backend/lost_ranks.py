@@ -16,6 +16,7 @@ _KINDS = (
         FailureKind.OUT_OF_MEMORY,
     ),
     (re.compile(r"receives a SIGTERM"), FailureKind.PREEMPTED),
+    (re.compile(r"because its node has died|node it was running on"), FailureKind.NODE_LOST),
     (re.compile(r"HEALTH_CHECK_TIMEOUT"), FailureKind.HUNG),
 )
 _DETAIL = re.compile(r"Worker exit detail: (.+?)(?= Some common causes|\n|$)")

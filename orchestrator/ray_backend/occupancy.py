@@ -29,6 +29,7 @@ class Occupancy:
         self._signs = signs
         self._clock = clock
         self._others = OtherJobs()
+        self._avoided: frozenset[str] = frozenset()
         self._ended: list[tuple[float, Place]] = []
         self._looked = float("-inf")
         self._capacity = Capacity(cpus=0)
@@ -49,7 +50,14 @@ class Occupancy:
         hear(self._signs, attempts)
         ended = [place for _, place in self._ended]
         held = self._others.look(taken, places_of(attempts), waiting_of(attempts), ended)
+        nodes = [node for node in nodes if node["NodeID"] not in self._avoided]
         self._capacity = capacity_of(nodes, held, self._with_gpus)
+
+    def avoid(self, nodes: frozenset[str]) -> None:
+        """Leave these nodes out of the capacity from now on."""
+        if nodes != self._avoided:
+            self._avoided = nodes
+            self._looked = float("-inf")
 
     def end(self, attempt: Submitted) -> None:
         """Take note that an attempt has ended: there is something new to see."""

@@ -6,7 +6,7 @@ itself and runs Ray Train within (``gang``).
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ray
@@ -32,6 +32,7 @@ from orchestrator.ray_backend.occupancy import Occupancy
 from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.sharing.begun import Sign, Signs
 from orchestrator.ray_backend.sharing.others import Amounts
+from orchestrator.ray_backend.sharing.places import located, without
 from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
 from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
@@ -72,6 +73,7 @@ class RayLauncher:
         self._signs = Signs()
         self._occupancy = Occupancy(self._uses_gpus, self._signs)
         self._running: dict[str, Submitted] = {}  # by the stage's key
+        self._selector: dict[str, str] = {}  # of the labels of nodes that stages may run on
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         fresh = {"max_calls": 1, "max_retries": 0}
@@ -120,6 +122,11 @@ class RayLauncher:
             others = held_by_others(self.capacity()) if layouts else []
             self._requests.want(self._growth.bundles(layouts) + others)
 
+    def avoid(self, nodes: Collection[str]) -> None:
+        """Start no stage on these nodes from now on, and leave them out of the capacity."""
+        self._selector = without(nodes)
+        self._occupancy.avoid(frozenset(nodes))
+
     def start(self, task: StageTask) -> None:
         """Submit a stage; Ray runs all its ranks or, while they do not fit, none."""
         self.capacity()  # what others hold is known from before Ray is given this
@@ -133,7 +140,7 @@ class RayLauncher:
         """Submit a stage as a Ray task, named by its key. Returns the reference to its outcome."""
         layout, key = task.layout, task.spec.key
         if layout.ranks > 1:
-            return self._gang.options(name=key).remote(task, sign)
+            return self._gang.options(name=key).remote(task, sign, self._selector)
         stage = self._one_rank.options(
             num_cpus=amounts["CPU"],
             num_gpus=layout.gpus,
@@ -141,15 +148,17 @@ class RayLauncher:
             accelerator_type=self._accelerator_type(task),
             name=key,
             scheduling_strategy=self._strategy(),
+            label_selector=self._selector if self._node is None else {},
         )
         return stage.remote(task, sign)
 
     def _most_cpus(self) -> int:
-        """Return all CPUs of the node that has most of them for us."""
+        """Return the CPUs for us of the largest node: of equal ones, of that with most of them."""
         if self._node is not None:
             return self._node.cpus
         ours = within(self._resources, self.capacity(), self.potential().in_all)
-        return max(machine.cpus for machine in ours.machines)
+        nodes = zip(ours.in_all.machines, ours.machines, strict=True)
+        return max((whole.cpus, free.cpus) for whole, free in nodes)[1]
 
     def _strategy(self) -> Any:
         """Return where a stage of one rank may run, as Ray is told."""
@@ -186,7 +195,8 @@ class RayLauncher:
         self._force_at.pop(key, None)
         ended = self._running.pop(key)
         self._occupancy.end(ended)
-        return Finished(key, outcome(ended.reference, ended.task))
+        failure = outcome(ended.reference, ended.task)
+        return Finished(key, failure and located(failure, ended.begun.nodes))
 
     def cancel(self, key: str) -> None:
         """End one stage: by force, except for a gang.

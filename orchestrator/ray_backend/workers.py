@@ -4,6 +4,7 @@ Loads torch for gangs alone.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -14,9 +15,11 @@ from orchestrator.execution.stage_task import StageTask, rank_reports
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
+from orchestrator.ray_backend.sharing.places import this_node
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
+from orchestrator.store.rank_reports import RankReport
 
 
 def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
@@ -26,16 +29,19 @@ def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
     notice = PreemptionNotice()
     notice.install()
     try:
-        return run_task(task, notice.leaving, sign.computes)
+        return run_task(task, notice.leaving, sign.computes, this_node())
     finally:
         notice.over()
 
 
-def run_several_ranks(task: StageTask, sign: Sign) -> Failure | None:
-    """Run a stage on several ranks, from this process. Returns None or the recorded failure."""
+def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> Failure | None:
+    """Run a stage on several ranks, from this process. Returns None or the recorded failure.
+
+    ``selector``: of the labels of nodes that they may run on.
+    """
     from orchestrator.ray_backend.gang import run_gang  # loads torch
 
-    return run_gang(task, sign)
+    return run_gang(task, sign, selector)
 
 
 # --- how it ended, for whoever has started it ----------------------------------
@@ -57,8 +63,11 @@ def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
 
     The process is that of the only rank or, for a gang, the one that saw to its ranks.
     """
-    reports = rank_reports(task)
-    rank_failure = reports[0].failure() or lost_rank_failure(0, error, reports[0].tail())
+    reports: list[RankReport] = []
+    with suppress(OSError):  # a store that is away does not keep an end from us
+        reports = rank_reports(task)
+    said = reports[0].failure() if reports else None
+    rank_failure = said or lost_rank_failure(0, error, reports[0].tail() if reports else "")
     for report in reports:
         report.remove()
     return Failure(

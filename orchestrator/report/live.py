@@ -54,6 +54,7 @@ class LineReport:
         self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
         self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
         self._remarks: dict[str, str] = {}
+        self._last: GridView | None = None
         self._waits = ""  # for what, where nothing runs
         self._say_at = self._begun + STANDSTILL_S
         self._time_left = TimeLeft(clock)
@@ -66,6 +67,7 @@ class LineReport:
 
     def show(self, view: GridView) -> None:
         """Print what has changed since the view before."""
+        self._show_notices(view)
         for ranking in view.rankings:
             self._show_ranking(ranking)
         time_left = self._time_left.text(view)
@@ -80,6 +82,15 @@ class LineReport:
         elif self._clock() >= self._say_at:
             self._say_at = self._clock() + SAY_AGAIN_S
             self._print(f"nothing runs: {self._waits}")
+
+    def _show_notices(self, view: GridView) -> None:
+        """Print what ails the driver when it begins, and that the store answers again."""
+        before, self._last = self._last, view
+        for notice in view.notices:
+            if before is None or notice not in before.notices:
+                self._print(notice)
+        if before is not None and before.behind and not view.behind:
+            self._print("the store answers again")
 
     def _show_ranking(self, ranking: RankingView) -> None:
         rounds = len(ranking.rounds)
@@ -142,7 +153,8 @@ class LiveReport:
     def show(self, view: GridView) -> None:
         """Redraw the table from this view."""
         table = status_table(view, self._metrics, limit=MAX_ROWS)
-        self._live.update(Group(table, Text(summary(view) + self._time_left.text(view))))
+        lines = [summary(view) + self._time_left.text(view), *map(redact, view.notices)]
+        self._live.update(Group(table, *map(Text, lines)))
 
     def tick(self) -> None:
         """Nothing to do: the table says what waits and for what."""

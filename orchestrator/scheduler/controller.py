@@ -15,6 +15,8 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.faults.avoidance import is_missed
+from orchestrator.scheduler.faults.outage import LastView, StoreOutage
 from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
 from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
@@ -25,6 +27,8 @@ from orchestrator.scheduler.stage_store import (
     ClaimFailed,
     ClaimOutcome,
     StageStore,
+    StoreAway,
+    raise_if_away,
 )
 from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
@@ -74,34 +78,47 @@ class Controller:
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         # A measurement may wait so long for its device; nobody sees when it has it.
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
-        self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s)
+        self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
+        self._outage = StoreOutage(clock)
+        self._last = LastView(resolved.key, resolved.grid.name)
         self._stopped = ""
 
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
 
-        Waits up to ``wait_s`` seconds for the first stage to end.
+        Waits up to ``wait_s`` seconds for the first stage to end. A store that fails is waited for:
+        what runs goes on, what ends is kept, and the view says so.
         """
-        self._endings.take_up(self._launcher.poll(wait_s), self._capacity)
+        self._endings.keep(self._launcher.poll(wait_s))
+        self._outage.guard(self._work)
+        self._state.see_begun(self._launcher.begun(), self._clock())
+        return self.view()
+
+    def _work(self) -> None:
+        self._endings.take_up(self._capacity)
         self._watch()
         self._lookout.look(self._state.running)
         for _ in range(MOST_DECISIONS):
             if not self._act():
                 break
-        self._state.see_begun(self._launcher.begun(), self._clock())
-        return self.view()
 
     def view(self) -> GridView:
-        """Return the grid as it stands. The unfinished cells of a stopped grid are KILLED.
+        """Return the grid as it stands, or as it was last seen while the store fails.
 
+        It has no cells where it was never seen. The unfinished cells of a stopped grid are KILLED.
         It is the same object as long as it is equal, and so is every part of it.
         """
-        self._parts.update()
-        view = self._views.view(self._state.activity())
+        self._outage.guard(self._look)
+        view = self._last.with_notices(self._outage.notice, tuple(self._avoided().values()))
         if not self._stopped:
-            return concluded(view)
+            return concluded(view) if view.parts else view
         # The grid itself is KILLED even where other drivers have done the rest.
         return replace(killed(view, self._stopped), status=Status.KILLED, reason=self._stopped)
+
+    def _look(self) -> None:
+        self._parts.update()
+        self._last.see(self._views.view(self._state.activity()))
+        self._outage.over()
 
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
@@ -116,10 +133,13 @@ class Controller:
         self._stages.holdings.close()
 
     def tidy(self) -> None:
-        """Drop stage two's weights of all checkpoints that are there.
+        """Drop stage two's weights of all checkpoints that are there, as far as the store answers.
 
         A driver may have been killed before it came to that.
         """
+        self._outage.guard(self._drop_left_weights)
+
+    def _drop_left_weights(self) -> None:
         self._parts.update()
         pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}
         done = [spec for key, spec in pruned.items() if self._results.done(key)]
@@ -127,17 +147,12 @@ class Controller:
 
     def _watch(self) -> None:
         """Cancel stages that compute longer than they may, and those that others took over."""
-        if self._resources.timeout_s is not None:
-            self._time_out(self._clock())
+        for key in self._state.time_out(self._clock(), self._limit_s, self._device_wait_s):
+            self._launcher.cancel(key)
         for key in self._stages.holdings.lost():
             if key in self._state.running:
                 self._launcher.cancel(key)
         self._stages.holdings.tend()
-
-    def _time_out(self, now: float) -> None:
-        """Cancel stages that compute longer than they may. Until they begin, they only wait."""
-        for key in self._state.time_out(now, self._limit_s, self._device_wait_s):
-            self._launcher.cancel(key)
 
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
@@ -168,12 +183,13 @@ class Controller:
         if refused:
             self._lookout.look_at_claims()
         self._decided = None if starts else facts
+        raise_if_away(outcomes)
         return refused
 
     def _take_up(self, start: Start, outcome: ClaimOutcome) -> None:
         """Start a stage that was claimed.
 
-        A store that cannot be written is a failure of the attempt, not of the driver.
+        A store that will not be written is a failure of the attempt, not of the driver.
         """
         match outcome:
             case Claimed(progress, ticket):
@@ -184,8 +200,8 @@ class Controller:
             case ClaimedElsewhere(holder):
                 self._lookout.see_claim(start.spec.key, holder)
             case ClaimFailed(failure):
-                self._state.count_failure(start.spec, failure)
-            case AlreadySatisfied():
+                self._state.count_failure(start.spec, failure, now=self._clock())
+            case AlreadySatisfied() | StoreAway():
                 pass  # the next look at the store sees it
 
     def _facts(self) -> Facts:
@@ -195,9 +211,10 @@ class Controller:
         capacity, largest = self._capacity(), self._state.largest_capacity
         # Not by what is free at this instant: a layout that is worth waiting for is waited for.
         chosen = self._layouts.choose_all(needs, capacity.in_all, largest)
-        unreadable = {
-            spec.key: why for spec in needs if (why := self._results.unreadable(spec.key))
-        }
+        if self._avoided() and is_missed(chosen.layouts.values(), capacity.in_all, largest):
+            self._state.avoidance.forgive()
+            return self._facts()
+        unreadable = self._results.unreadable_of(spec.key for spec in needs)
         return Facts(
             needs=needs,
             layouts=chosen.layouts,
@@ -206,6 +223,7 @@ class Controller:
             running=self._state.running_facts(),
             attempts=dict(self._state.attempts),
             claimed_elsewhere=self._lookout.held,
+            backing_off=self._state.backing_off(self._clock()),
             capacity=capacity,
             largest_capacity=largest,
             potential=self._demand.potential,
@@ -216,9 +234,14 @@ class Controller:
 
     def _capacity(self) -> Capacity:
         """Return what the cluster has for us now, within the grid's memory and share."""
+        self._launcher.avoid(self._avoided())
         capacity = self._demand.look()
         self._state.see_capacity(capacity, self._demand.potential)
         return capacity
+
+    def _avoided(self) -> dict[str, str]:
+        """Return the nodes that no stage is to be started on, by id, and why."""
+        return self._state.avoidance.nodes(self._clock())
 
     def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
         """Return all that the process of a new attempt needs to know."""

@@ -15,33 +15,64 @@ from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
 from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.patience import passes
 
 
 class Endings:
     """Takes up what ended of one driver's stages."""
 
     def __init__(
-        self, stages: StageStore, state: SchedulerState, layouts: LayoutChooser, limit_s: float
+        self,
+        stages: StageStore,
+        state: SchedulerState,
+        layouts: LayoutChooser,
+        limit_s: float,
+        clock: Callable[[], float],
     ) -> None:
-        """``limit_s``: of the time that an attempt may compute."""
+        """``limit_s``: of the time that an attempt may compute. ``clock`` gives seconds."""
+        self._clock = clock
         self._stages, self._state, self._layouts = stages, state, layouts
         self._limit_s = limit_s
+        self._ended: list[Finished] = []  # and not yet taken up
 
-    def take_up(self, ended: Sequence[Finished], capacity: Callable[[], Capacity]) -> None:
-        """Take up what the ends of stages mean, and release their claims."""
-        attempts = [self._state.running.pop(each.key) for each in ended]
-        failures = at_once(self._failure, list(zip(attempts, ended, strict=True)))
+    def keep(self, ended: Sequence[Finished]) -> None:
+        """Keep these ends until they are taken up: the store may give no answer for a while."""
+        self._ended += ended
+
+    def take_up(self, capacity: Callable[[], Capacity]) -> None:
+        """Take up what the ends of stages mean, and release their claims.
+
+        Raises OSError where the store gives no answer: the rest is taken up with the next call.
+        What the store refuses fails the stage.
+        """
+        ends = [(self._state.running[each.key], each) for each in self._ended]
+        failures = at_once(self._failure, ends)
+        over: list[str] = []
         done: list[StageSpec] = []
-        for attempt, failure in zip(attempts, failures, strict=True):
-            if failure is None:
-                done.append(attempt.spec)
-            else:
-                self._handle_failure(attempt, failure, capacity)
-        at_once(self._stages.holdings.release, [each.key for each in ended])
-        for each in ended:
-            self._stages.forget(each.key)
-        at_once(self._stages.drop_transfer_weights, done)
+        try:
+            for (attempt, finished), failure in zip(ends, failures, strict=True):
+                if failure is None:
+                    done.append(attempt.spec)
+                else:
+                    self._answer(attempt, failure, capacity)
+                over.append(finished.key)
+                del self._ended[0], self._state.running[finished.key]
+        finally:
+            at_once(self._stages.holdings.release, over)
+            for key in over:
+                self._stages.forget(key)
+            at_once(self._stages.drop_transfer_weights, done)
+
+    def _answer(self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]) -> None:
+        """Answer a failure, or else the one that the store refuses what that takes."""
+        try:
+            self._handle_failure(attempt, failure, capacity)
+        except OSError as error:
+            if passes(error):
+                raise
+            self._state.count_failure(attempt.spec, failure_of(error), now=self._clock())
 
     def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
         """Return what went wrong, as the store tells it, or None."""
@@ -56,13 +87,18 @@ class Endings:
     def _handle_failure(
         self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]
     ) -> None:
-        """Record a failure, and make ready for what follows from it."""
+        """Record a failure, and make ready for what follows from it.
+
+        It is counted once all that has to be asked of the store is known.
+        """
         spec = attempt.spec
         layout = failure.layout or attempt.layout.to_json()
         self._stages.record_failure(spec.key, replace(failure, layout=layout))
         climbed = failure.kind is FailureKind.OUT_OF_MEMORY and self._climb(attempt, capacity())
         progressed = self._stages.progress(spec.key) > attempt.progress
-        restarts = self._state.count_failure(spec, failure, progressed=progressed, climbed=climbed)
+        restarts = self._state.count_failure(
+            spec, failure, progressed=progressed, climbed=climbed, now=self._clock()
+        )
         if restarts:
             self._stages.drop_snapshots(spec.key)
 

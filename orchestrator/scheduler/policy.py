@@ -55,6 +55,7 @@ class Facts:
     running: Mapping[str, Running] = field(default_factory=dict)  # in order of start
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     claimed_elsewhere: Mapping[str, str] = field(default_factory=dict)  # who else works on it
+    backing_off: Mapping[str, str] = field(default_factory=dict)  # for how long, and after what
     capacity: Capacity = field(default_factory=Capacity)
     largest_capacity: Capacity | None = None  # that it was or can become; default: capacity
     potential: Capacity | None = None  # the most that it can become by itself; default: capacity
@@ -158,6 +159,8 @@ class _Turn:
         """Return why the stage waits for others, whatever room there is; "" where it need not."""
         if spec.key in self._facts.claimed_elsewhere:
             return f"{self._facts.claimed_elsewhere[spec.key]} works on it"
+        if spec.key in self._facts.backing_off:
+            return self._facts.backing_off[spec.key]
         if not self._facts.measure_alone:
             return ""
         if self._at_work[StageKind.MEASURE]:

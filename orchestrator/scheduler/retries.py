@@ -10,7 +10,12 @@ from orchestrator.store.failures import Failure, FailureKind
 
 LR_SCALE_AFTER_DIVERGENCE = 0.5
 # Failures that are not the stage's own fault: it goes on from its last snapshot.
-RESUMES = frozenset({FailureKind.LOST, FailureKind.HUNG, FailureKind.PREEMPTED})
+RESUMES = frozenset({FailureKind.LOST, FailureKind.HUNG})
+# Those that are nobody's fault: each waits longer than the one before, and none counts.
+UNCOUNTED = frozenset({FailureKind.UNREACHABLE, FailureKind.PREEMPTED, FailureKind.NODE_LOST})
+# So many of these in a row that gain nothing may be a stage's own doing: from then on they count.
+MOST_UNCOUNTED = 20
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Attempts:
     message: str = ""  # the last failure in one line
     retryable: bool = True
     lr_scale: float = 1.0  # of the learning rate, for the next attempt
+    uncounted: int = 0  # failures in a row that did not count, and gained nothing
+    wait_s: float = 0.0  # after the last failure, before the next attempt
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,18 @@ def after_failure(
     - out of memory: again on the next rung, as often as there is one; without one it counts
     - diverged: once more from the beginning at half the rate; never a third time, and never again
       where nothing is trained: the same scores would come out
-    - lost, hung, preempted: again from the last snapshot, and counted only where no step was gained
+    - lost, hung: again from the last snapshot, and counted only where no step was gained
+    - preempted, its node lost, no answer of a hub, store or file system: again from the last
+      snapshot, after a wait, and not counted before MOST_UNCOUNTED in a row that gained nothing
     - claim lost: it counts as nothing, and nothing is wrong with the stage
     - bad input: never again; anything else is counted
     """
-    after = replace(before, message=_message(failure, before))
+    after = replace(before, message=_message(failure, before), wait_s=0.0)
     match failure.kind:
         case FailureKind.CLAIM_LOST:
-            return Aftermath(before)
+            return Aftermath(replace(before, wait_s=0.0))
+        case kind if kind in UNCOUNTED:
+            return Aftermath(_uncounted(after, kind, progressed=progressed))
         case FailureKind.BAD_INPUT:
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))
         case FailureKind.OUT_OF_MEMORY if climbed:
@@ -65,8 +76,22 @@ def after_failure(
         case FailureKind.DIVERGED:
             return Aftermath(replace(after, failed=after.failed + 1, retryable=False))
         case kind if kind in RESUMES and progressed:
-            return Aftermath(replace(after, failed=0))
+            return Aftermath(replace(after, failed=0, uncounted=0))
     return Aftermath(replace(after, failed=after.failed + 1))
+
+
+def _uncounted(after: Attempts, kind: FailureKind, *, progressed: bool) -> Attempts:
+    """Return the attempts with one more failure that is nobody's fault, as far as that goes.
+
+    What was told to go, or lost its node, is tried again at once; what got no answer waits. Then
+    each waits twice as long as the one before.
+    """
+    before = 0 if progressed else after.uncounted
+    doublings = before if kind is FailureKind.UNREACHABLE else before - 1
+    wait_s = min(FIRST_WAIT_S * 2**doublings, LONGEST_WAIT_S) if doublings >= 0 else 0.0
+    counts = before >= MOST_UNCOUNTED
+    failed = 0 if progressed else after.failed + counts
+    return replace(after, failed=failed, uncounted=before + 1, wait_s=wait_s)
 
 
 def as_known(

@@ -5,10 +5,11 @@ from a failure.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.holdings import Holdings
 from orchestrator.scheduler.state import Progress
@@ -16,6 +17,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.patience import passes
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -47,12 +49,19 @@ class AlreadySatisfied:
 
 @dataclass(frozen=True)
 class ClaimFailed:
-    """The store could not be read or written; nobody holds the stage because of us."""
+    """The store will not be read or written; nobody holds the stage because of us."""
 
     failure: Failure
 
 
-ClaimOutcome = Claimed | ClaimedElsewhere | AlreadySatisfied | ClaimFailed
+@dataclass(frozen=True)
+class StoreAway:
+    """The store gave no answer; that is not the stage's failure."""
+
+    error: OSError
+
+
+ClaimOutcome = Claimed | ClaimedElsewhere | AlreadySatisfied | ClaimFailed | StoreAway
 
 
 class StageStore:
@@ -88,20 +97,20 @@ class StageStore:
         try:
             taken = self.holdings.take(spec.key)
         except OSError as error:
-            return ClaimFailed(failure_of(error))
+            return _claim_failed(error)
         if isinstance(taken, Held):
             return ClaimedElsewhere(taken.text)
         try:
             return self._prepare(spec, taken)
         except OSError as error:
             self.holdings.release(spec.key)
-            return ClaimFailed(failure_of(error))
+            return _claim_failed(error)
 
     def claim_all(self, specs: Sequence[StageSpec], over: Callable[[], bool]) -> list[ClaimOutcome]:
         """Claim stages, several at a time; return what came of the first of them, in order.
 
         The others are left alone: where one of these turned out to be another driver's, or done,
-        or where the time is ``over``.
+        where the store gave no answer, or where the time is ``over``.
         """
         outcomes: list[ClaimOutcome] = []
         while len(outcomes) < len(specs):
@@ -109,13 +118,17 @@ class StageStore:
             came = at_once(self.claim, some)
             outcomes += came
             if over() or any(
-                isinstance(each, ClaimedElsewhere | AlreadySatisfied) for each in came
+                isinstance(each, ClaimedElsewhere | AlreadySatisfied | StoreAway) for each in came
             ):
                 break
         return outcomes
 
     def _prepare(self, spec: StageSpec, ticket: Ticket) -> Claimed | AlreadySatisfied:
         """Make a stage that was just claimed ready to start, or release it where it need not."""
+        if ticket.number == 1 and not self._store.stages.contents(spec.key) - {CLAIMS_FOLDER}:
+            return Claimed(Progress(0, 0), ticket)  # nobody has ever worked on it
+        if ticket.number > 1:
+            self._store.stages.look_afresh(spec.key)
         # Another driver may have finished it between our look and our claim.
         self._results.forget(spec.key)
         if self.is_satisfied(spec) or self._has_served(spec):
@@ -157,7 +170,7 @@ class StageStore:
                 if self.is_satisfied(spec):
                     break
                 time.sleep(wait_s)
-                self._store.rankings.look_afresh(spec.key)
+                self._store.stages.look_afresh(spec.key)
                 self._results.forget(spec.key)
         if self.is_satisfied(spec):
             return None
@@ -210,3 +223,15 @@ class StageStore:
             self._store.stages.drop_files(key)
         finally:
             self.holdings.release(key)
+
+
+def _claim_failed(error: OSError) -> ClaimFailed | StoreAway:
+    """Return the outcome of a claim that the store refuses, or gives no answer to."""
+    return StoreAway(error) if passes(error) else ClaimFailed(failure_of(error))
+
+
+def raise_if_away(outcomes: Iterable[ClaimOutcome]) -> None:
+    """Raise the error of the first claim that the store gave no answer to, if there is one."""
+    for outcome in outcomes:
+        if isinstance(outcome, StoreAway):
+            raise outcome.error

@@ -4,6 +4,7 @@ Knows no store, launcher or clock: times are given to it, in seconds on the cont
 The next driver needs nothing of it.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.scheduler.faults.avoidance import Avoidance
 from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.scheduler.waiting import has_quiet_node, not_placed
@@ -70,6 +72,8 @@ class SchedulerState:
         self.capacity = Capacity(cpus=0)  # as last seen
         self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
         self._busy_since: float | None = None  # no node has been without other jobs; None: one is
+        self.avoidance = Avoidance()
+        self._backing_off: dict[str, tuple[float, str]] = {}  # until when, and what is said of it
 
     def see_capacity(self, capacity: Capacity, potential: Capacity | None = None) -> None:
         """Remember what there is for us, and the largest that the cluster was or can become.
@@ -97,9 +101,15 @@ class SchedulerState:
         return self.attempts.get(key, Attempts())
 
     def count_failure(
-        self, spec: StageSpec, failure: Failure, *, progressed: bool = False, climbed: bool = False
+        self,
+        spec: StageSpec,
+        failure: Failure,
+        *,
+        progressed: bool = False,
+        climbed: bool = False,
+        now: float = 0.0,
     ) -> bool:
-        """Count an attempt that failed (see ``after_failure``).
+        """Count an attempt that failed at the time ``now`` (see ``after_failure``).
 
         Return whether the next attempt begins anew, without the snapshots of this one.
         """
@@ -110,9 +120,20 @@ class SchedulerState:
             climbed=climbed,
             trains=work_of(spec).trains is not Trains.NOTHING,
         )
-        if aftermath.attempts != Attempts():
-            self.attempts[spec.key] = aftermath.attempts
+        self.avoidance.see(spec.key, failure, now)
+        attempts = aftermath.attempts
+        if attempts != Attempts():
+            self.attempts[spec.key] = attempts
+        if attempts.wait_s:
+            wait_s = attempts.wait_s * _spread(f"{spec.key} {attempts.uncounted}")
+            text = f"waits {wait_s:.0f} s after: {attempts.message}"
+            self._backing_off[spec.key] = now + wait_s, text
         return aftermath.restarts
+
+    def backing_off(self, now: float) -> dict[str, str]:
+        """Return what is said of the stages whose next attempt is still to wait, by key."""
+        self._backing_off = {key: each for key, each in self._backing_off.items() if each[0] > now}
+        return {key: text for key, (_, text) in self._backing_off.items()}
 
     def see_begun(self, keys: frozenset[str], now: float) -> None:
         """Remember that these of the running attempts compute."""
@@ -169,6 +190,14 @@ class SchedulerState:
             for key, attempt in self.running.items()
             if attempt.began is None
         }
+
+
+def _spread(text: str) -> float:
+    """Return a factor from 0.75 to 1.25 by which waits differ, the same one for the same text.
+
+    Stages that one outage has ended do not all begin again at one instant.
+    """
+    return 0.75 + 0.5 * zlib.crc32(text.encode()) / 2**32
 
 
 def _note(attempt: Attempt, before: Attempts | None) -> str:

@@ -21,9 +21,11 @@ def beside_others(layout: Layout, capacity: Capacity) -> str:
 
 
 def has_quiet_node(capacity: Capacity) -> bool:
-    """Whether there is a node of whose CPUs no other job holds any."""
-    nodes = zip(capacity.machines, capacity.in_all.machines, strict=True)
-    return any(ours.cpus == all_of_it.cpus > 0 for ours, all_of_it in nodes)
+    """Whether no other job holds CPUs of one of the largest nodes, on which speed is measured."""
+    machines = capacity.in_all.machines
+    most = max(machine.cpus for machine in machines)
+    nodes = zip(capacity.machines, machines, strict=True)
+    return any(ours.cpus == whole.cpus == most for ours, whole in nodes)
 
 
 def describe_others(capacity: Capacity, layout: Layout) -> str:

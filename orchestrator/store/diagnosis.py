@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.store.failures import Failure, FailureKind, RankFailure
+from orchestrator.store.failures import NOWHERE, Failure, FailureKind, Node, RankFailure
+from trsp.outages import is_outage
 
 # Where the ranks of a gang failed in different ways, the first of these is the cause and the others
 # followed from it: a rank that ran out of memory leaves its peers with a broken connection, one
@@ -23,7 +24,9 @@ CAUSES: Sequence[FailureKind] = (
     FailureKind.DISK_FULL,
     FailureKind.BAD_INPUT,
     FailureKind.UNKNOWN,
+    FailureKind.UNREACHABLE,
     FailureKind.PREEMPTED,
+    FailureKind.NODE_LOST,
     FailureKind.TIMEOUT,
     FailureKind.HUNG,
     FailureKind.LOST,
@@ -42,7 +45,6 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
         "DistNetworkError",  # torch's
         "ConnectionError",
         "WorkerCrashedError",  # this one and the others are Ray's
-        "NodeDiedError",
         "ActorDiedError",
         "RayActorError",
         "ActorUnavailableError",
@@ -53,8 +55,10 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
         "TaskCancelledError",
     ),
     FailureKind.BAD_INPUT: ("TrspError", "ValueError", "TypeError"),
+    FailureKind.NODE_LOST: ("NodeDiedError",),  # Ray's
+    FailureKind.UNREACHABLE: ("UnreachableError",),
     # What may be gone at the next attempt, though it is an error for people.
-    FailureKind.UNKNOWN: ("UnreachableError", "WrongDeviceError"),
+    FailureKind.UNKNOWN: ("WrongDeviceError",),
 }
 _BY_NAME: Mapping[str, FailureKind] = {
     name: kind for kind, names in _NAMES.items() for name in names
@@ -92,12 +96,15 @@ _WORDS = (
 )
 # Found anywhere in the chain of causes, these outweigh the error that was made of them.
 _DEEP = (FailureKind.OUT_OF_MEMORY, FailureKind.DIVERGED, FailureKind.DISK_FULL)
+# What an error is taken for that a library made of an outage.
+_VAGUE = (FailureKind.UNKNOWN, FailureKind.BAD_INPUT, FailureKind.LOST)
 
 
 def classify(error: BaseException) -> FailureKind:
     """The class of an error, by what it is, what it says and what it came from."""
     kinds = [_classify_alone(each) for each in _chain(error)]
-    return next((kind for kind in kinds if kind in _DEEP), kinds[0])
+    deep = next((kind for kind in kinds if kind in _DEEP), kinds[0])
+    return FailureKind.UNREACHABLE if deep in _VAGUE and is_outage(error) else deep
 
 
 def _classify_alone(error: BaseException) -> FailureKind:
@@ -118,7 +125,7 @@ def classify_words(names: str | Sequence[str], message: str) -> FailureKind:
     if isinstance(names, str):
         names = [names]
     named = next((_BY_NAME[name] for name in names if name in _BY_NAME), None)
-    general = (FailureKind.BAD_INPUT, FailureKind.LOST, FailureKind.UNKNOWN)
+    general = (*_VAGUE, FailureKind.UNREACHABLE)
     if named is not None and named not in general:
         return named
     worded = next((kind for pattern, kind in _WORDS if pattern.search(message)), None)
@@ -141,12 +148,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def failure_of(
-    error: BaseException, details: str = "", layout: Mapping[str, Any] | None = None
+    error: BaseException,
+    details: str = "",
+    layout: Mapping[str, Any] | None = None,
+    node: Node = NOWHERE,
 ) -> Failure:
     """The record of an error, as of now. ``details``: the end of its traceback."""
     name = type(error).__name__
     message = str(error).strip() or name
-    return Failure(name, message, classify(error), details, time.time(), layout=layout or {})
+    return Failure(
+        name, message, classify(error), details, time.time(), layout=layout or {}, node=node
+    )
 
 
 def failure_of_ranks(
@@ -171,6 +183,7 @@ def failure_of_ranks(
         time.time() if when is None else when,
         ordered,
         layout or {},
+        cause.node,
     )
 
 

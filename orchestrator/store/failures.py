@@ -21,6 +21,8 @@ class FailureKind(StrEnum):
     HUNG = "hung"  # no step within the limit: once more, from the last snapshot
     CLAIM_LOST = "claim_lost"  # another driver took the stage over: it counts as nothing
     PREEMPTED = "preempted"  # told to go, and went: once more, from the last snapshot
+    NODE_LOST = "node_lost"  # its node is gone, as spot nodes go: once more, from the last snapshot
+    UNREACHABLE = "unreachable"  # a hub, store or file system gave no answer: again after a while
     TIMEOUT = "timeout"  # it took longer than resources.timeout_s
     DISK_FULL = "disk_full"  # no room on a disk, or none within a quota or a limit
     BAD_INPUT = "bad_input"  # final: no other attempt would end otherwise
@@ -33,6 +35,20 @@ class FailureKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Node:
+    """A node of a cluster; both fields are empty where it is not known."""
+
+    id: str = ""  # as the cluster's scheduler knows it
+    address: str = ""  # for people: 10.0.0.4
+
+    def __bool__(self) -> bool:
+        return bool(self.id)
+
+
+NOWHERE = Node()
+
+
+@dataclass(frozen=True)
 class RankFailure:
     """How one rank of a gang failed, or several that failed alike."""
 
@@ -41,6 +57,7 @@ class RankFailure:
     message: str
     tail: str = ""  # the end of the first rank's output
     kind: FailureKind = FailureKind.UNKNOWN
+    node: Node = NOWHERE  # where the first of them ran
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "tail")
@@ -63,6 +80,7 @@ class Failure:
     when: float = 0.0  # seconds since the epoch
     ranks: tuple[RankFailure, ...] = ()  # how each rank of a gang failed, the cause first
     layout: Mapping[str, Any] = field(default_factory=dict)  # the layout it ran on, as JSON
+    node: Node = NOWHERE  # where it ran; of a gang, the first rank of the cause
 
     def __post_init__(self) -> None:
         _hide_secrets(self, "message", "details")
@@ -92,6 +110,8 @@ class Failure:
         if self.layout:
             layout = ", ".join(f"{name}={value}" for name, value in self.layout.items())
             parts.append(f"layout: {layout}")
+        if self.node:
+            parts.append(f"node: {self.node.address}")
         for group in self.ranks:
             text = f"--- {group.who}: {group.error}: {group.message}\n{group.tail}"
             parts.append(text.rstrip())

@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 
 from orchestrator.coordination.exclusive import creator_of
 from orchestrator.redact import redact
-from orchestrator.store.patience import patiently
+from orchestrator.store.patience import passes, patiently
 from trsp.errors import StoreError, UnreachableError
 
 
@@ -130,11 +130,13 @@ class StoreFiles:
     def read_json(self, path: str) -> Any:
         """The value in a JSON file; None where it is absent, or a power failure left it torn.
 
-        UnreadableRecordError where we may not read it.
+        UnreadableRecordError where we cannot read it, OSError where the store gives no answer.
         """
         try:
             data = self.read(path)
-        except PermissionError as error:
+        except OSError as error:
+            if passes(error):
+                raise
             raise UnreadableRecordError(self.shown(path), str(error)) from error
         try:
             return json.loads(data) if data else None
@@ -152,26 +154,25 @@ class StoreFiles:
     def look_afresh(self, path: str) -> None:
         """Have NFS look anew at a folder, by changing it, for what others just wrote there."""
         if self.is_local:
-            probe = Path(self._full(path), f".look-{uuid.uuid4().hex[:8]}")
             with suppress(OSError):
-                probe.touch()
+                (probe := Path(self._full(path), f".look-{uuid.uuid4().hex[:8]}")).touch()
                 probe.unlink()
 
     def remove_file(self, path: str) -> None:
         """Delete a file. Raises FileNotFoundError where there is none."""
-        self._fs.delete_file(self._full(path))
+        patiently(lambda: self._fs.delete_file(self._full(path)))
 
     def remove_folder(self, path: str) -> None:
         """Delete a folder with all that is in it. Raises FileNotFoundError where there is none."""
-        self._fs.delete_dir(self._full(path))
+        patiently(lambda: self._fs.delete_dir(self._full(path)))
 
     def upload(self, local: Path, path: str) -> None:
         """Copy a folder of this machine to ``path``."""
-        pafs.copy_files(str(local), self._full(path), destination_filesystem=self._fs)
+        patiently(lambda: pafs.copy_files(str(local), self._full(path), None, self._fs))
 
     def download(self, path: str, local: Path) -> None:
         """Copy the folder at ``path`` to this machine."""
-        pafs.copy_files(self._full(path), str(local), source_filesystem=self._fs)
+        patiently(lambda: pafs.copy_files(self._full(path), str(local), self._fs))
 
     def folder(self, path: str) -> "StoreFolder":
         """A folder for those who keep more than whole small files in it."""
@@ -195,25 +196,25 @@ class StoreFolder:
 
     def names(self) -> list[str]:
         """The names of the folders in this one, in no order."""
-        found = _list(self._fs, self._root)
+        found = patiently(lambda: _list(self._fs, self._root))
         return [info.base_name for info in found if info.type == pafs.FileType.Directory]
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""
-        info = self._fs.get_file_info(f"{self._root}/{path}")
+        info = patiently(lambda: self._fs.get_file_info(f"{self._root}/{path}"))
         return int(info.size) if info.type == pafs.FileType.File else None
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
-        return _read(self._fs, f"{self._root}/{path}")
+        return patiently(lambda: _read(self._fs, f"{self._root}/{path}"))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
-        _write(self._fs, f"{self._root}/{path}", data)
+        patiently(lambda: _write(self._fs, f"{self._root}/{path}", data))
 
     def open(self, path: str) -> Any:
         """A file to read from anywhere in it (seek, readinto)."""
-        return self._fs.open_input_file(f"{self._root}/{path}")
+        return patiently(lambda: self._fs.open_input_file(f"{self._root}/{path}"))
 
     def create(self, path: str) -> Any:
         """A new file ``NAME/FILE`` to be written in one go; the folder NAME is made if absent."""
@@ -223,7 +224,7 @@ class StoreFolder:
     def remove(self, name: str) -> None:
         """Delete one of the folders in this one, if it is there."""
         with suppress(FileNotFoundError):
-            self._fs.delete_dir(f"{self._root}/{name}")
+            patiently(lambda: self._fs.delete_dir(f"{self._root}/{name}"))
 
 
 def _list(fs: Any, path: str) -> list[Any]:

@@ -56,10 +56,10 @@ class RankReport:
 
     def failure(self) -> RankFailure | None:
         """What ``write`` kept; None where there is nothing that can be read."""
-        data = self._folder.read(f"{self._name}/failure.json")
         try:
+            data = self._folder.read(f"{self._name}/failure.json")
             return _FAILURE.validate_json(data) if data else None
-        except ValueError:  # cut short where the machine went down
+        except (OSError, ValueError):  # a store that is away; cut short where the machine went down
             return None
 
     def remove(self) -> None:

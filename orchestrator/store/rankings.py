@@ -47,10 +47,6 @@ class Rankings:
         elif standing != data:
             raise ClaimLostError(ticket.key)
 
-    def look_afresh(self, key: str) -> None:
-        """Have the rounds looked at anew, for those that another node has just published."""
-        self._files.look_afresh(f"{stage_folder(key)}/rounds")
-
     def rounds(self, key: str, start: int = 0) -> tuple[RoundRecord, ...]:
         """The published rounds from number ``start`` on, 0 being the first.
 

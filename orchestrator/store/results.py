@@ -67,9 +67,9 @@ class StoreResults:
     def rounds(self, ranking_key: str) -> tuple[RoundRecord, ...]:
         """The rounds published so far."""
         if ranking_key not in self._asked:
-            self._asked.add(ranking_key)
             if self._may_be_there(ranking_key):
                 self._add_rounds(ranking_key)
+            self._asked.add(ranking_key)
         return self._rounds.get(ranking_key, ())
 
     def done(self, key: str) -> bool:
@@ -92,6 +92,10 @@ class StoreResults:
         Empty where nothing is wrong, as far as was looked.
         """
         return self._unreadable.get(key, "")
+
+    def unreadable_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """What ``unreadable`` says of each of these stages of which it says anything, by key."""
+        return {key: why for key in keys if (why := self.unreadable(key))}
 
     def checkpoint_uri(self, key: str) -> str | None:
         """The address of the artifacts of a finished stage; None before, and where it has none."""
@@ -126,8 +130,10 @@ class StoreResults:
         """Ask for the next round of each of these rankings, which are worked on."""
         keys = list(keys)
         before = {key: len(self.rounds(key)) for key in keys}
-        at_once(self._add_rounds, keys)
-        self._changed |= {key for key in keys if len(self._rounds[key]) != before[key]}
+        try:
+            at_once(self._add_rounds, keys)
+        finally:  # some may have been answered where others were not
+            self.change(key for key in keys if len(self.rounds(key)) != before[key])
 
     def look_for_new_stages(self) -> None:
         """List what stages there are: those that were not there before are asked for."""
@@ -142,6 +148,10 @@ class StoreResults:
         """Return the keys about which answers may have changed since this was called last."""
         changed, self._changed = self._changed, set()
         return changed
+
+    def change(self, keys: Iterable[str]) -> None:
+        """Say that answers about these keys may have changed."""
+        self._changed |= {*keys}
 
     def _list(self, kind: str) -> frozenset[str]:
         return frozenset(self._store.files.names(f"stages/{kind}"))

@@ -7,7 +7,6 @@ can make.
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from orchestrator.coordination.stage_log import ClaimLostError, StageLog, Ticket, stage_folder
 from orchestrator.redact import redact
+from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from trsp.errors import StoreError
@@ -32,6 +32,10 @@ class StageResults:
     def uri(self, key: str) -> str:
         """The address of the folder in which everything about a stage lies, for people."""
         return self._files.address(stage_folder(key))
+
+    def contents(self, key: str) -> set[str]:
+        """The names of all that lies in the stage's folder; empty where there is none."""
+        return set(self._files.names(stage_folder(key)))
 
     def folder(self, key: str, name: str) -> StoreFolder:
         """A folder beside the stage's results, for more than whole small files."""
@@ -88,9 +92,9 @@ class StageResults:
         if self._files.is_local:
             yield self._files.local_path(path)
             return
-        with tempfile.TemporaryDirectory(prefix="trsp-") as folder:
-            self._files.download(path, Path(folder))
-            yield Path(folder)
+        with scratch_folder("download") as folder:
+            self._files.download(path, folder)
+            yield folder
 
     @contextmanager
     def staging(self, ticket: Ticket) -> Iterator[Path]:
@@ -99,8 +103,8 @@ class StageResults:
         In a local store it already lies beside its result, so that committing copies nothing.
         """
         if not self._files.is_local:
-            with tempfile.TemporaryDirectory(prefix="trsp-", ignore_cleanup_errors=True) as name:
-                yield Path(name)
+            with scratch_folder("staging") as folder:
+                yield folder
             return
         folder = self._files.local_path(f"{stage_folder(ticket.key)}/{_artifacts_name(ticket)}")
         folder.mkdir(parents=True)
@@ -213,6 +217,11 @@ class StageResults:
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
             if name == "claim.json":  # of a driver of before, whose claims are not honoured
                 self._files.remove_file(f"{stage_folder(key)}/{name}")
+
+    def look_afresh(self, key: str) -> None:
+        """Have NFS look anew at a stage's folders, for what other nodes just wrote there."""
+        for folder in (stage_folder(key), f"{stage_folder(key)}/rounds"):
+            self._files.look_afresh(folder)
 
     def unreadable(self, key: str, reason: str) -> UnreadableRecordError:
         """The error to raise where the record in a stage's result is not one of its kind."""

@@ -5,9 +5,7 @@ The weights stay in the job's store: MLflow holds their address, settings and sc
 
 import json
 import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
@@ -17,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.utils import get_external_mlflow_model_spec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
+from orchestrator.scratch import scratch_folder
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.states import ModelState, RunState
 
@@ -105,9 +104,9 @@ class ModelWriter:
             dict(state.params),
             "pruned checkpoint",
         )
-        with tempfile.TemporaryDirectory(prefix="trsp-mlflow-") as folder:
-            get_external_mlflow_model_spec(logged).save(str(Path(folder) / "MLmodel"))
-            self._client.log_model_artifacts(logged.model_id, folder)
+        with scratch_folder("mlflow") as folder:
+            get_external_mlflow_model_spec(logged).save(str(folder / "MLmodel"))
+            self._client.log_model_artifacts(logged.model_id, str(folder))
         return self._client.finalize_logged_model(logged.model_id, "READY")
 
     def _version(self, run_id: str, model: ModelState, logged: LoggedModel) -> ModelVersion:

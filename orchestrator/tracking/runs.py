@@ -6,7 +6,6 @@ run's start and the point itself, so that writing one twice (a crash between wri
 remembering) is dropped by MLflow as a duplicate.
 """
 
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from orchestrator.scratch import scratch_folder
 from orchestrator.tracking.content.describe import RunId
 from orchestrator.tracking.content.states import Artifact, RunState
 from orchestrator.tracking.entities import (
@@ -211,8 +211,8 @@ class RunWriter:
         return min(later, default=None)
 
     def _write_artifact(self, run: WrittenRun, artifact: Artifact) -> None:
-        with tempfile.TemporaryDirectory(prefix="trsp-mlflow-") as folder:
-            local = Path(folder) / Path(artifact.path).name
+        with scratch_folder("mlflow") as folder:
+            local = folder / Path(artifact.path).name
             artifact.write(local)
             parent = Path(artifact.path).parent.as_posix()
             self._client.log_artifact(run.run_id, str(local), None if parent == "." else parent)

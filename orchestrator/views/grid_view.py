@@ -162,11 +162,18 @@ class GridView:
     settings: Mapping[str, object] = field(default_factory=dict)  # the resolved grid file
     status: Status = Status.RUNNING
     reason: str = ""
+    behind: str = ""  # since when its driver has had no answer of the store, and what it got
+    avoided: tuple[str, ...] = ()  # a line for each node that no stage is started on, and why
 
     @property
     def parts(self) -> tuple[DenseView | CellView, ...]:
         """Everything that can be done or fail: the references, then the cells."""
         return (*self.dense, *self.cells)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Lines for what ails the grid's driver now; none where all is well."""
+        return (*((self.behind,) if self.behind else ()), *self.avoided)
 
 
 View = TypeVar("View", GridView, RankingView, DenseView, CellView)

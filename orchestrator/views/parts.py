@@ -91,23 +91,28 @@ class GridParts:
     def update(self) -> None:
         """Make those parts anew whose keys have changed; at first, all of them."""
         changed = self.results.take_changed()
-        if not self._begun:
-            self._begin()
-            return
+        try:
+            if self._begun:
+                self._update(changed)
+            else:
+                self._begin()
+        except OSError:  # the store gave no answer: the next call does all of it
+            self.results.change(changed)
+            raise
+
+    def _update(self, changed: Iterable[str]) -> None:
         self.results.load(changed)
         dirty: set[tuple[str, int]] = set()
         for key in changed:
             dirty |= self._dependents.get(key, set())
-        if not dirty:
-            return
         self._load_stages(index for kind, index in dirty if kind == "cell")
         for kind, index in sorted(dirty):
             self._remake(kind, index)
-        self._needs = None
+        if dirty:
+            self._needs = None
 
     def _begin(self) -> None:
         study, results = self.resolved.study, self.results
-        self._begun = True
         references = [dense_spec(model, study).key for model in self._models]
         results.load((*self._users, *references))
         self._load_stages(range(len(self._ranked_by)))
@@ -117,11 +122,11 @@ class GridParts:
             for i, users in enumerate(self._users.values())
         ]
         self.cells = [self._note("cell", i, self._cell(i)) for i in range(len(self._ranked_by))]
+        self._begun = True
 
     def _load_stages(self, cells: Iterable[int]) -> None:
         """Read all stages of these cells, many at once."""
-        found = [self._stages_of(cell)[1] for cell in cells]
-        self.results.load(stage.key for stages in found for stage in stages)
+        self.results.load(stage.key for cell in cells for stage in self._stages_of(cell)[1])
 
     def _remake(self, kind: str, index: int) -> None:
         match kind:

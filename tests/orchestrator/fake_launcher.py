@@ -3,7 +3,7 @@
 Stages end and fail when they are told to, and leave results that look true.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
-from orchestrator.views.grid_view import CellView, GridView, Status
+from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.sample_grids import grid, model
 from trsp.config import MeasurementSettings
 from trsp.records import (
@@ -91,12 +91,12 @@ class FakeLauncher:
     def __init__(
         self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False
     ) -> None:
-        self.holds = holds
+        self.holds, self.stopped, self.queues = holds, False, False
         self.started: list[StageTask] = []
         self.cancelled: list[str] = []
-        self.stopped = self.queues = False
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
+        self.avoids: frozenset[str] = frozenset()
         self.can_become: Capacity | None = None  # default: it stays as it is
         self.requests: list[tuple[Layout, ...]] = []
         self.gains: set[StageKind] = set()  # kinds that leave a newer snapshot before they fail
@@ -112,6 +112,9 @@ class FakeLauncher:
     def begun(self) -> frozenset[str]:
         return frozenset() if self.queues else frozenset(self._running)
 
+    def avoid(self, nodes: Collection[str]) -> None:
+        self.avoids = frozenset(nodes)
+
     def potential(self) -> Capacity:
         return self.can_become or self.cluster
 
@@ -124,14 +127,11 @@ class FakeLauncher:
         self._running[task.spec.key] = task
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
-        ending = [] if self.holds else list(self._running)
-        finished = [
-            Finished(key, CANCELLED) for key in self._ending if self._running.pop(key, None)
-        ]
-        self._ending = []
-        for key in ending:
-            if key in self._running:
-                finished.append(Finished(key, self._end(self._running.pop(key))))
+        cancelled, self._ending = self._ending, []
+        finished = [Finished(key, CANCELLED) for key in cancelled if self._running.pop(key, None)]
+        if not self.holds:
+            ending, self._running = self._running, {}
+            finished += [Finished(key, self._end(task)) for key, task in ending.items()]
         return tuple(finished)
 
     def cancel(self, key: str) -> None:
@@ -257,4 +257,4 @@ def drive(controller: Controller) -> GridView:
 def failed_stages(view: GridView) -> list[tuple[str, str]]:
     """Stage and reason of every reference and cell that has failed; a reference has no stage."""
     failed = [part for part in view.parts if part.status is Status.FAILED]
-    return [(part.stage if isinstance(part, CellView) else "", part.reason) for part in failed]
+    return [(getattr(part, "stage", ""), part.reason) for part in failed]

@@ -18,8 +18,10 @@ from trsp.architecture.shape import model_shape
 from trsp.checkpoints.model_source import local_folder, read_config, source_path
 from trsp.checkpoints.reading import Place, read_model, unreadable
 from trsp.checkpoints.save_sharded import save_streamed
+from trsp.checkpoints.tokenizer_files import TOKENIZER_FILES
 from trsp.checkpoints.weight_checks import check_weights
 from trsp.checkpoints.weight_headers import INDEX, SINGLE
+from trsp.checkpoints.withheld import is_withheld
 from trsp.config import Precision
 from trsp.distributed.collectives import broadcast, rank
 from trsp.distributed.device import default_device, resolve_dtype
@@ -90,6 +92,7 @@ def load_tokenizer(source: str, revision: str | None = None) -> PreTrainedTokeni
             error,
             f"the tokenizer of {source!r}",
             "put its tokenizer.json and tokenizer_config.json there",
+            withheld=lambda: is_withheld(source, revision, TOKENIZER_FILES),
         ) from error
     return tokenizer
 

@@ -11,7 +11,8 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from trsp.errors import InvalidInputError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError, UnreachableError
+from trsp.outages import may_pass
 
 
 def local_folder(source: str) -> Path | None:

@@ -1,7 +1,7 @@
 """Weights as transformers reads them: safetensors alone, complete, and its errors in our words."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from trsp.checkpoints.completeness import check_complete
 from trsp.checkpoints.model_source import local_folder, source_path
-from trsp.checkpoints.weight_headers import no_safetensors
-from trsp.errors import InvalidInputError, TrspError, UnreachableError, may_pass
+from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors
+from trsp.checkpoints.withheld import is_withheld
+from trsp.errors import InvalidInputError, TrspError, UnreachableError
+from trsp.outages import may_pass
 
 Place = torch.device | Literal["auto"]
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"  # transformers reads it before every download
@@ -30,6 +32,8 @@ def read_model(source: str, revision: str | None, dtype: torch.dtype, place: Pla
         model, report = _from_safetensors(source, revision, dtype, place)
     except (OSError, SafetensorError, ValueError) as error:
         if _NO_SUCH_FILE in str(error):
+            if is_withheld(source, revision, (SINGLE, INDEX)):
+                raise _away(f"the weights of {source!r}", error) from error
             raise no_safetensors(source) from error
         raise unreadable(
             error, f"the weights of {source!r}", "download or export them again"
@@ -82,8 +86,17 @@ def _as_published() -> Iterator[None]:
             os.environ[_NO_CONVERSION] = before
 
 
-def unreadable(error: Exception, what: str, cure: str) -> TrspError:
-    """The refusal of what could not be read; one that may pass where the ``error`` may."""
-    if may_pass(error):
-        return UnreachableError(f"{what} cannot be read now: {error}; try again")
+def unreadable(
+    error: Exception, what: str, cure: str, *, withheld: Callable[[], bool] = lambda: False
+) -> TrspError:
+    """The refusal of what could not be read; one that may pass where the ``error`` may.
+
+    ``withheld``, asked where it may not, says whether what was to be read is there all the same.
+    """
+    if may_pass(error) or withheld():
+        return _away(what, error)
     return InvalidInputError(f"{what} cannot be read: {error}; {cure}")
+
+
+def _away(what: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"{what} cannot be read now: {error}; try again")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trsp.checkpoints.model_source import local_folder
 from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors, unreadable_weights
+from trsp.outages import may_pass
 
 
 class StoredWeights:
@@ -77,9 +78,13 @@ class StoredWeights:
             return folder / file if (folder / file).is_file() else None
         try:
             return Path(hf_hub_download(self._source, file, revision=self._revision))
-        except EntryNotFoundError:
+        except EntryNotFoundError as error:
+            if may_pass(error):  # it is not in the cache, and the hub gave no answer
+                raise unreadable_weights(self._source, _first_line(error), error) from error
             return None
         except (OSError, ValueError) as error:
-            raise unreadable_weights(
-                self._source, str(error).strip().splitlines()[0], error
-            ) from error
+            raise unreadable_weights(self._source, _first_line(error), error) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -12,6 +12,7 @@ from typing import Any
 from trsp.errors import InvalidInputError
 
 FAST = "tokenizer.json"
+TOKENIZER_FILES = (FAST, "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _ADDED = "added_tokens.json"
 _CONFIG = "tokenizer_config.json"
 # Any of these patterns holds a vocabulary.

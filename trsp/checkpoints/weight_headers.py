@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trsp.errors import InvalidInputError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError, UnreachableError
+from trsp.outages import may_pass
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

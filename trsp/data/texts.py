@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from trsp.config import TextSource
 from trsp.data.text_files import PARAGRAPH, field_of, file_rows
-from trsp.errors import InvalidInputError, UnreachableError, may_pass
+from trsp.errors import InvalidInputError, UnreachableError
+from trsp.outages import may_pass
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH_CHUNK_BYTES = 1 << 20
@@ -74,7 +75,7 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
 
     try:
         rows = _dataset(text)
-    except InvalidInputError:
+    except (InvalidInputError, UnreachableError):
         raise
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         refusal = UnreachableError if may_pass(error) else InvalidInputError
@@ -90,14 +91,16 @@ def _hub_rows(text: TextSource) -> Iterator[str]:
 def _dataset(text: TextSource) -> Iterable[dict[str, Any]]:
     """Return the rows of the dataset at the revision.
 
-    InvalidInputError where only those of another commit are cached, and the hub is away.
+    Where only those of another commit are cached: UnreachableError where the hub gives no answer,
+    InvalidInputError where it is not to be asked.
     """
     import datasets
 
     builder = datasets.load_dataset_builder(text.dataset, text.config, revision=text.revision)
     # Without the hub the newest cached copy is taken, whatever commit was asked for.
     if _COMMIT.fullmatch(text.revision) and builder.hash != text.revision:
-        raise InvalidInputError(
+        offline = datasets.config.HF_HUB_OFFLINE
+        raise (InvalidInputError if offline else UnreachableError)(
             f"text {text.name!r}: what is cached here of dataset {text.dataset!r} is of commit "
             f"{builder.hash}, not {text.revision}; load it with the network, or set 'revision' to "
             "the commit that is cached"

@@ -72,8 +72,8 @@ def clocks(
             continue
         way = f"{behind_s:,.0f} s behind" if behind_s > 0 else f"{ahead_s:,.0f} s ahead of"
         cure = (
-            f"set it by NTP on {name}: where the clocks of drivers differ by 45 s or more, each "
-            "takes the stages that another computes for given up"
+            f"set it by NTP on {name}: times in logs and MLflow are wrong meanwhile, and S3 "
+            "refuses requests whose clock is 15 minutes off"
         )
         yield warning("clocks", name, f"{way} the driver's", cure)
     if same:

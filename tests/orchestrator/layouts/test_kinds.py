@@ -9,6 +9,7 @@ from orchestrator.layouts.estimate import DoesNotFit, layout_for
 from orchestrator.layouts.kinds import gpu_types, layouts_for
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.memory import Correction
+from orchestrator.layouts.share import within
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from tests.orchestrator.layouts.samples import B7, B70, SMALL, stages
 from trsp.architecture.shape import ModelShape
@@ -139,3 +140,9 @@ def test_what_the_user_has_said_goes_on_a_type_that_holds_it() -> None:
 
     assert fixed(MIXED) == [("H100", 2, 1)]
     assert fixed(Capacity.of([node("A10G"), node("A100")])) == [("", 2, 1)]
+
+
+def test_on_each_type_a_grid_keeps_within_its_share() -> None:
+    """7B takes 8 GPUs of 40 GB or two of 80 GB, and four of all are the grid's."""
+    of_ours = within(Resources.model_validate({"share": {"gpus": 4}}), MIXED)
+    assert [gpu_type for gpu_type, *_ in on(found(TRAIN, B7, of_ours))] == ["H100"]

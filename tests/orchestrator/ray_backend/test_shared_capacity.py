@@ -1,5 +1,7 @@
 """What of a cluster is there for us beside other jobs."""
 
+import pytest
+
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.ray_backend.cluster import capacity_of, held_by_others
 
@@ -27,9 +29,13 @@ def test_without_others_the_cluster_is_whole() -> None:
     assert capacity.in_all is capacity
 
 
-def test_a_device_that_others_hold_a_part_of_is_theirs() -> None:
-    capacity = capacity_of([node("a", CPU=8, GPU=2)], {"a": {"CPU": 0.5, "GPU": 0.25}}, True)
-    assert (capacity.cpus, capacity.gpus) == (7, 1)
+@pytest.mark.parametrize(("held", "parts"), [(0.25, (0.75,)), (0.3, (0.625,)), (0.9, ())])
+def test_of_a_gpu_that_others_hold_a_part_of_there_is_the_rest(
+    held: float, parts: tuple[float, ...]
+) -> None:
+    """Else of two drivers on one GPU the second would wait until the first has nothing to do."""
+    capacity = capacity_of([node("a", CPU=8, GPU=2)], {"a": {"CPU": 0.5, "GPU": held}}, True)
+    assert (capacity.cpus, capacity.gpus, capacity.gpu_parts) == (7, 1, parts)
 
 
 def test_rays_ten_thousandths_take_no_device_away() -> None:

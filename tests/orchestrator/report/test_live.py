@@ -89,6 +89,29 @@ def test_the_reference_is_told_too() -> None:
     assert done.endswith("Tiny-1.5M dense: done wiki 27.56, c4 39.42, accuracy 0.451")
 
 
+def test_a_store_that_is_away_is_told_once_and_that_it_is_back() -> None:
+    console = plain()
+    report = LineReport(console, Clock())
+    view = grid([Status.RUNNING])
+    behind = "behind since 12:03:04: the store gives no answer (timed out); what runs goes on"
+    for said in ("", behind, behind, "", ""):
+        report.show(replace(view, behind=said))
+    _, away, back = printed(console)
+    assert away.endswith(behind)
+    assert back.endswith("the store answers again")
+
+
+def test_a_node_that_is_avoided_is_told_once() -> None:
+    console = plain()
+    report = LineReport(console, Clock())
+    view = grid([Status.WAITING])
+    for avoided in ((), ("node 10.0.0.4 is avoided: 3 stages failed there",), ()):
+        report.show(replace(view, avoided=avoided))
+    assert [line[11:] for line in printed(console)] == [
+        "node 10.0.0.4 is avoided: 3 stages failed there"
+    ]
+
+
 def test_headline_and_summary() -> None:
     assert headline(sample_views.dense_view()) == "wiki 27.56, c4 39.42, accuracy 0.451"
     assert headline(sample_views.dense_view(Status.WAITING)) == ""
@@ -102,12 +125,13 @@ def test_the_live_table_holds_every_cell_and_the_summary(tmp_path: Path) -> None
     )
     view = grid([Status.DONE, Status.RUNNING, Status.WAITING])
     with LiveReport(console, ["perplexity/wiki"]) as report:
-        report.show(view)
+        report.show(replace(view, behind="behind since 12:03:04: timed out"))
         report._live.refresh()
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert all(cell.cell.name in text for cell in view.cells)
     assert summary(view) in text
+    assert "behind since 12:03:04: timed out" in text
 
 
 def test_it_is_said_now_and_then_for_what_a_grid_waits_of_which_nothing_runs() -> None:

@@ -20,6 +20,7 @@ from orchestrator.store.failures import FailureKind
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import CellView, GridView, Status
 from tests.orchestrator.fake_launcher import controller_of, drive
+from tests.tiny import save_tiny
 from tests.tiny_grid import tiny_grid
 from trsp.config import EngineSettings
 from trsp.engine.engine import Engine
@@ -183,7 +184,7 @@ def test_what_a_lower_rate_saves_says_so_and_begins_anew(
 
 # --- a full disk -------------------------------------------------------------
 
-BETWEEN = 160_000  # bytes: a checkpoint of 2 layers has 100_000, one of 5 layers 195_000
+BETWEEN = 260_000  # bytes: a checkpoint of 4 layers has 165_000, one of 10 layers 360_000
 OTHER_FILES = 120_000  # bytes, at least as many as the small files of a cell and its reference take
 
 
@@ -222,11 +223,12 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [small_file_limit, small_disk])
 def test_a_full_disk_fails_the_cells_that_do_not_fit(
-    make_grid: Callable[..., Resolved], tmp_path: Path, limit: Callable[[Path], Any]
+    text_file: Path, tmp_path: Path, limit: Callable[[Path], Any]
 ) -> None:
-    grid = make_grid(
-        "grid", transfer="none", ratios=[0.16, 0.67], storage={"store": str(tmp_path / "small")}
-    )
+    model = save_tiny("llama", tmp_path / "tall", layers=12)
+    changes = {"ratios": [0.16, 0.67], "storage": {"store": str(tmp_path / "small")}}
+    file = tiny_grid(tmp_path, model, text_file, **(QUICK | {"transfer": "none"} | changes))
+    grid = resolve(load_grid(file), hardware="cpu")
     with limit(tmp_path / "small"):
         view = run(grid)
         large, small = sorted(view.cells, key=lambda cell: cell.cell.ratio)

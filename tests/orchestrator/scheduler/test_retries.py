@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.scheduler.retries import Aftermath, Attempts, after_failure
+from orchestrator.scheduler.retries import MOST_UNCOUNTED, Aftermath, Attempts, after_failure
 from orchestrator.store.failures import Failure, FailureKind
 
 K = FailureKind
@@ -56,11 +56,47 @@ def test_what_trains_nothing_has_no_rate_to_lower() -> None:
     assert after.attempts.message == "E: the score is nan"
 
 
-@pytest.mark.parametrize("kind", [K.LOST, K.HUNG, K.PREEMPTED])
+@pytest.mark.parametrize("kind", [K.LOST, K.HUNG])
 def test_what_is_lost_counts_only_while_nothing_is_gained(kind: FailureKind) -> None:
     assert after(kind, Attempts(failed=1)).attempts.failed == 2
     assert after(kind, Attempts(failed=1), progressed=True).attempts.failed == 0
     assert not after(kind, progressed=True).restarts
+
+
+def in_a_row(kind: FailureKind, times: int, progressed: bool = False) -> list[Attempts]:
+    """What is known after each of so many failures."""
+    known = [Attempts(failed=1)]
+    for _ in range(times):
+        known.append(after(kind, known[-1], progressed=progressed).attempts)
+    return known[1:]
+
+
+@pytest.mark.parametrize("kind", [K.PREEMPTED, K.NODE_LOST, K.UNREACHABLE])
+def test_what_is_nobodys_fault_does_not_count_though_nothing_is_gained(kind: FailureKind) -> None:
+    known = in_a_row(kind, MOST_UNCOUNTED + 2)
+    assert {each.failed for each in known[:-2]} == {1}
+    assert [each.failed for each in known[-2:]] == [2, 3], "a crash loop ends"
+
+
+@pytest.mark.parametrize("kind", [K.PREEMPTED, K.NODE_LOST, K.UNREACHABLE])
+def test_what_gains_something_never_counts(kind: FailureKind) -> None:
+    known = in_a_row(kind, 3 * MOST_UNCOUNTED, progressed=True)
+    assert {each.failed for each in known} == {0}
+    assert len({each.wait_s for each in known}) == 1, "nor does it wait ever longer"
+
+
+def test_a_stage_that_got_no_answer_waits_ever_longer() -> None:
+    waits = [each.wait_s for each in in_a_row(K.UNREACHABLE, 9)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_stage_that_was_told_to_go_begins_again_at_once_the_first_time() -> None:
+    assert [each.wait_s for each in in_a_row(K.PREEMPTED, 4)] == [0, 5, 10, 20]
+
+
+def test_no_other_failure_waits() -> None:
+    waited = after(K.UNREACHABLE).attempts
+    assert after(K.UNKNOWN, waited).attempts.wait_s == 0
 
 
 @pytest.mark.parametrize("kind", [K.UNKNOWN, K.DISK_FULL, K.TIMEOUT])

@@ -15,9 +15,11 @@ from orchestrator.scheduler.controller import MOST_DECISIONS, Controller
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, RANKINGS_PER_LOOK
 from orchestrator.scheduler.packing import Packing
 from orchestrator.scheduler.policy import Facts, Wait, decide
+from orchestrator.scheduler.stage_store import Claimed, StageStore
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Claims
+from orchestrator.store.results import StoreResults
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import (
     Clock,
@@ -167,3 +169,16 @@ def test_equal_layouts_are_refused_by_one_look(monkeypatch: pytest.MonkeyPatch) 
     assert len(decisions) == 500
     assert all(isinstance(each, Wait) for each in decisions)
     assert len(looks) < 10
+
+
+def test_a_stage_that_nobody_has_worked_on_is_claimed_by_three_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(many_cells(tmp_path))
+    stages = StageStore(store, StoreResults(store), keep_transfer_weights=False)
+    stages.claim(StageSpec(StageKind.PRUNE, {"number": 0}))  # gives the first sign of life
+    asked = counted_requests(monkeypatch)
+    spec = StageSpec(StageKind.PRUNE, {"number": 1})
+    assert isinstance(stages.claim(spec), Claimed)
+    of_stage = {request: count for request, count in asked.items() if spec.key in request}
+    assert sum(of_stage.values()) == 3

@@ -10,7 +10,6 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.run import require_capacity
 from orchestrator.scheduler.policy import Facts, GiveUp, Running, Start, Wait, decide
-from orchestrator.scheduler.state import SchedulerState
 from orchestrator.scheduler.waiting import describe_others, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.views.grid_view import GridView, Status
@@ -60,20 +59,6 @@ def test_what_never_fits_is_given_up_whatever_others_hold() -> None:
     (decision,) = decide(facts, max_attempts=2)
     assert isinstance(decision, GiveUp)
     assert "the whole cluster has 64 GPUs" in decision.reason
-
-
-def test_a_measurement_that_others_keep_out_holds_up_nothing_of_ours() -> None:
-    running = {MEASURE.key: Running(StageKind.MEASURE, begun=False)}
-    facts = Facts([TRAIN], running=running, capacity=beside_others(3, 4))
-    assert decide(facts, max_attempts=2) == (Start(TRAIN),)
-
-
-def test_a_measurement_that_is_being_started_has_the_machine_to_itself() -> None:
-    running = {MEASURE.key: Running(StageKind.MEASURE, begun=False)}
-    facts = Facts([TRAIN], running=running, capacity=Capacity(4))
-    assert decide(facts, max_attempts=2) == (
-        Wait(TRAIN, "a measurement has the machine for itself"),
-    )
 
 
 def test_what_others_hold_is_told_of_what_is_needed_most() -> None:
@@ -133,31 +118,6 @@ def test_a_stage_for_which_the_share_is_too_small_is_given_up_in_words(tmp_path:
     (cell,) = drive(controller_of(grid, launcher)).cells
     assert cell.status is Status.FAILED
     assert cell.reason == "needs 3 CPUs; the whole cluster has 2 CPUs within resources.share"
-
-
-def test_a_measurement_waits_for_a_node_without_other_jobs() -> None:
-    facts = Facts([MEASURE], capacity=beside_others(3, 4), quiet_only=True)
-    (decision,) = decide(facts, max_attempts=2)
-    assert isinstance(decision, Wait)
-    assert decision.reason == "waits for a quiet machine; other jobs hold 1 of 4 CPUs"
-    quiet = replace(Capacity.of([Capacity(2), Capacity(4)]), whole=Capacity.of([Capacity(4)] * 2))
-    assert decide(replace(facts, capacity=quiet), max_attempts=2) == (Start(MEASURE),)
-
-
-def test_a_measurement_is_made_beside_others_in_the_end() -> None:
-    state = SchedulerState()
-    state.see_capacity(beside_others(3, 4))
-    assert state.waits_for_quiet(100, limit_s=60)
-    assert state.waits_for_quiet(159, limit_s=60)
-    assert not state.waits_for_quiet(160, limit_s=60)
-
-
-def test_the_wait_for_a_quiet_node_begins_anew_where_one_was_seen() -> None:
-    state = SchedulerState()
-    for now, free in ((100, 3), (150, 4), (200, 3)):
-        state.see_capacity(beside_others(free, 4))
-        assert state.waits_for_quiet(now, limit_s=60)
-    assert state.waits_for_quiet(259, limit_s=60)
 
 
 def test_no_key_knows_the_share(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler import holdings, stage_store
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -16,7 +17,7 @@ from orchestrator.scheduler.stage_store import (
 )
 from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.claims import Claims
+from orchestrator.store.claims import Claims, Standing, Ticket
 from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.rankings import Rankings
@@ -76,11 +77,17 @@ def test_a_stage_that_was_finished_in_the_meantime_is_released(store: Store) -> 
 
 @pytest.mark.parametrize(
     ("part", "call"),
-    [(StageResults, "remove_orphans"), (StageResults, "stored"), (Rankings, "published")],
+    [
+        (StageResults, "contents"),
+        (StageResults, "remove_orphans"),
+        (StageResults, "stored"),
+        (Rankings, "published"),
+    ],
 )
 def test_an_error_after_the_claim_was_taken_releases_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, part: type, call: str
 ) -> None:
+    store.stages.write_spec(SPEC)  # of an attempt before
     monkeypatch.setattr(part, call, full)
     outcome = stages_of(store).claim(SPEC)
     assert isinstance(outcome, ClaimFailed)
@@ -102,7 +109,8 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = one_cell(tmp_path, resources={"max_attempts": 2})
-    monkeypatch.setattr(StageResults, "remove_orphans", full)
+    for call in ("contents", "remove_orphans"):  # of a first claim, and of later ones
+        monkeypatch.setattr(StageResults, call, full)
     launcher = FakeLauncher()
     view = drive(controller_of(grid, launcher))
     assert view.status is Status.FAILED
@@ -112,6 +120,60 @@ def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
     assert launcher.started == []
     for log in Path(store_of(grid).uri).rglob("claims"):
         assert json.loads(max(log.iterdir()).read_text())["kind"] == "release"
+
+
+def test_rounds_that_another_node_wrote_are_looked_for_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS shows them once something was changed in their folder from here."""
+    looked: list[str] = []
+    monkeypatch.setattr(stage_store, "LATE_ROUNDS_S", (0.0, 0.0))
+
+    def appear(stages: StageResults, key: str) -> None:
+        looked.append(key)
+        finish(StageTask(RANKING, store.uri, Layout()))
+
+    monkeypatch.setattr(StageResults, "look_afresh", appear)
+    assert stages_of(store).missing_result(RANKING) is None
+    assert looked == [RANKING.key]
+
+
+def test_rounds_that_do_not_come_are_a_lost_result(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_store, "LATE_ROUNDS_S", (0.0, 0.0))
+    failure = stages_of(store).missing_result(RANKING)
+    assert failure is not None
+    assert (failure.error, failure.kind) == ("LostResult", FailureKind.LOST)
+
+
+def test_a_claim_that_the_store_does_not_take_back_is_given_back_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "OWED_RETRY_S", 0.0)
+    stages = stages_of(store)
+    assert isinstance(stages.claim(SPEC), Claimed)
+    with monkeypatch.context() as away:
+        away.setattr(Claims, "release", full)
+        assert stages.holdings.release(SPEC.key) is Standing.HELD
+        stages.holdings.tend()
+    assert store.claims.holder(SPEC.key) is not None
+    stages.holdings.tend()
+    assert store.claims.holder(SPEC.key) is None
+
+
+def test_files_of_a_stage_that_another_driver_works_on_are_not_dropped(store: Store) -> None:
+    weights = StageSpec(StageKind.TRANSFER, {"layers": [1]})
+    finish(StageTask(weights, store.uri, Layout()))
+    pruned = StageSpec(StageKind.PRUNE, {"layers": [1]}, reads=(weights.key,))
+    taken = store.claims.take(weights.key, "another")
+    stages_of(store).drop_transfer_weights(pruned)
+    assert store.stages.has_files(weights.key)
+    assert isinstance(taken, Ticket)
+    store.claims.release(taken)
+    stages_of(store).drop_transfer_weights(pruned)
+    assert not store.stages.has_files(weights.key)
+    assert store.claims.holder(weights.key) is None
 
 
 def test_a_failure_that_the_stage_recorded_itself_is_not_recorded_again(store: Store) -> None:

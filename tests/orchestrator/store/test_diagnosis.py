@@ -5,23 +5,17 @@ Errors are real ones of the libraries where they can be had here, and their word
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import ray.exceptions
 import torch
 
 from orchestrator.store.diagnosis import (
-    CAUSES,
     classify,
     classify_words,
     failure_of,
-    failure_of_ranks,
 )
-from orchestrator.store.failures import FailureKind, RankFailure
+from orchestrator.store.failures import FailureKind
 from trsp.errors import (
     CalibrationTooShortError,
     InvalidInputError,
@@ -80,14 +74,17 @@ K = FailureKind
             K.LOST,
         ),
         (torch.distributed.DistNetworkError("Connection reset by peer"), K.LOST),
-        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), K.LOST),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), K.UNREACHABLE),
         (ray.exceptions.WorkerCrashedError(), K.LOST),
-        (ray.exceptions.NodeDiedError("node 1"), K.LOST),
+        (ray.exceptions.NodeDiedError("node 1"), K.NODE_LOST),
         (InvalidInputError("no such model"), K.BAD_INPUT),
         (CalibrationTooShortError("text 'wiki' is too short"), K.BAD_INPUT),
         (StoreError("transfer-1 has no files"), K.BAD_INPUT),
         (ValueError("a sequence of 3 is not 4"), K.BAD_INPUT),
-        (UnreachableError("the hub gives no answer"), K.UNKNOWN),
+        (UnreachableError("the hub gives no answer"), K.UNREACHABLE),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), K.UNREACHABLE),
+        (OSError("AWS Error NETWORK_CONNECTION during HeadObject operation"), K.UNREACHABLE),
+        (OSError("AWS Error ACCESS_DENIED during HeadObject operation"), K.UNKNOWN),
         (UnreachableError("model 'm' cannot be read: No space left on device"), K.DISK_FULL),
         (KeyError("layers"), K.UNKNOWN),
         (AssertionError(), K.UNKNOWN),
@@ -125,6 +122,15 @@ def test_what_an_error_was_made_of_outweighs_it() -> None:
     assert classify(under) is K.UNKNOWN
 
 
+def test_what_a_library_made_of_an_outage_is_one() -> None:
+    made = ValueError("cannot find the data set in the cache")
+    made.__cause__ = TimeoutError("timed out")
+    assert classify(made) is K.UNREACHABLE
+    diverged = TrainingDivergedError("the loss is nan")
+    diverged.__context__ = TimeoutError("timed out")
+    assert classify(diverged) is K.DIVERGED
+
+
 def test_an_error_of_another_process_is_known_by_its_words() -> None:
     assert classify_words("OutOfMemoryError", "") is K.OUT_OF_MEMORY
     assert (
@@ -147,109 +153,3 @@ def test_the_record_of_an_error() -> None:
     assert failure.when > 0
     assert failure_of(AssertionError()).message == "AssertionError"
     assert failure_of(RuntimeError("one\ntwo")).line == "RuntimeError: one"
-
-
-def rank_failure(rank: int, error: str, message: str, tail: str = "") -> RankFailure:
-    return RankFailure((rank,), error, message, tail, classify_words(error, message))
-
-
-CLOSED = "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:{}"
-
-
-def test_every_class_has_its_place_among_causes() -> None:
-    assert sorted(CAUSES) == sorted(FailureKind)
-
-
-def test_ranks_that_said_the_same_stand_together_and_the_cause_stands_first() -> None:
-    failure = failure_of_ranks(
-        [
-            *(
-                rank_failure(rank, "RuntimeError", CLOSED.format(4000 + rank))
-                for rank in (5, 0, 1, 4, 3)
-            ),
-            rank_failure(
-                2, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB", "step 17\n"
-            ),
-        ],
-        layout={"ranks": 6},
-        when=1.0,
-    )
-    assert (failure.kind, failure.error, failure.when) == (K.OUT_OF_MEMORY, "OutOfMemoryError", 1.0)
-    assert [group.who for group in failure.ranks] == ["rank 2", "ranks 0-1, 3-5"]
-    assert (
-        failure.line == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (rank 2)"
-    )
-    assert failure.text.splitlines() == [
-        f"out of memory: {failure.line}",
-        "layout: ranks=6",
-        "--- rank 2: OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
-        "step 17",
-        f"--- ranks 0-1, 3-5: RuntimeError: {CLOSED.format(4000)}",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("cause", "consequence"),
-    [
-        (
-            rank_failure(1, "TrainingDivergedError", "loss is nan"),
-            rank_failure(0, "RuntimeError", CLOSED.format(1)),
-        ),
-        (
-            rank_failure(1, "OSError", "No space left on device"),
-            rank_failure(0, "RuntimeError", CLOSED.format(1)),
-        ),
-        (
-            rank_failure(1, "InvalidInputError", "no such file"),
-            rank_failure(0, "RuntimeError", "Timed out waiting 1000ms for recv"),
-        ),
-        (
-            rank_failure(1, "KeyError", "'layers'"),
-            rank_failure(0, "RuntimeError", "Timed out waiting 1000ms for recv"),
-        ),
-        (
-            rank_failure(1, "HungError", "no step for 60 s"),
-            rank_failure(0, "RuntimeError", CLOSED.format(1)),
-        ),
-        (
-            rank_failure(1, "WorkerCrashedError", "ended by SIGKILL"),
-            rank_failure(0, "RuntimeError", CLOSED.format(1)),
-        ),
-    ],
-    ids=lambda value: value.error,
-)
-def test_a_broken_connection_is_a_consequence(cause: RankFailure, consequence: RankFailure) -> None:
-    failure = failure_of_ranks([consequence, cause])
-    assert (failure.error, failure.kind) == (cause.error, cause.kind)
-    assert failure.ranks == (cause, consequence)
-
-
-def test_connections_that_a_killed_rank_leaves_are_known_for_what_they_are(tmp_path: Path) -> None:
-    """Real ones: one of two gloo ranks is killed in the middle."""
-    program = (
-        "import os, signal, sys, torch; from torch import distributed\n"
-        "rank = int(sys.argv[1])\n"
-        "distributed.init_process_group(\n"
-        "    'gloo', init_method=f'file://{sys.argv[2]}', rank=rank, world_size=2)\n"
-        "distributed.all_reduce(torch.ones(1))\n"
-        "if rank: os.kill(os.getpid(), 9)\n"
-        "try: distributed.all_reduce(torch.ones(1))\n"
-        "except RuntimeError as error: print(type(error).__name__, str(error), sep='|')\n"
-    )
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(rank), str(tmp_path / "met")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told, _ = ranks[0].communicate(timeout=60)
-    assert ranks[1].wait(timeout=60) == -signal.SIGKILL
-    error, _, message = told.partition("|")
-    killed = RankFailure((1,), "Killed", "ended by SIGKILL", kind=K.LOST)
-    failure = failure_of_ranks(
-        [RankFailure((0,), error, message, kind=classify_words(error, message)), killed]
-    )
-    assert failure.kind is K.LOST
-    assert failure.error == "Killed", told

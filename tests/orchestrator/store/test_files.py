@@ -1,6 +1,7 @@
 """Whole files in a store, and the addresses that a store may have."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,48 @@ def test_no_temporary_file_is_left_behind(local: Store) -> None:
 
 def test_a_writable_store_passes(store: Store) -> None:
     store.files.check_writable()
+
+
+def test_a_file_is_created_once(store: Store) -> None:
+    assert store.files.create("a/1.json", b"first")
+    assert not store.files.create("a/1.json", b"second")
+    assert store.files.read("a/1.json") == b"first"
+    assert store.files.names("a") == ["1.json"]
+
+
+def test_a_store_that_ignores_the_condition_of_a_write_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some copies of S3 do."""
+
+    def ignore(path: str, data: bytes) -> bool:
+        store.files.write(path, data)
+        return True
+
+    monkeypatch.setattr(store.files, "create", ignore)
+    with pytest.raises(StoreError, match=r"create the same file: give a folder, or an object"):
+        store.files.check_writable()
+
+
+def test_an_object_store_that_does_not_answer_is_an_error_as_of_pyarrow(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAITS_S", ())
+    options = f"endpoint_override={s3_server}&scheme=http&region=us-east-1"
+    with pytest.raises(FileNotFoundError):
+        Store(f"s3://no-such-bucket/x?{options}").files.create("a.json", b"x")
+
+
+def test_a_folder_that_is_made_while_it_is_listed_is_empty(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pyarrow says where it came between its two looks."""
+
+    def raced(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "Cannot list directory")
+
+    monkeypatch.setattr(local.files, "_fs", SimpleNamespace(get_file_info=raced))
+    assert local.files.names("stages") == []
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:

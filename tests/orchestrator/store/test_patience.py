@@ -72,7 +72,7 @@ def test_an_object_store_that_is_away_when_a_stage_opens_it_is_no_bad_input(
     monkeypatch.setattr(files, "pafs", SimpleNamespace(FileSystem=SimpleNamespace(from_uri=away)))
     with pytest.raises(UnreachableError) as caught:
         Store("s3://bucket/x")
-    assert classify(caught.value) is FailureKind.UNKNOWN
+    assert classify(caught.value) is FailureKind.UNREACHABLE
 
 
 def test_an_address_that_names_no_store_is_bad_input() -> None:

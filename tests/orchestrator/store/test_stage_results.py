@@ -15,6 +15,7 @@ from tests.orchestrator.store.sample_stage import (
     commit,
     files_folders,
     stage_folder,
+    ticket_of,
     unclaimed,
 )
 
@@ -124,3 +125,24 @@ def test_an_empty_or_torn_result_is_no_result(local: Store, content: str) -> Non
     assert files_folders(local) == []
     commit(local, "again")
     assert local.stages.done(KEY)
+
+
+def test_of_results_that_nobody_claims_the_first_stays(store: Store) -> None:
+    for value in (1, 2):
+        store.stages.commit_unclaimed(SPEC, {"value": value}, {})
+    assert store.stages.result(KEY) == {"value": 1}
+    store.files.write(f"stages/prune/{KEY}/result.json", b'{"rec')
+    store.stages.commit_unclaimed(SPEC, {"value": 3}, {})
+    assert store.stages.result(KEY) == {"value": 3}
+
+
+def test_files_that_were_dropped_after_a_commit_stay_dropped(store: Store) -> None:
+    """Also where the claim was never given back, and the next one comes upon the commit."""
+    ticket = ticket_of(store)
+    with store.stages.staging(ticket) as folder:
+        (folder / "model.safetensors").write_text("weights")
+        store.stages.commit(ticket, SPEC, {"value": 1}, folder)
+    store.stages.drop_files(KEY)
+    ticket_of(store, owner="heir")
+    assert not store.stages.done(KEY)
+    assert store.stages.result(KEY) == {"value": 1}

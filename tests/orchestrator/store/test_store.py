@@ -70,7 +70,8 @@ def test_its_layout_on_disk_is_the_one_that_filled_stores_have(local: Store) -> 
     }
     claim, failure = root / stage / "claims/000001.json", root / stage / f"failures/{attempt}.json"
     assert fields(claim) == ["kind", "attempt", "owner", "process", "result"]
-    assert fields(failure) == ["error", "message", "kind", "details", "when", "ranks", "layout"]
+    known = ["error", "message", "kind", "details", "when", "ranks", "layout", "node"]
+    assert fields(failure) == known
     assert fields(root / stage / "result.json") == ["record", "files", "versions", "claim"]
     local.stages.drop_files(KEY)
     assert fields(root / stage / "result.json")[-1] == "dropped"

@@ -103,10 +103,13 @@ def test_a_dataset_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_cached_copy_of_another_commit_is_not_taken_for_the_dataset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Without the network that is an answer; with it, the hub gave none."""
     monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, revision: Builder("older"))
     source = TextSource(name="w", dataset="org/texts", revision=COMMIT)
-    with pytest.raises(InvalidInputError, match=f"is of commit older, not {COMMIT}"):
-        list(read_documents(source))
+    for offline, refusal in ((True, InvalidInputError), (False, UnreachableError)):
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", offline)
+        with pytest.raises(refusal, match=f"is of commit older, not {COMMIT}"):
+            list(read_documents(source))
 
 
 def test_a_dataset_out_of_reach_is_the_users_to_cure() -> None:
