@@ -78,9 +78,11 @@ class NodeDemand:
 
     def follow(self, facts: Facts, decisions: Sequence[Decision]) -> None:
         """Tell the launcher what runs, starts, or waits for room, whenever that has changed."""
-        at_work = [stage.layout for stage in facts.running.values()]
-        at_work += [each.layout for each in decisions if isinstance(each, Start)]
-        waiting = [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
+        at_work = [stage.layout for stage in facts.running.values() if stage.begun]
+        # Until its processes are there, a node that came for a stage looks idle, and may be taken.
+        waiting = [stage.layout for stage in facts.running.values() if not stage.begun]
+        waiting += [each.layout for each in decisions if isinstance(each, Start)]
+        waiting += [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
         held = facts.capacity.whole and facts.capacity
         basis = at_work, waiting, self.potential, held
         if basis == self._basis:

@@ -1,6 +1,7 @@
 """A Ray head with an autoscaler, whose nodes are further raylets on this machine."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def growing_ray(
             yield head
     finally:
         config.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _config(gcs_address: str, node_types: Mapping[str, Any]) -> dict[str, Any]:

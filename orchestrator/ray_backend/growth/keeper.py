@@ -44,6 +44,15 @@ class _Keeper:
             self._wants.set(job, bundles)
             self._ask()
 
+    def leave(self) -> None:
+        """End this process, unless somebody wants something by now.
+
+        Whoever comes behind this call gets no answer, and starts another keeper.
+        """
+        with self._lock:
+            if self._wants.nothing:
+                ray.actor.exit_actor()
+
     def _watch(self) -> None:
         """Forget drivers that are gone; end this process when nothing is wanted."""
         pause = threading.Event()
@@ -52,9 +61,7 @@ class _Keeper:
                 self._wants.keep(job["JobID"] for job in jobs() if not job["IsDead"])
                 self._ask()
                 if self._wants.nothing:
-                    # Within the lock: whoever comes now gets no answer, and starts another keeper.
-                    ray.kill(ray.get_actor(NAME, NAME))
-                    pause.wait()
+                    ray.get_actor(NAME, NAME).leave.remote()
 
     def _ask(self) -> None:
         """Ask the autoscaler, where that changes anything."""

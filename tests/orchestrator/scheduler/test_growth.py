@@ -83,6 +83,21 @@ def test_the_launcher_is_told_of_changes_only() -> None:
     assert launcher.requests == [(ONE_GPU,), ()]
 
 
+def test_a_node_is_wanted_until_the_stage_that_it_came_for_has_begun() -> None:
+    """Else it looks idle, and may go away at the moment at which the stage is placed there."""
+    launcher = FakeLauncher()
+    launcher.can_become = grown(1)
+    demand = NodeDemand(launcher, Resources())
+    demand.look()
+    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=ONE_GPU)])
+    demand.follow(Facts([SPEC]), [Start(SPEC, ONE_GPU)])
+    for begun in (False, True):
+        running = {SPEC.key: Running(SPEC.kind, ONE_GPU, begun=begun)}
+        assert launcher.requests == [(ONE_GPU,)]
+        demand.follow(Facts([], running=running), [])
+    assert launcher.requests == [(ONE_GPU,), ()]
+
+
 def test_what_is_wanted_for_long_is_asked_for_again_and_what_is_not_is_not() -> None:
     launcher, clock = FakeLauncher(), Clock()
     launcher.can_become = grown(1)
