@@ -141,12 +141,20 @@ class StageLog:
     def settle(self, key: str, number: int, commit: Entry) -> None:
         """Write the ``result.json`` of a commit, unless it or a later one is there.
 
-        Whoever comes upon a commit does so: its committer may have died before it did.
+        Whoever comes upon a commit does so, before it adds an entry of its own: the committer may
+        have died before it did. One that was only slow finds that entry, or the file, and leaves
+        alone what others have made of the result meanwhile.
         """
         path = f"{stage_folder(key)}/result.json"
-        if _claim_of(self._files.read(path)) < number:
-            result = {**(commit.result or {}), "claim": number}
-            self._files.write(path, json.dumps(result, indent=1, allow_nan=False).encode())
+        standing = self._files.read(path)
+        if _claim_of(standing) >= number or self._files.read(_path(key, number + 1)) is not None:
+            return
+        result = {**(commit.result or {}), "claim": number}
+        data = json.dumps(result, indent=1, allow_nan=False).encode()
+        if standing is not None:
+            self._files.write(path, data)
+        elif not self._files.create(path, data) and _claim_of(self._files.read(path)) < 0:
+            self._files.write(path, data)  # torn, where files cannot be made whole
 
     def _after(self, ticket: Ticket) -> Standing:
         """How an attempt stands whose claim is followed by another entry."""

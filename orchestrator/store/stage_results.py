@@ -12,11 +12,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.coordination.stage_log import ClaimLostError, StageLog, Ticket, stage_folder
+from orchestrator.coordination.stage_log import (
+    ClaimLostError,
+    StageLog,
+    Standing,
+    Ticket,
+    stage_folder,
+)
 from orchestrator.redact import redact
 from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
+from orchestrator.store.patience import passes
 from trsp.errors import StoreError
 
 
@@ -28,6 +35,7 @@ class StageResults:
 
     def __init__(self, files: StoreFiles, log: StageLog) -> None:
         self._files, self._log = files, log
+        self._perhaps_committed: set[str] = set()  # attempts of this process
 
     def uri(self, key: str) -> str:
         """The address of the folder in which everything about a stage lies, for people."""
@@ -100,7 +108,9 @@ class StageResults:
     def staging(self, ticket: Ticket) -> Iterator[Path]:
         """A new local folder for artifacts, to be handed to ``commit``; removed after an error.
 
-        In a local store it already lies beside its result, so that committing copies nothing.
+        In a local store it already lies beside its result, so that committing copies nothing. There
+        it stays after an error that does not say whether the commit was made: the result may name
+        it. If none does, it is an orphan of the next holder's.
         """
         if not self._files.is_local:
             with scratch_folder("staging") as folder:
@@ -111,7 +121,8 @@ class StageResults:
         try:
             yield folder
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if ticket.attempt not in self._perhaps_committed:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def commit(
@@ -133,14 +144,21 @@ class StageResults:
         name = self._keep(ticket, files) if files is not None else None
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
+        self._perhaps_committed.add(ticket.attempt)
         try:
             self._log.commit(ticket, result)
         except ClaimLostError:
+            self._perhaps_committed.discard(ticket.attempt)
             if name is not None:
                 with suppress(OSError):
                     self._files.remove_folder(f"{stage_folder(ticket.key)}/{name}")
             raise
-        self.drop_snapshots(spec.key)
+        except OSError as error:
+            if not passes(error) and self._log.standing(ticket) is Standing.HELD:
+                self._perhaps_committed.discard(ticket.attempt)  # it was refused
+            raise
+        with suppress(OSError):  # the stage is done: what cannot be removed is no failure of it
+            self.drop_snapshots(spec.key)
 
     def commit_unclaimed(
         self, spec: StageSpec, record: Mapping[str, Any], versions: Mapping[str, str]
