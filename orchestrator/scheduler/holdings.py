@@ -13,8 +13,11 @@ from contextlib import suppress
 from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.parallel import at_once
 from orchestrator.store.claims import Claims, Held, Standing, Ticket
+from orchestrator.store.patience import passes
 
-OWED_RETRY_S = 5.0  # between two tries to give back what could not be given back
+# Between two tries to give back what could not be given back; and for so long, a store that gave no
+# answer is not asked to take back more.
+OWED_RETRY_S = 5.0
 
 
 class Holdings:
@@ -26,7 +29,9 @@ class Holdings:
         self._lock = threading.Lock()  # several stages are claimed and released at a time
         self._tickets: dict[str, Ticket] = {}
         self._owed: dict[str, Ticket] = {}  # of stages that are to be given back
+        self._doubtful: set[str] = set()  # stages that were perhaps claimed: no answer came
         self._tried = time.monotonic()  # to give them back
+        self._away_until = float("-inf")
         self._heartbeat = Heartbeat(claims.drivers, self._owner)
         self._goodbye = weakref.finalize(self, self._heartbeat.end)
 
@@ -50,7 +55,12 @@ class Holdings:
         """
         with self._lock:
             self._heartbeat.begin()
-        taken = self._claims.take(key, self._owner)
+        try:
+            taken = self._claims.take(key, self._owner)
+        except OSError:
+            self._doubtful.add(key)
+            raise
+        self._doubtful.discard(key)
         if isinstance(taken, Ticket):
             with self._lock:
                 self._tickets[key] = taken
@@ -70,10 +80,13 @@ class Holdings:
         if ticket is None:
             return Standing.LOST
         try:
-            return self._claims.release(ticket)
-        except OSError:
-            self._owed[key] = ticket
-            return Standing.HELD
+            if time.monotonic() >= self._away_until:
+                return self._claims.release(ticket)
+        except OSError as error:
+            if passes(error):
+                self._away_until = time.monotonic() + OWED_RETRY_S
+        self._owed[key] = ticket
+        return Standing.HELD
 
     def standing(self, key: str) -> Standing:
         """Return how this driver stands to a stage that it has claimed.
@@ -126,7 +139,19 @@ class Holdings:
             self._claims.drivers.remove_dead()
 
     def _give_back(self) -> None:
-        with suppress(OSError):
-            for key, ticket in list(self._owed.items()):
+        """Give back what is owed, up to the first request that the store gives no answer to.
+
+        A request that it refuses keeps nothing else from being given back.
+        """
+        for key, ticket in list(self._owed.items()):
+            try:
                 self._claims.release(ticket)
+            except OSError as error:
+                if passes(error):
+                    return
+            else:
                 del self._owed[key]
+        with suppress(OSError):
+            for key in list(self._doubtful):
+                self._claims.release_unknown(key, self._owner)
+                self._doubtful.discard(key)

@@ -85,6 +85,15 @@ class Claims:
         """Give a stage back; return what had become of the attempt: committed, lost, or neither."""
         return self.log.release(ticket)
 
+    def release_unknown(self, key: str, owner: str) -> None:
+        """Give back a claim of this driver of which it has no ticket, if there is one.
+
+        The store took it, and the answer was lost.
+        """
+        number, last = self.log.last(key)
+        if last is not None and last.kind is EntryKind.CLAIM and last.owner == owner:
+            self.log.release(Ticket(key, number, last.attempt))
+
     def held_by_others(self, owner: str = "") -> dict[str, Held]:
         """Return who holds each stage, by the stage's key, but for those that ``owner`` holds.
 
