@@ -28,7 +28,7 @@ class ProcessIdentity:
     def here(cls) -> "ProcessIdentity":
         """This process."""
         pid = os.getpid()
-        return cls(pid, socket.gethostname(), *_kernel(), _start(pid))
+        return cls(pid, socket.gethostname(), *_kernel(), _start(pid) or "")
 
     @property
     def text(self) -> str:
@@ -42,7 +42,10 @@ class ProcessIdentity:
 
     def is_gone(self) -> bool:
         """Whether the process is known to have ended. False where nobody here can know that."""
-        return self.is_near(self.here()) and _start(self.pid) != self.start
+        if not self.is_near(self.here()):
+            return False
+        start = _start(self.pid)
+        return not _exists(self.pid) if start is None else start != self.start
 
 
 @cache
@@ -55,14 +58,24 @@ def _kernel() -> tuple[str, str]:
     return boot, namespace
 
 
-def _start(pid: int) -> str:
+def _start(pid: int) -> str | None:
     """When a process of this PID namespace began, in clock ticks since boot (proc(5), field 22).
 
-    Empty when there is none, or only what its parent has not taken note of (state Z).
+    Empty when it is over, and only its parent has not taken note of that (state Z). None where that
+    cannot be read: there is no such process, or it is another user's and hidden (``hidepid``).
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return None
     fields = status.rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process of this PID namespace has this number, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:  # also where it is not ours to signal
+        return not isinstance(error, ProcessLookupError)
+    return True

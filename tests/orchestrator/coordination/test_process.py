@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from orchestrator.coordination.process import ProcessIdentity
 
@@ -49,3 +52,22 @@ def test_nobody_knows_of_processes_of_other_machines_and_namespaces() -> None:
     ):
         assert not elsewhere.is_near(HERE)
         assert not elsewhere.is_gone()
+
+
+def test_a_process_that_another_user_hides_from_us_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On machines that many share, /proc is often mounted with ``hidepid``."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    identity, read = replace(HERE, pid=child.pid), Path.read_text
+
+    def hidden(path: Path, **options: str) -> str:
+        if path.parts[1:3] == ("proc", str(child.pid)):
+            raise PermissionError(path)
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert not identity.is_gone()
+    child.kill()
+    child.communicate()
+    assert identity.is_gone()
