@@ -19,6 +19,8 @@ from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.patience import passes
 
+DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
+
 
 class Endings:
     """Takes up what ended of one driver's stages."""
@@ -36,6 +38,8 @@ class Endings:
         self._stages, self._state, self._layouts = stages, state, layouts
         self._limit_s = limit_s
         self._ended: list[Finished] = []  # and not yet taken up
+        self._served: dict[str, StageSpec] = {}  # whose inputs may go, by key
+        self._drop_at = float("-inf")
 
     def keep(self, ended: Sequence[Finished]) -> None:
         """Keep these ends until they are taken up: the store may give no answer for a while."""
@@ -63,7 +67,20 @@ class Endings:
             at_once(self._stages.holdings.release, over)
             for key in over:
                 self._stages.forget(key)
-            at_once(self._stages.drop_transfer_weights, done)
+            self._served |= {spec.key: spec for spec in done}
+            self._drop_served()
+
+    def _drop_served(self) -> None:
+        """Drop what has served. That it fails holds nothing up: it is tried again after a while."""
+        if self._served and self._clock() >= self._drop_at:
+            try:
+                at_once(self._drop, list(self._served.values()))
+            except OSError:
+                self._drop_at = self._clock() + DROP_AGAIN_S
+
+    def _drop(self, spec: StageSpec) -> None:
+        self._stages.drop_transfer_weights(spec)
+        del self._served[spec.key]
 
     def _answer(self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]) -> None:
         """Answer a failure, or else the one that the store refuses what that takes."""

@@ -204,14 +204,21 @@ class StageStore:
         """Drop stage two's weights, which have served once the checkpoint of ``spec`` is whole.
 
         Nothing happens where ``spec`` makes no checkpoint, or one that reads no such weights, nor
-        where they cannot be dropped: the next driver tries again.
+        where the store refuses: the next driver tries again. Raises OSError where it gives no
+        answer.
         """
-        if self._keep_transfer_weights:
+        if self._keep_transfer_weights or spec.kind is not StageKind.PRUNE or not spec.reads:
             return
-        if spec.kind is StageKind.PRUNE and spec.reads and self._results.done(spec.reads[0]):
-            with suppress(OSError):
-                self._drop_files(spec.reads[0])
-            self._results.forget(spec.reads[0])
+        weights = spec.reads[0]
+        if self._results.checkpoint_uri(weights) is None:
+            return
+        try:
+            self._drop_files(weights)
+        except OSError as error:
+            if passes(error):
+                raise
+        finally:
+            self._results.forget(weights)
 
     def _drop_files(self, key: str) -> None:
         """Drop a stage's artifacts, unless somebody works on it."""

@@ -203,18 +203,22 @@ class StageResults:
             self._files.remove_file(f"{stage_folder(key)}/result.json")
 
     def has_files(self, key: str) -> bool:
-        """Whether the stage has artifacts that were not dropped."""
-        return self._artifacts(key) is not None
+        """Whether the stage has artifacts, or some of them while they are being dropped."""
+        stored = self.stored(key)
+        return bool(stored and stored.get("files"))
 
     def drop_files(self, key: str) -> None:
         """Delete a stage's artifacts but keep its record. Only for the holder of the claim.
 
-        It is then not done for whoever still needs the files.
+        It is then not done for whoever still needs the files. The result names them until they are
+        gone: whoever finds them named goes on where another was killed, or the store was away.
         """
         stored = self.stored(key)
         if stored and stored.get("files"):
+            self._write_result(key, {**stored, "dropped": True})
+            with suppress(FileNotFoundError):
+                self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
             self._write_result(key, {**stored, "files": None, "dropped": True})
-            self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:
@@ -229,8 +233,9 @@ class StageResults:
         stage, and can commit no more.
         """
         stored = self.stored(key) or {}
+        kept = None if stored.get("dropped") else stored.get("files")
         for name in self._files.names(stage_folder(key)):
-            orphan = name.startswith("files-") and name != stored.get("files")
+            orphan = name.startswith("files-") and name != kept
             if orphan or name == "ranks":
                 self._files.remove_folder(f"{stage_folder(key)}/{name}")
             if name == "claim.json":  # of a driver of before, whose claims are not honoured
@@ -250,9 +255,9 @@ class StageResults:
         self._files.write_json(f"{stage_folder(key)}/result.json", result)
 
     def _artifacts(self, key: str) -> str | None:
-        """The folder of the stage's artifacts; None where it has none."""
+        """The folder of the stage's artifacts; None where it has none, or they are dropped."""
         stored = self.stored(key)
-        if not stored or not stored.get("files"):
+        if not stored or not stored.get("files") or stored.get("dropped"):
             return None
         return f"{stage_folder(key)}/{stored['files']}"
 

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.store.claims import Standing
 from orchestrator.store.files import StoreFiles
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import KEY, SPEC, files_folders, ticket_of
+from tests.orchestrator.store.sample_stage import KEY, SPEC, commit, files_folders, ticket_of
+from trsp.errors import StoreError
 
 
 def _fail_once(monkeypatch: pytest.MonkeyPatch, call: str, part: str, number: int) -> None:
@@ -89,3 +90,33 @@ def test_a_slow_committer_does_not_bring_back_files_that_were_dropped_meanwhile(
         store.stages.commit(ticket, SPEC, {"value": 1}, folder)
     assert not others.stages.done(KEY)
     assert others.stages.result(KEY) == {"value": 1}
+
+
+def test_a_drop_that_was_cut_short_is_gone_on_with(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store)
+
+    def away(*_: object) -> None:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    with monkeypatch.context() as outage:
+        outage.setattr(StoreFiles, "remove_folder", away)
+        with pytest.raises(OSError, match="timed out"):
+            store.stages.drop_files(KEY)
+    assert not store.stages.done(KEY)
+    assert store.stages.has_files(KEY)
+    with pytest.raises(StoreError), store.stages.local_files(KEY):
+        pass
+    store.stages.drop_files(KEY)
+    assert not store.stages.has_files(KEY)
+    assert not [name for name in store.stages.contents(KEY) if name.startswith("files-")]
+
+
+def test_files_of_a_drop_that_was_cut_short_are_orphans(local: Store) -> None:
+    commit(local)
+    stored = local.stages.stored(KEY)
+    assert stored is not None
+    local.files.write_json(f"stages/prune/{KEY}/result.json", {**stored, "dropped": True})
+    local.stages.remove_orphans(KEY)
+    assert files_folders(local) == []

@@ -7,10 +7,19 @@ import pytest
 
 from orchestrator.scheduler.controller import Controller
 from orchestrator.scheduler.faults.outage import LONGEST_WAIT_S
+from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.files import StoreFiles
 from orchestrator.views.grid_view import GridView, Status
-from tests.orchestrator.fake_launcher import Clock, controller_of, one_cell, resolved, store_of
+from tests.orchestrator.fake_launcher import (
+    Clock,
+    FakeLauncher,
+    controller_of,
+    one_cell,
+    resolved,
+    store_of,
+)
 from tests.orchestrator.faulty_store import ElsewhereLauncher, Faults, inject
 
 BROKEN = Failure("KeyError", "'layers'", when=1.0)
@@ -162,3 +171,39 @@ def test_a_refusal_at_the_end_of_a_stage_is_the_stages_failure(
     monkeypatch.setattr("orchestrator.scheduler.stage_store.StageStore.progress", refused)
     view = drive(controller, clock)
     assert view.cells[0].reason == "PermissionError: [Errno 13] not yours"
+
+
+def no_folder_goes(*_: object) -> None:
+    raise OSError(errno.ETIMEDOUT, "no answer")
+
+
+def weights_of(grid: Resolved) -> list[Path]:
+    return list(Path(store_of(grid).uri).glob("stages/transfer/*/files-*"))
+
+
+def test_weights_that_could_not_be_dropped_are_dropped_a_minute_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, clock = one_cell(tmp_path), Clock()
+    launcher = FakeLauncher(slots=1)
+    controller = controller_of(grid, launcher, clock)
+    with monkeypatch.context() as outage:
+        outage.setattr(StoreFiles, "remove_folder", no_folder_goes)
+        while not launcher.tasks(StageKind.EVALUATE):
+            assert controller.step().notices == (), "that holds nothing up"
+        assert len(weights_of(grid)) == 1
+    clock.now += 60
+    controller.step()
+    assert weights_of(grid) == []
+
+
+def test_the_next_driver_drops_what_the_last_one_had_begun_to_drop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, clock = one_cell(tmp_path), Clock()
+    with monkeypatch.context() as outage:
+        outage.setattr(StoreFiles, "remove_folder", no_folder_goes)
+        drive(controller_of(grid, FakeLauncher(slots=1), clock), clock)
+    assert len(weights_of(grid)) == 1
+    controller_of(grid, FakeLauncher(slots=1), clock).tidy()
+    assert weights_of(grid) == []
