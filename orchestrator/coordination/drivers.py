@@ -117,7 +117,8 @@ class Drivers:
             self._look()
             watched = self._watched.setdefault(owner, _Watched(None, self._clock()))
             if watched.silent_s >= self.lifetime_s:
-                self._look(afresh=True)
+                sign = self._sign(f"{owner}.json")
+                watched.see(sign.nonce if sign else None, self._clock(), 0.0)
             return watched.silent_s < self.lifetime_s
 
     def living(self) -> dict[str, SignOfLife]:
@@ -154,10 +155,10 @@ class Drivers:
     def _lives(self, owner: str, sign: SignOfLife) -> bool:
         return self._watched[owner].silent_s < self.lifetime_s and not sign.process.is_gone()
 
-    def _look(self, *, afresh: bool = False) -> None:
-        """Look at all drivers, unless that was done just now and they are not to be seen afresh."""
+    def _look(self) -> None:
+        """Look at all drivers, unless that was done just now."""
         now = self._clock()
-        if now - self._looked < self._recheck_s and not afresh:
+        if now - self._looked < self._recheck_s:
             return
         signs = {sign.owner: sign for sign in self._read()}
         for owner in {*signs, *self._watched}:
@@ -169,9 +170,15 @@ class Drivers:
     def _read(self) -> Iterator[SignOfLife]:
         """Yield the signs of life that can be read."""
         for name in self._files.names(_FOLDER):
-            data = self._files.read(f"{_FOLDER}/{name}")
-            with suppress(ValidationError):
-                yield _SIGN.validate_json(data or b"")
+            if sign := self._sign(name):
+                yield sign
+
+    def _sign(self, name: str) -> SignOfLife | None:
+        """Return the sign of life in a file; None where there is none that can be read."""
+        data = self._files.read(f"{_FOLDER}/{name}")
+        with suppress(ValidationError):
+            return _SIGN.validate_json(data or b"")
+        return None
 
 
 def _path(owner: str) -> str:

@@ -13,8 +13,9 @@ from pyarrow import fs as pafs
 
 from orchestrator.coordination.exclusive import creator_of
 from orchestrator.redact import redact
-from orchestrator.store.patience import passes, patiently
+from orchestrator.store.patience import patiently
 from trsp.errors import StoreError, UnreachableError
+from trsp.outages import may_pass
 
 
 class UnreadableRecordError(StoreError):
@@ -130,12 +131,13 @@ class StoreFiles:
     def read_json(self, path: str) -> Any:
         """The value in a JSON file; None where it is absent, or a power failure left it torn.
 
-        UnreadableRecordError where we cannot read it, OSError where the store gives no answer.
+        UnreadableRecordError where it is not ours to read, OSError where the store gives no answer
+        or this machine is in trouble: nothing is wrong with the file then.
         """
         try:
             data = self.read(path)
         except OSError as error:
-            if passes(error):
+            if may_pass(error):
                 raise
             raise UnreadableRecordError(self.shown(path), str(error)) from error
         try:

@@ -147,3 +147,26 @@ def test_who_looks_but_once_waits_for_nobody_of_this_machine(
     Drivers(files).say("here", HERE)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
     assert watcher.seen_alive().keys() == {"here"}
+
+
+def test_each_of_a_dead_drivers_many_stages_costs_one_read_however_many_drivers_live(
+    clock: Clock,
+) -> None:
+    asked: list[str] = []
+
+    class Counted(MemoryFiles):
+        def turn(self) -> None:
+            asked.append("")
+
+    files = Counted()
+    watcher = Drivers(files, LIFETIME_S, recheck_s=2.0, clock=clock)
+    Drivers(files).say("far", FAR)
+    for _ in range(int(LIFETIME_S)):
+        for living in range(5):
+            Drivers(files).say(f"living {living}", FAR)
+        watch(watcher, clock, 2)
+    asked.clear()
+    assert not any(watcher.is_alive("far", FAR) for _ in range(100))
+    assert len(asked) <= 100
+    Drivers(files).say("far", FAR)
+    assert watcher.is_alive("far", FAR), "it has woken up"

@@ -1,11 +1,14 @@
 """Whole files in a store, and the addresses that a store may have."""
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from orchestrator.store import patience
+from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.store import Store
 from tests.orchestrator.store.sample_stage import KEY, commit, ticket_of
 from trsp.errors import StoreError
@@ -125,3 +128,19 @@ def test_what_was_learned_of_memory_is_kept(store: Store) -> None:
     store.layouts.save("transfer-1", {"ranks": 2})
     store.layouts.save("transfer-1", {"ranks": 4})
     assert store.layouts.load("transfer-1") == {"ranks": 4}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
+def test_a_machine_in_trouble_is_no_reason_to_have_a_file_deleted(
+    local: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A driver without a free file descriptor once told people to delete its results."""
+    commit(local)
+
+    def trouble(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(StoreFiles, "read", trouble)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        local.stages.done(KEY)
+    assert not isinstance(caught.value, UnreadableRecordError)
