@@ -131,8 +131,7 @@ class StoreFiles:
     def read_json(self, path: str) -> Any:
         """The value in a JSON file; None where it is absent, or a power failure left it torn.
 
-        UnreadableRecordError where it is not ours to read, OSError where the store gives no answer
-        or this machine is in trouble: nothing is wrong with the file then.
+        UnreadableRecordError: it is not ours to read. OSError: no answer, or a machine in trouble.
         """
         try:
             data = self.read(path)
@@ -184,8 +183,7 @@ class StoreFiles:
 class StoreFolder:
     """A folder in a store, as ``trsp.training.snapshots.Folder``.
 
-    Files are streamed to and from where they belong, with no local copy. Paths are relative to the
-    folder.
+    Files are streamed, with no local copy. Paths are relative to the folder.
     """
 
     def __init__(self, fs: Any, root: str) -> None:

@@ -1,8 +1,7 @@
 """Results of stages: what was asked, the record, the artifacts. Knows no grids, cells or MLflow.
 
 ``result.json`` is written last and names the folder of the artifacts: what it does not name does
-not exist. It follows from the commit in the stage's log, which only the attempt that owns the stage
-can make.
+not exist. It follows from the commit in the stage's log, which only the owning attempt can make.
 """
 
 import json
@@ -55,12 +54,11 @@ class StageResults:
         And perhaps ``dropped``. None while there is none; UnreadableRecordError where the file
         holds anything else.
         """
-        path = f"{stage_folder(key)}/result.json"
-        stored = self._files.read_json(path)
+        stored = self._files.read_json(f"{stage_folder(key)}/result.json")
         if stored is None:
             return None
         if not isinstance(stored, dict) or not isinstance(stored.get("record"), dict):
-            raise UnreadableRecordError(self._files.shown(path), "it holds no result of a stage")
+            raise self.unreadable(key, "it holds no result of a stage")
         return stored
 
     def done(self, key: str) -> bool:
@@ -109,8 +107,7 @@ class StageResults:
         """A new local folder for artifacts, to be handed to ``commit``; removed after an error.
 
         In a local store it already lies beside its result, so that committing copies nothing. There
-        it stays after an error that does not say whether the commit was made: the result may name
-        it. If none does, it is an orphan of the next holder's.
+        it stays where an error leaves open whether the result names it: else it is an orphan.
         """
         if not self._files.is_local:
             with scratch_folder("staging") as folder:
@@ -204,8 +201,7 @@ class StageResults:
 
     def has_files(self, key: str) -> bool:
         """Whether the stage has artifacts, or some of them while they are being dropped."""
-        stored = self.stored(key)
-        return bool(stored and stored.get("files"))
+        return bool((self.stored(key) or {}).get("files"))
 
     def drop_files(self, key: str) -> None:
         """Delete a stage's artifacts but keep its record. Only for the holder of the claim.
@@ -232,14 +228,13 @@ class StageResults:
         Only for the holder of the claim, who has not started: all earlier attempts have lost the
         stage, and can commit no more.
         """
-        stored = self.stored(key) or {}
-        kept = None if stored.get("dropped") else stored.get("files")
+        kept = self._artifacts(key)
         for name in self._files.names(stage_folder(key)):
-            orphan = name.startswith("files-") and name != kept
-            if orphan or name == "ranks":
-                self._files.remove_folder(f"{stage_folder(key)}/{name}")
+            path = f"{stage_folder(key)}/{name}"
+            if name == "ranks" or (name.startswith("files-") and path != kept):
+                self._files.remove_folder(path)
             if name == "claim.json":  # of a driver of before, whose claims are not honoured
-                self._files.remove_file(f"{stage_folder(key)}/{name}")
+                self._files.remove_file(path)
 
     def look_afresh(self, key: str) -> None:
         """Have NFS look anew at a stage's folders, for what other nodes just wrote there."""
@@ -256,10 +251,9 @@ class StageResults:
 
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none, or they are dropped."""
-        stored = self.stored(key)
-        if not stored or not stored.get("files") or stored.get("dropped"):
-            return None
-        return f"{stage_folder(key)}/{stored['files']}"
+        stored = self.stored(key) or {}
+        name = None if stored.get("dropped") else stored.get("files")
+        return f"{stage_folder(key)}/{name}" if name else None
 
 
 def _artifacts_name(ticket: Ticket) -> str:
