@@ -52,7 +52,7 @@ class Growth:
     def bundles(self, layouts: Iterable[Layout]) -> list[dict[str, float]]:
         """Return what to ask the autoscaler for, to have room for these layouts.
 
-        It names no memory and no types of GPU but those that types of node declare.
+        It names no memory and no types of GPU but those that types of node declare as resources.
         """
         declares_memory = all(each.resources.get("memory") for each in self.types)
         gpu_types = {gpu_type(each.resources) for each in self.types}
@@ -74,7 +74,7 @@ class Growth:
     def _still_to_come(self, left: Sequence[Capacity], with_gpus: bool) -> Iterator[Capacity]:
         """Yield the nodes of each type that are not among those that are there."""
         for each in self.types:
-            declared = resources_capacity(each.resources, with_gpus)
+            declared = resources_capacity(each.described, with_gpus)
             of_type = [node for node in left if is_of_type(node, declared)]
             left = [node for node in left if not is_of_type(node, declared)]
             left += of_type[each.most :]
