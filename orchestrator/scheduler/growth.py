@@ -19,14 +19,14 @@ REPEAT_S = 30.0
 
 def wanted_layouts(
     running: Iterable[Layout],
-    waiting: Iterable[Layout],
+    waiting: Iterable[Sequence[Layout]],
     potential: Capacity,
     max_parallel: int | None = None,
 ) -> tuple[Layout, ...]:
     """Return what runs and what could run beside it, were the cluster as large as it can become.
 
-    Those that wait come in their order, as far as they fit into ``potential`` and, with what runs,
-    are no more than ``max_parallel``. Nothing where no waiting stage could start so: then no node
+    Those that wait come in their order, each in the first of its layouts that fits into
+    ``potential``, and, with what runs, are no more than ``max_parallel``. Nothing where no waiting stage could start so: then no node
     is to come, and those that are there are kept by what runs on them.
     """
     at_work = tuple(running)
@@ -34,12 +34,13 @@ def wanted_layouts(
     free = Packing(potential, at_work)
     added: list[Layout] = []
     too_large: set[Layout] = set()
-    for layout in waiting:
+    for layouts in waiting:
         if places is not None and len(added) >= places:
             break
-        if layout not in too_large and free.take(layout):
-            added.append(layout)
-        else:
+        for layout in layouts:
+            if layout not in too_large and free.take(layout):
+                added.append(layout)
+                break
             too_large.add(layout)
     return (*at_work, *added) if added else ()
 
@@ -80,8 +81,8 @@ class NodeDemand:
         """Tell the launcher what runs, starts, or waits for room, whenever that has changed."""
         at_work = [stage.layout for stage in facts.running.values() if stage.begun]
         # Until its processes are there, a node that came for a stage looks idle, and may be taken.
-        waiting = [stage.layout for stage in facts.running.values() if not stage.begun]
-        waiting += [each.layout for each in decisions if isinstance(each, Start)]
+        waiting: list[Sequence[Layout]] = [(stage.layout,) for stage in facts.running.values() if not stage.begun]
+        waiting += [(each.layout,) for each in decisions if isinstance(each, Start)]
         waiting += [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
         held = facts.capacity.whole and facts.capacity
         basis = at_work, waiting, self.potential, held
