@@ -49,8 +49,8 @@ class Growth:
         known = () if self.types is self._unknown else self.types
         return any(each.resources.get("GPU", 0) >= 1 for each in known)
 
-    def bundles(self, layouts: Iterable[Layout]) -> list[dict[str, float]]:
-        """Return what to ask the autoscaler for, to have room for these layouts.
+    def bundles(self, layouts: Iterable[Layout]) -> list[list[dict[str, float]]]:
+        """Return what to ask the autoscaler for, to have room for each of these layouts.
 
         It names no memory and no types of GPU but those that types of node declare as resources.
         """

@@ -26,8 +26,9 @@ def wanted_layouts(
     """Return what runs and what could run beside it, were the cluster as large as it can become.
 
     Those that wait come in their order, each in the first of its layouts that fits into
-    ``potential``, and, with what runs, are no more than ``max_parallel``. Nothing where no waiting stage could start so: then no node
-    is to come, and those that are there are kept by what runs on them.
+    ``potential``, and, with what runs, are no more than ``max_parallel``. Nothing where no waiting
+    stage could start so: then no node is to come, and those that are there are kept by what runs on
+    them.
     """
     at_work = tuple(running)
     places = (max_parallel or 0) - len(at_work) if max_parallel else None
@@ -60,7 +61,7 @@ class NodeDemand:
         self._clock = clock
         self._wanted: tuple[Layout, ...] = ()
         self._held: Capacity | None = None  # the cluster as others hold of it, when asked
-        self._asked_at = float("-inf")
+        self._asked_at: float | None = None
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
 
@@ -69,9 +70,10 @@ class NodeDemand:
 
         Both within the grid's limits on memory and its share of what the cluster can become: else
         a gang that waits for nodes would find that most of those that came are not its own. What
-        was asked for is asked for again after a while: whoever kept it may be gone.
+        was asked for is asked for again after a while, for whoever kept it may be gone; and so is
+        nothing, for that may not have been heard.
         """
-        if self._wanted and self._clock() - self._asked_at >= REPEAT_S:
+        if self._asked_at is not None and self._clock() - self._asked_at >= REPEAT_S:
             self._ask()
         potential = self._launcher.potential()
         self.potential = within(self._resources, potential)
@@ -81,7 +83,9 @@ class NodeDemand:
         """Tell the launcher what runs, starts, or waits for room, whenever that has changed."""
         at_work = [stage.layout for stage in facts.running.values() if stage.begun]
         # Until its processes are there, a node that came for a stage looks idle, and may be taken.
-        waiting: list[Sequence[Layout]] = [(stage.layout,) for stage in facts.running.values() if not stage.begun]
+        waiting: list[Sequence[Layout]] = [
+            (stage.layout,) for stage in facts.running.values() if not stage.begun
+        ]
         waiting += [(each.layout,) for each in decisions if isinstance(each, Start)]
         waiting += [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
         held = facts.capacity.whole and facts.capacity

@@ -80,7 +80,7 @@ def test_a_type_of_gpu_that_only_a_label_names_is_not_asked_for() -> None:
     labels = {"ray.io/accelerator-type": "A100"}
     config_ = config(gpu={"resources": GPU_NODE, "labels": labels})
     growth = Growth(read=lambda: types_of_config(config_))
-    assert growth.bundles([Layout(gpus=1, gpu_type="A100")]) == [{"CPU": 1.0, "GPU": 1.0}]
+    assert growth.bundles([Layout(gpus=1, gpu_type="A100")]) == [[{"CPU": 1.0, "GPU": 1.0}]]
     assert {each.gpu_type for each in growth.coming(Capacity(4), with_gpus=True)} == {"A100"}
 
 
