@@ -117,10 +117,10 @@ def held_by_others(capacity: Capacity) -> list[dict[str, float]]:
     return [amounts for amounts in held if amounts]
 
 
-def nodes_in_all(capacity: Capacity) -> list[dict[str, float]]:
-    """Return what each node has, whoever holds it, by Ray's names; memory where it is known."""
+def amounts_of(machines: Iterable[Capacity]) -> list[dict[str, float]]:
+    """Return what each of these nodes has, by Ray's names; memory where it is known."""
     nodes = []
-    for node in capacity.in_all.machines:
+    for node in machines:
         amounts = {"CPU": node.cpus, "GPU": node.gpus, "memory": node.memory_bytes}
         if node.gpu_type:
             amounts[GPU_TYPE + node.gpu_type] = 1

@@ -58,6 +58,11 @@ class Growth:
         gpu_types = {gpu_type(each.resources) for each in self.types}
         return bundles_of(layouts, declares_memory, gpu_types)
 
+    def may_come(self, there: Capacity) -> int:
+        """Return how many nodes may come together, of all types, to those that are there."""
+        workers = len(there.machines) - 1
+        return max(0, min((each.together for each in self.types), default=0) - workers)
+
     def coming(self, there: Capacity, with_gpus: bool) -> tuple[Capacity, ...]:
         """Return the nodes that may still come to those that are there, as far as they are known.
 

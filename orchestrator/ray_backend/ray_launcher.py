@@ -21,11 +21,11 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
+    amounts_of,
     cluster_hardware,
     connect,
     has_gpus,
     held_by_others,
-    nodes_in_all,
 )
 from orchestrator.ray_backend.growth.keeper import NodeRequests
 from orchestrator.ray_backend.growth.requests import Want
@@ -122,15 +122,22 @@ class RayLauncher:
         if not layouts:
             self._requests.want(Want())
         elif self._growth.types:
-            # Ray takes a request for all that there is to be: what others hold comes on top.
-            self._requests.want(
-                Want(
-                    groups=self._growth.bundles(layouts),
-                    placed=held_by(self._running.values()),
-                    others=held_by_others(self.capacity()),
-                    nodes=nodes_in_all(self.potential()),
-                )
-            )
+            self._requests.want(self._wanted(layouts))
+
+    def _wanted(self, layouts: Sequence[Layout]) -> Want:
+        """Return what these layouts want, beside what others hold.
+
+        For Ray takes a request for all that there is to be.
+        """
+        there = self.capacity().in_all
+        return Want(
+            groups=self._growth.bundles(layouts),
+            placed=held_by(self._running.values()),
+            others=held_by_others(self.capacity()),
+            there=amounts_of(there.machines),
+            coming=amounts_of(self._growth.coming(there, self._uses_gpus)),
+            may_come=self._growth.may_come(there),
+        )
 
     def avoid(self, nodes: Collection[str]) -> None:
         """Start no stage on these nodes from now on, and leave them out of the capacity."""

@@ -11,20 +11,49 @@ Group = Sequence[Bundle]
 _ROUNDING = 1e-6
 
 
-def that_fit(groups: Iterable[Group], nodes: Iterable[Bundle]) -> list[Group]:
-    """Return those groups, of which the first come first, that fit on the nodes at once."""
-    free = [dict(node) for node in nodes]
-    kept: list[Group] = []
-    too_large: list[Group] = []  # what did not fit does not fit later
-    for group in groups:
-        if group in too_large:
-            continue
-        placed = _place(group, free)
-        if placed is None:
-            too_large.append(group)
-        else:
-            kept.append(group)
-    return kept
+class Room:
+    """What nodes have free, those that are there and those that can come; ``take`` makes it less.
+
+    No more than ``may_come`` of those that can come are begun: all types together have a limit.
+    """
+
+    def __init__(
+        self, there: Iterable[Bundle], coming: Iterable[Bundle] = (), may_come: float = inf
+    ) -> None:
+        self.free = [dict(node) for node in there]
+        self._there = len(self.free)
+        self.free += [dict(node) for node in coming]
+        self._may_come = may_come
+        self._begun: set[int] = set()  # those of the nodes to come of which something is taken
+        self._too_large: list[Group] = []  # what did not fit does not fit later
+
+    def take(self, group: Group) -> bool:
+        """Put all of a group's bundles on nodes, or none; return whether they fitted."""
+        if group in self._too_large:
+            return False
+        before, placed = set(self._begun), list[int]()
+        for bundle in group:
+            index = self._first_that_fits(bundle)
+            if index is None:
+                self._too_large.append(group)
+                for taken, back in zip(placed, group, strict=False):
+                    _take(self.free[taken], back, -1)
+                self._begun = before
+                return False
+            _take(self.free[index], bundle, 1)
+            placed.append(index)
+            if index >= self._there:
+                self._begun.add(index)
+        return True
+
+    def _first_that_fits(self, bundle: Bundle) -> int | None:
+        full = len(self._begun) >= self._may_come
+        for index, node in enumerate(self.free):
+            if full and index >= self._there and index not in self._begun:
+                continue
+            if _fits(node, bundle):
+                return index
+        return None
 
 
 def beside(nodes: Iterable[Bundle], held: Iterable[Bundle]) -> list[dict[str, float]]:
@@ -32,24 +61,10 @@ def beside(nodes: Iterable[Bundle], held: Iterable[Bundle]) -> list[dict[str, fl
 
     Nodes of which nothing is left are left out; and so is what fits on none.
     """
-    free = [dict(node) for node in nodes]
+    room = Room(nodes)
     for bundle in held:
-        _place([bundle], free)
-    return [node for node in free if any(amount > _ROUNDING for amount in node.values())]
-
-
-def _place(group: Group, free: list[dict[str, float]]) -> list[int] | None:
-    """Take all of a group's bundles off nodes and return off which; None where not all fit."""
-    placed: list[int] = []
-    for bundle in group:
-        index = next((i for i, node in enumerate(free) if _fits(node, bundle)), None)
-        if index is None:
-            for taken, back in zip(placed, group, strict=False):
-                _take(free[taken], back, -1)
-            return None
-        _take(free[index], bundle, 1)
-        placed.append(index)
-    return placed
+        room.take([bundle])
+    return [node for node in room.free if any(amount > _ROUNDING for amount in node.values())]
 
 
 def _fits(node: Bundle, bundle: Bundle) -> bool:

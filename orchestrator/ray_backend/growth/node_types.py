@@ -1,7 +1,7 @@
 """The types of node that an autoscaler may start, and how many of each. Pure: reads its config."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.layouts.layout import GPU_TYPE
@@ -18,13 +18,15 @@ class NodeType:
     """A type of node that can come, and how many nodes like it there may be at once.
 
     ``resources``: as Ray names them, of one node; those that are not declared are not known.
-    ``gpu_label``: the type of its GPUs where only its labels name it.
+    ``gpu_label``: the type of its GPUs where only its labels name it. ``together``: how many nodes
+    of all types there may be at once, besides the head.
     """
 
     name: str
     resources: Mapping[str, float]
     most: int
     gpu_label: str = ""
+    together: int = field(default=MANY_NODES, compare=False)
 
     @property
     def described(self) -> Mapping[str, float]:
@@ -55,7 +57,8 @@ def types_of_config(config: Mapping[str, Any]) -> tuple[NodeType, ...]:
         most = min(most, limit)
         if most > 0:
             most += _look_alike(resources, heads)
-            types.append(NodeType(name, resources, most, _gpu_label(resources, described)))
+            label = _gpu_label(resources, described)
+            types.append(NodeType(name, resources, most, label, limit))
     return tuple(types)
 
 

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from math import inf
 
 from orchestrator.layouts.layout import GPU_TYPE, Layout
-from orchestrator.ray_backend.growth.fitting import Bundle, Group, beside, that_fit
+from orchestrator.ray_backend.growth.fitting import Bundle, Group, Room, beside
 
 _Shape = tuple[tuple[str, float], ...]
 
@@ -40,14 +41,23 @@ class Want:
     """What one job wants the cluster to have room for, and what it sees of the cluster.
 
     ``groups``: a bundle for each rank of what runs and of what waits. ``placed``: what it holds by
-    now. ``others``: what others hold of nodes, of whom some may be drivers, too. ``nodes``: what
-    each node has in all, of those that are there and of those that can come.
+    now. ``others``: what others hold of nodes, of whom some may be drivers, too. ``there`` and
+    ``coming``: what each node has in all, of those that are there and those that can come, of which
+    no more than ``may_come`` can together.
     """
 
     groups: Sequence[Group] = ()
     placed: Sequence[Bundle] = ()
     others: Sequence[Bundle] = ()
-    nodes: Sequence[Bundle] = ()
+    there: Sequence[Bundle] = ()
+    coming: Sequence[Bundle] = ()
+    may_come: float = inf
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """The GPUs and CPUs that it knows of."""
+        nodes = [*self.there, *self.coming]
+        return tuple(sum(node.get(name, 0) for node in nodes) for name in ("GPU", "CPU"))
 
 
 class Wants:
@@ -89,32 +99,29 @@ class Wants:
     def _together(self, strangers: Sequence[Bundle]) -> Iterable[Bundle]:
         """Return what all jobs want, and what is held by those who want nothing of us.
 
-        A driver's own are others' to another driver: they count once. What several want is more
-        than the cluster can become sooner or later, and for that Ray's second autoscaler starts
-        nothing at all: they take turns, as far as there is room.
+        A driver's own are others' to another driver: they count once. What several want, or one of
+        several types of node, may be more than the cluster can become, and for that Ray's second
+        autoscaler starts nothing at all: they take turns, as far as there is room.
         """
         if not self._of_jobs:
             return ()
         wants = list(self._of_jobs.values())
-        seer = max(reversed(wants), key=lambda want: _size(want.nodes))  # some look at no GPUs
+        seer = max(reversed(wants), key=lambda want: want.size)  # some look at no GPUs
         placed = chain.from_iterable(want.placed for want in wants if want is not seer)
         others = beside(seer.others, placed)
         turns = zip_longest(*(want.groups for want in wants))
         groups = [group for turn in turns for group in turn if group]
-        if len(wants) > 1:
-            groups = that_fit(groups, beside(seer.nodes, [*others, *strangers]))
+        if len(wants) > 1 or seer.may_come < len(seer.coming):
+            room = Room(beside(seer.there, others), seer.coming, seer.may_come)
+            for bundle in strangers:
+                room.take([bundle])
+            groups = [group for group in groups if room.take(group)]
         return [*others, *chain.from_iterable(groups)]
 
     @property
     def asked(self) -> list[dict[str, float]]:
         """What is asked for in our name, as the next who keeps the wants is to be told."""
         return [dict(shape) for shape in sorted(self._asked.elements())]
-
-
-def _size(nodes: Iterable[Bundle]) -> tuple[float, ...]:
-    """Return the GPUs and CPUs of nodes."""
-    counted = list(nodes)
-    return tuple(sum(node.get(name, 0) for node in counted) for name in ("GPU", "CPU"))
 
 
 def _counted(bundles: Iterable[Bundle]) -> Counter[_Shape]:

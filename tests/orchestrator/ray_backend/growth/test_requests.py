@@ -1,9 +1,10 @@
 """What drivers together ask of an autoscaler, and what they leave to strangers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.layouts.layout import Layout
-from orchestrator.ray_backend.growth.fitting import Bundle, that_fit
+from orchestrator.ray_backend.growth.fitting import Bundle, Room
 from orchestrator.ray_backend.growth.requests import Want, Wants, bundles_of
 
 ONE, FOUR = {"GPU": 1.0, "CPU": 8.0}, {"GPU": 4.0}
@@ -81,14 +82,25 @@ def test_what_strangers_ask_for_leaves_less_room_for_two_drivers() -> None:
 def test_a_driver_that_looks_at_no_gpus_takes_none_from_another() -> None:
     wants = Wants()
     wants.set("a", want(ONE))
-    wants.set("b", Want([[{"CPU": 1.0}]], nodes=[{"CPU": 96.0}] * 2))
+    wants.set("b", Want([[{"CPU": 1.0}]], there=[{"CPU": 96.0}] * 2))
     assert ordered(wants.request([])) == ordered([ONE, {"CPU": 1.0}])
 
 
-def test_a_gang_fits_whole_or_takes_nothing() -> None:
-    gang, alone = [ONE] * 17, [ONE]
-    assert that_fit([gang, alone], NODES) == [alone]
-    assert that_fit([alone, [ONE] * 15, alone], NODES) == [alone, [ONE] * 15]
+def test_nodes_of_several_types_that_cannot_all_come_are_not_asked_for_at_once() -> None:
+    """One driver, 2 nodes of 8 GPUs or 2 of CPUs only, 2 in all: none came of a request for 4."""
+    wants, cpus = Wants(), {"CPU": 64.0}
+    want = Want([[cpus], [cpus], [ONE], [ONE]], (), (), [], [{"CPU": 64.0}] * 2 + NODES, 2)
+    wants.set("a", want)
+    assert wants.request([]) == [cpus, cpus]
+    wants.set("a", replace(want, may_come=3))
+    assert ordered(wants.request([])) == ordered([cpus, cpus, ONE, ONE])
+
+
+def test_a_gang_takes_its_room_whole_or_none_of_it() -> None:
+    room = Room(NODES[:1], NODES[:1])
+    assert not room.take([ONE] * 17)
+    assert room.take([ONE] * 16)
+    assert not room.take([ONE])
 
 
 def test_what_is_asked_for_already_is_not_asked_again() -> None:
