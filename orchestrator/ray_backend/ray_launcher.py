@@ -237,7 +237,7 @@ class RayLauncher:
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
         with contextlib.suppress(RayError):
-            self._requests.want(Want())
+            self._requests.let_go()
             self._cancel_all()
         # Nothing may be left to cancel: on a cluster that is gone, ray.cancel starts another one.
         self._running, self._force_at = {}, {}

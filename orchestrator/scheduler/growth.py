@@ -60,7 +60,7 @@ class NodeDemand:
         self._resources = resources
         self._clock = clock
         self._wanted: tuple[Layout, ...] = ()
-        self._held: Capacity | None = None  # the cluster as others hold of it, when asked
+        self._beside: object = None  # what ran, and what others held, when asked
         self._asked_at: float | None = None
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
@@ -94,9 +94,9 @@ class NodeDemand:
             return
         self._basis = basis
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
-        held = held if wanted else None
-        if (wanted, held) != (self._wanted, self._held):
-            self._wanted, self._held = wanted, held
+        beside = (at_work, held) if wanted else None  # which the launcher tells of, too
+        if (wanted, beside) != (self._wanted, self._beside):
+            self._wanted, self._beside = wanted, beside
             self._ask()
 
     def _ask(self) -> None:

@@ -111,6 +111,16 @@ class NodeRequests:
                 break
             self._keeper = None
 
+    def let_go(self) -> None:
+        """Want nothing from now on, without waiting for an answer.
+
+        Who goes has no time to, and the keeper soon forgets a job that is gone.
+        """
+        if self._stands and self._keeper is not None:
+            with suppress(RayError):
+                self._keeper.want.remote(self._job, Want())
+        self._keeper, self._stands = None, False
+
 
 def _find_keeper() -> Any:
     """Return the cluster's keeper, started on the head where there is none."""

@@ -109,6 +109,18 @@ def test_a_node_is_wanted_until_the_stage_that_it_came_for_has_begun() -> None:
     assert launcher.requests == [(ONE_GPU,), ()]
 
 
+def test_the_launcher_is_told_again_when_a_stage_begins_for_others_see_it_by_then() -> None:
+    launcher = FakeLauncher()
+    launcher.can_become = grown(1)
+    demand = NodeDemand(launcher, Resources())
+    demand.look()
+    wait = Wait(SPEC, "waits for 1 GPU", for_room=(ONE_GPU,))
+    for begun in (False, True):
+        facts = Facts([SPEC], running={"other": Running(SPEC.kind, ONE_GPU, begun=begun)})
+        demand.follow(facts, [wait])
+    assert launcher.requests == [(ONE_GPU, ONE_GPU)] * 2
+
+
 def test_what_is_wanted_for_long_is_asked_for_again_and_so_is_to_let_go() -> None:
     """Nodes were held to the driver's end where Ray gave no answer once, as they were let go."""
     launcher, clock = FakeLauncher(), Clock()

@@ -19,7 +19,12 @@ class FakeKeeper:
     def __init__(self) -> None:
         self.heard: list[Want] = []
         self.silent = False
-        self.want = SimpleNamespace(remote=lambda job, want: want)
+        self.sent: list[Want] = []
+        self.want = SimpleNamespace(remote=self.send)
+
+    def send(self, job: str, want: Want) -> Want:
+        self.sent.append(want)
+        return want
 
     def get(self, want: Want, timeout: float) -> None:
         if self.silent:
@@ -54,3 +59,11 @@ def test_what_was_let_go_is_not_let_go_again(fake: FakeKeeper) -> None:
     for want in (NOTHING, SOMETHING, NOTHING, NOTHING):
         requests.want(want)
     assert fake.heard == [SOMETHING, NOTHING]
+
+
+def test_who_goes_lets_go_without_waiting_for_an_answer(fake: FakeKeeper) -> None:
+    """A job that is stopped has three seconds; a keeper that is silent took twenty of them."""
+    requests = NodeRequests()
+    requests.want(SOMETHING)
+    requests.let_go()
+    assert (fake.sent, fake.heard) == ([SOMETHING, NOTHING], [SOMETHING])
