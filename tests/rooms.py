@@ -74,8 +74,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "card_writer": "report stages store views trsp.errors",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
-    "driver": """execution listeners projection_turn redact report scheduler scratch stages store
-        tracking views trsp.errors""",
+    "driver": """execution listeners parallel projection_turn redact report scheduler scratch
+        stages store tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",
