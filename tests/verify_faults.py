@@ -1,6 +1,6 @@
 """Proves that faults cost time and nothing else.
 
-    python -m tests.verify_faults [--faults 200] [--seed 0] [--keep FOLDER]
+    python -m tests.verify_faults [--faults 200] [--seed 0] [--every 2 10] [--keep]
 
 Two drivers run grids of tiny real models on a Ray of three nodes, with a store on S3 and an MLflow
 server, while random faults are made until there were so many. Every grid must come to its end with
@@ -31,7 +31,7 @@ DRIVERS = 2
 SEEDS = 4  # grids differ by their seed; each has one quiet run
 CLAIM_LIFETIME_S = 8.0  # of a driver that gives no sign of life
 PAUSE_S = 20.0  # of a driver that is stopped
-BETWEEN_S = (2.0, 10.0)  # from one fault to the next
+BETWEEN_S = (2.0, 10.0)  # from one fault to the next, where --every says nothing else
 ROUND_LIMIT_S = 1200.0
 TICK_S = 0.2
 AWAY_S = 20.0  # for so long after an outage, drivers may end because of it
@@ -60,6 +60,7 @@ class Trial:
     world: World
     faults: Faults
     wanted: int
+    between_s: tuple[float, float] = BETWEEN_S
     wrong: list[str] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -97,7 +98,7 @@ class Trial:
 
     def _disturb(self, drivers: list[SupervisedDriver], began: float) -> None:
         """Make faults, at random times, until the drivers have ended."""
-        next_at = time.monotonic() + self.faults.rng.uniform(*BETWEEN_S)
+        next_at = time.monotonic() + self.faults.rng.uniform(*self.between_s)
         while not all(driver.finished for driver in drivers):
             time.sleep(TICK_S)
             self.faults.undo_due()
@@ -107,7 +108,7 @@ class Trial:
             if self.made < self.wanted and time.monotonic() > next_at:
                 if done := self.faults.make(drivers):
                     self.say(f"fault {self.made}: {done}")
-                next_at = time.monotonic() + self.faults.rng.uniform(*BETWEEN_S)
+                next_at = time.monotonic() + self.faults.rng.uniform(*self.between_s)
             if time.monotonic() - began > ROUND_LIMIT_S:
                 self.blame(f"the grid has not ended after {ROUND_LIMIT_S:g} s")
                 return
@@ -203,6 +204,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--faults", type=int, default=200, help="how many are made")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' kinds and times")
+    parser.add_argument(
+        "--every",
+        type=float,
+        nargs=2,
+        default=BETWEEN_S,
+        metavar=("LEAST_S", "MOST_S"),
+        help="the time from one fault to the next",
+    )
     parser.add_argument("--keep", action="store_true", help="the folder with all logs")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="trials-", dir="/tmp"))
@@ -210,7 +219,7 @@ def main() -> int:
     print(f"logs are in {folder}", flush=True)
     with started(folder) as world:
         faults = Faults(world, random.Random(chosen.seed), PAUSE_S)
-        trial = Trial(world, faults, chosen.faults)
+        trial = Trial(world, faults, chosen.faults, tuple(chosen.every))
         number = 0
         while trial.made < trial.wanted:
             trial.round(number, number % SEEDS)
