@@ -11,6 +11,7 @@ import ray
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import PARTS
+from orchestrator.layouts.layout import GPU_TYPE
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from orchestrator.ray_backend.sharing.others import Amounts
@@ -114,6 +115,17 @@ def held_by_others(capacity: Capacity) -> list[dict[str, float]]:
         amounts = {"CPU": node.cpus - ours.cpus, "GPU": node.gpus - ours.gpus}
         held.append({name: float(amount) for name, amount in amounts.items() if amount})
     return [amounts for amounts in held if amounts]
+
+
+def amounts_of(machines: Iterable[Capacity]) -> list[dict[str, float]]:
+    """Return what each of these nodes has, by Ray's names; memory where it is known."""
+    nodes = []
+    for node in machines:
+        amounts = {"CPU": node.cpus, "GPU": node.gpus, "memory": node.memory_bytes}
+        if node.gpu_type:
+            amounts[GPU_TYPE + node.gpu_type] = 1
+        nodes.append({name: float(amount) for name, amount in amounts.items() if amount})
+    return nodes
 
 
 def _without_others(node: Capacity, held: Amounts) -> Capacity:

@@ -49,14 +49,19 @@ class Growth:
         known = () if self.types is self._unknown else self.types
         return any(each.resources.get("GPU", 0) >= 1 for each in known)
 
-    def bundles(self, layouts: Iterable[Layout]) -> list[dict[str, float]]:
-        """Return what to ask the autoscaler for, to have room for these layouts.
+    def bundles(self, layouts: Iterable[Layout]) -> list[list[dict[str, float]]]:
+        """Return what to ask the autoscaler for, to have room for each of these layouts.
 
-        It names no memory and no types of GPU but those that types of node declare.
+        It names no memory and no types of GPU but those that types of node declare as resources.
         """
         declares_memory = all(each.resources.get("memory") for each in self.types)
         gpu_types = {gpu_type(each.resources) for each in self.types}
         return bundles_of(layouts, declares_memory, gpu_types)
+
+    def may_come(self, there: Capacity) -> int:
+        """Return how many nodes may come together, of all types, to those that are there."""
+        workers = len(there.machines) - 1
+        return max(0, min((each.together for each in self.types), default=0) - workers)
 
     def coming(self, there: Capacity, with_gpus: bool) -> tuple[Capacity, ...]:
         """Return the nodes that may still come to those that are there, as far as they are known.
@@ -74,7 +79,7 @@ class Growth:
     def _still_to_come(self, left: Sequence[Capacity], with_gpus: bool) -> Iterator[Capacity]:
         """Yield the nodes of each type that are not among those that are there."""
         for each in self.types:
-            declared = resources_capacity(each.resources, with_gpus)
+            declared = resources_capacity(each.described, with_gpus)
             of_type = [node for node in left if is_of_type(node, declared)]
             left = [node for node in left if not is_of_type(node, declared)]
             left += of_type[each.most :]

@@ -21,19 +21,21 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
 from orchestrator.ray_backend.cluster import (
     AcceleratorTypes,
+    amounts_of,
     cluster_hardware,
     connect,
     has_gpus,
     held_by_others,
 )
 from orchestrator.ray_backend.growth.keeper import NodeRequests
+from orchestrator.ray_backend.growth.requests import Want
 from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.occupancy import Occupancy
 from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.sharing.begun import Sign, Signs
 from orchestrator.ray_backend.sharing.others import Amounts
 from orchestrator.ray_backend.sharing.places import located, without
-from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear
+from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear, held_by
 from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
 
@@ -117,10 +119,25 @@ class RayLauncher:
 
         Nothing is asked of a cluster that stays as it is.
         """
-        if self._growth.types:
-            # Ray takes a request for all that there is to be: what others hold comes on top.
-            others = held_by_others(self.capacity()) if layouts else []
-            self._requests.want(self._growth.bundles(layouts) + others)
+        if not layouts:
+            self._requests.want(Want())
+        elif self._growth.types:
+            self._requests.want(self._wanted(layouts))
+
+    def _wanted(self, layouts: Sequence[Layout]) -> Want:
+        """Return what these layouts want, beside what others hold.
+
+        For Ray takes a request for all that there is to be.
+        """
+        there = self.capacity().in_all
+        return Want(
+            groups=self._growth.bundles(layouts),
+            placed=held_by(self._running.values()),
+            others=held_by_others(self.capacity()),
+            there=amounts_of(there.machines),
+            coming=amounts_of(self._growth.coming(there, self._uses_gpus)),
+            may_come=self._growth.may_come(there),
+        )
 
     def avoid(self, nodes: Collection[str]) -> None:
         """Start no stage on these nodes from now on, and leave them out of the capacity."""
@@ -220,7 +237,7 @@ class RayLauncher:
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
         with contextlib.suppress(RayError):
-            self._requests.want(())
+            self._requests.let_go()
             self._cancel_all()
         # Nothing may be left to cancel: on a cluster that is gone, ray.cancel starts another one.
         self._running, self._force_at = {}, {}

@@ -19,27 +19,29 @@ REPEAT_S = 30.0
 
 def wanted_layouts(
     running: Iterable[Layout],
-    waiting: Iterable[Layout],
+    waiting: Iterable[Sequence[Layout]],
     potential: Capacity,
     max_parallel: int | None = None,
 ) -> tuple[Layout, ...]:
     """Return what runs and what could run beside it, were the cluster as large as it can become.
 
-    Those that wait come in their order, as far as they fit into ``potential`` and, with what runs,
-    are no more than ``max_parallel``. Nothing where no waiting stage could start so: then no node
-    is to come, and those that are there are kept by what runs on them.
+    Those that wait come in their order, each in the first of its layouts that fits into
+    ``potential``, and, with what runs, are no more than ``max_parallel``. Nothing where no waiting
+    stage could start so: then no node is to come, and those that are there are kept by what runs on
+    them.
     """
     at_work = tuple(running)
     places = (max_parallel or 0) - len(at_work) if max_parallel else None
     free = Packing(potential, at_work)
     added: list[Layout] = []
     too_large: set[Layout] = set()
-    for layout in waiting:
+    for layouts in waiting:
         if places is not None and len(added) >= places:
             break
-        if layout not in too_large and free.take(layout):
-            added.append(layout)
-        else:
+        for layout in layouts:
+            if layout not in too_large and free.take(layout):
+                added.append(layout)
+                break
             too_large.add(layout)
     return (*at_work, *added) if added else ()
 
@@ -58,8 +60,8 @@ class NodeDemand:
         self._resources = resources
         self._clock = clock
         self._wanted: tuple[Layout, ...] = ()
-        self._held: Capacity | None = None  # the cluster as others hold of it, when asked
-        self._asked_at = float("-inf")
+        self._beside: object = None  # what ran, and what others held, when asked
+        self._asked_at: float | None = None
         self._basis: object = None
         self.potential = Capacity(cpus=0)  # as last seen
 
@@ -68,9 +70,10 @@ class NodeDemand:
 
         Both within the grid's limits on memory and its share of what the cluster can become: else
         a gang that waits for nodes would find that most of those that came are not its own. What
-        was asked for is asked for again after a while: whoever kept it may be gone.
+        was asked for is asked for again after a while, for whoever kept it may be gone; and so is
+        nothing, for that may not have been heard.
         """
-        if self._wanted and self._clock() - self._asked_at >= REPEAT_S:
+        if self._asked_at is not None and self._clock() - self._asked_at >= REPEAT_S:
             self._ask()
         potential = self._launcher.potential()
         self.potential = within(self._resources, potential)
@@ -80,8 +83,10 @@ class NodeDemand:
         """Tell the launcher what runs, starts, or waits for room, whenever that has changed."""
         at_work = [stage.layout for stage in facts.running.values() if stage.begun]
         # Until its processes are there, a node that came for a stage looks idle, and may be taken.
-        waiting = [stage.layout for stage in facts.running.values() if not stage.begun]
-        waiting += [each.layout for each in decisions if isinstance(each, Start)]
+        waiting: list[Sequence[Layout]] = [
+            (stage.layout,) for stage in facts.running.values() if not stage.begun
+        ]
+        waiting += [(each.layout,) for each in decisions if isinstance(each, Start)]
         waiting += [each.for_room for each in decisions if isinstance(each, Wait) and each.for_room]
         held = facts.capacity.whole and facts.capacity
         basis = at_work, waiting, self.potential, held
@@ -89,9 +94,9 @@ class NodeDemand:
             return
         self._basis = basis
         wanted = wanted_layouts(at_work, waiting, self.potential, self._resources.max_parallel)
-        held = held if wanted else None
-        if (wanted, held) != (self._wanted, self._held):
-            self._wanted, self._held = wanted, held
+        beside = (at_work, held) if wanted else None  # which the launcher tells of, too
+        if (wanted, beside) != (self._wanted, self._beside):
+            self._wanted, self._beside = wanted, beside
             self._ask()
 
     def _ask(self) -> None:

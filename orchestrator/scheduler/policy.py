@@ -80,7 +80,7 @@ class GiveUp:
 class Wait:
     spec: StageSpec
     reason: str
-    for_room: Layout | None = None  # what it would take of a larger cluster; None: no room helps
+    for_room: tuple[Layout, ...] = ()  # of which one needs a larger cluster; (): no room helps
 
 
 Decision = Start | GiveUp | Wait
@@ -134,7 +134,7 @@ class _Turn:
         admitted = self._refused.get(layouts) or self._admission.admit(layouts)
         if isinstance(admitted, str):
             self._refused[layouts] = admitted
-            return Wait(spec, admitted, for_room=layouts[0])
+            return Wait(spec, admitted, for_room=layouts)
         self._at_work[spec.kind] += 1
         return Start(spec, admitted)
 
@@ -233,8 +233,9 @@ class _Backfill:
         best = next((layout for layout in layouts if fits(there, layout)), None)
         if best is not None:
             return beside_others(best, self._capacity)
-        come = "that can come" if fits(self._potential, layouts[0]) else "to come back"
-        needs = describe_needs(layouts[0])
+        coming = next((each for each in layouts if fits(self._potential, each)), None)
+        come = "that can come" if coming else "to come back"
+        needs = describe_needs(coming or layouts[0])
         return f"needs {needs}, and waits for nodes {come}: there are {describe_capacity(there)}"
 
     def _take(self, layout: Layout) -> bool:

@@ -13,7 +13,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 
 from jobs import local_ray
 
-IDLE_S = 6
+IDLE_S = 15  # more than Ray Train takes from asking for a gang to starting it
 POLL_S = 0.5
 _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 _V2 = {

@@ -31,7 +31,7 @@ CELL: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["v1", "v2"])
+@pytest.fixture
 def growing(request: pytest.FixtureRequest) -> Iterator[RayHead]:
     with growing_ray(short_folder(), request.param, TYPES) as head:
         yield head
@@ -48,6 +48,7 @@ def run_to_its_end(head: RayHead, grid: Path, name: str) -> None:
     wait_until_alone(head)
 
 
+@pytest.mark.parametrize("growing", ["v1", "v2"], indirect=True)
 def test_a_cluster_without_workers_runs_a_grid_that_needs_gpus(
     growing: RayHead, tmp_path: Path, tiny_llama: Path, text_file: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_cluster_without_workers_runs_a_grid_that_needs_gpus(
     run_to_its_end(growing, grid, "on-gpus")
 
 
+@pytest.mark.parametrize("growing", ["v1"], indirect=True)
 def test_a_cluster_grows_while_a_gang_waits(
     growing: RayHead, tmp_path: Path, tiny_llama: Path, text_file: Path
 ) -> None:

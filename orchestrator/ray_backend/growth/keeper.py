@@ -6,7 +6,6 @@ soon as no driver wants anything.
 
 import json
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +20,7 @@ from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.ray_backend.growth.limits import head_node_id
-from orchestrator.ray_backend.growth.requests import Bundle, Wants
+from orchestrator.ray_backend.growth.requests import Want, Wants
 
 CHECK_S = 5.0  # so long after a driver's end its wants are forgotten
 ANSWER_S = 10.0
@@ -38,10 +37,10 @@ class _Keeper:
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def want(self, job: str, bundles: Sequence[Bundle]) -> None:
+    def want(self, job: str, want: Want) -> None:
         """Ask for what this job wants from now on, beside what the others want."""
         with self._lock:
-            self._wants.set(job, bundles)
+            self._wants.set(job, want)
             self._ask()
 
     def leave(self) -> None:
@@ -94,20 +93,33 @@ class NodeRequests:
     def __init__(self) -> None:
         self._keeper: Any = None
         self._job = ray.get_runtime_context().get_job_id()
+        self._stands = False  # whether something may be asked for in this job's name
 
-    def want(self, bundles: Sequence[Bundle]) -> None:
+    def want(self, want: Want) -> None:
         """Ask for what this job wants from now on; nothing: let go.
 
         Nothing is raised where Ray gives no answer: callers ask again.
         """
-        if not bundles and self._keeper is None:
+        if not want.groups and not self._stands:
             return
+        self._stands = True  # also where no answer comes
         for _ in range(2):  # the keeper may have ended just now, as nobody wanted anything
             with suppress(RayError):
                 self._keeper = self._keeper or _find_keeper()
-                ray.get(self._keeper.want.remote(self._job, list(bundles)), timeout=ANSWER_S)
+                ray.get(self._keeper.want.remote(self._job, want), timeout=ANSWER_S)
+                self._stands = bool(want.groups)
                 break
             self._keeper = None
+
+    def let_go(self) -> None:
+        """Want nothing from now on, without waiting for an answer.
+
+        Who goes has no time to, and the keeper soon forgets a job that is gone.
+        """
+        if self._stands and self._keeper is not None:
+            with suppress(RayError):
+                self._keeper.want.remote(self._job, Want())
+        self._keeper, self._stands = None, False
 
 
 def _find_keeper() -> Any:

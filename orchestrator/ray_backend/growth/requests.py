@@ -5,32 +5,59 @@ away what others have asked for. A *bundle* is what one process takes, by Ray's 
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from math import inf
 
 from orchestrator.layouts.layout import GPU_TYPE, Layout
+from orchestrator.ray_backend.growth.fitting import Bundle, Group, Room, beside
 
-Bundle = Mapping[str, float]
 _Shape = tuple[tuple[str, float], ...]
 
 
 def bundles_of(
     layouts: Iterable[Layout], with_memory: bool, gpu_types: Container[str] = ()
-) -> list[dict[str, float]]:
-    """Return a bundle for each rank of these layouts.
+) -> list[list[dict[str, float]]]:
+    """Return of each layout a bundle for each of its ranks.
 
     ``with_memory``: whether the hosts' memory is asked for, too. A type of node that declares none
     would never come for a bundle that names it; neither for a type of GPU that is none of
     ``gpu_types``, which nodes declare.
     """
-    bundles = []
+    groups = []
     for layout in layouts:
         bundle = layout.amounts
         if not with_memory:
             bundle.pop("memory", None)
         if layout.gpu_type not in gpu_types:
             bundle.pop(GPU_TYPE + layout.gpu_type, None)
-        bundles += [bundle] * layout.ranks
-    return bundles
+        groups.append([bundle] * layout.ranks)
+    return groups
+
+
+@dataclass(frozen=True)
+class Want:
+    """What one job wants the cluster to have room for, and what it sees of the cluster.
+
+    ``groups``: a bundle for each rank of what runs and of what waits. ``placed``: what it holds by
+    now. ``others``: what others hold of nodes, of whom some may be drivers, too. ``there`` and
+    ``coming``: what each node has in all, of those that are there and those that can come, of which
+    no more than ``may_come`` can together.
+    """
+
+    groups: Sequence[Group] = ()
+    placed: Sequence[Bundle] = ()
+    others: Sequence[Bundle] = ()
+    there: Sequence[Bundle] = ()
+    coming: Sequence[Bundle] = ()
+    may_come: float = inf
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """The GPUs and CPUs that it knows of."""
+        nodes = [*self.there, *self.coming]
+        return tuple(sum(node.get(name, 0) for node in nodes) for name in ("GPU", "CPU"))
 
 
 class Wants:
@@ -38,15 +65,14 @@ class Wants:
 
     def __init__(self, asked: Iterable[Bundle] = ()) -> None:
         """``asked``: what was last asked for in our name, by whoever kept the wants before."""
-        self._of_jobs: dict[str, list[Bundle]] = {}
+        self._of_jobs: dict[str, Want] = {}  # the one that was told last is the last
         self._asked = _counted(asked)
 
-    def set(self, job: str, bundles: Sequence[Bundle]) -> None:
+    def set(self, job: str, want: Want) -> None:
         """Note what a job wants from now on; nothing: it is forgotten."""
-        if bundles:
-            self._of_jobs[job] = list(bundles)
-        else:
-            self._of_jobs.pop(job, None)
+        self._of_jobs.pop(job, None)
+        if want.groups:
+            self._of_jobs[job] = want
 
     def keep(self, living: Iterable[str]) -> None:
         """Forget the jobs that are none of ``living``."""
@@ -66,9 +92,31 @@ class Wants:
         """
         now = _counted(standing)
         strangers = now - self._asked
-        self._asked = _counted(bundle for wants in self._of_jobs.values() for bundle in wants)
+        self._asked = _counted(self._together([dict(shape) for shape in strangers.elements()]))
         request = strangers + self._asked
         return None if request == now else [dict(shape) for shape in sorted(request.elements())]
+
+    def _together(self, strangers: Sequence[Bundle]) -> Iterable[Bundle]:
+        """Return what all jobs want, and what is held by those who want nothing of us.
+
+        A driver's own are others' to another driver: they count once. What several want, or one of
+        several types of node, may be more than the cluster can become, and for that Ray's second
+        autoscaler starts nothing at all: they take turns, as far as there is room.
+        """
+        if not self._of_jobs:
+            return ()
+        wants = list(self._of_jobs.values())
+        seer = max(reversed(wants), key=lambda want: want.size)  # some look at no GPUs
+        placed = chain.from_iterable(want.placed for want in wants if want is not seer)
+        others = beside(seer.others, placed)
+        turns = zip_longest(*(want.groups for want in wants))
+        groups = [group for turn in turns for group in turn if group]
+        if len(wants) > 1 or seer.may_come < len(seer.coming):
+            room = Room(beside(seer.there, others), seer.coming, seer.may_come)
+            for bundle in strangers:
+                room.take([bundle])
+            groups = [group for group in groups if room.take(group)]
+        return [*others, *chain.from_iterable(groups)]
 
     @property
     def asked(self) -> list[dict[str, float]]:

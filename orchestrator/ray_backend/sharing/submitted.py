@@ -59,3 +59,11 @@ def waiting_of(attempts: Iterable[Submitted]) -> Iterator[Amounts]:
     """Yield what each process of these attempts takes that has not said where it runs."""
     for each in attempts:
         yield from each.waiting
+
+
+def held_by(attempts: Iterable[Submitted]) -> list[dict[str, float]]:
+    """Return the CPUs and GPUs of each process of these attempts that has said where it runs."""
+    return [
+        {name: place.amounts[name] for name in ("CPU", "GPU") if name in place.amounts}
+        for place in places_of(attempts)
+    ]

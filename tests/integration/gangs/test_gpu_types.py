@@ -15,7 +15,7 @@ from orchestrator.layouts.kinds import gpu_types
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.ray_launcher import RayLauncher
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
-from tests.integration.gangs.gang_tasks import GangTasks, finish
+from tests.integration.gangs.gang_tasks import GangTasks, finish, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 HALF_H100 = {"num_gpus": 0.5, "accelerator_type": "H100"}
@@ -60,6 +60,7 @@ def test_halves_share_a_gpu_and_leave_the_other_whole(with_gpus: RayLauncher) ->
     node, gpu = ray.get(whole, timeout=7.0)
     assert {where for where, _ in ray.get(halves)} == {node}
     assert {seen for _, seen in ray.get(halves)} == {"01".replace(gpu, "")}
+    wait_until(lambda: with_gpus.capacity().gpus == 3)  # Ray's figures are late
     taken = [Layout(gpus=gpus, gpu_type="H100") for gpus in (0.5, 0.5, 1)]
     free = FreeCapacity.of(with_gpus.capacity(), taken)
     assert free.without(Layout(gpus=0.125, gpu_type="H100")) is None

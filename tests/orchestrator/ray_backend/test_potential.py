@@ -88,14 +88,14 @@ def test_limits_are_read_again_after_a_while_and_stand_while_they_cannot_be() ->
 def test_memory_is_asked_for_only_where_every_type_declares_it() -> None:
     with_memory = NodeType("cpu", {"CPU": 8, "memory": 10.0}, 1)
     layouts = [Layout(memory_bytes=5)]
-    assert growth(with_memory).bundles(layouts) == [{"CPU": 1.0, "memory": 5.0}]
+    assert growth(with_memory).bundles(layouts) == [[{"CPU": 1.0, "memory": 5.0}]]
     without = NodeType("gpu", {"CPU": 8, "GPU": 1}, 1)
-    assert growth(with_memory, without).bundles(layouts) == [{"CPU": 1.0}]
+    assert growth(with_memory, without).bundles(layouts) == [[{"CPU": 1.0}]]
 
 
 def test_a_type_of_gpu_is_asked_for_only_where_a_type_of_node_declares_it() -> None:
     layout = Layout(gpus=1, gpu_type="H100")
     typed = NodeType("h100", {"CPU": 8, "GPU": 8, "accelerator_type:H100": 1}, 1)
-    assert "accelerator_type:H100" in growth(typed).bundles([layout])[0]
+    assert "accelerator_type:H100" in growth(typed).bundles([layout])[0][0]
     untyped = NodeType("gpu", {"CPU": 8, "GPU": 8}, 1)
-    assert growth(untyped).bundles([layout]) == [{"CPU": 1.0, "GPU": 1.0}]
+    assert growth(untyped).bundles([layout]) == [[{"CPU": 1.0, "GPU": 1.0}]]

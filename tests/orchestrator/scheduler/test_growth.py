@@ -1,5 +1,6 @@
 """What is asked of a cluster that can grow: no more than could start, and nothing for nobody."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,30 +31,40 @@ def grown(nodes: int) -> Capacity:
 
 
 def test_what_runs_and_what_waits_is_wanted_together() -> None:
-    assert wanted_layouts([ONE_GPU], [GANG], grown(4)) == (ONE_GPU, GANG)
+    assert wanted_layouts([ONE_GPU], [(GANG,)], grown(4)) == (ONE_GPU, GANG)
 
 
 def test_no_more_is_wanted_than_the_cluster_can_become() -> None:
-    assert wanted_layouts([], [ONE_GPU] * 99, grown(1)) == (ONE_GPU,) * 8
+    assert wanted_layouts([], [(ONE_GPU,)] * 99, grown(1)) == (ONE_GPU,) * 8
 
 
 def test_a_gang_is_wanted_whole_or_not_at_all_and_the_next_one_in_its_place() -> None:
-    assert wanted_layouts([], [GANG, ONE_GPU], grown(1)) == (ONE_GPU,)
+    assert wanted_layouts([], [(GANG,), (ONE_GPU,)], grown(1)) == (ONE_GPU,)
+
+
+def test_where_the_best_type_of_gpu_is_all_taken_another_that_can_come_is_wanted() -> None:
+    """Others hold the A10Gs for good: the stage waited for them, and no H100 ever came."""
+    best, other = Layout(gpus=1, gpu_type="A10G"), Layout(gpus=1, gpu_type="H100")
+    taken = Capacity(96, 0, gpu_type="A10G")
+    potential = Capacity.of([HEAD, taken, replace(GPU_NODE, gpu_type="H100")])
+    assert wanted_layouts([], [(best, other)] * 9, potential) == (other,) * 8
 
 
 def test_no_more_stages_are_wanted_than_may_run_at_once() -> None:
-    assert wanted_layouts([ONE_GPU], [ONE_GPU] * 9, grown(4), max_parallel=3) == (ONE_GPU,) * 3
+    assert wanted_layouts([ONE_GPU], [(ONE_GPU,)] * 9, grown(4), max_parallel=3) == (ONE_GPU,) * 3
 
 
-@pytest.mark.parametrize("waiting", [[], [GANG]])
-def test_nothing_is_wanted_where_no_waiting_stage_could_start(waiting: list[Layout]) -> None:
+@pytest.mark.parametrize("waiting", [[], [(GANG,)]])
+def test_nothing_is_wanted_where_no_waiting_stage_could_start(
+    waiting: list[tuple[Layout, ...]],
+) -> None:
     """What runs keeps its nodes by running."""
     assert wanted_layouts([ONE_GPU] * 8, waiting, grown(2)) == ()
 
 
 def test_five_thousand_equal_stages_are_as_quick_as_one() -> None:
     """They are placed together: single ranks of one layout are one look at each node."""
-    wanted = wanted_layouts([], [ONE_GPU] * 5000, grown(200))
+    wanted = wanted_layouts([], [(ONE_GPU,)] * 5000, grown(200))
     assert len(wanted) == 1600
 
 
@@ -64,10 +75,10 @@ def test_only_those_that_wait_for_room_would_take_more_of_it() -> None:
     measuring = Facts([SPEC], running={"measure-1": Running(StageKind.MEASURE)})
     elsewhere = Facts([SPEC], claimed_elsewhere={SPEC.key: "another driver"})
     assert decide(measuring, max_attempts=1) == (
-        Wait(SPEC, "a measurement has the machine for itself", for_room=None),
+        Wait(SPEC, "a measurement has the machine for itself", for_room=()),
     )
     assert decide(elsewhere, max_attempts=1) == (
-        Wait(SPEC, "another driver works on it", for_room=None),
+        Wait(SPEC, "another driver works on it", for_room=()),
     )
 
 
@@ -77,7 +88,7 @@ def test_the_launcher_is_told_of_changes_only() -> None:
     demand = NodeDemand(launcher, Resources())
     demand.look()
     for _ in range(3):
-        demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=ONE_GPU)])
+        demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=(ONE_GPU,))])
     demand.follow(Facts([SPEC]), [Start(SPEC, ONE_GPU)])
     demand.follow(Facts([], running={SPEC.key: Running(SPEC.kind, ONE_GPU)}), [])
     assert launcher.requests == [(ONE_GPU,), ()]
@@ -89,7 +100,7 @@ def test_a_node_is_wanted_until_the_stage_that_it_came_for_has_begun() -> None:
     launcher.can_become = grown(1)
     demand = NodeDemand(launcher, Resources())
     demand.look()
-    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=ONE_GPU)])
+    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=(ONE_GPU,))])
     demand.follow(Facts([SPEC]), [Start(SPEC, ONE_GPU)])
     for begun in (False, True):
         running = {SPEC.key: Running(SPEC.kind, ONE_GPU, begun=begun)}
@@ -98,19 +109,32 @@ def test_a_node_is_wanted_until_the_stage_that_it_came_for_has_begun() -> None:
     assert launcher.requests == [(ONE_GPU,), ()]
 
 
-def test_what_is_wanted_for_long_is_asked_for_again_and_what_is_not_is_not() -> None:
+def test_the_launcher_is_told_again_when_a_stage_begins_for_others_see_it_by_then() -> None:
+    launcher = FakeLauncher()
+    launcher.can_become = grown(1)
+    demand = NodeDemand(launcher, Resources())
+    demand.look()
+    wait = Wait(SPEC, "waits for 1 GPU", for_room=(ONE_GPU,))
+    for begun in (False, True):
+        facts = Facts([SPEC], running={"other": Running(SPEC.kind, ONE_GPU, begun=begun)})
+        demand.follow(facts, [wait])
+    assert launcher.requests == [(ONE_GPU, ONE_GPU)] * 2
+
+
+def test_what_is_wanted_for_long_is_asked_for_again_and_so_is_to_let_go() -> None:
+    """Nodes were held to the driver's end where Ray gave no answer once, as they were let go."""
     launcher, clock = FakeLauncher(), Clock()
     launcher.can_become = grown(1)
     demand = NodeDemand(launcher, Resources(), clock)
     demand.look()
-    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=ONE_GPU)])
+    demand.follow(Facts([SPEC]), [Wait(SPEC, "waits for 1 GPU", for_room=(ONE_GPU,))])
     clock.now = REPEAT_S
     demand.look()
     demand.look()
     demand.follow(Facts([]), [])
     clock.now = 3 * REPEAT_S
     demand.look()
-    assert launcher.requests == [(ONE_GPU,), (ONE_GPU,), ()]
+    assert launcher.requests == [(ONE_GPU,), (ONE_GPU,), (), ()]
 
 
 # --- through the controller ---------------------------------------------------

@@ -195,7 +195,7 @@ def test_what_fits_only_what_the_cluster_can_become_waits_for_nodes_that_can_com
         Wait(
             GANG,
             "needs 16 x (1 GPU, 1 CPU), and waits for nodes that can come: there are 4 CPUs",
-            for_room=on_gpus(16),
+            for_room=(on_gpus(16),),
         ),
     )
 

@@ -45,7 +45,7 @@ def ranking_status(view: GridView) -> list[tuple[Status, str]]:
 def test_a_gang_that_others_keep_out_is_not_submitted_and_says_so() -> None:
     facts = Facts([TRAIN], {TRAIN.key: GANG}, capacity=BUSY, largest_capacity=BUSY.in_all)
     reason = "waits for 8 x (1 GPU, 1 CPU); other jobs hold 63 of 64 GPUs"
-    assert decide(facts, max_attempts=2) == (Wait(TRAIN, reason, GANG),)
+    assert decide(facts, max_attempts=2) == (Wait(TRAIN, reason, (GANG,)),)
 
 
 def test_the_gang_starts_when_others_have_gone() -> None:
