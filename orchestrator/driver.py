@@ -7,14 +7,15 @@ nothing about stages, and knows neither grid files nor how a cluster is opened.
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.listeners import Listeners
+from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
@@ -28,7 +29,7 @@ from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.budget import Choice, choose, outside
-from orchestrator.views.grid_view import SETTLED, CellView, GridView, Status
+from orchestrator.views.grid_view import SETTLED, GridView, Status, stopped
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import TrackingError
 
@@ -72,12 +73,12 @@ class Driver:
         except Exception as error:
             self._abandon(redact(f"the driver failed: {type(error).__name__}: {error}"))
             raise
-        self._launcher.stop()
-        self._controller.close()
-        try:
-            self._conclude(view)
-        finally:
-            self._tracker.close()
+        self._end_listeners(view)
+        with ExitStack() as ending:  # each of these, whatever fails; the last one here comes first
+            ending.callback(self._tracker.close)
+            ending.callback(self._conclude, view)
+            ending.callback(self._controller.close)
+            ending.callback(self._launcher.stop)
         return EXIT_CODES[view.status]
 
     def _abandon(self, reason: str) -> None:
@@ -86,10 +87,25 @@ class Driver:
         Errors on the way are dropped: the one that led here is the one to be seen.
         """
         with suppress(Exception):
-            self._controller.stop(reason)
+            self._stop(reason)
         with suppress(Exception):
             self._finish_listeners(self._controller.view())
         self._tracker.close()
+
+    def _stop(self, reason: str) -> None:
+        """End what runs.
+
+        MLflow is told first, of what was shown last: whoever stops us may give us three seconds,
+        and cancelling a gang takes ten.
+        """
+        if self._shown is not None:
+            self._end_listeners(stopped(self._shown, reason))
+        self._controller.stop(reason)
+
+    def _end_listeners(self, view: GridView) -> None:
+        """Let MLflow and the model cards finish; of a grid that was never seen nothing is told."""
+        if view.parts:
+            self._listeners.end(view)
 
     def _step_until_over(self, received: list[str]) -> GridView:
         """Step until everything is done or failed, or a signal came; return the last view."""
@@ -100,7 +116,7 @@ class Driver:
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
-            self._controller.stop(f"stopped by {received[0]}")
+            self._stop(f"stopped by {received[0]}")
             view = self._controller.view()
             self._tell(view, report)
         return view
@@ -167,18 +183,26 @@ class Driver:
         for choice in choices:
             alias = alias_name(self._grid.name, choice.budget)
             print_choice(choice, view.cells, self._out, alias)
-        for cell in view.cells:
-            if cell.status is Status.FAILED:
-                where = f"{cell.cell.name} in {cell.stage}"
-                print_line(self._out, f"failed: {where}: {cell.reason}{self._log_hint(cell)}")
+        failed = [cell for cell in view.cells if cell.status is Status.FAILED]
+        hints = self._log_hints({cell.stage_keys.get(cell.stage, "") for cell in failed} - {""})
+        for cell in failed:
+            hint = hints.get(cell.stage_keys.get(cell.stage, ""), "")
+            where = f"{cell.cell.name} in {cell.stage}"
+            print_line(self._out, f"failed: {where}: {cell.reason}{hint}")
 
-    def _log_hint(self, cell: CellView) -> str:
-        """Where the log of the cell's failed stage is; empty where the stage left no failure."""
-        key = cell.stage_keys.get(cell.stage, "")
+    def _log_hints(self, keys: Collection[str]) -> dict[str, str]:
+        """Where the logs of failed stages are, by key, of those that left a failure.
+
+        Empty where the store gives no answer: nobody waits for it once per cell.
+        """
         with suppress(OSError):
-            if key and self._store.failures.history(key):
-                return f"; its log is in {self._store.stages.uri(key)}"
-        return ""
+            left = at_once(self._store.failures.has_any, keys)
+            return {
+                key: f"; its log is in {self._store.stages.uri(key)}"
+                for key, has_any in zip(keys, left, strict=True)
+                if has_any
+            }
+        return {}
 
 
 def job_facts() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Those who are told of a grid's views besides the terminal: MLflow and the model cards.
 
 Each works in a thread of its own on the newest view, so that neither holds up the driver or the
-other; at the end they are waited for, within limits.
+other; at the end both finish at once, and are waited for, within limits.
 """
+
+import time
 
 from orchestrator.card_writer import CardWriter
 from orchestrator.newest import NewestOnly
@@ -15,7 +17,7 @@ from trsp.errors import TrackingError
 PROJECT_AGAIN_S = 1.0  # the tracker itself leaves a failed server alone for longer
 CARDS_AGAIN_S = 10.0
 CARDS_LIMIT_S = 120.0
-STOP_LIMIT_S = 10.0  # for each, where somebody waits for the driver to end
+STOP_LIMIT_S = 10.0  # where somebody waits for the driver to end
 REQUEST_S = 5.0  # how much longer a request under way may take
 
 
@@ -28,6 +30,8 @@ class Listeners:
         self._mlflow = NewestOnly("MLflow", self._project, PROJECT_AGAIN_S)
         self._cards = NewestOnly("model cards", self._card_writer.write, CARDS_AGAIN_S)
         self._told: GridView | None = None
+        self._cards_complete = False
+        self._ended_at: float | None = None  # seconds of the monotonic clock
         self._condition = ""  # of MLflow, as people were told
 
     def tell(self, view: GridView) -> None:
@@ -49,32 +53,55 @@ class Listeners:
             return f"{writer} writes this grid into MLflow"
         return "MLflow has caught up" if before == "behind" else "MLflow is written from here now"
 
+    def end(self, view: GridView) -> None:
+        """Let both write the last of it, and MLflow's runs be closed. Never waits.
+
+        Only the first call counts.
+        """
+        if self._ended_at is not None:
+            return
+        self._ended_at, limit_s = time.monotonic(), _mlflow_limit_s(view)
+        self._mlflow.end(lambda: self._tracker.finish(view, limit_s))
+        self._cards.end(lambda: self._write_last_cards(view))
+
     def finish(self, view: GridView) -> str:
-        """Write the last of it, and close MLflow's runs.
+        """End, and wait until both have ended.
 
         Returns what is missing of the cards, for people; "" for nothing. Raises TrackingError where
-        MLflow stays behind. Where the grid was stopped, each is waited for some seconds only.
+        MLflow stays behind. Where the grid was stopped, it waits for some seconds only.
         """
-        stopped = view.status is Status.KILLED
-        complete: list[bool] = []
-        self._cards.end(
-            lambda: complete.append(self._card_writer.write(view)),
-            STOP_LIMIT_S if stopped else CARDS_LIMIT_S,
-        )
-        self._finish_mlflow(view, STOP_LIMIT_S if stopped else FINISH_LIMIT_S)
-        if complete == [True]:
+        self.end(view)
+        limit_s = STOP_LIMIT_S if view.status is Status.KILLED else CARDS_LIMIT_S
+        try:
+            whole = self._cards.has_ended(self._left_s(limit_s)) and self._cards_complete
+        finally:
+            self._wait_for_mlflow(view.name, _mlflow_limit_s(view) + REQUEST_S)
+        if whole:
             return ""
         return "model cards are missing in the store: run the same grid file again to have them"
 
-    def _finish_mlflow(self, view: GridView, limit_s: float) -> None:
-        if not self._mlflow.end(lambda: self._tracker.finish(view, limit_s), limit_s + REQUEST_S):
+    def _write_last_cards(self, view: GridView) -> None:
+        self._cards_complete = self._card_writer.write(view)
+
+    def _wait_for_mlflow(self, name: str, limit_s: float) -> None:
+        if not self._mlflow.has_ended(self._left_s(limit_s)):
             raise TrackingError(
-                f"MLflow gave no answer within {limit_s + REQUEST_S:g} s at the end of grid "
-                f"{view.name!r}; the results are safe in the store: run the same grid file again "
+                f"MLflow gave no answer within {limit_s:g} s at the end of grid "
+                f"{name!r}; the results are safe in the store: run the same grid file again "
                 "once it answers, and they will be written"
             )
+
+    def _left_s(self, limit_s: float) -> float:
+        """How much of a limit is left, which counts from the end's beginning."""
+        assert self._ended_at is not None
+        return max(0.0, self._ended_at + limit_s - time.monotonic())
 
     def _project(self, view: GridView) -> bool:
         """Project the newest view; never finished, for a living driver says so now and then."""
         self._tracker.project(view)
         return False
+
+
+def _mlflow_limit_s(view: GridView) -> float:
+    """How long MLflow is written to at the end of a grid."""
+    return STOP_LIMIT_S if view.status is Status.KILLED else FINISH_LIMIT_S

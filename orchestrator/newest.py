@@ -36,15 +36,20 @@ class NewestOnly(Generic[Item]):
             self._new[:] = [item]
             self._changed.notify()
 
-    def end(self, last: Callable[[], None], limit_s: float) -> bool:
+    def end(self, last: Callable[[], None]) -> None:
         """Let the thread call ``last`` once it has done with its present item, and then end.
 
-        Items that it has not come to are dropped. Returns whether it ended within ``limit_s``
-        seconds; where not, it goes on for as long as the process does. Raises what ``last`` raised.
+        Items that it has not come to are dropped. Never waits.
         """
         with self._changed:
             self._last = last
             self._changed.notify()
+
+    def has_ended(self, limit_s: float) -> bool:
+        """Wait for the end; return whether it came within ``limit_s`` seconds.
+
+        Where not, the thread goes on for as long as the process does. Raises what ``last`` raised.
+        """
         self._thread.join(limit_s)
         if self._error is not None:
             raise self._error

@@ -6,6 +6,7 @@ Here a grid file is checked and its cluster opened; what happens then is the dri
 import os
 import uuid
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from orchestrator.stages.resolve import (
     with_known_problems,
 )
 from orchestrator.store.claims import Ticket
+from orchestrator.store.patience import in_words
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, ViewBuilder
@@ -35,25 +37,33 @@ from trsp.errors import InvalidInputError
 def view_offline(grid: Grid) -> GridView:
     """Return a grid as its store knows it, without a cluster: on the hardware it last ran on.
 
-    A stage that a living driver has claimed counts as running.
+    A stage that a living driver has claimed counts as running. UnreachableError or StoreError where
+    the store cannot be read.
     """
-    resolved, store = _resolve_offline(grid)
-    held = store.claims.held_now()
-    parts = GridParts(resolved, StoreResults(store))
-    parts.update()
-    running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
-    return ViewBuilder(parts).view(Activity(running, live=bool(running)))
+    resolved = resolve(grid)
+    with in_words(grid.storage.store):
+        resolved, store = _as_it_ran(resolved)
+        held = store.claims.held_now()
+        parts = GridParts(resolved, StoreResults(store))
+        parts.update()
+        running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
+        return ViewBuilder(parts).view(Activity(running, live=bool(running)))
 
 
 def measurements_offline(grid: Grid) -> tuple[Measurement, ...]:
-    """Return the measurements of a grid on the hardware it last ran on, without a cluster."""
-    resolved, store = _resolve_offline(grid)
-    return measurements(resolved, StoreResults(store))
+    """Return the measurements of a grid on the hardware it last ran on, without a cluster.
+
+    UnreachableError or StoreError where the store cannot be read.
+    """
+    resolved = resolve(grid)
+    with in_words(grid.storage.store):
+        resolved, store = _as_it_ran(resolved)
+        return measurements(resolved, StoreResults(store))
 
 
-def _resolve_offline(grid: Grid) -> tuple[Resolved, Store]:
+def _as_it_ran(resolved: Resolved) -> tuple[Resolved, Store]:
     """Return a grid on the hardware that it last ran on, and its store."""
-    resolved, store = resolve(grid), Store(grid.storage.store)
+    store = Store(resolved.grid.storage.store)
     return _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", ""))), store
 
 
@@ -72,8 +82,8 @@ def run_grid(
 
     Return 0 when all cells are done, 1 when one failed, 143 when the grid was stopped by a signal.
     ``address``: of a Ray cluster; None starts a local Ray. ``launcher`` takes the place of Ray.
-    Raises TrspError for bad input, an unwritable store or an absent tracking server, before
-    anything is started.
+    Raises TrspError for bad input, an unwritable store or an absent tracking server, before any
+    stage is started.
     """
     out = console()
     grid = load_grid(path)
@@ -83,16 +93,27 @@ def run_grid(
         print_line(out, f"note: {note}")
     if launcher is None:
         launcher = _ray_launcher(grid.resources, address)
-    require_capacity(launcher, grid.resources, path)
-    hardware = launcher.hardware()
-    store = Store(grid.storage.store)
-    store.grids.save(resolved.key, {"name": grid.name, "hardware": hardware})
-    from orchestrator.driver import Driver
+    with ExitStack() as until_driven:
+        until_driven.callback(launcher.stop)
+        require_capacity(launcher, grid.resources, path)
+        resolved = _on_hardware(resolved, launcher.hardware())
+        with in_words(grid.storage.store):
+            store = _prepared_store(resolved, measure_again)
+        from orchestrator.driver import Driver
 
-    resolved = _on_hardware(resolved, hardware)
+        driver = Driver(resolved, store, launcher, out)
+        until_driven.pop_all()
+    return driver.run()
+
+
+def _prepared_store(resolved: Resolved, measure_again: Selection | None) -> Store:
+    """Return the grid's store, which knows its hardware now, without what is measured again."""
+    store = Store(resolved.grid.storage.store)
+    facts = {"name": resolved.grid.name, "hardware": resolved.study.hardware}
+    store.grids.save(resolved.key, facts)
     if measure_again is not None:
         _forget_measurements(measure_again.of(measurements(resolved, StoreResults(store))), store)
-    return Driver(resolved, store, launcher, out).run()
+    return store
 
 
 def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
@@ -137,7 +158,7 @@ def _ray_launcher(resources: Resources, address: str | None) -> Launcher:
 
 
 def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> None:
-    """Stop the launcher and raise InvalidInputError where not even the smallest stage can fit.
+    """Raise InvalidInputError where not even the smallest stage can fit.
 
     What the cluster can become decides, not what it has now.
     """
@@ -145,7 +166,6 @@ def require_capacity(launcher: Launcher, resources: Resources, path: Path) -> No
     most = within(resources, launcher.potential()).in_all
     if fits(most, smallest):
         return
-    launcher.stop()
     share = "raise resources.share, " if resources.share else ""
     raise InvalidInputError(
         f"no stage fits on this cluster: one takes {describe_needs(smallest)}, and the largest "

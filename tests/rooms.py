@@ -57,7 +57,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
-    "doctor.findings": "",
+    "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store trsp.architecture
         trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
@@ -66,7 +66,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.sharing": "execution layouts store",
     "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
         stages store trsp.distributed trsp.errors trsp.evaluation""",
-    "scheduler.faults": "layouts store views",
+    "scheduler.faults": "layouts store views trsp.errors",
     "scheduler": """coordination execution grid layouts parallel scheduler.faults stages store
         views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
@@ -74,8 +74,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "card_writer": "report stages store views trsp.errors",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
-    "driver": """execution listeners projection_turn redact report scheduler scratch stages store
-        tracking views trsp.errors""",
+    "driver": """execution listeners parallel projection_turn redact report scheduler scratch
+        stages store tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",

@@ -53,6 +53,12 @@ class PreemptedError(TrspError, RuntimeError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; of one that says nothing, its class."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a ``name`` that is not among the ``known`` ones, with the nearest.
 

@@ -22,11 +22,6 @@ class BoundedCall:
         except Exception as error:
             self._outcome.append(error)
 
-    @property
-    def ended(self) -> bool:
-        """Whether the call has returned or raised."""
-        return bool(self._outcome)
-
     def answer(self, timeout_s: float) -> Any:
         """Return what the call returned, or the exception that it raised.
 

@@ -6,7 +6,6 @@ one stopped.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.execution.run_stage import StageTask
@@ -37,7 +36,7 @@ from orchestrator.store.claims import Ticket
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import ViewBuilder
-from orchestrator.views.grid_view import GridView, Status, concluded, killed
+from orchestrator.views.grid_view import GridView, concluded, stopped
 from orchestrator.views.parts import GridParts
 
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster
@@ -110,10 +109,9 @@ class Controller:
         """
         self._outage.guard(self._look)
         view = self._last.with_notices(self._outage.notice, tuple(self._avoided().values()))
-        if not self._stopped:
-            return concluded(view) if view.parts else view
-        # The grid itself is KILLED even where other drivers have done the rest.
-        return replace(killed(view, self._stopped), status=Status.KILLED, reason=self._stopped)
+        if self._stopped:
+            return stopped(view, self._stopped)
+        return concluded(view) if view.parts else view
 
     def _look(self) -> None:
         self._parts.update()
@@ -122,11 +120,13 @@ class Controller:
 
     def stop(self, reason: str) -> None:
         """Cancel what runs and release its claims; ``reason`` goes to all that is not done."""
-        self._launcher.stop()
-        at_once(self._stages.holdings.release, list(self._state.running))
-        self._state.running = {}
         self._stopped = reason
-        self.close()
+        try:
+            self._launcher.stop()
+        finally:
+            at_once(self._stages.holdings.release, list(self._state.running))
+            self._state.running = {}
+            self.close()
 
     def close(self) -> None:
         """Say goodbye to other drivers. Nothing can be started afterwards."""

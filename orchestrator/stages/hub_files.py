@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from orchestrator.grid.locations import trsp_home
 from orchestrator.stages.fingerprints import write_whole
-from trsp.errors import InvalidInputError, UnreachableError
+from trsp.errors import InvalidInputError, UnreachableError, first_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 10.0
@@ -112,7 +112,7 @@ def asked_of_hub(repo: HubRepo, ask: Callable[[], _T]) -> _T:
             last = error
         if wait_s is not None:
             time.sleep(wait_s)
-    reason = (str(last).strip() or type(last).__name__).splitlines()[0]
+    reason = first_line(last)
     raise UnreachableError(f"{repo}: the hub cannot be reached ({reason}); {_CURE}") from last
 
 

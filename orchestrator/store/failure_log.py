@@ -41,6 +41,10 @@ class FailureLog:
         """The recorded failures of a stage, oldest first; unreadable ones are left out."""
         return tuple(self._readable(f"{stage_folder(key)}/failures"))
 
+    def has_any(self, key: str) -> bool:
+        """Whether a stage has failed, by one request."""
+        return bool(self._files.names(f"{stage_folder(key)}/failures"))
+
     def _readable(self, folder: str) -> Iterator[Failure]:
         """Yield the failures in a folder that can be read.
 

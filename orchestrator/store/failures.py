@@ -86,11 +86,6 @@ class Failure:
         _hide_secrets(self, "message", "details")
 
     @property
-    def final(self) -> bool:
-        """Whether no other attempt of the same kind would end otherwise."""
-        return self.kind is FailureKind.BAD_INPUT
-
-    @property
     def line(self) -> str:
         """One line: the first of the message, and of a gang the ranks it is from.
 

@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from trsp.errors import StoreError
+from orchestrator.redact import redact
+from trsp.errors import StoreError, TrspError, UnreachableError
 from trsp.outages import is_outage
 
 # Before the second and the third attempt: an outage of a second costs nobody anything.
 WAITS_S: Sequence[float] = (0.5, 2.0)
 # Of a stage's own process, which has hours of work to lose: five minutes in all.
 STAGE_WAITS_S: Sequence[float] = (0.5, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0)
+# An attempt may take minutes by itself, of a server that is there and says nothing: pyarrow's S3
+# client tries for 100 s. Such an attempt is not made again.
+ATTEMPTS_S = 10.0
 JITTER = 0.25  # of every wait, up or down: those that a store lost do not all come back at once
 _waits_s: ContextVar[Sequence[float] | None] = ContextVar("waits_s", default=None)
 _T = TypeVar("_T")
@@ -32,18 +36,38 @@ def stage_patience() -> Iterator[None]:
 def patiently(work: Callable[[], _T]) -> _T:
     """Return what ``work`` returns, called again while the store gives no answer.
 
-    That is up to three times, or for five minutes within ``stage_patience``. ``work`` must be such
-    that doing it twice is as good as once. Raises its last OSError, and at once an OSError that is
-    an answer: absent, forbidden, full.
+    That is up to three times and for ten seconds, within ``stage_patience`` for five minutes.
+    ``work`` must be such that doing it twice is as good as once. Raises its last OSError, and at
+    once an OSError that is an answer: absent, forbidden, full.
     """
-    for wait_s in _waits_s.get() or WAITS_S:
+    waits_s = _waits_s.get() or WAITS_S
+    until = time.monotonic() + max(sum(waits_s), ATTEMPTS_S)
+    for wait_s in waits_s:
         try:
             return work()
         except OSError as error:
-            if not passes(error):
+            if not passes(error) or time.monotonic() >= until:
                 raise
         time.sleep(jittered(wait_s))
     return work()
+
+
+@contextmanager
+def in_words(uri: str) -> Iterator[None]:
+    """Turn what the store at ``uri`` raises within into an error for people.
+
+    UnreachableError where it gives no answer, StoreError where it refuses. For commands that read
+    it once: whoever waits for a store needs its own errors.
+    """
+    try:
+        yield
+    except TrspError:
+        raise
+    except OSError as error:
+        away = passes(error)
+        kind, came = (UnreachableError, "gives no answer") if away else (StoreError, "fails")
+        cure = "try again when it does" if away else "storage.store is to be a place of yours"
+        raise kind(redact(f"store {uri!r} {came}: {error}; {cure}")) from error
 
 
 def passes(error: OSError) -> bool:

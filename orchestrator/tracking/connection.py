@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from orchestrator.redact import redact
-from trsp.errors import TrackingError
+from trsp.errors import TrackingError, first_line
 
 CHECK_TIMEOUT_S = 5
 FIRST_ANSWER_S = 15  # a server that has just started, or is busy, answers its first request late
@@ -124,8 +124,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error without credentials, at most 300 characters long."""
-    lines = str(error).strip().splitlines()
-    return redact(lines[0] if lines else type(error).__name__)[:300]
+    return redact(first_line(error))[:300]
 
 
 def _probe(uri: str) -> None:

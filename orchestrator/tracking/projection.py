@@ -77,7 +77,6 @@ class GridProjection:
         if anew:
             self._runs.drop_others(run_ids(view))
         self._share(view)
-        self._beat()
         return True
 
     def _due(self) -> dict[RunId, DescribedRun]:
@@ -124,6 +123,8 @@ class GridProjection:
         if not self._has_begun(run):
             return
         due_at = self._runs.write(run.state())
+        if run.kind == "grid":
+            self._beat()  # from the first on: who sweeps takes a grid that never did for dead
         self._postponed.pop(run.id, None)
         if due_at is not None:
             self._postponed[run.id] = due_at, run

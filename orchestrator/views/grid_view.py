@@ -192,6 +192,11 @@ def concluded(view: GridView) -> GridView:
     return replace(view, status=Status.FAILED, reason=f"{failed} of {len(view.parts)} failed")
 
 
+def stopped(view: GridView, reason: str) -> GridView:
+    """The view of a grid whose driver was stopped: KILLED, also where others have done the rest."""
+    return replace(killed(view, reason), status=Status.KILLED, reason=reason)
+
+
 def killed(view: GridView, reason: str) -> GridView:
     """Return the view of a grid whose driver ends now: what is not over is KILLED for ``reason``.
 

@@ -15,11 +15,13 @@ from rich.console import Console
 from orchestrator import listeners
 from orchestrator.driver import Driver
 from orchestrator.execution.launcher import Finished
+from orchestrator.listeners import Listeners
 from orchestrator.projection_turn import StoreTurn
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
 from orchestrator.tracking import tracker
 from orchestrator.tracking.tracker import MlflowTracker
+from orchestrator.views.grid_view import GridView
 from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
 from trsp.errors import TrackingError
 from trsp.records import EvaluationRecord, Score
@@ -50,11 +52,19 @@ class ScoringLauncher(FakeLauncher):
         return finished
 
 
+class BreaksAtItsEnd(ScoringLauncher):
+    """A cluster that cannot be left in order."""
+
+    def stop(self) -> None:
+        raise ConnectionError("the cluster has gone")
+
+
 class Runs:
     """Runs of a grid on one MLflow database, each with a store of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
+        self.launcher = ScoringLauncher
         self.printed = ""
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.client = MlflowClient(self.uri, self.uri)
@@ -67,7 +77,7 @@ class Runs:
         given = {"name": NAME, "budgets": budgets, "tracking": tracking, **changes}
         grid = one_cell(self._folder / str(self._count), **given)
         out = Console(file=StringIO(), width=200)
-        launcher = ScoringLauncher(perplexity, interrupts)
+        launcher = self.launcher(perplexity, interrupts)
         try:
             Driver(grid, Store(grid.grid.storage.store), launcher, out).run()
         finally:
@@ -131,6 +141,40 @@ def test_a_grid_goes_on_to_its_end_while_mlflow_hangs(
     finally:
         free.set()
     assert f"{ALIAS}: best perplexity/wiki" in runs.printed
+
+
+@pytest.mark.parametrize("interrupts", [False, True], ids=["done", "stopped"])
+def test_a_cluster_that_breaks_at_the_end_leaves_no_run_running(
+    runs: Runs, interrupts: bool
+) -> None:
+    runs.launcher = BreaksAtItsEnd
+    with pytest.raises(ConnectionError, match="the cluster has gone"):
+        runs.run(23.2, interrupts=interrupts)
+    (experiment,) = runs.client.search_experiments(filter_string="name != 'Default'")
+    found = runs.client.search_runs([experiment.experiment_id])
+    assert found
+    assert "RUNNING" not in {run.info.status for run in found}
+
+
+def test_mlflow_is_told_of_a_stop_before_anything_that_may_take_long(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray gives a job three seconds; leaving gangs takes ten, and a store may hang."""
+    order: list[str] = []
+    end, stop = Listeners.end, ScoringLauncher.stop
+
+    def noted_end(self: Listeners, view: GridView) -> None:
+        order.append(f"MLflow {view.status.value}")
+        end(self, view)
+
+    def noted_stop(self: ScoringLauncher) -> None:
+        order.append("cluster")
+        stop(self)
+
+    monkeypatch.setattr(Listeners, "end", noted_end)
+    monkeypatch.setattr(ScoringLauncher, "stop", noted_stop)
+    runs.run(23.2, interrupts=True)
+    assert order[:2] == ["MLflow killed", "cluster"]
 
 
 def test_of_two_drivers_the_one_that_does_not_write_leaves_mlflow_to_the_other(

@@ -10,8 +10,11 @@ from rich.console import Console
 from orchestrator.driver import Driver
 from orchestrator.execution.launcher import Finished
 from orchestrator.scheduler.faults import outage
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.failure_log import FailureLog
+from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.store import Store
-from tests.orchestrator.fake_launcher import one_cell
+from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
 from tests.orchestrator.faulty_store import ElsewhereLauncher, Faults, inject
 
 
@@ -47,3 +50,25 @@ def test_a_driver_goes_on_when_its_store_is_back(
     assert said.count("the store answers again") == 1
     assert launcher.cancelled == []
     assert len(launcher.started_keys()) == len(set(launcher.started_keys()))
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["there", "away"])
+def test_at_the_end_people_are_told_where_logs_are_if_the_store_says_so(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    grid = one_cell(tmp_path, tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db"})
+    failure = Failure("InvalidInputError", "no such layer", FailureKind.BAD_INPUT)
+    launcher = FakeLauncher(fail=[(StageKind.PRUNE, failure)])
+    out = Console(file=StringIO(), width=200)
+
+    def away(*_: object) -> bool:
+        raise OSError("connection refused")
+
+    if is_away:
+        monkeypatch.setattr(FailureLog, "has_any", away)
+    assert Driver(grid, Store(grid.grid.storage.store), launcher, out).run() == 1
+    assert isinstance(out.file, StringIO)
+    (told,) = [line for line in out.file.getvalue().splitlines() if line.startswith("failed: ")]
+    assert "no such layer" in told
+    assert ("; its log is in " in told) is not is_away

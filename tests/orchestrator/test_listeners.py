@@ -24,7 +24,7 @@ class Tracker:
     def __init__(self) -> None:
         self.trouble, self.writer = "", ""
         self.answers = threading.Event()
-        self.asked = threading.Event()
+        self.asked, self.ended = threading.Event(), threading.Event()
         self.finished: list[GridView] = []
 
     def project(self, _: GridView) -> None:
@@ -35,6 +35,7 @@ class Tracker:
         assert limit_s > 0
         self.answers.wait(LONG_S)
         self.finished.append(view)
+        self.ended.set()
 
 
 class Cards:
@@ -93,6 +94,24 @@ def test_the_end_of_a_stopped_grid_waits_seconds_for_an_mlflow_that_hangs(
     listeners.tell(view)
     with pytest.raises(TrackingError, match=r"no answer within 0\.2 s at the end of grid 'sample'"):
         listeners.finish(view)
+
+
+def test_mlflow_is_closed_while_the_last_cards_hang(
+    listeners: Listeners,
+    tracker: Tracker,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stopped driver may be killed three seconds later: its cards may not take them all."""
+    free = threading.Event()
+    monkeypatch.setattr(store.stages, "write_file", lambda *_: free.wait(LONG_S))
+    tracker.answers.set()
+    view = killed(sample.story(tmp_path)[5], "stopped by SIGTERM")
+    listeners.end(view)
+    assert tracker.ended.wait(LONG_S)
+    assert tracker.finished == [view]
+    free.set()
 
 
 def test_the_end_closes_mlflow_with_the_last_view(

@@ -37,7 +37,8 @@ def test_what_it_has_not_come_to_is_replaced_by_what_is_newer() -> None:
         thread.hand(item)
     work.free.set()
     assert work.called.acquire(timeout=LONG_S)
-    assert thread.end(lambda: None, LONG_S)
+    thread.end(lambda: None)
+    assert thread.has_ended(LONG_S)
     assert work.seen == [0, 99]
 
 
@@ -47,7 +48,8 @@ def test_work_that_has_not_finished_is_called_again() -> None:
     thread.hand(7)
     for _ in range(3):
         assert work.called.acquire(timeout=LONG_S)
-    thread.end(lambda: None, LONG_S)
+    thread.end(lambda: None)
+    assert thread.has_ended(LONG_S)
     assert set(work.seen) == {7}
 
 
@@ -56,13 +58,16 @@ def test_the_end_comes_after_the_present_item() -> None:
     thread = NewestOnly("test", work, again_s=LONG_S)
     thread.hand(1)
     assert work.called.acquire(timeout=LONG_S)
-    assert thread.end(lambda: work.seen.append(-1), LONG_S)
+    thread.end(lambda: work.seen.append(-1))
+    assert thread.has_ended(LONG_S)
     assert work.seen == [1, -1]
 
 
 def test_an_end_without_any_item_calls_only_the_last() -> None:
     work = Work()
-    assert NewestOnly("test", work, again_s=LONG_S).end(lambda: work.seen.append(-1), LONG_S)
+    thread = NewestOnly("test", work, again_s=LONG_S)
+    thread.end(lambda: work.seen.append(-1))
+    assert thread.has_ended(LONG_S)
     assert work.seen == [-1]
 
 
@@ -72,7 +77,8 @@ def test_nobody_waits_for_work_that_hangs_longer_than_the_limit() -> None:
     thread = NewestOnly("test", work, again_s=LONG_S)
     thread.hand(1)
     assert work.called.acquire(timeout=LONG_S)
-    assert not thread.end(lambda: None, 0.01)
+    thread.end(lambda: None)
+    assert not thread.has_ended(0.01)
     work.free.set()
 
 
@@ -80,8 +86,10 @@ def test_what_the_last_call_raises_comes_to_whoever_waits() -> None:
     def last() -> None:
         raise OSError("away")
 
+    thread = NewestOnly("test", Work(), again_s=LONG_S)
+    thread.end(last)
     with pytest.raises(OSError, match="away"):
-        NewestOnly("test", Work(), again_s=LONG_S).end(last, LONG_S)
+        thread.has_ended(LONG_S)
 
 
 def test_work_that_raises_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,5 +104,6 @@ def test_work_that_raises_is_logged_and_tried_again(caplog: pytest.LogCaptureFix
         thread.hand(1)
         for _ in range(2):
             assert calls.acquire(timeout=LONG_S)
-        assert thread.end(lambda: None, LONG_S)
+        thread.end(lambda: None)
+        assert thread.has_ended(LONG_S)
     assert "test failed; it is tried again" in caplog.text

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from trsp.errors import InvalidInputError, UnreachableError
+from trsp.errors import InvalidInputError, UnreachableError, first_line
 from trsp.outages import may_pass
 
 
@@ -71,12 +71,11 @@ def _hub_config(source: str, revision: str | None) -> Path:
     try:
         return Path(hf_hub_download(source, "config.json", revision=revision))
     except (OSError, ValueError, EntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
         refusal = UnreachableError if may_pass(error) else InvalidInputError
         raise refusal(
             f"model {source!r} (revision {revision or 'main'}) is no local folder and could not be "
-            f"read from the hub: {reason}; check the name, the network and, for a gated model, "
-            "HF_TOKEN"
+            f"read from the hub: {first_line(error)}; check the name, the network and, for a gated "
+            "model, HF_TOKEN"
         ) from error
 
 

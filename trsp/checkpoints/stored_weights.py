@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trsp.checkpoints.model_source import local_folder
 from trsp.checkpoints.weight_headers import INDEX, SINGLE, no_safetensors, unreadable_weights
+from trsp.errors import first_line
 from trsp.outages import may_pass
 
 
@@ -80,11 +81,7 @@ class StoredWeights:
             return Path(hf_hub_download(self._source, file, revision=self._revision))
         except EntryNotFoundError as error:
             if may_pass(error):  # it is not in the cache, and the hub gave no answer
-                raise unreadable_weights(self._source, _first_line(error), error) from error
+                raise unreadable_weights(self._source, first_line(error), error) from error
             return None
         except (OSError, ValueError) as error:
-            raise unreadable_weights(self._source, _first_line(error), error) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+            raise unreadable_weights(self._source, first_line(error), error) from error

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from trsp.errors import first_line
+
 ALL_WELL, SOMETHING_WRONG = 0, 1  # exit codes
 _LONGEST = 300  # characters of an error that are shown
 # Ray's errors, by name: it is not imported here.
@@ -86,9 +88,8 @@ def unanswered(check: str, where: str, error: BaseException, hang_cure: str) -> 
 
 def one_line(error: BaseException) -> str:
     """Return an error's class and the first line of its message, cut where it is long."""
-    lines = str(error).strip().splitlines()
-    name = type(error).__name__
-    return f"{name}: {lines[0]}"[:_LONGEST] if lines else name
+    name, said = type(error).__name__, first_line(error)
+    return name if said == name else f"{name}: {said}"[:_LONGEST]
 
 
 def split_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseException]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.doctor.findings.facts import FreeSpace, Gpu, NodeState, Software, TorchDevice
 from orchestrator.grid.locations import trsp_home
 from orchestrator.scratch import temporary_root
+from trsp.errors import first_line
 from trsp.versions import library_versions
 
 LIBRARIES = (
@@ -61,7 +62,7 @@ def torch_device() -> TorchDevice:
         torch.cuda.synchronize()
         has_bf16 = bool((square @ square)[0, 0] == 64) and torch.cuda.is_bf16_supported()
     except RuntimeError as error:
-        return TorchDevice(cuda=torch.version.cuda or "", error=str(error).splitlines()[0])
+        return TorchDevice(cuda=torch.version.cuda or "", error=first_line(error))
     return TorchDevice(
         torch.cuda.get_device_name(),
         torch.version.cuda or "",

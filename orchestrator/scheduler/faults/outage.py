@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from orchestrator.store.patience import jittered, passes
 from orchestrator.views.grid_view import GridView
+from trsp.errors import first_line
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -40,7 +41,8 @@ class StoreOutage:
             self._wait_s = FIRST_WAIT_S
             said = "the store gives no answer" if passes(error) else "the store fails"
             since = time.strftime("%H:%M:%S")
-            self.notice = f"behind since {since}: {said} ({_line(error)}); what runs goes on"
+            why = first_line(error)[:200]
+            self.notice = f"behind since {since}: {said} ({why}); what runs goes on"
         self._again_at = self._clock() + jittered(self._wait_s)
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
 
@@ -65,9 +67,3 @@ class LastView:
         if (self._shown.behind, self._shown.avoided) != (behind, avoided):
             self._shown = replace(self._seen, behind=behind, avoided=avoided)
         return self._shown
-
-
-def _line(error: OSError) -> str:
-    """Return the first line of an error, at most 200 characters long."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

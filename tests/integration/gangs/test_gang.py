@@ -106,7 +106,7 @@ def test_what_all_ranks_say_is_said_once(launcher: RayLauncher, tasks: GangTasks
     }
     launcher.start(replace(gang, spec=replace(gang.spec, locations=nowhere)))
     failed = failure_of_gang(launcher, gang)
-    assert failed.final
+    assert failed.kind is FailureKind.BAD_INPUT
     assert len(failed.ranks) == 1
     assert "/no/such/folder" in failed.message
     assert "Traceback" in failed.ranks[0].tail

@@ -5,41 +5,11 @@ from dataclasses import replace
 from orchestrator.coordination.drivers import Drivers
 from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.coordination.process import ProcessIdentity
+from tests.orchestrator.coordination.memory_files import MemoryFiles
+from tests.orchestrator.coordination.test_drivers import Clock
 
 LIFETIME_S, RECHECK_S = 10.0, 2.0
 ELSEWHERE = replace(ProcessIdentity.here(), boot="another machine")
-
-
-class MemoryFiles:
-    """The files of a store, in memory."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, bytes] = {}
-
-    def read(self, path: str) -> bytes | None:
-        return self.stored.get(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        self.stored[path] = data
-
-    def create(self, path: str, data: bytes) -> bool:
-        return self.stored.setdefault(path, data) is data
-
-    def names(self, path: str) -> list[str]:
-        return sorted(name.removeprefix(f"{path}/") for name in self.stored)
-
-    def remove_file(self, path: str) -> None:
-        self.stored.pop(path, None)
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def watch_until_dead(watcher: Drivers, clock: Clock) -> None:
@@ -64,9 +34,9 @@ def test_it_gives_a_sign_before_it_claims_anything() -> None:
     files, clock = MemoryFiles(), Clock()
     heartbeat = Heartbeat(Drivers(files, LIFETIME_S), "me", clock)
     heartbeat.begin()
-    before = dict(files.stored)
+    before = dict(files.content)
     clock.now += LIFETIME_S
     heartbeat.begin()
-    assert files.stored.keys() == before.keys()
-    assert files.stored != before
+    assert files.content.keys() == before.keys()
+    assert files.content != before
     heartbeat.end()

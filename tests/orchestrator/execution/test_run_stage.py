@@ -26,7 +26,7 @@ def test_an_error_of_the_users_is_recorded_with_the_cure_and_not_retried(
     )
     failure = run(gone)
     assert failure is not None
-    assert failure.final
+    assert failure.kind is FailureKind.BAD_INPUT
     assert "/no/such/folder" in failure.message
     assert "Traceback" in failure.details
     assert store.failures.history(spec.key) == (failure,)
@@ -43,7 +43,7 @@ def test_other_errors_are_worth_another_attempt(
     spec = prune_spec(resolved.cells[0], resolved.study, LAYERS)
     failure = run(spec)
     assert failure is not None
-    assert not failure.final
+    assert failure.kind is not FailureKind.BAD_INPUT
     assert (failure.error, failure.message) == ("OutOfMemoryError", "80 GB wanted")
     assert list(Path(store.stages.uri(spec.key)).glob("files-*")) == []
 

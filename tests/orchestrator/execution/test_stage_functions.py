@@ -17,6 +17,7 @@ from orchestrator.stages.stage_specs import (
     ranking_spec,
     transfer_spec,
 )
+from orchestrator.store.failures import FailureKind
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.conftest import LAYERS, SELECTORS, RunStage
 from tests.tiny_grid import tiny_grid
@@ -127,7 +128,7 @@ def test_stage_two_hands_its_weights_to_pruning(
     prune = prune_spec(trained.cells[0], trained.study, LAYERS)
     missing = run(prune)
     assert missing is not None
-    assert (missing.error, missing.final) == ("StoreError", True)
+    assert (missing.error, missing.kind) == ("StoreError", FailureKind.BAD_INPUT)
     assert run(transfer) is None
     record = TransferRecord.model_validate(done(store, transfer))
     assert record.layers == LAYERS

@@ -95,3 +95,22 @@ def test_an_address_that_names_no_store_is_bad_input() -> None:
     with pytest.raises(StoreError) as caught:
         Store("nowhere://bucket/x")
     assert classify(caught.value) is FailureKind.BAD_INPUT
+
+
+def test_an_attempt_that_took_minutes_is_not_made_again(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow tries a dead S3 for 100 s by itself: three times that is five minutes."""
+    now, attempts = [0.0], []
+
+    def read(*_: object) -> None:
+        now[0] += 100
+        attempts.append(now[0])
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(files, "_read", read)
+    with pytest.raises(OSError, match="timed out"):
+        local.files.read("a")
+    assert attempts == [100.0]

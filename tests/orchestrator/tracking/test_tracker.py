@@ -1,11 +1,15 @@
 """The tracker on a real database: a grid's life in MLflow, again and again, and after a crash."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.tracking import projection
 from orchestrator.tracking.content.describe import closed
+from orchestrator.tracking.runs import RunWriter
 from orchestrator.tracking.tracker import MlflowTracker, check
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views as sample
@@ -182,3 +186,23 @@ def test_runs_of_killed_drivers_are_swept_and_those_of_living_ones_are_not(
     assert tracker.sweep(silent_s=-1) == open_runs > 0
     swept = all_runs(uri)["grid", "sample"]
     assert (swept.info.status, swept.data.tags["trsp.reason"]) == ("KILLED", "its job was killed")
+
+
+def test_a_grid_whose_first_projection_is_cut_short_is_not_swept_by_another_driver(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow is slow, and after the grid's own run the time of the call is over."""
+    now, write = [time.monotonic()], RunWriter.write
+
+    def slow_write(*arguments: object) -> float | None:
+        now[0] += 100
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RunWriter, "write", slow_write)
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(projection, "time", clock)
+    tracker = MlflowTracker(uri, EXPERIMENT)
+    tracker.project(sample.story(tmp_path / "store")[5])
+    assert tracker.behind
+    assert list(all_runs(uri)) == [("grid", "sample")]
+    assert MlflowTracker(uri, EXPERIMENT).sweep() == 0

@@ -76,6 +76,17 @@ def test_a_hub_that_gives_no_answer_is_no_bad_input(monkeypatch: pytest.MonkeyPa
         load_model("nobody/nothing")
 
 
+def test_a_hub_whose_error_says_nothing_is_named_by_its_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_answer(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("trsp.checkpoints.model_source.hf_hub_download", no_answer)
+    with pytest.raises(UnreachableError, match="could not be read from the hub: TimeoutError;"):
+        load_model("nobody/nothing")
+
+
 def test_weights_that_transformers_finds_too_small_are_bad_input(copy: Path) -> None:
     """Of a norm, whose size nothing but the model's code tells."""
     tensors = load_file(copy / "model.safetensors")
