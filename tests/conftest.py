@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
 SHARE_CLUSTERS = "integration/gangs/"
+OWN_CLUSTERS = "integration/test_growing_cluster.py"
 _HOME = pytest.StashKey[str]()
 
 
@@ -71,7 +72,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0].removeprefix("tests/")
             if file.startswith(SHARE_CLUSTERS):
                 return "clusters"
-            return "servers" if file.startswith(SHARE_SERVERS) else file
+            shares = file.startswith(SHARE_SERVERS) and file != OWN_CLUSTERS
+            return "servers" if shares else file
 
     return ByFile(config, log)
 

@@ -31,7 +31,7 @@ CELL: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def growing(request: pytest.FixtureRequest) -> Iterator[RayHead]:
     with growing_ray(short_folder(), request.param, TYPES) as head:
         yield head
@@ -48,7 +48,7 @@ def run_to_its_end(head: RayHead, grid: Path, name: str) -> None:
     wait_until_alone(head)
 
 
-@pytest.mark.parametrize("growing", ["v1", "v2"], indirect=True)
+@pytest.mark.parametrize("growing", ["v1", "v2"], indirect=True, scope="module")
 def test_a_cluster_without_workers_runs_a_grid_that_needs_gpus(
     growing: RayHead, tmp_path: Path, tiny_llama: Path, text_file: Path
 ) -> None:
@@ -60,11 +60,12 @@ def test_a_cluster_without_workers_runs_a_grid_that_needs_gpus(
     run_to_its_end(growing, grid, "on-gpus")
 
 
-@pytest.mark.parametrize("growing", ["v1"], indirect=True)
+@pytest.mark.parametrize("growing", ["v1"], indirect=True, scope="module")
 def test_a_cluster_grows_while_a_gang_waits(
     growing: RayHead, tmp_path: Path, tiny_llama: Path, text_file: Path
 ) -> None:
     """Its nodes hold one rank each."""
+    wait_until_alone(growing)
     transfer = {"name": "drift", "steps": 2, "blocks_per_step": 2}
     resources = {"use_gpus": False, "ranks": 2, "max_attempts": ATTEMPTS}
     grid = tiny_grid(
