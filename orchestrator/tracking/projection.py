@@ -56,6 +56,11 @@ class GridProjection:
         """Trust nothing of what is remembered of MLflow: the next ``write`` reads it first."""
         self._doubted = True
 
+    @property
+    def may_have_twins(self) -> bool:
+        """Whether another driver may have made the same runs since MLflow was read."""
+        return self._runs.has_made
+
     def write(self, view: GridView, deadline: float) -> bool:
         """Write what is new; return whether all of it was written by the deadline.
 

@@ -64,6 +64,7 @@ class RunWriter:
         self._artifacts_every_s = artifacts_every_s
         self._models = ModelWriter(client, experiment_id)
         self._runs: dict[RunId, WrittenRun] = {}
+        self.has_made = False  # any run since MLflow was read: another driver may have, too
 
     def read(self) -> set[RunId]:
         """Take up what MLflow holds now; return the runs that are not as this process left them.
@@ -71,6 +72,7 @@ class RunWriter:
         Of several runs with one kind and key, which two drivers made at once, the oldest stays.
         """
         self._models.forget_registry()
+        self.has_made = False
         found: dict[RunId, Run] = {}
         for run in search_runs(self._client, self._experiment_id, of_grid(self._grid)):
             kind = run.data.tags["trsp.kind"]
@@ -142,6 +144,7 @@ class RunWriter:
             **self._facts,
         }
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=state.name)
+        self.has_made = True
         made = dict(run.data.tags)
         return WrittenRun(run.info.run_id, run.info.start_time, "RUNNING", tags=made, ours=True)
 

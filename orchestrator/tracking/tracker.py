@@ -121,7 +121,8 @@ class MlflowTracker:
         wait_s = 0.0 if last.status is Status.KILLED else WRITER_WAIT_S
         wait_until = min(deadline, time.monotonic() + wait_s)
         self._doubt()
-        while not self._try(last, deadline) or self.writer:
+        while not self._try(last, deadline) or self.writer or self._may_have_twins(view.key):
+            self._doubt()
             failures += bool(self.trouble)
             over = wait_until if self.writer else deadline
             if time.monotonic() + FINISH_PAUSE_S > over or failures == FINISH_ATTEMPTS:
@@ -180,6 +181,10 @@ class MlflowTracker:
             self.behind, self.trouble = True, one_line(error)
             self._retry_at = time.monotonic() + self._retry_s
         return not self.behind
+
+    def _may_have_twins(self, key: str) -> bool:
+        """Whether a run was made since MLflow was read, which another driver may have made, too."""
+        return key in self._grids and self._grids[key].may_have_twins
 
     def _doubt(self) -> None:
         """Trust nothing of what is remembered of MLflow: another driver, or an error, came by."""
