@@ -65,9 +65,11 @@ class Endings:
                 del self._ended[0], self._state.running[finished.key]
         finally:
             at_once(self._stages.holdings.release, over)
+            succeeded = {spec.key: spec for spec in done}  # and were looked at afresh
             for key in over:
-                self._stages.forget(key)
-            self._served |= {spec.key: spec for spec in done}
+                if key not in succeeded:
+                    self._stages.forget(key)
+            self._served |= succeeded
             self._drop_served()
 
     def _drop_served(self) -> None:
