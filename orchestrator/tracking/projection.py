@@ -58,8 +58,8 @@ class GridProjection:
 
     @property
     def may_have_twins(self) -> bool:
-        """Whether another driver may have made the same runs since MLflow was read."""
-        return self._runs.has_made
+        """Whether MLflow may hold runs that another driver made of the same parts."""
+        return self._runs.may_have_twins
 
     def write(self, view: GridView, deadline: float) -> bool:
         """Write what is new; return whether all of it was written by the deadline.

@@ -64,19 +64,21 @@ class RunWriter:
         self._artifacts_every_s = artifacts_every_s
         self._models = ModelWriter(client, experiment_id)
         self._runs: dict[RunId, WrittenRun] = {}
-        self.has_made = False  # any run since MLflow was read: another driver may have, too
+        self.may_have_twins = False  # as another driver may have made what we did since we read
 
     def read(self) -> set[RunId]:
         """Take up what MLflow holds now; return the runs that are not as this process left them.
 
-        Of several runs with one kind and key, which two drivers made at once, the oldest stays.
+        Of several runs with one kind and key, which two drivers made at once, the oldest stays;
+        only the next reading that finds none proves that the others are gone.
         """
         self._models.forget_registry()
-        self.has_made = False
+        self.may_have_twins = False
         found: dict[RunId, Run] = {}
         for run in search_runs(self._client, self._experiment_id, of_grid(self._grid)):
             kind = run.data.tags["trsp.kind"]
             if found.setdefault((kind, run.data.tags[f"trsp.{kind}"]), run) is not run:
+                self.may_have_twins = True
                 with suppress(MlflowException):  # the other driver may have, this very moment
                     self._client.delete_run(run.info.run_id)
         changed = {id_ for id_ in self._runs if id_ not in found}
@@ -144,7 +146,7 @@ class RunWriter:
             **self._facts,
         }
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=state.name)
-        self.has_made = True
+        self.may_have_twins = True
         made = dict(run.data.tags)
         return WrittenRun(run.info.run_id, run.info.start_time, "RUNNING", tags=made, ours=True)
 

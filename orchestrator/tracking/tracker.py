@@ -183,7 +183,7 @@ class MlflowTracker:
         return not self.behind
 
     def _may_have_twins(self, key: str) -> bool:
-        """Whether a run was made since MLflow was read, which another driver may have made, too."""
+        """Whether MLflow may hold runs that another driver made of the same parts."""
         return key in self._grids and self._grids[key].may_have_twins
 
     def _doubt(self) -> None:

@@ -85,8 +85,7 @@ def test_two_drivers_that_write_at_the_same_time_end_with_one_finished_run_for_e
     """They know nothing of each other, as with two stores: each in a thread, as fast as it can."""
     story, both_are_there = small_story(tmp_path / "store"), threading.Barrier(2)
 
-    def drive() -> str:
-        tracker = MlflowTracker(tracking_server.url, "two drivers", retry_s=0)
+    def drive(tracker: MlflowTracker) -> str:
         both_are_there.wait()
         for view in story:
             tracker.project(view)
@@ -94,8 +93,9 @@ def test_two_drivers_that_write_at_the_same_time_end_with_one_finished_run_for_e
         tracker.finish(story[-1])
         return tracker.experiment_id
 
+    trackers = [MlflowTracker(tracking_server.url, "two drivers", retry_s=0) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        first, second = (drive_.result() for drive_ in [threads.submit(drive) for _ in range(2)])
+        first, second = threads.map(drive, trackers)
     assert first == second
     runs = client_of(tracking_server.url).search_runs([first])
     parts = sorted(run.data.tags["trsp.kind"] for run in runs)

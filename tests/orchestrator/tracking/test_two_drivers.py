@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import MlflowTracker
@@ -96,6 +98,30 @@ def test_of_two_runs_made_at_once_for_one_cell_the_older_stays(uri: str, tmp_pat
     left = cell_run(all_runs(uri), story[1], 0)
     assert left.info.run_id == twins[0].info.run_id
     assert left.info.status == "KILLED"
+
+
+def test_a_twin_that_a_busy_server_does_not_delete_at_once_is_deleted_later(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = small_story(tmp_path / "store")
+    first, second = untied(uri)
+    for view in story[:2]:
+        for tracker in (first, second):
+            tracker.project(view)
+    delete, refused = MlflowClient.delete_run, []
+
+    def busy_at_first(client: MlflowClient, run_id: str) -> None:
+        if run_id not in refused:
+            refused.append(run_id)
+            raise MlflowException("database is locked")
+        delete(client, run_id)
+
+    monkeypatch.setattr(MlflowClient, "delete_run", busy_at_first)
+    second.finish(story[1])
+    assert refused
+    tags = [run.data.tags for run in client_of(uri).search_runs([first.experiment_id])]
+    parts = Counter((of_run["trsp.kind"], of_run[f"trsp.{of_run['trsp.kind']}"]) for of_run in tags)
+    assert set(parts.values()) == {1}
 
 
 def test_a_run_that_somebody_deleted_keeps_no_other_from_being_written(
