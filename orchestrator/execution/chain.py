@@ -70,8 +70,6 @@ class _Chain:
     def _committed(self, key: str) -> None:
         """Note that a stage is committed, whoever did it."""
         self.outcomes[key] = None
-        if key == self._contexts[0].task.spec.key:  # perhaps it ended without its commit
-            self._contexts[0].report.remove()
         self._tell(self._done, key)
 
     def run(self) -> None:
@@ -81,6 +79,8 @@ class _Chain:
             if number and handover.keep_trained is None and self._leaving():
                 break
             crash = run_function(context)
+            if number == 1:  # the first one ended perhaps before it was committed
+                self._contexts[0].report.remove()
             if crash is not None:
                 self._fail(number, crash)
                 return

@@ -5,6 +5,7 @@ It knows no cluster and no MLflow. Everything that may change a result comes fro
 each rank, all with the same task; rank 0 alone publishes and commits.
 """
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,7 @@ def _run_transfer(context: RankContext) -> None:
     else:
         keep = partial(_keep_transfer, context, model, tokenizer, record)
         handover.hold(task.ticket, task.spec, record, versions(), keep)
+    gc.collect()  # engines refer to themselves, and hold several times the model's memory
     handover.give(task.spec.key, model, as_read_back(tokenizer))
 
 
