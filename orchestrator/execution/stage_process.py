@@ -20,7 +20,8 @@ from orchestrator.store.failures import NOWHERE, Failure, Node
 if TYPE_CHECKING:
     from orchestrator.processes.child import Channel
 
-COMPUTES = "computes"  # what the process tells once the stage has its device
+# What the process tells, as {COMPUTES: the stage's key}, once the stage has its device.
+COMPUTES = "computes"
 
 _TASK = TypeAdapter(StageTask)
 _FAILURE: TypeAdapter[Failure | None] = TypeAdapter(Failure | None)
@@ -72,7 +73,7 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     from orchestrator.execution.run_stage import run_task
 
     task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
-    failure = run_task(task, channel.leaving, lambda: channel.tell(COMPUTES), node)
+    failure = run_task(task, channel.leaving, lambda: channel.tell({COMPUTES: task.spec.key}), node)
     return _FAILURE.dump_python(failure, mode="json")
 
 

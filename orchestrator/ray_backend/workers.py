@@ -32,7 +32,7 @@ def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
     node = this_node()
 
     def told(message: Any) -> None:
-        if message == COMPUTES:
+        if COMPUTES in message:
             sign.computes()
 
     with PreemptionNotice().installed_meanwhile() as notice:
