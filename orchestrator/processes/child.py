@@ -21,7 +21,6 @@ from orchestrator.processes.surroundings import take_over
 from orchestrator.processes.wire import Closed, Wire
 
 REQUEST_LIMIT_S = 60.0  # for a caller that has connected to say what it wants
-KEPT_S = 3.0  # for which a process waits for a call that may follow
 MAY_GROW_BYTES = 256 * 2**20  # by which its own memory may grow where a call may follow
 MOST_CALLS = 100
 _DESCRIPTORS = 2
@@ -67,19 +66,21 @@ def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
     """
     wire = Wire(connection)
     _take_output(connection)
-    before, limit_s = own_memory_bytes(), REQUEST_LIMIT_S
+    before, limit_s = 0, REQUEST_LIMIT_S
     for _ in range(MOST_CALLS):
         message = wire.receive(limit_s)
         if message is None or isinstance(message, Closed):
             return 0
         wire.send({"begun": True})
-        answer = _answer(Request(**message), wire)
-        follows = message["may_follow"] and "raised" not in answer and _as_small_as(before)
+        request = Request(**message)
+        before = before or (request.may_follow and own_memory_bytes())
+        answer = _answer(request, wire)
+        follows = request.may_follow and "raised" not in answer and _as_small_as(before)
         wire.send({**answer, "follows": follows})
         learned()
         if not follows:
             return 0
-        limit_s = KEPT_S
+        limit_s = request.kept_s
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+KEPT_S = 3.0  # for which a process waits for a call that may follow
+
 
 @dataclass(frozen=True)
 class Call:
@@ -59,6 +61,7 @@ class Request:
     environment: Mapping[str, str]
     title: str
     may_follow: bool
+    kept_s: float
     path: list[str]
     folder: str
     cpus: list[int]
@@ -76,6 +79,7 @@ class Request:
             environment=dict(call.environment),
             title=call.title,
             may_follow=call.may_follow,
+            kept_s=KEPT_S,
             path=list(sys.path),
             folder=os.getcwd(),
             cpus=sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [],
