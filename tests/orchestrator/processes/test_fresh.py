@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,8 @@ def test_nobody_is_asked_for_a_process_that_does_not_ask(caller: Caller) -> None
 def test_a_signal_to_a_process_that_asks_is_a_notice(caller: Caller) -> None:
     class Told(list[int]):
         def append(self, pid: int) -> None:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has gone by the one before
+                os.kill(pid, signal.SIGTERM)
 
     caller.told = Told()
     assert caller.call(functions.until_told) == Ended(True, "told")
