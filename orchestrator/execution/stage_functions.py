@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.execution.evaluation_items import evaluate_items
+from orchestrator.execution.libraries import import_libraries
 from orchestrator.execution.stage_inputs import (
     load_for_training,
     load_input_model,
@@ -25,6 +26,7 @@ from orchestrator.execution.stage_inputs import (
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.execution.versions import versions
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.timings import Phase
 from trsp.config import (
     MeasurementSettings,
     Selector,
@@ -49,14 +51,16 @@ def _run_ranking(context: RankContext) -> None:
         store.stages.write_spec(spec)
     if spec.inputs["calibration"] is None:
         for record in _unseen_rounds(spec)[len(done) :]:
-            store.rankings.publish(context.task.ticket, record)
+            context.publish(record)
         return
     seed_everything(spec.inputs["seed"] or 0)
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
-        for record in _new_rounds(context, model, tokenizer, done, progress):
+        for record in _new_rounds(context, model, blocks, done, progress):
             if context.leads:
-                store.rankings.publish(context.task.ticket, record)
+                context.publish(record)
     if context.leads:
         store.claims.log.require(context.task.ticket)
         store.stages.drop_snapshots(spec.key)
@@ -74,7 +78,7 @@ def _unseen_rounds(spec: StageSpec) -> Sequence[RoundRecord]:
 def _new_rounds(
     context: RankContext,
     model: Any,
-    tokenizer: Any,
+    blocks: Any,
     done: Sequence[RoundRecord],
     progress: Any,
 ) -> Iterable[RoundRecord]:
@@ -84,7 +88,7 @@ def _new_rounds(
     task, spec = context.task, context.task.spec
     return rank_layers(
         model,
-        stage_calibration_blocks(spec, tokenizer, model.config.to_dict()),
+        blocks,
         _SELECTOR.validate_python(spec.inputs["selector"]),
         depth=spec.depth,
         gate_l1=spec.inputs["gate_l1"] or 0.0,
@@ -104,9 +108,10 @@ def _run_transfer(context: RankContext) -> None:
 
     task, spec, inputs = context.task, context.task.spec, context.task.spec.inputs
     seed_everything(inputs["seed"])
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
         record = transfer(
             model,
@@ -119,7 +124,8 @@ def _run_transfer(context: RankContext) -> None:
             lr_scale=task.lr_scale,
         )
     with _artifact_folder(context) as folder:
-        save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
+        with context.timings.phase(Phase.SAVE):
+            save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
             context.commit(record.model_dump(mode="json"), versions(), folder)
 
@@ -144,11 +150,12 @@ def _run_pruning(context: RankContext) -> None:
 
     spec, store, started = context.task.spec, context.store, time.monotonic()
     layers = spec.inputs["layers"]
-    model, tokenizer = load_input_model(spec, store)
+    model, tokenizer = _input_model(context)
     card = _first_model_card(spec, model)
     remove_layers_verified(model, layers)
     with store.stages.staging(context.task.ticket) as folder:
-        record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
+        with context.timings.phase(Phase.SAVE):
+            record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
         context.commit(record.model_dump(mode="json"), versions(), folder)
 
@@ -171,9 +178,14 @@ def _first_model_card(spec: StageSpec, model: Any) -> str:
 
 def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
-    spec, store = context.task.spec, context.store
-    record, by = evaluate_items(context, lambda: load_input_model(spec, store))
+    record, by = evaluate_items(context, lambda: _input_model(context))
     context.commit(record.model_dump(mode="json"), by)
+
+
+def _input_model(context: RankContext) -> tuple[Any, Any]:
+    """Load the model and tokenizer that the stage reads."""
+    with context.timings.phase(Phase.LOAD):
+        return load_input_model(context.task.spec, context.store)
 
 
 def _run_dense(context: RankContext) -> None:
@@ -181,7 +193,8 @@ def _run_dense(context: RankContext) -> None:
     from trsp.checkpoints.checkpoint import dense_record
 
     spec, started = context.task.spec, time.monotonic()
-    model, tokenizer = load_original(spec)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_original(spec)
     evaluation, by = evaluate_items(context, lambda: (model, tokenizer))
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
@@ -201,17 +214,28 @@ def _run_measurement(context: RankContext) -> None:
     spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
     with context.sharing_devices():
-        model, _ = load_input_model(spec, context.store)
+        model, _ = _input_model(context)
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
     context.commit(record.model_dump(mode="json"), versions())
 
 
+def _importing_first(stage: Callable[[RankContext], None]) -> Callable[[RankContext], None]:
+    """Return the stage with its libraries imported before, in a phase of their own."""
+
+    def run(context: RankContext) -> None:
+        with context.timings.phase(Phase.IMPORTS):
+            import_libraries(context.task.spec)
+        stage(context)
+
+    return run
+
+
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {
-    StageKind.DENSE: _run_dense,
-    StageKind.RANKING: _run_ranking,
-    StageKind.TRANSFER: _run_transfer,
-    StageKind.PRUNE: _run_pruning,
-    StageKind.EVALUATE: _run_evaluation,
-    StageKind.MEASURE: _run_measurement,
+    StageKind.DENSE: _importing_first(_run_dense),
+    StageKind.RANKING: _importing_first(_run_ranking),
+    StageKind.TRANSFER: _importing_first(_run_transfer),
+    StageKind.PRUNE: _importing_first(_run_pruning),
+    StageKind.EVALUATE: _importing_first(_run_evaluation),
+    StageKind.MEASURE: _importing_first(_run_measurement),
 }

@@ -6,7 +6,7 @@ not exist. It follows from the commit in the stage's log, which only the owning 
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orchestrator.coordination.stage_log import (
 from orchestrator.redact import redact
 from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import StageTimings
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from orchestrator.store.patience import passes
 from trsp.errors import StoreError
@@ -51,8 +52,8 @@ class StageResults:
     def stored(self, key: str) -> dict[str, Any] | None:
         """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
 
-        And perhaps ``dropped``. None while there is none; UnreadableRecordError where the file
-        holds anything else.
+        And perhaps ``timings`` and ``dropped``. None while there is none; UnreadableRecordError
+        where the file holds anything else.
         """
         stored = self._files.read_json(f"{stage_folder(key)}/result.json")
         if stored is None:
@@ -113,7 +114,7 @@ class StageResults:
             with scratch_folder("staging") as folder:
                 yield folder
             return
-        folder = self._files.local_path(f"{stage_folder(ticket.key)}/{_artifacts_name(ticket)}")
+        folder = self._files.local_path(f"{stage_folder(ticket.key)}/files-{ticket.attempt}")
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -129,18 +130,21 @@ class StageResults:
         record: Mapping[str, Any],
         files: Path | None = None,
         versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
     ) -> None:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
         ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
-        ``versions``: of the software and hardware that it was computed with. Raises ClaimLostError,
-        with nothing left behind, where the stage is no longer the attempt's own.
+        ``versions``: of the software and hardware that it was computed with. ``times`` is asked
+        where its seconds went once all but the result is written. Raises ClaimLostError, with
+        nothing left behind, where the stage is no longer the attempt's own.
         """
         assert ticket.key == spec.key
         self._log.require(ticket)
         name = self._keep(ticket, files) if files is not None else None
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
+        result |= {"timings": times().to_json()} if times else {}
         self._perhaps_committed.add(ticket.attempt)
         try:
             self._log.commit(ticket, result)
@@ -170,7 +174,7 @@ class StageResults:
 
     def _keep(self, ticket: Ticket, staged: Path) -> str:
         """Bring staged artifacts to where they belong. Returns the name of their folder."""
-        name = _artifacts_name(ticket)
+        name = f"files-{ticket.attempt}"
         if not self._files.is_local:
             self._files.upload(staged, f"{stage_folder(ticket.key)}/{name}")
         return name
@@ -211,10 +215,11 @@ class StageResults:
         """
         stored = self.stored(key)
         if stored and stored.get("files"):
-            self._write_result(key, {**stored, "dropped": True})
+            result = f"{stage_folder(key)}/result.json"
+            self._files.write_json(result, {**stored, "dropped": True})
             with suppress(FileNotFoundError):
                 self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
-            self._write_result(key, {**stored, "files": None, "dropped": True})
+            self._files.write_json(result, {**stored, "files": None, "dropped": True})
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:
@@ -246,15 +251,8 @@ class StageResults:
         path = f"{stage_folder(key)}/result.json"
         return UnreadableRecordError(self._files.shown(path), reason)
 
-    def _write_result(self, key: str, result: Mapping[str, Any]) -> None:
-        self._files.write_json(f"{stage_folder(key)}/result.json", result)
-
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none, or they are dropped."""
         stored = self.stored(key) or {}
         name = None if stored.get("dropped") else stored.get("files")
         return f"{stage_folder(key)}/{name}" if name else None
-
-
-def _artifacts_name(ticket: Ticket) -> str:
-    return f"files-{ticket.attempt}"
