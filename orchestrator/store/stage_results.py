@@ -72,16 +72,11 @@ class StageResults:
         stored = self.stored(key)
         return stored["record"] if stored else None
 
-    def files_uri(self, key: str) -> str | None:
-        """The address of the stage's artifacts: a local path, or a URI of the object store.
+    def files_uri(self, key: str, stored: Mapping[str, Any]) -> str | None:
+        """The address of the artifacts that a result, as ``stored`` gave it, names; else None.
 
-        None where it has none.
+        It is a local path, or a URI of the object store.
         """
-        stored = self.stored(key)
-        return self.files_uri_in(key, stored) if stored else None
-
-    def files_uri_in(self, key: str, stored: Mapping[str, Any]) -> str | None:
-        """The address of the artifacts that a result, as ``stored`` gave it, names; else None."""
         name = stored.get("files")
         return self._files.address(f"{stage_folder(key)}/{name}") if name else None
 
