@@ -71,6 +71,7 @@ def transfer(
         Engine(
             model, engine, blocks_per_step, optimizer, _learning(model, training, adapters)
         ) as trainer,
+        progress,
     ):
         trained = _resume(trainer, training, progress)
         _train(trainer, training, trained, progress)
@@ -216,7 +217,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
             if trained.start is not None:
                 recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
                 check_losses(step + 1, recent, trained.start, vocabulary)
-            progress.step_done(step + 1, trainer.save_state, trained.state)
+            progress.step_done(step + 1, trainer.save_state, trained.state, trainer.copy_state)
             tick(step + 1, training.steps)
     finally:
         branches.remove()
