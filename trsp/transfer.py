@@ -49,9 +49,8 @@ def transfer(
 
     InvalidInputError, before anything is trained, for layers that cannot be removed, for blocks
     that this model cannot read, for a strength below 0 or none, and for an ``engine`` that cannot
-    train it; TrainingDivergedError
-    when a loss, gradient or weight becomes NaN or infinite, or the loss rises as far as
-    docs/method.md, section 6, says.
+    train it; TrainingDivergedError when a loss, gradient or weight becomes NaN or infinite, or the
+    loss rises as far as docs/method.md, section 6, says.
     """
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, Self
 import torch
 from torch import Tensor, distributed, nn
 
-from trsp.checkpoints.host_copy import HostCopy
 from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
 from trsp.distributed.finite_weights import check_intact
@@ -33,6 +32,7 @@ from trsp.engine.deepspeed_runtime import (
 )
 from trsp.engine.engine_state import copy_state, load_state, save_state
 from trsp.engine.gate_optimizer import GateOptimizer
+from trsp.engine.host_copy import HostCopy
 from trsp.engine.optimizer_config import OptimizerConfig
 from trsp.engine.preparation import checkpoint_activations, require_gradients
 from trsp.engine.refusals import check_trainable

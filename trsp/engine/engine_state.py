@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, distributed
 
-from trsp.checkpoints.host_copy import HostCopy
 from trsp.checkpoints.safetensors_file import Contents, Shape, TensorFile
 from trsp.distributed.host_memory import has_room
+from trsp.engine.host_copy import HostCopy
 from trsp.engine.state_pieces import (
     MOMENTS,
     Piece,
