@@ -11,8 +11,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from orchestrator.execution.lost_processes import ended_failure, lost_failure
-from orchestrator.execution.stage_process import COMPUTES, outcome_of, preload, stage_call
+from orchestrator.execution.apart.lost_processes import ended_failure, lost_failure
+from orchestrator.execution.apart.stage_process import COMPUTES, outcomes_of, preload, stage_call
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.fresh import Processes
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
@@ -39,7 +39,7 @@ def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
         call = stage_call(task, {**os.environ, **hidden_gpus()}, node)
         ended = _processes.run(call, told, notice.leaving)
     if ended.returned:
-        return outcome_of(ended.result)
+        return outcomes_of(ended.result)[task.spec.key]
     return ended_failure(task, ended, node)
 
 

@@ -3,11 +3,12 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.execution import stage_process
-from orchestrator.execution.stage_process import outcome_of, preload, run, stage_call
+from orchestrator.execution.apart import stage_process
+from orchestrator.execution.apart.stage_process import outcomes_of, preload, run, stage_call
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.processes.fresh import Processes
@@ -32,8 +33,11 @@ TASK = StageTask(
 class Silent:
     """A channel that nobody listens at."""
 
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
     def tell(self, message: object) -> None:
-        pass
+        self.told.append(message)
 
     def leaving(self) -> bool:
         return False
@@ -53,11 +57,12 @@ def test_a_failure_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         "E", "m", FailureKind.HUNG, "d", 1.5, layout={"ranks": 1}, node=Node("a", "b")
     )
     monkeypatch.setattr("orchestrator.execution.run_stage.run_task", lambda *_: failure)
-    assert outcome_of(run(stage_call(TASK, {}).payload, Silent())) == failure  # type: ignore[arg-type]
+    returned = run(stage_call(TASK, {}).payload, Silent())  # type: ignore[arg-type]
+    assert outcomes_of(returned) == {TASK.spec.key: failure}
 
 
 def test_success_travels_as_none() -> None:
-    assert outcome_of(None) is None
+    assert outcomes_of({"a": None}) == {"a": None}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,29 @@ def test_only_stages_that_train_nothing_and_hold_no_gpu_follow_each_other(
 ) -> None:
     task = StageTask(StageSpec(kind, {}), "/s", Layout(gpus=gpus))
     assert stage_call(task, {}).may_follow is may
+
+
+def test_a_chain_travels_whole_and_tells_of_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = StageTask(StageSpec(StageKind.EVALUATE, {}), TASK.store)
+    came: list[StageTask] = []
+
+    def run_chain(task: StageTask, leaving: object, computes: Any, done: Any, node: Node) -> Any:
+        came.append(task)
+        computes(task.spec.key)
+        done(task.spec.key)
+        return {task.spec.key: None}
+
+    monkeypatch.setattr("orchestrator.execution.chain.run_chain", run_chain)
+    channel = Silent()
+    returned = run(stage_call(replace(TASK, then=(second,)), {}).payload, channel)  # type: ignore[arg-type]
+    assert came[0].then[0].spec.key == second.spec.key
+    assert channel.told == [{"computes": TASK.spec.key}, {"done": TASK.spec.key}]
+    assert outcomes_of(returned) == {TASK.spec.key: None}
+
+
+def test_a_chain_with_a_measurement_follows_nothing() -> None:
+    head = StageTask(StageSpec(StageKind.PRUNE, {}), "/s")
+    assert not stage_call(replace(head, then=(replace(TASK, layout=Layout()),)), {}).may_follow
 
 
 def test_nothing_that_asks_for_gpus_is_imported_beforehand_where_there_are_some(
@@ -99,7 +127,7 @@ def test_a_stage_that_fails_in_its_process_leaves_its_record(
     ended = Processes(Preload(())).run(
         stage_call(task, {**os.environ, "TRSP_TMPDIR": str(tmp_path)}), told.append, lambda: False
     )
-    failure = outcome_of(ended.result)
+    failure = outcomes_of(ended.result)[task.spec.key]
     assert failure is not None
     assert failure.error == "KeyError"
     assert told == [{"computes": task.spec.key}]
