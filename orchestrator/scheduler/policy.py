@@ -114,9 +114,12 @@ class _Turn:
         self._admission = Backfill(facts.capacity, running, facts.potential, facts.max_parallel)
         at_work = (stage.kind for stage in facts.running.values() if not _queues(stage, facts))
         self._at_work = Counter(at_work)
-        # By the layouts that a stage may have. Room only becomes less within a turn.
-        self._too_large: dict[tuple[Layout, ...], str] = {}
-        self._refused: dict[tuple[tuple[Layout, ...], tuple[int, int]], str] = {}
+        # The layouts that stages may have, equal ones once: also by ids, for hashing them is slow.
+        self._choices: dict[tuple[Layout, ...], tuple[Layout, ...]] = {}
+        self._by_ids: dict[tuple[int, int], tuple[Layout, ...]] = {}
+        # By the ids of these. Room only becomes less within a turn.
+        self._too_large: dict[int, str] = {}
+        self._refused: dict[tuple[int, int, int], str] = {}
 
     def decision(self, spec: StageSpec) -> Decision:
         """Return what becomes of one need.
@@ -124,14 +127,15 @@ class _Turn:
         Admission comes last, for it takes room: what is given up or held back for another reason
         neither takes room nor has a reservation.
         """
-        hopeless = self._hopeless(spec)
+        layouts = self._layouts(spec)
+        hopeless = self._hopeless(spec, layouts)
         if hopeless:
             return GiveUp(spec, hopeless)
         held_back = self._held_back(spec)
         if held_back:
             return Wait(spec, held_back)
-        layouts, seconds = self._layouts(spec), self._facts.seconds.get(spec.key, NOT_KNOWN)
-        alike = layouts, self._admission.like(seconds)
+        seconds = self._facts.seconds.get(spec.key, NOT_KNOWN)
+        alike = id(layouts), *self._admission.like(seconds)
         admitted = self._refused.get(alike) or self._admission.admit(layouts, seconds)
         if isinstance(admitted, str):
             self._refused[alike] = admitted
@@ -144,20 +148,25 @@ class _Turn:
         return self._facts.layouts.get(spec.key, _ONE_CPU)
 
     def _layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
-        """Return the layouts that a stage may have, the best first."""
-        return self.layout(spec), *self._facts.alternatives.get(spec.key, ())
+        """Return the layouts that a stage may have, the best first; the same ones as one object."""
+        best, others = self.layout(spec), self._facts.alternatives.get(spec.key, ())
+        found = self._by_ids.get((id(best), id(others)))
+        if found is None:
+            layouts = best, *others
+            found = self._choices.setdefault(layouts, layouts)
+            self._by_ids[id(best), id(others)] = found
+        return found
 
-    def _hopeless(self, spec: StageSpec) -> str:
+    def _hopeless(self, spec: StageSpec, layouts: tuple[Layout, ...]) -> str:
         """Return why no attempt is worth while; "" where one is."""
         attempts = self._facts.attempts.get(spec.key, _NO_ATTEMPTS)
         if attempts.failed >= self._max_attempts or not attempts.retryable:
             return attempts.message
         if spec.key in self._facts.refused:
             return self._facts.refused[spec.key]
-        layouts = self._layouts(spec)
-        if layouts not in self._too_large:
-            self._too_large[layouts] = _never_fits(self._facts, layouts)
-        return self._too_large[layouts]
+        if id(layouts) not in self._too_large:
+            self._too_large[id(layouts)] = _never_fits(self._facts, layouts)
+        return self._too_large[id(layouts)]
 
     def _held_back(self, spec: StageSpec) -> str:
         """Return why the stage waits for others, whatever room there is; "" where it need not."""

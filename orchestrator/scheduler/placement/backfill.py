@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.layouts.capacity import Capacity, describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.placement.packing import Packing
-from orchestrator.scheduler.placement.reservations import NOT_KNOWN, Reservations
+from orchestrator.scheduler.placement.reservations import NOT_KNOWN, Held, Reservations
 from orchestrator.scheduler.placement.waiting import beside_others
 
 
@@ -38,8 +38,10 @@ class Backfill:
         self._most = most
         self._capacity = capacity
         self._potential = potential or capacity
-        self._running = list(running)
-        self._free = Packing(capacity, (layout for layout, _ in self._running))
+        self._empty, self._free = Packing(capacity), Packing(capacity)
+        self._held = [
+            Held(ends_in_s, layout, self._free.hold(layout)) for layout, ends_in_s in running
+        ]
         self._reservations: Reservations | None = None  # made when the first stage has to wait
 
     def like(self, seconds: float) -> tuple[int, int]:
@@ -53,12 +55,12 @@ class Backfill:
 
         They come best first: the first for which there is room now is taken, or waited for.
         """
-        if self._most is not None and len(self._running) >= self._most:
+        if self._most is not None and len(self._held) >= self._most:
             return "waits for a free slot"
         for layout in layouts:
             if self._take(layout, seconds):
                 return layout
-        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
+        best = next(filter(self._empty.fits, layouts), None)
         if best is None:
             return self._too_small(layouts)
         if self._free.fits(best):
@@ -85,11 +87,11 @@ class Backfill:
             if not self._reservations.leave(layout, seconds):
                 return False
             self._reservations.let_in(layout, seconds)
-        self._running.append((layout, seconds))
-        return self._free.take(layout)
+        self._held.append(Held(seconds, layout, self._free.hold(layout)))
+        return True
 
     def _reserve(self, layout: Layout, seconds: float) -> None:
         if self._reservations is None:
-            self._reservations = Reservations(self._capacity, self._running)
+            self._reservations = Reservations(self._free, self._held)
         if self._reservations.are_open:
             self._reservations.make(layout, seconds)

@@ -41,8 +41,9 @@ class Packing:
         self._on: list[tuple[tuple[Layout, int], ...]] = [()] * len(self.nodes)
         self._changes = [0] * len(self.nodes)
         self._changed: list[int] = []  # the nodes, one change after another
-        self._rooms: dict[int, _Room] = {}  # by the layout's id: hashing one is slow
-        self._known: dict[int, Layout] = {}  # keeps the ids theirs
+        self._rooms: dict[Layout, _Room] = {}
+        # By the layout's id, for hashing one is slow; with the layout, which keeps its id so.
+        self._by_id: dict[int, tuple[_Room, Layout]] = {}
         for layout in taken:
             self.hold(layout)
 
@@ -100,20 +101,25 @@ class Packing:
 
     def _room(self, layout: Layout) -> _Room:
         """Return where ranks of the layout fit now."""
-        room = self._rooms.get(id(layout))
-        if room is None:
-            ranks = [fitting_ranks(node, layout) for node in self.nodes]
-            heap = [
-                (misfit(node, layout), index, self._changes[index])
-                for index, node in enumerate(self.nodes)
-                if ranks[index]
-            ]
-            heapify(heap)
-            room = self._rooms[id(layout)] = _Room(ranks, sum(ranks), heap, len(self._changed))
-            self._known[id(layout)] = layout
-        elif room.seen < len(self._changed):
+        known = self._by_id.get(id(layout))
+        if known is None:
+            if layout not in self._rooms:
+                self._rooms[layout] = self._new_room(layout)
+            known = self._by_id[id(layout)] = self._rooms[layout], layout
+        room, _ = known
+        if room.seen < len(self._changed):
             self._refresh(room, layout)
         return room
+
+    def _new_room(self, layout: Layout) -> _Room:
+        ranks = [fitting_ranks(node, layout) for node in self.nodes]
+        heap = [
+            (misfit(node, layout), index, self._changes[index])
+            for index, node in enumerate(self.nodes)
+            if ranks[index]
+        ]
+        heapify(heap)
+        return _Room(ranks, sum(ranks), heap, len(self._changed))
 
     def _refresh(self, room: _Room, layout: Layout) -> None:
         """Look at the nodes that have changed since the room was looked at."""

@@ -3,13 +3,21 @@
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from math import inf
+from typing import NamedTuple
 
-from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.placement.packing import Packing, Places
 
 NOT_KNOWN = inf  # seconds of which nothing is known: for ever, as far as that can be relied upon
 MOST_RESERVATIONS = 8
+
+
+class Held(NamedTuple):
+    """A layout on the places that it holds, and the seconds in which its stage is to end."""
+
+    ends_in_s: float
+    layout: Layout
+    places: Places
 
 
 class Reservations:
@@ -19,21 +27,12 @@ class Reservations:
     rooms then. They are made one after another, and each is due no sooner than the one before.
     """
 
-    def __init__(self, capacity: Capacity, running: Iterable[tuple[Layout, float]]) -> None:
-        """``running``: in order of start, with the seconds in which each is expected to end."""
+    def __init__(self, now: Packing, held: Iterable[Held]) -> None:
+        """``now``: the cluster with all that is ``held`` on it, in order of start."""
         self.due_s: list[float] = []
         self._beside: list[Packing] = []
-        self._last = Packing(capacity)
-        self._number = 0
-        # Seconds until they end, order, layout and places of what lies on ``_last``.
-        self._ends: list[tuple[float, int, Layout, Places]] = []
-        for layout, ends_in_s in running:
-            self._note(layout, ends_in_s)
-
-    def _note(self, layout: Layout, ends_in_s: float) -> None:
-        """Put a layout on the last cluster, until it ends."""
-        self._number += 1
-        insort(self._ends, (ends_in_s, self._number, layout, self._last.hold(layout)), key=_order)
+        self._last = now
+        self._held = sorted(held, key=_end)  # of what lies on the last cluster, in order of end
 
     @property
     def are_open(self) -> bool:
@@ -58,7 +57,10 @@ class Reservations:
             if each is not self._last:
                 each.hold(layout)
         if before == len(self.due_s):
-            self._note(layout, seconds)
+            self._hold(layout, seconds)
+
+    def _hold(self, layout: Layout, ends_in_s: float) -> None:
+        insort(self._held, Held(ends_in_s, layout, self._last.hold(layout)), key=_end)
 
     def make(self, layout: Layout, seconds: float) -> bool:
         """Reserve the room that a layout will have once enough stages have ended; or return False.
@@ -68,18 +70,18 @@ class Reservations:
         """
         cluster, number, due_s = self._last.copy(), 0, self.due_s[-1] if self.due_s else 0.0
         while not cluster.fits(layout):
-            if number == len(self._ends):
+            if number == len(self._held):
                 return False
-            ends_in_s, _, ended, places = self._ends[number]
-            cluster.give_back(ended, places)
-            due_s, number = max(due_s, ends_in_s), number + 1
-        del self._ends[:number]
+            ended = self._held[number]
+            cluster.give_back(ended.layout, ended.places)
+            due_s, number = max(due_s, ended.ends_in_s), number + 1
+        del self._held[:number]
         self._last = cluster
         self._beside.append(cluster)
         self.due_s.append(0.0 if due_s == NOT_KNOWN else due_s)
-        self._note(layout, due_s + seconds)
+        self._hold(layout, due_s + seconds)
         return True
 
 
-def _order(each: tuple[float, int, Layout, Places]) -> tuple[float, int]:
-    return each[:2]
+def _end(held: Held) -> float:
+    return held.ends_in_s

@@ -7,6 +7,7 @@ not find room there, for ranks lie scattered, to wait in Ray. Chains are handed 
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
@@ -86,7 +87,7 @@ class Simulation:
         self._layouts: dict[str, Layout] = {}
         self._seconds: dict[str, float] = {}  # expected, with those of the chain that it heads
         for change in rules.changes:
-            self._at(change.at_s, lambda change=change: self._change(change))
+            self._at(change.at_s, partial(self._change, change))
 
     def run(self) -> Outcome:
         """Return how the grid went; AssertionError where it comes to a halt."""
@@ -170,11 +171,11 @@ class Simulation:
             for seconds in self._grid.true_seconds(spec, attempt.layout):
                 at_s += seconds
                 if fails_s is not None and at_s >= fails_s:
-                    self._at(fails_s, lambda at_s=fails_s: self._end(attempt.name, at_s))
+                    self._at(fails_s, partial(self._end, attempt.name, fails_s))
                     return True
                 ranking = spec.kind is StageKind.RANKING
                 done = self._round if ranking else self._member_done
-                self._at(at_s, lambda done=done, at_s=at_s: done(attempt.name, at_s))
+                self._at(at_s, partial(done, attempt.name, at_s))
         return True
 
     def _fails_at(self, attempt: _Attempt) -> float | None:
