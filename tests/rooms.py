@@ -66,10 +66,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.sharing": "execution layouts store",
     "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
         stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
-    "scheduler": """coordination execution grid layouts parallel scheduler.faults
-        scheduler.placement stages store views""",
+    "scheduler": """coordination execution grid layouts parallel scheduler.chains
+        scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",

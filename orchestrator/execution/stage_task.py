@@ -44,6 +44,7 @@ class StageTask:
     snapshot_every_steps: int | None = None  # None: by time alone
     hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
     device_wait_s: float = 1800.0  # at most, for its device: a measurement wants it for itself
+    then: tuple["StageTask", ...] = ()  # stages that follow in the same process, on its layout
 
     @property
     def ticket(self) -> Ticket:

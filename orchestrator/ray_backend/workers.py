@@ -5,31 +5,41 @@ Loads torch for gangs alone.
 
 import time
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from orchestrator.execution.chain import run_chain
+from orchestrator.execution.launcher import Finished
 from orchestrator.execution.run_stage import run_task
 from orchestrator.execution.stage_task import StageTask, rank_reports
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
+from orchestrator.ray_backend.sharing.members import Outcomes, ended
 from orchestrator.ray_backend.sharing.places import this_node
+from orchestrator.ray_backend.sharing.submitted import Submitted
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure
 from orchestrator.store.rank_reports import RankReport
 
 
-def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
-    """Run a stage in this process. Returns None on success, else the failure, which is recorded."""
+def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:
+    """Run a stage in this process, and those that follow it there.
+
+    Returns what became of each that it came to: None on success, else the failure, which is
+    recorded.
+    """
     sign.placed()
     hide_gpus_of_others()
     notice = PreemptionNotice()
     notice.install()
     try:
-        return run_task(task, notice.leaving, sign.computes, this_node())
+        if task.then:
+            return run_chain(task, notice.leaving, sign.computes, sign.done, this_node())
+        return {task.spec.key: run_task(task, notice.leaving, sign.computes, this_node())}
     finally:
         notice.over()
 
@@ -47,18 +57,23 @@ def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> 
 # --- how it ended, for whoever has started it ----------------------------------
 
 
-def outcome(reference: Any, task: StageTask) -> Failure | None:
-    """Return what the task returned; or what is known of a process or node that was lost."""
+def outcome(attempt: Submitted) -> tuple[Finished, ...]:
+    """Return how the stages of an attempt ended, those that were told of before left out.
+
+    That is what its process returned, or what is known of a process or node that was lost.
+    """
     try:
-        failure: Failure | None = ray.get(reference)
-        return failure
+        returned = ray.get(attempt.reference)
     except RayTaskError as error:
-        return failure_of(error.cause or error, str(error), task.layout.to_json())
+        cause, text = error.cause or error, str(error)
+        return ended(attempt, None, lambda task: failure_of(cause, text, task.layout.to_json()))
     except RayError as error:
-        return _lost_process_failure(task, error)
+        return ended(attempt, None, partial(_lost_process_failure, error))
+    outcomes = returned if isinstance(returned, dict) else {attempt.task.spec.key: returned}
+    return ended(attempt, outcomes, lambda task: outcomes[task.spec.key])
 
 
-def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
+def _lost_process_failure(error: RayError, task: StageTask) -> Failure:
     """Return the failure of a stage whose process is gone, and remove what its ranks left.
 
     The process is that of the only rank or, for a gang, the one that saw to its ranks.

@@ -6,6 +6,7 @@ Knows neither the launcher nor what is started next.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 
 from orchestrator.execution.launcher import Finished
 from orchestrator.layouts.capacity import Capacity
@@ -15,9 +16,20 @@ from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
 from orchestrator.scheduler.state import Attempt, SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.claims import Standing
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.patience import passes
+
+
+class Ended(Enum):
+    """How an attempt ended that has not failed."""
+
+    DONE = auto()
+    NOT_REACHED = (
+        auto()
+    )  # the process in which its turn was to come has ended: it is as good as new
+
 
 DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
 
@@ -52,17 +64,19 @@ class Endings:
         What the store refuses fails the stage.
         """
         ends = [(self._state.running[each.key], each) for each in self._ended]
-        failures = at_once(self._failure, ends)
+        outcomes = at_once(self._outcome, ends)
         over: list[str] = []
         done: list[StageSpec] = []
         try:
-            for (attempt, finished), failure in zip(ends, failures, strict=True):
-                if failure is None:
+            for (attempt, finished), outcome in zip(ends, outcomes, strict=True):
+                if outcome is Ended.DONE:
                     done.append(attempt.spec)
-                else:
-                    self._answer(attempt, failure, capacity)
+                elif isinstance(outcome, Failure):
+                    self._answer(attempt, outcome, capacity)
                 over.append(finished.key)
                 del self._ended[0], self._state.running[finished.key]
+                if outcome is Ended.DONE:
+                    self._state.pass_on(attempt, self._clock())
         finally:
             at_once(self._stages.holdings.release, over)
             succeeded = {spec.key: spec for spec in done}  # and were looked at afresh
@@ -93,15 +107,17 @@ class Endings:
                 raise
             self._state.count_failure(attempt.spec, failure_of(error), now=self._clock())
 
-    def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
-        """Return what went wrong, as the store tells it, or None."""
+    def _outcome(self, end: tuple[Attempt, Finished]) -> Failure | Ended:
+        """Return how an attempt ended, as the store tells it."""
         attempt, finished = end
-        if finished.failure is None:
+        if finished.reached and finished.failure is None:
             self._stages.holdings.release(finished.key)  # and its result is in its place
-            return self._stages.missing_result(attempt.spec)
+            return self._stages.missing_result(attempt.spec) or Ended.DONE
         standing = self._stages.holdings.standing(finished.key)
+        if finished.failure is None:  # its process may have ended before it could say so
+            return Ended.DONE if standing is Standing.COMMITTED else Ended.NOT_REACHED
         limit_s = self._limit_s if attempt.timed_out else None
-        return as_known(finished.failure, standing, limit_s, time.time())
+        return as_known(finished.failure, standing, limit_s, time.time()) or Ended.DONE
 
     def _handle_failure(
         self, attempt: Attempt, failure: Failure, capacity: Callable[[], Capacity]

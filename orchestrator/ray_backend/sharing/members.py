@@ -1,0 +1,48 @@
+"""How the stages of one process end, each by itself: while the process goes on, and with it.
+
+Knows what was said and returned, not how: no request is made here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from orchestrator.execution.launcher import Finished
+from orchestrator.execution.stage_task import StageTask
+from orchestrator.ray_backend.sharing.submitted import Submitted
+from orchestrator.store.failures import Failure
+
+Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
+
+
+def committed(attempt: Submitted) -> tuple[Finished, ...]:
+    """Return the ends of the stages that are committed since, while their process goes on."""
+    new = [task.spec.key for task in attempt.tasks if task.spec.key in attempt.begun.done]
+    return tuple(_tell(attempt, new, {}))
+
+
+def ended(
+    attempt: Submitted, outcomes: Outcomes | None, lost: Callable[[StageTask], Failure]
+) -> tuple[Finished, ...]:
+    """Return the ends of all stages of a process that has ended, but for those told of before.
+
+    ``outcomes``: what it returned; None where it is gone without a word. It is then the failure of
+    the stage that computed last and is not committed, for which ``lost`` gives it. What else is not
+    committed was not reached: it may have computed, but what it made went with the process.
+    """
+    if outcomes is None:
+        outcomes = dict.fromkeys(attempt.begun.done)
+        open_ = [task for task in attempt.tasks if task.spec.key not in outcomes]
+        if open_:
+            begun = [task for task in open_ if task.spec.key in attempt.begun.computed]
+            last = begun[-1] if begun else open_[0]
+            outcomes[last.spec.key] = lost(last)
+    outcomes = {**outcomes, **dict.fromkeys(attempt.begun.done)}
+    return tuple(_tell(attempt, [task.spec.key for task in attempt.tasks], outcomes))
+
+
+def _tell(attempt: Submitted, keys: list[str], outcomes: Outcomes) -> Iterator[Finished]:
+    """Yield the ends of these stages, each once in the life of its process."""
+    for key in keys:
+        if key not in attempt.told:
+            attempt.told.add(key)
+            reached = key in outcomes or key in attempt.begun.done
+            yield Finished(key, outcomes.get(key), reached)
