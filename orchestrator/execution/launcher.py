@@ -9,7 +9,6 @@ from typing import Protocol
 
 from orchestrator.execution.chain import run_chain
 from orchestrator.execution.run_stage import StageTask, run_task
-from orchestrator.execution.stage_task import never_preempted
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.store.failures import Failure
@@ -130,7 +129,7 @@ class InProcessLauncher:
         if not task.then:
             self._finished.append(Finished(task.spec.key, run_task(task)))
             return
-        outcomes = run_chain(task, never_preempted, _untold, _untold)
+        outcomes = run_chain(task)
         for key in (each.spec.key for each in (task, *task.then)):
             self._finished.append(Finished(key, outcomes.get(key), reached=key in outcomes))
 
@@ -143,7 +142,3 @@ class InProcessLauncher:
 
     def stop(self) -> None:
         """Nothing to do: what was started has ended."""
-
-
-def _untold(key: str) -> None:
-    """Do nothing: nobody looks while a stage runs."""

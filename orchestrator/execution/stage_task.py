@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.coordination.stage_log import Ticket
+from orchestrator.execution.handover import Handover
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.failures import FailureKind, RankFailure
@@ -44,12 +45,19 @@ class StageTask:
     snapshot_every_steps: int | None = None  # None: by time alone
     hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
     device_wait_s: float = 1800.0  # at most, for its device: a measurement wants it for itself
-    then: tuple["StageTask", ...] = ()  # stages that follow in the same process, on its layout
+    keep_weights: bool = False  # of stage two, also where the stage that reads them is in ``then``
+    # The stages that follow in the same process, each on what the one before has in memory.
+    then: tuple["StageTask", ...] = ()
 
     @property
     def ticket(self) -> Ticket:
         """What this attempt publishes by."""
         return Ticket(self.spec.key, self.claim, self.attempt)
+
+    @property
+    def is_read_next(self) -> bool:
+        """Whether the next stage of its chain is the one that reads its artifacts."""
+        return bool(self.then) and self.spec.key in self.then[0].spec.reads
 
 
 def never_preempted() -> bool:
@@ -74,7 +82,7 @@ class RankContext:
     """What a process that computes a stage, alone or with others, has at hand.
 
     ``leaving`` says whether the process was told to go. ``computes`` tells whoever started the
-    stage that it has its device.
+    stage that it has its device. ``handover`` is there where the stage is one of a chain.
     """
 
     task: StageTask
@@ -82,6 +90,7 @@ class RankContext:
     rank: int = 0
     leaving: Callable[[], bool] = never_preempted
     computes: Callable[[], None] = untold
+    handover: Handover | None = None
 
     @property
     def leads(self) -> bool:
@@ -103,7 +112,22 @@ class RankContext:
 
         ClaimLostError: the stage is no longer this attempt's own.
         """
-        self.store.stages.commit(self.task.ticket, self.task.spec, record, files, versions)
+        commit = self.store.stages.commit if self.handover is None else self.handover.commit
+        commit(self.task.ticket, self.task.spec, record, files, versions)
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield a new local folder for the artifacts that ``commit`` is to keep."""
+        stages = self.store.stages if self.handover is None else self.handover
+        with stages.staging(self.task.ticket) as folder:
+            yield folder
+
+    def may_publish(self, *, wait: bool = False) -> bool:
+        """Return whether all that the stage builds on is committed; with ``wait``, once it is.
+
+        EarlierFailedError: it will not be.
+        """
+        return self.handover is None or self.handover.is_committed(wait=wait)
 
     @contextmanager
     def sharing_devices(self) -> Iterator[None]:

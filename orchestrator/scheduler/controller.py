@@ -73,6 +73,7 @@ class Controller:
             self._lookout,
             launcher,
             self._resources,
+            resolved.grid.storage.keep_transfer_weights,
             clock,
         )
         self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)

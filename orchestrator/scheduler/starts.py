@@ -52,6 +52,7 @@ class Starts:
     lookout: Lookout
     launcher: Launcher
     resources: Resources
+    keep_transfer_weights: bool
     clock: Callable[[], float]
 
     def decide(self, facts: Facts) -> tuple[Decision, ...]:
@@ -215,6 +216,7 @@ class Starts:
             snapshot_every_steps=resources.snapshot_every_steps,
             hang_timeout_s=resources.hang_timeout_s,
             device_wait_s=min(resources.measure_wait_s, limit_s),
+            keep_weights=self.keep_transfer_weights,
         )
 
 
