@@ -11,6 +11,7 @@ from orchestrator.execution.launcher import Launcher
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.chains.turns import by_process
 from orchestrator.scheduler.endings import Endings
 from orchestrator.scheduler.faults.avoidance import is_missed
 from orchestrator.scheduler.faults.outage import LastView, StoreOutage
@@ -123,7 +124,7 @@ class Controller:
         try:
             self._launcher.stop()
         finally:
-            at_once(self._stages.holdings.release, list(self._state.running))
+            at_once(self._stages.holdings.release_all, by_process(self._state.running))
             self._state.running = {}
             self.close()
 

@@ -39,14 +39,10 @@ class Turns:
 
 def turns_of(running: Mapping[str, Member]) -> Turns:
     """Return how the stages stand that run or wait for their turn, given in their order."""
-    chains: dict[str, list[str]] = {}
-    for key, member in running.items():
-        if member.chain:
-            chains.setdefault(member.chain, []).append(key)
     hidden: set[str] = set()
     behind: dict[str, StageKind] = {}
     passed_to: dict[str, StageKind] = {}
-    for keys in chains.values():
+    for keys in by_process({key: each for key, each in running.items() if each.chain}):
         hidden |= {*keys[1:]}
         begun = [key for key in keys if running[key].began is not None]
         computing = keys.index(begun[-1]) if begun else 0
@@ -55,3 +51,15 @@ def turns_of(running: Mapping[str, Member]) -> Turns:
         for key in keys[:computing]:
             passed_to[key] = running[keys[computing]].spec.kind
     return Turns(frozenset(hidden), behind, passed_to)
+
+
+def by_process(members: Mapping[str, Member]) -> list[list[str]]:
+    """Return the keys of stages by the process that they share, each in the order given.
+
+    What is asked or said of the claims of one process is asked and said in this order: a commit of
+    the first may be one of the next as well.
+    """
+    processes: dict[str, list[str]] = {}
+    for key, member in members.items():
+        processes.setdefault(member.chain or key, []).append(key)
+    return list(processes.values())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.scheduler.chains.turns import turns_of
+from orchestrator.scheduler.chains.turns import by_process, turns_of
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 
@@ -42,3 +42,8 @@ def test_where_the_first_has_ended_the_next_stands_for_the_process() -> None:
 def test_stages_that_are_alone_have_no_turns() -> None:
     turns = turns_of(running(Stage(TRANSFER, chain=""), Stage(PRUNE, chain="")))
     assert (turns.hidden, turns.behind, turns.passed_to) == (frozenset(), {}, {})
+
+
+def test_stages_go_by_the_process_that_they_share_in_their_order() -> None:
+    members = running(Stage(TRANSFER), Stage(EVALUATE, chain=""), Stage(PRUNE))
+    assert by_process(members) == [["transfer", "prune"], ["evaluate"]]
