@@ -6,11 +6,13 @@ Each is committed under its own key, by its own ticket, and fails by itself. Kno
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from orchestrator.execution.handover import Handover
 from orchestrator.execution.run_stage import Crash, run_function
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted
+from orchestrator.execution.timings import Stopwatch
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import NOWHERE, Failure, Node
 from orchestrator.store.patience import stage_patience
@@ -61,7 +63,10 @@ class _Chain:
 
     def _context(self, member: StageTask) -> RankContext:
         computes = partial(self._tell, self._computes, member.spec.key)
-        return RankContext(member, self._store, 0, self._leaving, computes, self._handover)
+        context = RankContext(member, self._store, 0, self._leaving, computes)
+        watch = Stopwatch(member.asked)
+        node, handover = self._node.address, self._handover
+        return replace(context, timings=watch, node=node, handover=handover)
 
     def _tell(self, told: Told, key: str) -> None:
         with self._lock:
@@ -80,6 +85,8 @@ class _Chain:
         for number, context in enumerate(self._contexts):
             if number and handover.keep_trained is None and self._leaving():
                 break
+            if number:  # its seconds begin now
+                context = self._contexts[number] = replace(context, timings=Stopwatch())
             crash = run_function(context)
             if crash is not None:
                 self._fail(number, crash)

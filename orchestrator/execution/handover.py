@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.coordination.stage_log import Prepared, Ticket
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.timings import StageTimings
 from orchestrator.store.store import Store
 
 
@@ -31,6 +32,7 @@ class _Trained:
     spec: StageSpec
     record: Mapping[str, Any]
     versions: Mapping[str, str]
+    timings: StageTimings
     keep: Callable[[], None]
 
 
@@ -85,13 +87,14 @@ class Handover:
         spec: StageSpec,
         record: Mapping[str, Any],
         versions: Mapping[str, str],
+        timings: StageTimings,
         keep: Callable[[], None],
     ) -> None:
         """Keep the record of stage two, which is to be committed with the checkpoint made of it.
 
         ``keep`` commits it by itself, with its whole weights, where there is no such checkpoint.
         """
-        self._trained = _Trained(ticket, spec, record, versions, keep)
+        self._trained = _Trained(ticket, spec, record, versions, timings, keep)
 
     def release(self) -> None:
         """Forget the record of stage two, which is to be committed by itself."""
@@ -116,6 +119,7 @@ class Handover:
         record: Mapping[str, Any],
         files: Path | None,
         versions: Mapping[str, str],
+        times: Callable[[], StageTimings],
     ) -> None:
         """Commit a stage's result, once all that it builds on is; of a checkpoint, perhaps later.
 
@@ -123,13 +127,15 @@ class Handover:
         """
         self.is_committed(wait=True)
 
-        def work() -> None:
-            self._commit_now(self._store.stages.prepare(ticket, spec, record, files, versions))
+        def work(times: Callable[[], StageTimings]) -> None:
+            stages = self._store.stages
+            self._commit_now(stages.prepare(ticket, spec, record, files, versions, times))
 
         if spec.kind is StageKind.PRUNE and not self._store.is_local:
-            self._upload = _Upload(work)
+            before = times()  # for the stage's stopwatch is not this thread's
+            self._upload = _Upload(lambda: work(before.commit_over))
         else:
-            work()
+            work(times)
 
     def _commit_now(self, prepared: Prepared) -> None:
         """Commit a stage whose artifacts are in the store, with stage two where that waits."""
@@ -137,9 +143,9 @@ class Handover:
         if trained is None:
             stages.commit_prepared(prepared)
         else:
-            first = stages.prepare(
-                trained.ticket, trained.spec, trained.record, None, trained.versions
-            )
+            ticket, spec, record = trained.ticket, trained.spec, trained.record
+            versions, timings = trained.versions, trained.timings
+            first = stages.prepare(ticket, spec, record, None, versions, lambda: timings)
             self.is_decided = True
             stages.commit_prepared(first, prepared)
             self._trained = None

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted, untold
+from orchestrator.execution.timings import Stopwatch
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.stages.timings import Phase
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import NOWHERE, Failure, Node, RankFailure
 from orchestrator.store.patience import stage_patience
@@ -51,7 +53,8 @@ def run_task(
     """
     with stage_patience():
         store, key = Store(task.store), task.spec.key
-        crash = run_function(RankContext(task, store, 0, leaving, computes))
+        watch = Stopwatch(task.asked)
+        crash = run_function(RankContext(task, store, 0, leaving, computes, watch, node.address))
         if crash is None:
             return None
         failure = failure_of(crash.error, crash.traceback, task.layout.to_json(), node)
@@ -73,8 +76,11 @@ def run_rank(
     the ranks raised is the business of whoever started them. ``leaving``, ``computes`` and ``node``
     are those of ``run_task``; only rank 0 says that it computes.
     """
+    watch = Stopwatch(task.asked)
     with stage_patience():
-        crash = run_function(RankContext(task, Store(task.store), rank, leaving, computes))
+        store = Store(task.store)
+        context = RankContext(task, store, rank, leaving, computes, watch, node.address)
+        crash = run_function(context)
     if crash is None:
         return
     failure = failure_of(crash.error)
@@ -99,7 +105,7 @@ def run_function(
     remove_left_folders()
     with _captured_output(context.report) as output:
         try:
-            with _devices(context):
+            with context.timings.phase(Phase.COMPUTE), _devices(context):
                 if context.leads and work is None:
                     context.computes()
                 (work or STAGES[context.task.spec.kind])(context)

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.execution.evaluation_items import evaluate_items
+from orchestrator.execution.libraries import importing_first
 from orchestrator.execution.stage_inputs import (
     as_read_back,
     input_model,
@@ -27,6 +28,7 @@ from orchestrator.execution.stage_inputs import (
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.execution.versions import versions
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.timings import Phase
 from trsp.config import (
     MeasurementSettings,
     Selector,
@@ -51,14 +53,16 @@ def _run_ranking(context: RankContext) -> None:
         store.stages.write_spec(spec)
     if spec.inputs["calibration"] is None:
         for record in _unseen_rounds(spec)[len(done) :]:
-            store.rankings.publish(context.task.ticket, record)
+            context.publish(record)
         return
     seed_everything(spec.inputs["seed"] or 0)
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
-        for record in _new_rounds(context, model, tokenizer, done, progress):
+        for record in _new_rounds(context, model, blocks, done, progress):
             if context.leads:
-                store.rankings.publish(context.task.ticket, record)
+                context.publish(record)
     if context.leads:
         store.claims.log.require(context.task.ticket)
         store.stages.drop_snapshots(spec.key)
@@ -76,7 +80,7 @@ def _unseen_rounds(spec: StageSpec) -> Sequence[RoundRecord]:
 def _new_rounds(
     context: RankContext,
     model: Any,
-    tokenizer: Any,
+    blocks: Any,
     done: Sequence[RoundRecord],
     progress: Any,
 ) -> Iterable[RoundRecord]:
@@ -86,7 +90,7 @@ def _new_rounds(
     task, spec = context.task, context.task.spec
     return rank_layers(
         model,
-        stage_calibration_blocks(spec, tokenizer, model.config.to_dict()),
+        blocks,
         _SELECTOR.validate_python(spec.inputs["selector"]),
         depth=spec.depth,
         gate_l1=spec.inputs["gate_l1"] or 0.0,
@@ -114,7 +118,7 @@ def _run_transfer(context: RankContext) -> None:
         _keep_transfer(context, model, tokenizer, record)
     else:
         keep = partial(_keep_transfer, context, model, tokenizer, record)
-        handover.hold(task.ticket, task.spec, record, versions(), keep)
+        handover.hold(task.ticket, task.spec, record, versions(), context.times(), keep)
     handover.give(task.spec.key, model, as_read_back(tokenizer))
 
 
@@ -125,9 +129,10 @@ def _train(context: RankContext) -> tuple[Any, Any, dict[str, Any]]:
 
     task, spec, inputs = context.task, context.task.spec, context.task.spec.inputs
     seed_everything(inputs["seed"])
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
         record = transfer(
             model,
@@ -149,7 +154,8 @@ def _keep_transfer(
     from trsp.checkpoints.checkpoint import save_checkpoint
 
     with _artifact_folder(context) as folder:
-        save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
+        with context.timings.phase(Phase.SAVE):
+            save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
             context.commit(record, versions(), folder)
 
@@ -178,7 +184,8 @@ def _run_pruning(context: RankContext) -> None:
     card = _first_model_card(spec, model)
     with context.staging() as folder, undone_after_error(model):
         remove_layers_verified(model, layers)
-        record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
+        with context.timings.phase(Phase.SAVE):
+            record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
         if context.handover is not None:
             tokenizer = load_tokenizer(str(folder))
@@ -214,7 +221,8 @@ def _run_dense(context: RankContext) -> None:
     from trsp.checkpoints.checkpoint import dense_record
 
     spec, started = context.task.spec, time.monotonic()
-    model, tokenizer = load_original(spec)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_original(spec)
     evaluation, by = evaluate_items(context, lambda: (model, tokenizer))
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
@@ -242,10 +250,10 @@ def _run_measurement(context: RankContext) -> None:
 
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {
-    StageKind.DENSE: _run_dense,
-    StageKind.RANKING: _run_ranking,
-    StageKind.TRANSFER: _run_transfer,
-    StageKind.PRUNE: _run_pruning,
-    StageKind.EVALUATE: _run_evaluation,
-    StageKind.MEASURE: _run_measurement,
+    StageKind.DENSE: importing_first(_run_dense),
+    StageKind.RANKING: importing_first(_run_ranking),
+    StageKind.TRANSFER: importing_first(_run_transfer),
+    StageKind.PRUNE: importing_first(_run_pruning),
+    StageKind.EVALUATE: importing_first(_run_evaluation),
+    StageKind.MEASURE: importing_first(_run_measurement),
 }

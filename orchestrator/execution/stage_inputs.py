@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import Phase
 from orchestrator.store.store import Store
 from trsp.architecture.families import check_supported, layer_count, needs_bos
 from trsp.config import CalibrationSettings, EngineSettings, TextSource
@@ -74,7 +75,10 @@ def input_model(context: RankContext) -> tuple[Any, Any]:
     """Return the model and tokenizer that the stage reads: of its chain, or loaded."""
     handover = context.handover
     held = handover and handover.take(context.task.spec)
-    return held or load_input_model(context.task.spec, context.store)
+    if held:
+        return held
+    with context.timings.phase(Phase.LOAD):
+        return load_input_model(context.task.spec, context.store)
 
 
 def as_read_back(tokenizer: Any) -> Any:

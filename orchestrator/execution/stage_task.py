@@ -3,6 +3,9 @@
 Knows no cluster.
 """
 
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +15,16 @@ from typing import Any
 
 from orchestrator.coordination.stage_log import Ticket
 from orchestrator.execution.handover import Handover
+from orchestrator.execution.timings import Stopwatch
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import Phase, StageTimings
 from orchestrator.store.failures import FailureKind, RankFailure
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from trsp.distributed.device_lock import share_devices
+from trsp.records import RoundRecord
 from trsp.training.watchdog import Watchdog
 
 SHARE_WAIT_S = 600.0  # a measurement of another driver holds a stage up for so long, at most
@@ -40,6 +46,7 @@ class StageTask:
     layout: Layout = field(default_factory=Layout)
     attempt: str = "0"
     claim: int = 0
+    asked: float = 0.0  # when it was started, in seconds since the epoch; 0: not known
     lr_scale: float = 1.0
     snapshot_every_s: float = 600.0
     snapshot_every_steps: int | None = None  # None: by time alone
@@ -83,6 +90,7 @@ class RankContext:
 
     ``leaving`` says whether the process was told to go. ``computes`` tells whoever started the
     stage that it has its device. ``handover`` is there where the stage is one of a chain.
+    ``timings`` counts its seconds. ``node`` is where it runs, for people.
     """
 
     task: StageTask
@@ -90,6 +98,8 @@ class RankContext:
     rank: int = 0
     leaving: Callable[[], bool] = never_preempted
     computes: Callable[[], None] = untold
+    timings: Stopwatch = field(default_factory=Stopwatch)
+    node: str = ""
     handover: Handover | None = None
 
     @property
@@ -113,7 +123,8 @@ class RankContext:
         ClaimLostError: the stage is no longer this attempt's own.
         """
         commit = self.store.stages.commit if self.handover is None else self.handover.commit
-        commit(self.task.ticket, self.task.spec, record, files, versions)
+        with self.timings.phase(Phase.COMMIT):
+            commit(self.task.ticket, self.task.spec, record, files, versions, self.times)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -128,6 +139,27 @@ class RankContext:
         EarlierFailedError: it will not be.
         """
         return self.handover is None or self.handover.is_committed(wait=wait)
+
+    def publish(self, record: RoundRecord) -> None:
+        """Publish a ranking's round. ClaimLostError: the ranking is not this attempt's own."""
+        with self.timings.phase(Phase.COMMIT):
+            self.store.rankings.publish(self.task.ticket, record, self.times)
+
+    def times(self) -> StageTimings:
+        """Return where the seconds of this attempt have gone up to now."""
+        layout, timings = self.task.layout, self.timings
+        return StageTimings(
+            timings.asked,
+            timings.began,
+            time.time(),
+            timings.seconds,
+            self.task.attempt,
+            self.node or socket.gethostname(),
+            os.getpid(),
+            layout.ranks,
+            float(layout.ranks * layout.cpus),
+            float(layout.ranks * layout.gpus),
+        )
 
     @contextmanager
     def sharing_devices(self) -> Iterator[None]:

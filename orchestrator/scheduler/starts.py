@@ -3,6 +3,7 @@
 Decides nothing about which stages start: that is the policy's.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -211,6 +212,7 @@ class Starts:
             layout,
             attempt=ticket.attempt,
             claim=ticket.number,
+            asked=time.time(),
             lr_scale=self.state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=resources.snapshot_every_s,
             snapshot_every_steps=resources.snapshot_every_steps,

@@ -5,7 +5,7 @@ not exist. It follows from the commit in the stage's log, which only the owning 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orchestrator.coordination.stage_log import (
 from orchestrator.redact import redact
 from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import StageTimings
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from orchestrator.store.patience import passes
 from trsp.errors import StoreError
@@ -51,8 +52,8 @@ class StageResults:
     def stored(self, key: str) -> dict[str, Any] | None:
         """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
 
-        And perhaps ``dropped``. None while there is none; UnreadableRecordError where the file
-        holds anything else.
+        And perhaps ``timings`` and ``dropped``. None while there is none; UnreadableRecordError
+        where the file holds anything else.
         """
         stored = self._files.read_json(f"{stage_folder(key)}/result.json")
         if stored is None:
@@ -124,14 +125,16 @@ class StageResults:
         record: Mapping[str, Any],
         files: Path | None = None,
         versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
     ) -> None:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
         ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
-        ``versions``: of the software and hardware that it was computed with. Raises ClaimLostError,
-        with nothing left behind, where the stage is no longer the attempt's own.
+        ``versions``: of the software and hardware that it was computed with. ``times`` is asked
+        where its seconds went once all but the result is written. Raises ClaimLostError, with
+        nothing left behind, where the stage is no longer the attempt's own.
         """
-        self.commit_prepared(self.prepare(ticket, spec, record, files, versions))
+        self.commit_prepared(self.prepare(ticket, spec, record, files, versions, times))
 
     def prepare(
         self,
@@ -140,6 +143,7 @@ class StageResults:
         record: Mapping[str, Any],
         files: Path | None = None,
         versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
     ) -> Prepared:
         """Write all that ``commit`` writes but the result, and return what is to be committed."""
         assert ticket.key == spec.key
@@ -148,7 +152,8 @@ class StageResults:
         if files is not None and not self._files.is_local:
             self._files.upload(files, f"{stage_folder(ticket.key)}/{name}")
         self.write_spec(spec)
-        return Prepared(ticket, {"record": record, "files": name, "versions": versions or {}})
+        result = {"record": record, "files": name, "versions": versions or {}}
+        return Prepared(ticket, result | ({"timings": times().to_json()} if times else {}))
 
     def commit_prepared(self, prepared: Prepared, reader: Prepared | None = None) -> None:
         """Commit what was prepared. With a ``reader``, made of its artifacts, both are or none is.
