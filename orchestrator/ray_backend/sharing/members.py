@@ -3,14 +3,13 @@
 Knows what was said and returned, not how: no request is made here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from orchestrator.execution.launcher import Finished
+from orchestrator.execution.stage_process import Outcomes
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.ray_backend.sharing.submitted import Submitted
 from orchestrator.store.failures import Failure
-
-Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
 
 
 def committed(attempt: Submitted) -> tuple[Finished, ...]:
@@ -24,19 +23,32 @@ def ended(
 ) -> tuple[Finished, ...]:
     """Return the ends of all stages of a process that has ended, but for those told of before.
 
-    ``outcomes``: what it returned; None where it is gone without a word. It is then the failure of
-    the stage that computed last and is not committed, for which ``lost`` gives it. What else is not
-    committed was not reached: it may have computed, but what it made went with the process.
+    ``outcomes``: what it returned; None where it is gone without a word, for which ``lost`` gives
+    the failure of a stage.
     """
+    begun = attempt.begun
     if outcomes is None:
-        outcomes = dict.fromkeys(attempt.begun.done)
-        open_ = [task for task in attempt.tasks if task.spec.key not in outcomes]
-        if open_:
-            begun = [task for task in open_ if task.spec.key in attempt.begun.computed]
-            last = begun[-1] if begun else open_[0]
-            outcomes[last.spec.key] = lost(last)
-    outcomes = {**outcomes, **dict.fromkeys(attempt.begun.done)}
+        outcomes = outcomes_of_lost(attempt.tasks, begun.computed, begun.done, lost)
+    outcomes = {**outcomes, **dict.fromkeys(begun.done)}
     return tuple(_tell(attempt, [task.spec.key for task in attempt.tasks], outcomes))
+
+
+def outcomes_of_lost(
+    tasks: Sequence[StageTask],
+    computed: Collection[str],
+    done: Collection[str],
+    lost: Callable[[StageTask], Failure],
+) -> Outcomes:
+    """Return what became of the stages of a process that is gone without a word.
+
+    It is the failure of the stage that computed last and is not committed, which ``lost`` gives.
+    What else is not committed was not reached: it may have computed, but what it made went with the
+    process. ``computed``, ``done``: the keys of the stages whose turn came, and of those committed.
+    """
+    left = [task for task in tasks if task.spec.key not in done]
+    begun = [task for task in left if task.spec.key in computed]
+    at_fault = (begun[-1:] or left[:1]) if left else []
+    return {**dict.fromkeys(done), **{task.spec.key: lost(task) for task in at_fault}}
 
 
 def _tell(attempt: Submitted, keys: list[str], outcomes: Outcomes) -> Iterator[Finished]:
