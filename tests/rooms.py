@@ -70,7 +70,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
-    "scheduler": """coordination execution grid layouts parallel scheduler.chains
+    "scheduler.expected": "grid layouts stages views",
+    "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
         scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",

@@ -13,6 +13,7 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.chains.turns import by_process
 from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.expected.paths import Expectations
 from orchestrator.scheduler.faults.avoidance import is_missed
 from orchestrator.scheduler.faults.outage import LastView, StoreOutage
 from orchestrator.scheduler.growth import NodeDemand
@@ -49,6 +50,7 @@ class Controller:
         self._results = StoreResults(store)
         self._parts = GridParts(resolved, self._results)
         self._views = ViewBuilder(self._parts)
+        self._expectations = Expectations(self._parts)
         self._stages = StageStore(
             store,
             self._results,
@@ -64,8 +66,7 @@ class Controller:
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
-        # A measurement may wait so long for its device; nobody sees when it has it.
-        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
+        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)  # of a measurement
         self._starts = Starts(
             self._parts,
             self._stages,
@@ -141,8 +142,8 @@ class Controller:
 
     def _drop_left_weights(self) -> None:
         self._parts.update()
-        pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}
-        done = [spec for key, spec in pruned.items() if self._results.done(key)]
+        pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}.values()
+        done = [spec for spec in pruned if self._results.done(spec.key)]
         at_once(self._stages.drop_transfer_weights, done)
 
     def _watch(self) -> None:
@@ -157,8 +158,7 @@ class Controller:
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
 
-        That is so where a stage turned out to be another driver's, or done: its room is free for
-        others. Facts by which nothing could start are not decided on again.
+        That is so where a stage was another driver's, or done; never on facts equal to the last.
         """
         facts = self._facts()
         if facts == self._decided:
@@ -190,12 +190,13 @@ class Controller:
             self._state.avoidance.forgive()
             return self._facts()
         unreadable = self._results.unreadable_of(spec.key for spec in needs)
+        expected = self._expectations.given(chosen.layouts)
         return Facts(
             needs=needs,
             layouts=chosen.layouts,
             alternatives=chosen.alternatives,
             refused=chosen.refused | unreadable,
-            running=self._state.running_facts(),
+            running=self._state.running_facts(self._clock(), expected.seconds, expected.after),
             attempts=dict(self._state.attempts),
             claimed_elsewhere=self._lookout.held,
             backing_off=self._state.backing_off(self._clock()),
@@ -205,6 +206,8 @@ class Controller:
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
+            seconds=expected.seconds,
+            after=expected.after,
         )
 
     def _capacity(self) -> Capacity:

@@ -12,10 +12,11 @@ from orchestrator.execution.launcher import Finished
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.attempt import Attempt
 from orchestrator.scheduler.chains.turns import by_process
 from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
-from orchestrator.scheduler.state import Attempt, SchedulerState
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.claims import Standing
 from orchestrator.store.diagnosis import failure_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.attempt import Progress
 from orchestrator.scheduler.holdings import Holdings
-from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of

@@ -12,6 +12,7 @@ from orchestrator.execution.stage_task import StageTask
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.attempt import Attempt
 from orchestrator.scheduler.chains.rule import (
     Candidate,
     Chain,
@@ -33,7 +34,7 @@ from orchestrator.scheduler.stage_store import (
     StoreAway,
     raise_if_away,
 )
-from orchestrator.scheduler.state import Attempt, SchedulerState
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Ticket
 from orchestrator.views.parts import GridParts
@@ -200,7 +201,9 @@ class Starts:
                 chain=chain,
                 shared_room=shared,
             )
-        self.launcher.start(replace(tasks[0], then=tuple(tasks[1:])))
+        # Nothing of what those behind it waited for was a start.
+        then = tuple(replace(task, asked=0.0) for task in tasks[1:])
+        self.launcher.start(replace(tasks[0], then=then))
 
     def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
         """Return all that the process of a new attempt needs to know."""

@@ -6,12 +6,11 @@ The next driver needs nothing of it.
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.scheduler.attempt import Attempt, note_on
 from orchestrator.scheduler.chains.turns import Turns, turns_of
 from orchestrator.scheduler.faults.avoidance import Avoidance
 from orchestrator.scheduler.placement.waiting import has_quiet_node, not_placed
@@ -20,37 +19,6 @@ from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
-
-
-class Progress(NamedTuple):
-    """How far a stage that is not done has come; more of either is greater."""
-
-    rounds: int  # published, of a ranking
-    steps: int  # in the newest snapshot, of a training
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An attempt at a stage, which was started, and runs now or waits for its place.
-
-    It may wait in the cluster for nodes that come, in its process for its device, and for its turn
-    there where it follows another stage of its cell.
-    """
-
-    spec: StageSpec
-    layout: Layout  # chosen for it alone
-    started: float
-    progress: Progress  # when it was started
-    name: str = ""  # unique among the attempts at the stage
-    began: float | None = None  # when it was first seen to compute; None while it waits
-    timed_out: bool = False  # whether the controller cancelled it
-    chain: str = ""  # of stages in one process, the key of the first; empty where it is alone
-    shared_room: Layout | None = None  # what all of these have; None where it is alone
-
-    @property
-    def room(self) -> Layout:
-        """What its process takes of the cluster."""
-        return self.shared_room or self.layout
 
 
 class Needs:
@@ -180,11 +148,22 @@ class SchedulerState:
                 self.see_begun(frozenset({key}), now)
                 return
 
-    def running_facts(self) -> dict[str, Running]:
-        """Return what runs, in order of start, as the policy takes it: once for each process."""
+    def running_facts(
+        self, now: float, seconds: Mapping[str, float], after: Mapping[str, float]
+    ) -> dict[str, Running]:
+        """Return what runs, in order of start, as the policy takes it: once for each process.
+
+        ``seconds``: that are expected of stages, by key; ``after``: of all that follows as well,
+        as it does in a process of several.
+        """
         hidden = self._turns().hidden
         return {
-            key: Running(attempt.spec.kind, attempt.room, attempt.began is not None)
+            key: Running(
+                attempt.spec.kind,
+                attempt.room,
+                attempt.began is not None,
+                attempt.left_s(now, (after if attempt.chain else seconds).get(key)),
+            )
             for key, attempt in self.running.items()
             if key not in hidden
         }
@@ -201,7 +180,7 @@ class SchedulerState:
         """Return what this driver does now, as views show it."""
         turns = self._turns()
         notes = {
-            key: _note(attempt, self.attempts.get(key), turns.passed_to.get(key))
+            key: note_on(attempt, self.attempts.get(key), turns.passed_to.get(key))
             for key, attempt in self.running.items()
         }
         return Activity(
@@ -237,20 +216,3 @@ def _spread(text: str) -> float:
     Stages that one outage has ended do not all begin again at one instant.
     """
     return 0.75 + 0.5 * zlib.crc32(text.encode()) / 2**32
-
-
-def _note(attempt: Attempt, before: Attempts | None, passed_to: StageKind | None) -> str:
-    """Return what is out of the ordinary about a running attempt, for people; "" where nothing is.
-
-    ``before``: the attempts that failed, None where none has. ``passed_to``: the stage that
-    computes since this one has.
-    """
-    parts = [f"handed over to {passed_to}"] if passed_to else []
-    if before is not None:
-        parts.append(f"again after {before.message}")
-        if before.lr_scale != 1.0:
-            parts.append(f"{before.lr_scale:g} of the learning rate")
-    trains_again = before is not None and work_of(attempt.spec).trains is not Trains.NOTHING
-    if attempt.layout.ranks > 1 or trains_again:
-        parts.append(attempt.layout.text)
-    return "; ".join(parts)
