@@ -5,7 +5,6 @@ not exist. It follows from the commit in the stage's log, which only the owning 
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,8 +18,8 @@ from orchestrator.coordination.stage_log import (
     stage_folder,
 )
 from orchestrator.redact import redact
-from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.copies.artifacts import Artifacts
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from orchestrator.store.patience import passes
 from trsp.errors import StoreError
@@ -35,6 +34,7 @@ class StageResults:
     def __init__(self, files: StoreFiles, log: StageLog) -> None:
         self._files, self._log = files, log
         self._perhaps_committed: set[str] = set()  # attempts of this process
+        self._folders = Artifacts(files)
 
     def uri(self, key: str) -> str:
         """The address of the folder in which everything about a stage lies, for people."""
@@ -88,18 +88,15 @@ class StageResults:
     def local_files(self, key: str) -> Iterator[Path]:
         """The stage's artifacts as a local folder. Raises StoreError where it has none.
 
-        It is the folder itself, or a download that is removed afterwards.
+        It is the folder itself, or of an object store what this node has of it, or downloads now:
+        all but the model card. Nothing in it may change.
         """
         path = self._artifacts(key)
         if path is None:
             raise StoreError(
                 f"{key} has no files in {redact(self._files.uri)}; run the grid again to make them"
             )
-        if self._files.is_local:
-            yield self._files.local_path(path)
-            return
-        with scratch_folder("download") as folder:
-            self._files.download(path, folder)
+        with self._folders.local(path) as folder:
             yield folder
 
     @contextmanager
@@ -109,18 +106,10 @@ class StageResults:
         In a local store it already lies beside its result, so that committing copies nothing. There
         it stays where an error leaves open whether the result names it: else it is an orphan.
         """
-        if not self._files.is_local:
-            with scratch_folder("staging") as folder:
-                yield folder
-            return
-        folder = self._files.local_path(f"{stage_folder(ticket.key)}/{_artifacts_name(ticket)}")
-        folder.mkdir(parents=True)
-        try:
+        perhaps = self._perhaps_committed
+        path = _artifacts_path(ticket)
+        with self._folders.staging(path, lambda: ticket.attempt in perhaps) as folder:
             yield folder
-        except BaseException:
-            if ticket.attempt not in self._perhaps_committed:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
 
     def commit(
         self,
@@ -138,7 +127,10 @@ class StageResults:
         """
         assert ticket.key == spec.key
         self._log.require(ticket)
-        name = self._keep(ticket, files) if files is not None else None
+        name, path = None, _artifacts_path(ticket)
+        if files is not None:
+            self._folders.send(path, files)
+            name = path.rpartition("/")[2]
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
         self._perhaps_committed.add(ticket.attempt)
@@ -148,12 +140,13 @@ class StageResults:
             self._perhaps_committed.discard(ticket.attempt)
             if name is not None:
                 with suppress(OSError):
-                    self._files.remove_folder(f"{stage_folder(ticket.key)}/{name}")
+                    self._files.remove_folder(path)
             raise
         except OSError as error:
             if not passes(error) and self._log.standing(ticket) is Standing.HELD:
                 self._perhaps_committed.discard(ticket.attempt)  # it was refused
             raise
+        self._folders.keep(path)
         with suppress(OSError):  # the stage is done: what cannot be removed is no failure of it
             self.drop_snapshots(spec.key)
 
@@ -168,12 +161,13 @@ class StageResults:
         if not self._files.create(path, data) and self._files.read_json(path) is None:
             self._files.write(path, data)  # a power failure left it torn
 
-    def _keep(self, ticket: Ticket, staged: Path) -> str:
-        """Bring staged artifacts to where they belong. Returns the name of their folder."""
-        name = _artifacts_name(ticket)
-        if not self._files.is_local:
-            self._files.upload(staged, f"{stage_folder(ticket.key)}/{name}")
-        return name
+    def upload_begins(self, ticket: Ticket, folder: Path) -> None:
+        """Send a folder that ``staging`` gave, and that is finished, while this process goes on.
+
+        ``commit`` waits for it, and raises what goes wrong. It is ended, and what was sent removed,
+        where ``staging`` ends without a commit. In a local store there is nothing to be sent.
+        """
+        self._folders.begin_upload(_artifacts_path(ticket), folder)
 
     def write_spec(self, spec: StageSpec) -> None:
         """Write what was asked: the inputs and reads that the key is a hash of."""
@@ -256,5 +250,5 @@ class StageResults:
         return f"{stage_folder(key)}/{name}" if name else None
 
 
-def _artifacts_name(ticket: Ticket) -> str:
-    return f"files-{ticket.attempt}"
+def _artifacts_path(ticket: Ticket) -> str:
+    return f"{stage_folder(ticket.key)}/files-{ticket.attempt}"
