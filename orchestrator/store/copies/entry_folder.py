@@ -86,11 +86,11 @@ def reserve(path: Path, size_bytes: int) -> None:
 
 
 def bytes_of(path: Path) -> int:
-    """Return the bytes of all files below a folder; of an entry, those it has reserved, if more."""
+    """Return the bytes of an entry's files, or those it has reserved, if more."""
     reserved = 0
     with suppress(OSError, ValueError):
         reserved = int((path / _RESERVED).read_text())
-    return max(reserved, sum(_stat(each).st_size for each in _files(path)))
+    return max(reserved, sum(_stat(each).st_size for each in _files(path / FILES)))
 
 
 def mark_whole(path: Path) -> None:

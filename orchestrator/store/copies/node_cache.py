@@ -93,7 +93,7 @@ class NewEntry:
     def keep(self) -> None:
         """Let others use it, and let it stay, where there is room. Nothing may change then."""
         with suppress(OSError):
-            if self._cache.make_room(self._path, bytes_of(self.folder), on_disk=True):
+            if self._cache.make_room(self._path, bytes_of(self._path), on_disk=True):
                 mark_whole(self._path)
                 self.kept = True
                 fcntl.flock(self._lock, fcntl.LOCK_SH)

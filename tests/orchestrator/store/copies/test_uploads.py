@@ -9,15 +9,8 @@ import pytest
 
 from orchestrator.coordination.stage_log import ClaimLostError
 from orchestrator.store.store import Store
-from tests import s3_server as s3
 from tests.orchestrator.store.sample_stage import KEY, SPEC, ticket_of
 from trsp.errors import StoreError
-
-
-@pytest.fixture
-def remote(s3_server: str) -> Store:
-    port = int(s3_server.rpartition(":")[2])
-    return Store(f"s3://{s3.new_bucket(port)}/a?{s3.options(port)}")
 
 
 def sent(store: Store) -> list[str]:
