@@ -5,7 +5,7 @@ It does not know what the files mean.
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from pyarrow import fs as pafs
 from orchestrator.coordination.exclusive import creator_of
 from orchestrator.redact import redact
 from orchestrator.store.copies import parallel_copy
-from orchestrator.store.copies.parallel_copy import never
 from orchestrator.store.copies.whole_files import (
     is_local,
     lean,
@@ -177,9 +176,9 @@ class StoreFiles:
         """Delete a folder with all that is in it. Raises FileNotFoundError where there is none."""
         patiently(lambda: self._fs.delete_dir(self._full(path)))
 
-    def upload(self, local: Path, path: str, cancelled: Callable[[], bool] = never) -> None:
-        """Copy a folder of this machine to ``path``, until ``cancelled`` says that it is to end."""
-        parallel_copy.upload(self._fs, local, self._full(path), patiently, cancelled)
+    def upload(self, local: Path, path: str) -> None:
+        """Copy a folder of this machine to ``path``."""
+        parallel_copy.upload(self._fs, local, self._full(path), patiently)
 
     def sizes(self, path: str) -> dict[str, int]:
         """Bytes of each file in a folder and below. FileNotFoundError: there is no such folder."""

@@ -206,7 +206,7 @@ class StoreResults:
         if stored.get("dropped", False):
             self._dropped.add(key)
         self._versions[key] = stored.get("versions", {})
-        self._uris[key] = self._store.stages.files_uri_in(key, stored)
+        self._uris[key] = self._store.stages.files_uri(key, stored)
         return record
 
 

@@ -6,14 +6,13 @@ of artifacts is known by its path in the store, which is never used twice.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.scratch import scratch_folder
 from orchestrator.store.copies.node_cache import NewEntry, NodeCache, entry_name, node_cache
-from orchestrator.store.copies.uploads import Upload
 
 NOT_NEEDED = "README.md"  # the model card: for people, written anew in the store as scores come
 
@@ -33,11 +32,8 @@ class Files(Protocol):
     def download(self, path: str, local: Path, files: Mapping[str, int]) -> None:
         """Copy files of a folder to this machine."""
 
-    def upload(self, local: Path, path: str, cancelled: Callable[[], bool]) -> None:
+    def upload(self, local: Path, path: str) -> None:
         """Copy a folder of this machine to ``path``."""
-
-    def remove_folder(self, path: str) -> None:
-        """Delete a folder with all that is in it. FileNotFoundError where there is none."""
 
 
 class Artifacts:
@@ -46,7 +42,6 @@ class Artifacts:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._entries: dict[str, NewEntry] = {}
-        self._uploads: dict[str, Upload] = {}
 
     @cached_property
     def _cache(self) -> NodeCache | None:
@@ -76,14 +71,11 @@ class Artifacts:
         """A new local folder that belongs at ``path``; of a local store, it lies there.
 
         After an error it is gone, unless it may be ``committed``. In any case so is one that is to
-        be sent, unless ``keep`` was called for it, and what goes on of its upload is ended.
+        be sent, unless ``keep`` was called for it.
         """
         if not self._files.is_local:
-            try:
-                with self._staged(path) as folder:
-                    yield folder
-            finally:
-                self._end_upload(path, committed)
+            with self._staged(path) as folder:
+                yield folder
             return
         folder = self._files.local_path(path)
         folder.mkdir(parents=True)
@@ -109,34 +101,10 @@ class Artifacts:
         with scratch_folder("staging") as folder:
             yield folder
 
-    def _end_upload(self, path: str, committed: Callable[[], bool]) -> None:
-        """See to it that nothing is sent any more, and nothing left of what is not committed.
-
-        A store that gives no answer is not asked: the next attempt removes what is left there.
-        """
-        if (upload := self._uploads.pop(path, None)) is not None:
-            upload.cancel()
-            if not committed() and not isinstance(upload.error, OSError):
-                with suppress(OSError):
-                    self._files.remove_folder(path)
-
-    def begin_upload(self, path: str, folder: Path) -> None:
-        """Send a finished folder in the background, unless it lies there; ``send`` waits for it."""
-        if self._files.is_local:
-            return
-        assert path not in self._uploads, f"{path} is on its way"
-        self._uploads[path] = Upload(folder, lambda local, ended: self._send(local, path, ended))
-
-    def send(self, path: str, folder: Path) -> None:
-        """Bring a folder to ``path``: all of it is there then. Raises what its upload raises."""
-        if self._files.is_local:
-            return
-        if path not in self._uploads:
-            self.begin_upload(path, folder)
-        self._uploads[path].finish()
-
-    def _send(self, folder: Path, path: str, ended: Callable[[], bool]) -> None:
-        self._files.upload(folder, path, ended)
+    def send(self, folder: Path, path: str) -> None:
+        """Bring what was staged to ``path``, where it does not lie there: all of it is then."""
+        if not self._files.is_local:
+            self._files.upload(folder, path)
 
     def keep(self, path: str) -> None:
         """Let what is staged for ``path`` stay on this node, where there is room for it."""

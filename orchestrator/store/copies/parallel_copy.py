@@ -26,15 +26,6 @@ WRITES, WRITE_BYTES = 4, 40 * 2**20
 Patiently = Callable[[Callable[[], None]], None]
 
 
-class UploadCancelledError(Exception):
-    """An upload was ended by who had begun it."""
-
-
-def never() -> bool:
-    """Return False: this is ``cancelled`` for a copy that nobody ends."""
-    return False
-
-
 def sizes(fs: Any, folder: str) -> dict[str, int]:
     """Return the bytes of each file in a folder and those in it, by its path in the folder.
 
@@ -84,29 +75,18 @@ class _Source:
             target.write(data)
 
 
-def upload(
-    fs: Any,
-    source: Path,
-    folder: str,
-    patiently: Patiently,
-    cancelled: Callable[[], bool] = never,
-) -> None:
-    """Copy all files of a local folder to ``folder``, the largest first.
-
-    UploadCancelledError soon after ``cancelled`` is true; some of the files are there then.
-    """
+def upload(fs: Any, source: Path, folder: str, patiently: Patiently) -> None:
+    """Copy all files of a local folder to ``folder``, the largest first."""
     files = [path for path in source.rglob("*") if path.is_file()]
     with _at_once(WRITES) as start:
         for path in sorted(files, key=lambda path: -path.stat().st_size):
             to = f"{folder}/{path.relative_to(source).as_posix()}"
-            start(partial(patiently, partial(_send, fs, path, to, cancelled)))
+            start(partial(patiently, partial(_send, fs, path, to)))
 
 
-def _send(fs: Any, path: Path, to: str, cancelled: Callable[[], bool]) -> None:
+def _send(fs: Any, path: Path, to: str) -> None:
     with path.open("rb") as source, fs.open_output_stream(to) as target:
         while data := source.read(WRITE_BYTES):
-            if cancelled():
-                raise UploadCancelledError(to)
             target.write(data)
             target.flush()  # waits for what is on its way: no more is read before
 

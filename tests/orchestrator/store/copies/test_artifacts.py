@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.stage_log import ClaimLostError
 from orchestrator.store.files import StoreFiles
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import KEY, commit
+from tests.orchestrator.store.sample_stage import KEY, SPEC, commit, ticket_of
+from trsp.errors import StoreError
 
 
 @pytest.fixture
@@ -85,3 +88,42 @@ def test_a_local_store_needs_no_cache(local: Store, cache_folder: Path) -> None:
     commit(local)
     assert weights(local) == "weights"
     assert not cache_folder.exists()
+
+
+def test_a_folder_that_could_not_be_sent_leaves_nothing_on_the_node(
+    remote: Store, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("the bucket is full")
+
+    monkeypatch.setattr(remote.files, "upload", refuse)
+    with pytest.raises(StoreError, match="full"):
+        commit(remote)
+    assert not [path for path in cache_folder.rglob("*") if path.is_file()]
+
+
+def test_what_a_stage_had_sent_that_it_lost_is_gone_everywhere(
+    remote: Store, cache_folder: Path
+) -> None:
+    ticket = ticket_of(remote)
+    with remote.stages.staging(ticket) as folder:
+        (folder / "model.safetensors").write_text("weights")
+        prepared = remote.stages.prepare(ticket, SPEC, {"value": 1}, folder)
+        remote.claims.release(ticket)
+        ticket_of(remote, owner="heir")
+        with pytest.raises(ClaimLostError):
+            remote.stages.commit_prepared(prepared)
+    assert not [name for name in remote.stages.contents(KEY) if name.startswith("files-")]
+    assert not [path for path in cache_folder.rglob("*") if path.is_file()]
+
+
+def test_what_is_committed_stays_where_something_fails_afterwards(
+    remote: Store, downloads: list[str]
+) -> None:
+    ticket = ticket_of(remote)
+    with suppress(RuntimeError), remote.stages.staging(ticket) as folder:
+        (folder / "model.safetensors").write_text("weights")
+        remote.stages.commit(ticket, SPEC, {"value": 1}, folder)
+        raise RuntimeError
+    assert weights(remote) == "weights"
+    assert downloads == []
