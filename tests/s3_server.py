@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def s3_server(log: Path | None = None, counted: Path | None = None) -> Iterator[int]:
     """The port of an S3 API. ``log`` gets a line per request, with its method, path and status.
 
-    ``counted`` gets the bytes of each (tests/counted_s3.py), and ``log`` nothing then. Whoever reads
+    ``counted`` gets the bytes of each (tests/counted_s3.py), ``log`` nothing then. Whoever reads
     or writes there needs CREDENTIALS in the environment.
     """
     with socket.socket() as free:
