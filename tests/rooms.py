@@ -49,8 +49,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation""",
     "coordination": "",
     "processes": "scratch",
-    "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
-        trsp.training""",
+    "store.copies": "scratch trsp.errors",
+    "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
+        trsp.records trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
