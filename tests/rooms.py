@@ -68,8 +68,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
         stages store trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler.faults": "layouts store views trsp.errors",
-    "scheduler": """coordination execution grid layouts parallel scheduler.faults stages store
-        views""",
+    "scheduler.placement": "layouts",
+    "scheduler": """coordination execution grid layouts parallel scheduler.faults
+        scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",

@@ -58,7 +58,7 @@ FORBIDDEN = {
         (
             "orchestrator.scheduler.policy",
             "orchestrator.scheduler.retries",
-            "orchestrator.scheduler.waiting",
+            "orchestrator.scheduler.placement",
         ),
         HEAVY | CLUSTER,
     ),

@@ -251,6 +251,7 @@ class Controller:
             layout,
             attempt=ticket.attempt,
             claim=ticket.number,
+            asked=time.time(),
             lr_scale=self._state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,

@@ -11,7 +11,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
-from orchestrator.scheduler.packing import Packing
+from orchestrator.scheduler.placement.packing import Packing
 from orchestrator.scheduler.policy import Decision, Facts, Start, Wait
 
 REPEAT_S = 30.0

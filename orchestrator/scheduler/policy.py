@@ -14,9 +14,9 @@ from orchestrator.layouts.capacity import (
     fits,
 )
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.packing import Packing
+from orchestrator.scheduler.placement.backfill import Backfill
+from orchestrator.scheduler.placement.waiting import describe_others, has_quiet_node
 from orchestrator.scheduler.retries import Attempts
-from orchestrator.scheduler.waiting import beside_others, describe_others, has_quiet_node
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 # Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
@@ -42,6 +42,8 @@ class Running:
     kind: StageKind
     layout: Layout = field(default_factory=Layout)
     begun: bool = True  # False: the cluster has not placed it yet
+    # Expected; None: not known. It is no news: no decision is due because time has passed.
+    ends_in_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Facts:
     max_parallel: int | None = None  # stages at once, however much room there is
     measure_alone: bool = True  # whether a measurement must have the machine for itself
     quiet_only: bool = False  # whether it also waits for a node on which no other job computes
+    seconds: Mapping[str, float] = field(default_factory=dict)  # expected, of the stage's own
+    after: Mapping[str, float] = field(default_factory=dict)  # of the longest path from its start
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class _Turn:
 
     def __init__(self, facts: Facts, max_attempts: int) -> None:
         self._facts, self._max_attempts = facts, max_attempts
-        self._admission = _Backfill(facts)
+        running = [stage.layout for stage in facts.running.values()]
+        self._admission = Backfill(facts.capacity, running, facts.potential, facts.max_parallel)
         at_work = (stage.kind for stage in facts.running.values() if not _queues(stage, facts))
         self._at_work = Counter(at_work)
         # By the layouts that a stage may have. Room only becomes less within a turn.
@@ -188,73 +193,3 @@ def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:
     if largest != facts.capacity.in_all:
         whole = "the largest that the cluster can become has"
     return f"needs {describe_needs(layouts[0])}; {whole} {describe_capacity(largest)}"
-
-
-class _Backfill:
-    """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
-
-    Only the first stage that does not fit now has a reservation: the room that there will be when
-    enough of those running have ended, the earliest started first. Stages behind it are backfilled
-    where they take nothing of that room: small ones use what the big one leaves over, and cannot
-    keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time.
-    """
-
-    def __init__(self, facts: Facts) -> None:
-        self._most = facts.max_parallel
-        self._capacity = facts.capacity
-        self._potential = facts.potential or facts.capacity
-        self._running = [stage.layout for stage in facts.running.values()]
-        self._free = Packing(facts.capacity, self._running)
-        self._beside_reservation: Packing | None = None  # None: nobody has a reservation
-
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
-        """Take what one of the layouts needs and return it; else return what the stage waits for.
-
-        They come best first: the first for which there is room now is taken, or waited for.
-        """
-        if self._most is not None and len(self._running) >= self._most:
-            return "waits for a free slot"
-        for layout in layouts:
-            if self._take(layout):
-                return layout
-        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
-        if best is None:
-            return self._too_small(layouts)
-        if self._beside_reservation is not None and self._free.fits(best):
-            return "waits behind a larger stage"
-        if self._beside_reservation is None:
-            self._beside_reservation = self._left_beside(best)
-        return beside_others(best, self._capacity)
-
-    def _too_small(self, layouts: Sequence[Layout]) -> str:
-        """Return what a stage waits for that would not fit if nothing of ours ran."""
-        there = self._capacity.in_all
-        best = next((layout for layout in layouts if fits(there, layout)), None)
-        if best is not None:
-            return beside_others(best, self._capacity)
-        coming = next((each for each in layouts if fits(self._potential, each)), None)
-        come = "that can come" if coming else "to come back"
-        needs = describe_needs(coming or layouts[0])
-        return f"needs {needs}, and waits for nodes {come}: there are {describe_capacity(there)}"
-
-    def _take(self, layout: Layout) -> bool:
-        """Take room for the layout, if there is any; return whether there was."""
-        beside = self._beside_reservation
-        if not self._free.fits(layout) or not (beside is None or beside.take(layout)):
-            return False
-        self._running.append(layout)
-        return self._free.take(layout)
-
-    def _left_beside(self, layout: Layout) -> Packing:
-        """Return what is left beside the layout once enough running stages have ended for it.
-
-        The earliest started end first: of those that end last, as many stay as leave it its room.
-        """
-        stay, kept = Packing(self._capacity), []
-        for running in reversed(self._running):
-            stay.take(running)
-            if not stay.fits(layout):
-                break
-            kept.append(running)
-        return Packing(self._capacity, [*kept, layout])

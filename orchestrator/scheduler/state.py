@@ -13,9 +13,9 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.faults.avoidance import Avoidance
+from orchestrator.scheduler.placement.waiting import has_quiet_node, not_placed
 from orchestrator.scheduler.policy import Running, distinct_needs
 from orchestrator.scheduler.retries import Attempts, after_failure
-from orchestrator.scheduler.waiting import has_quiet_node, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity

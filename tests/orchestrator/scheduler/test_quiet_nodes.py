@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from orchestrator.layouts.capacity import Capacity
+from orchestrator.scheduler.placement.waiting import has_quiet_node
 from orchestrator.scheduler.policy import Facts, Running, Start, Wait, decide
 from orchestrator.scheduler.state import SchedulerState
-from orchestrator.scheduler.waiting import has_quiet_node
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 TRAIN = StageSpec(StageKind.TRANSFER, {})

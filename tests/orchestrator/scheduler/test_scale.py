@@ -13,7 +13,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler import policy
 from orchestrator.scheduler.controller import MOST_DECISIONS, Controller
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, RANKINGS_PER_LOOK
-from orchestrator.scheduler.packing import Packing
+from orchestrator.scheduler.placement.packing import Packing
 from orchestrator.scheduler.policy import Facts, Wait, decide
 from orchestrator.scheduler.stage_store import Claimed, StageStore
 from orchestrator.stages.resolve import Resolved

@@ -9,8 +9,8 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.run import require_capacity
+from orchestrator.scheduler.placement.waiting import describe_others, not_placed
 from orchestrator.scheduler.policy import Facts, GiveUp, Running, Start, Wait, decide
-from orchestrator.scheduler.waiting import describe_others, not_placed
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.fake_launcher import (

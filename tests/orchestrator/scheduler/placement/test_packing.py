@@ -8,7 +8,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity, FreeCapacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
-from orchestrator.scheduler.packing import Packing
+from orchestrator.scheduler.placement.packing import Packing
 
 NODES = [
     Capacity(8, 4, 64, 80, gpu_type="H100"),

@@ -1,0 +1,1 @@
+"""Where stages have room on a cluster, beside those that run; it knows no stages."""
