@@ -45,15 +45,19 @@ _MODULES = (
     "trsp.evaluation.measure",
     "datasets",
 )
+_LEARNED = (
+    *("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.", "torch."),
+    *("orchestrator.", "trsp.checkpoints.", "trsp.data.", "trsp.evaluation."),
+)
 # These import DeepSpeed, which asks for GPUs as it is imported: only where there are none at all.
-_TRAINING = ("trsp.selection", "trsp.transfer")
-_LEARNED = ("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.",
-            "trsp.", "orchestrator.", "accelerate.", "torch.")  # fmt: skip
+_TRAINING, _LEARNED_OF_TRAINING = ("trsp.selection", "trsp.transfer"), ("trsp.", "deepspeed")
 
 
 def preload() -> Preload:
     """Return what the fork server of stages imports on this node."""
-    return Preload(_FOLDERS, _MODULES if has_gpus() else (*_MODULES, *_TRAINING), _LEARNED)
+    if has_gpus():
+        return Preload(_FOLDERS, _MODULES, _LEARNED)
+    return Preload(_FOLDERS, (*_MODULES, *_TRAINING), (*_LEARNED, *_LEARNED_OF_TRAINING))
 
 
 def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
