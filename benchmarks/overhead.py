@@ -17,7 +17,7 @@ import os
 import pstats
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,20 +69,24 @@ def grid_of(cells: int, uri: str) -> Resolved:
     return Resolved(grid, models, study, expand(grid, models))
 
 
-def seconds_per_stage(cells: int, folder: Path, model: str, reuse: bool) -> float:
-    """Run a grid of made-up stages to its end; return the seconds per stage."""
+def seconds_per_stage(cells: int, folder: Path, model: str, reuse: bool) -> tuple[float, float]:
+    """Run a grid of made-up stages to its end.
+
+    Returns the seconds per stage, and those of the driver's own work among them.
+    """
     resolved = grid_of(cells, str(folder / f"store-{time.time_ns()}"))
     ray_launcher.run_one_rank = one_rank(model, reuse)
     launcher = RayLauncher(resolved.grid.resources)
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     controller = Controller(resolved, Store(resolved.grid.storage.store), launcher)
     while (view := controller.step(STEP_WAIT_S)).status not in SETTLED:
         pass
-    seconds = time.perf_counter() - begun
+    seconds, work = time.perf_counter() - begun, time.process_time() - worked
     assert view.status is Status.DONE, view.status
     controller.close()
     launcher.stop()
-    return seconds / (STAGES_PER_CELL * cells)
+    stages = STAGES_PER_CELL * cells
+    return seconds / stages, work / stages
 
 
 def seconds_per_trial(trials: int, folder: Path, model: str, reuse: bool) -> float:
@@ -114,13 +118,13 @@ def profiled(wanted: bool) -> Iterator[None]:
 
 def compare(
     cells: int, trials: int, folder: Path, model: str, reuse: bool, profile: bool
-) -> tuple[float, float]:
-    """Return seconds per stage, and per trial."""
-    warm_up: Callable[..., float] = seconds_per_stage
-    warm_up(2, folder, model, reuse)  # the fork server has imported, and learned
+) -> tuple[float, float, float]:
+    """Return seconds per stage, those of the driver among them, and seconds per trial."""
+    seconds_per_stage(2, folder, model, reuse)  # the fork server has imported, and learned
     with profiled(profile):
         ours = seconds_per_stage(cells, folder, model, reuse)
-    return ours, seconds_per_trial(trials, folder, model, reuse) if trials else float("nan")
+    tunes = seconds_per_trial(trials, folder, model, reuse) if trials else float("nan")
+    return *ours, tunes
 
 
 def main() -> None:
@@ -136,19 +140,22 @@ def main() -> None:
         "local", num_cpus=asked.cpus, include_dashboard=False, log_to_driver=False,
         object_store_memory=10**8,
     )  # fmt: skip
-    print("cells | stages do   | processes | s per stage | s per trial | ratio", flush=True)
+    print(
+        "cells | stages do  | processes  | s per stage | driver's CPU s | s per trial | ratio",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {"nothing": "", "tiny model": str(save_tiny("llama", folder / "tiny"))}
         for cells in asked.cells or [200, 1000]:
             for reuse in (False, True):
                 for work in WORK:
-                    ours, tunes = compare(
+                    ours, driver, tunes = compare(
                         cells, asked.trials, folder, models[work], reuse, asked.profile
                     )
                     kind = "used again" if reuse else "fresh"
-                    row = f"{cells:5} | {work:11} | {kind:10}| {ours:11.4f} | {tunes:11.4f}"
-                    print(f"{row} | {ours / tunes:5.2f}", flush=True)
+                    row = f"{cells:5} | {work:10} | {kind:10} | {ours:11.4f} | {driver:14.4f}"
+                    print(f"{row} | {tunes:11.4f} | {ours / tunes:5.2f}", flush=True)
     ray.shutdown()
 
 

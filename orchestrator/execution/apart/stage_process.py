@@ -39,6 +39,7 @@ _MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "trsp.checkpoints.checkpoint",
+    "trsp.checkpoints.warmed",
     "trsp.data.blocks",
     "trsp.surgery",
     "trsp.evaluation.evaluate",
