@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import struct
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,13 @@ class Wire:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._received = bytearray()
+        self._sending = threading.Lock()
 
     def send(self, message: Any) -> None:
-        """Send a JSON value. OSError: the other end is gone."""
+        """Send a JSON value, from any thread. OSError: the other end is gone."""
         data = json.dumps(message).encode()
-        self.connection.sendall(_LENGTH.pack(len(data)) + data)
+        with self._sending:
+            self.connection.sendall(_LENGTH.pack(len(data)) + data)
 
     def receive(self, wait_s: float | None) -> Any:
         """Return the next message; None where none comes within ``wait_s`` (None: for ever).

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execution.lost_processes import died, ended_failure
+from orchestrator.execution.apart.lost_processes import died, ended_failure
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.request import Ended, Raised
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -28,7 +28,7 @@ KILLED = Ended(False, status=-signal.SIGKILL)
         (
             Ended(False, status=-9, out_of_memory=True),
             FailureKind.OUT_OF_MEMORY,
-            "its process was ended by the kernel: the machine, or its container, had no memory left",
+            "its process was ended by the kernel: there was no memory left",
         ),
     ],
 )

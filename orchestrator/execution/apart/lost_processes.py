@@ -70,7 +70,7 @@ def died(ended: Ended, tail: str) -> RankFailure:
 def _how(ended: Ended) -> str:
     """Return how a process ended, in words."""
     if ended.out_of_memory:
-        return "was ended by the kernel: the machine, or its container, had no memory left"
+        return "was ended by the kernel: there was no memory left"
     if ended.status is None:
         return "is gone, and nobody could say how it ended"
     if ended.status < 0:

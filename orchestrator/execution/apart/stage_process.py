@@ -5,7 +5,6 @@ Whoever starts it need not load torch. Knows no cluster.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,13 @@ from orchestrator.store.failures import NOWHERE, Failure, Node
 if TYPE_CHECKING:
     from orchestrator.processes.child import Channel
 
-# What the process tells, as {COMPUTES: the stage's key}, once the stage has its device; and as
-# {DONE: the key} of each of several that follow one another, once it is committed.
-COMPUTES = "computes"
-DONE = "done"
-
-Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
+COMPUTES, DONE = "computes", "done"  # what the process tells of a stage: it has its device; it did
 
 _TASK = TypeAdapter(StageTask)
-_OUTCOMES: TypeAdapter[dict[str, Failure | None]] = TypeAdapter(dict[str, Failure | None])
+_OUTCOMES: TypeAdapter[Mapping[str, Failure | None]] = TypeAdapter(Mapping[str, Failure | None])
+_ALONE = (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE)
 _FOLDERS = tuple(
-    str(Path(__file__).resolve().parents[2] / name) for name in ("orchestrator", "trsp")
+    str(Path(__file__).resolve().parents[3] / name) for name in ("orchestrator", "trsp")
 )
 # In the order in which they are imported. What computes comes in by the libraries of these.
 _MODULES = (
@@ -60,24 +55,26 @@ def preload() -> Preload:
 
 
 def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
-    """Return the call that runs a stage of one rank to its commit, and those that follow it.
+    """Return the call that runs a stage of one rank, and those of its ``then``, to their commits.
 
-    It returns what ``outcomes_of`` reads. ``node`` is where it runs. Stages that train nothing and
-    have no GPU may follow each other in one process; a measurement's memory is to be its own.
+    It tells ``{COMPUTES: KEY}`` and ``{DONE: KEY}``, and returns what ``outcomes_of`` reads.
+    ``node`` is where it runs. Stages that train nothing and have no GPU may follow each other in
+    one process; a measurement's memory is to be its own.
     """
-    spec = task.spec
-    trains = spec.kind in (StageKind.RANKING, StageKind.TRANSFER)
-    members = [each.spec.kind for each in (task, *task.then)]
-    alone = trains or task.layout.gpus > 0 or StageKind.MEASURE in members
     payload = {"task": _TASK.dump_python(task, mode="json"), "node": asdict(node)}
-    target = f"{__name__}:run"
-    return Call(target, payload, environment, spec.key, may_follow=not alone)
+    follows = all(map(_leaves_nothing, (task, *task.then)))
+    return Call(f"{__name__}:run", payload, environment, task.spec.key, may_follow=follows)
+
+
+def _leaves_nothing(task: StageTask) -> bool:
+    """Whether another stage can be computed after this one as in a fresh process."""
+    return task.spec.kind not in _ALONE and not task.layout.gpus
 
 
 def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
-    """Run a stage in this process, and those that follow it; return what ``outcomes_of`` reads."""
-    from orchestrator.execution.chain import run_chain
-    from orchestrator.execution.run_stage import run_task
+    """Run the stages in this process; return what ``outcomes_of`` reads."""
+    task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
+    key = task.spec.key
 
     def computes(key: str) -> None:
         channel.tell({COMPUTES: key})
@@ -85,15 +82,20 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     def done(key: str) -> None:
         channel.tell({DONE: key})
 
-    task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
     if task.then:
+        from orchestrator.execution.chain import run_chain
+
         outcomes = run_chain(task, channel.leaving, computes, done, node)
     else:
-        key = task.spec.key
-        outcomes = {key: run_task(task, channel.leaving, partial(computes, key), node)}
-    return _OUTCOMES.dump_python(dict(outcomes), mode="json")
+        from orchestrator.execution.run_stage import run_task
+
+        outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
+    return _OUTCOMES.dump_python(outcomes, mode="json")
 
 
-def outcomes_of(returned: Any) -> Outcomes:
-    """Return what became of each stage that the process came to: None, or the recorded failure."""
+def outcomes_of(returned: Any) -> Mapping[str, Failure | None]:
+    """Return how each stage ended, by its key: None where it did its work, else the failure.
+
+    Failures are recorded. Stages that are absent were not reached.
+    """
     return _OUTCOMES.validate_python(returned)

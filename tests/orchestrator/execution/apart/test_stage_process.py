@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.execution import stage_process
-from orchestrator.execution.stage_process import outcomes_of, preload, run, stage_call
+from orchestrator.execution.apart import stage_process
+from orchestrator.execution.apart.stage_process import outcomes_of, preload, run, stage_call
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.processes.fresh import Processes
@@ -33,21 +33,14 @@ TASK = StageTask(
 class Silent:
     """A channel that nobody listens at."""
 
-    def tell(self, message: object) -> None:
-        pass
-
-    def leaving(self) -> bool:
-        return False
-
-
-class Noting(Silent):
-    """A channel at which all is noted."""
-
     def __init__(self) -> None:
         self.told: list[object] = []
 
     def tell(self, message: object) -> None:
         self.told.append(message)
+
+    def leaving(self) -> bool:
+        return False
 
 
 def test_a_task_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,25 +61,8 @@ def test_a_failure_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes_of(returned) == {TASK.spec.key: failure}
 
 
-def test_stages_that_follow_travel_with_it_and_each_tells_for_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    follower = replace(TASK, spec=StageSpec(StageKind.EVALUATE, INPUTS), attempt="another", claim=9)
-    came: list[StageTask] = []
-
-    def chain(task: StageTask, leaving: Any, computes: Any, done: Any, node: Node) -> Any:
-        came.append(task)
-        computes(task.spec.key)
-        done(task.spec.key)
-        return {task.spec.key: None}
-
-    monkeypatch.setattr("orchestrator.execution.chain.run_chain", chain)
-    channel = Noting()
-    returned = run(stage_call(replace(TASK, then=(follower,)), {}).payload, channel)  # type: ignore[arg-type]
-    assert outcomes_of(returned) == {TASK.spec.key: None}
-    (then,) = came[0].then
-    assert (then.ticket, then.spec.key) == (follower.ticket, follower.spec.key)
-    assert channel.told == [{"computes": TASK.spec.key}, {"done": TASK.spec.key}]
+def test_success_travels_as_none() -> None:
+    assert outcomes_of({"a": None}) == {"a": None}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +82,29 @@ def test_only_stages_that_train_nothing_and_hold_no_gpu_follow_each_other(
 ) -> None:
     task = StageTask(StageSpec(kind, {}), "/s", Layout(gpus=gpus))
     assert stage_call(task, {}).may_follow is may
+
+
+def test_a_chain_travels_whole_and_tells_of_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = StageTask(StageSpec(StageKind.EVALUATE, {}), TASK.store)
+    came: list[StageTask] = []
+
+    def run_chain(task: StageTask, leaving: object, computes: Any, done: Any, node: Node) -> Any:
+        came.append(task)
+        computes(task.spec.key)
+        done(task.spec.key)
+        return {task.spec.key: None}
+
+    monkeypatch.setattr("orchestrator.execution.chain.run_chain", run_chain)
+    channel = Silent()
+    returned = run(stage_call(replace(TASK, then=(second,)), {}).payload, channel)  # type: ignore[arg-type]
+    assert came[0].then[0].spec.key == second.spec.key
+    assert channel.told == [{"computes": TASK.spec.key}, {"done": TASK.spec.key}]
+    assert outcomes_of(returned) == {TASK.spec.key: None}
+
+
+def test_a_chain_with_a_measurement_follows_nothing() -> None:
+    head = StageTask(StageSpec(StageKind.PRUNE, {}), "/s")
+    assert not stage_call(replace(head, then=(replace(TASK, layout=Layout()),)), {}).may_follow
 
 
 def test_nothing_that_asks_for_gpus_is_imported_beforehand_where_there_are_some(
