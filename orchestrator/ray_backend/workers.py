@@ -16,6 +16,7 @@ from orchestrator.execution.apart.lost_processes import ended_failure, lost_fail
 from orchestrator.execution.apart.stage_process import (
     COMPUTES,
     DONE,
+    Outcomes,
     outcomes_of,
     preload,
     stage_call,
@@ -26,7 +27,7 @@ from orchestrator.processes.fresh import Processes
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
-from orchestrator.ray_backend.sharing.members import Outcomes, ended, outcomes_of_lost
+from orchestrator.ray_backend.sharing.members import ended, outcomes_of_lost
 from orchestrator.ray_backend.sharing.places import this_node
 from orchestrator.ray_backend.sharing.submitted import Submitted
 from orchestrator.ray_backend.visible_gpus import hidden_gpus

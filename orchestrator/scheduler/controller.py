@@ -67,21 +67,38 @@ class Controller:
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)  # of a measurement
-        self._starts = Starts(
+        self._starts = self._new_starts()
+        self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
+        self._outage = StoreOutage(clock)
+        self._last = LastView(resolved.key, resolved.grid.name)
+        self._stopped = ""
+
+    def _new_starts(self) -> Starts:
+        """Return what starts the stages that are decided to start."""
+        return Starts(
             self._parts,
             self._stages,
             self._layouts,
             self._state,
             self._lookout,
-            launcher,
+            self._launcher,
             self._resources,
-            resolved.grid.storage.keep_transfer_weights,
+            self._resolved.grid.storage.keep_transfer_weights,
+            self._clock,
+        )
+
+    def _starts_of(self, clock: Callable[[], float]) -> Starts:
+        return Starts(
+            self._parts,
+            self._stages,
+            self._layouts,
+            self._state,
+            self._lookout,
+            self._launcher,
+            self._resources,
+            self._parts.resolved.grid.storage.keep_transfer_weights,
             clock,
         )
-        self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
-        self._outage = StoreOutage(clock)
-        self._last = LastView(resolved.key, resolved.grid.name)
-        self._stopped = ""
 
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.

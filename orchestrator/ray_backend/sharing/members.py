@@ -3,14 +3,13 @@
 Knows what was said and returned, not how: no request is made here.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
+from orchestrator.execution.apart.stage_process import Outcomes
 from orchestrator.execution.launcher import Finished
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.ray_backend.sharing.submitted import Submitted
 from orchestrator.store.failures import Failure
-
-Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
 
 
 def committed(attempt: Submitted) -> tuple[Finished, ...]:
