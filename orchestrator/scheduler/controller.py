@@ -223,7 +223,7 @@ class Controller:
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
-            seconds=expected.seconds,
+            seconds=self._starts.expected_s(needs, chosen.layouts, expected),
             after=expected.after,
         )
 
