@@ -94,7 +94,7 @@ def test_what_trained_is_gone(way: str, trainers: list[weakref.ref[Any]]) -> Non
     """Engine, optimizer, masters: whoever goes on with the model in this process has their room."""
     model = tiny_model("llama", 3, dtype=torch.bfloat16)
     transfer(model, [1], BLOCKS, DriftSettings(steps=2, learning_rate=1e-3), engine=WAYS[way])
-    assert len(trainers) > 3
+    assert len(trainers) >= 3
     assert [each() for each in trainers if each() is not None] == []
 
 
