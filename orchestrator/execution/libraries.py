@@ -3,11 +3,14 @@
 It is the list of what is worth having imported before a stage comes. Knows no results.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+from orchestrator.execution.stage_task import RankContext
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.timings import Phase
 from trsp.checkpoints.model_source import read_config
 
 _MODEL = "trsp.checkpoints.checkpoint"
@@ -49,3 +52,14 @@ def _import_model_class(model_type: str) -> None:
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
     _ = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[model_type]]
+
+
+def importing_first(stage: Callable[[RankContext], None]) -> Callable[[RankContext], None]:
+    """Return the stage with its libraries imported before, in a phase of their own."""
+
+    def run(context: RankContext) -> None:
+        with context.timings.phase(Phase.IMPORTS):
+            import_libraries(context.task.spec)
+        stage(context)
+
+    return run

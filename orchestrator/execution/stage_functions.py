@@ -9,16 +9,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.execution.evaluation_items import evaluate_items
-from orchestrator.execution.libraries import import_libraries
+from orchestrator.execution.libraries import importing_first
 from orchestrator.execution.stage_inputs import (
+    as_read_back,
+    input_model,
     load_for_training,
-    load_input_model,
     load_original,
     original_layer_count,
     stage_calibration_blocks,
@@ -101,8 +103,27 @@ def _new_rounds(
 
 
 def _run_transfer(context: RankContext) -> None:
-    """Train the whole model so that the ranked layers can go, and commit its weights."""
-    from trsp.checkpoints.checkpoint import save_checkpoint
+    """Train the whole model so that the ranked layers can go, and commit its weights.
+
+    In a chain whose next stage makes a checkpoint of them, that stage commits both.
+    """
+    from trsp.distributed.zero3_parameters import is_sharded
+
+    model, tokenizer, record = _train(context)
+    task, handover = context.task, context.handover
+    if handover is None or is_sharded(model):
+        _keep_transfer(context, model, tokenizer, record)
+        return
+    if task.keep_weights or not task.is_read_next:
+        _keep_transfer(context, model, tokenizer, record)
+    else:
+        keep = partial(_keep_transfer, context, model, tokenizer, record)
+        handover.hold(task.ticket, task.spec, record, versions(), context.times(), keep)
+    handover.give(task.spec.key, model, as_read_back(tokenizer))
+
+
+def _train(context: RankContext) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the trained model, its tokenizer, and the record of its training."""
     from trsp.distributed.device import seed_everything
     from trsp.transfer import transfer
 
@@ -123,11 +144,20 @@ def _run_transfer(context: RankContext) -> None:
             progress=progress,
             lr_scale=task.lr_scale,
         )
+    return model, tokenizer, record.model_dump(mode="json")
+
+
+def _keep_transfer(
+    context: RankContext, model: Any, tokenizer: Any, record: Mapping[str, Any]
+) -> None:
+    """Write the whole weights of stage two and commit them. On all ranks, of which one writes."""
+    from trsp.checkpoints.checkpoint import save_checkpoint
+
     with _artifact_folder(context) as folder:
         with context.timings.phase(Phase.SAVE):
             save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
-            context.commit(record.model_dump(mode="json"), versions(), folder)
+            context.commit(record, versions(), folder)
 
 
 @contextmanager
@@ -139,25 +169,29 @@ def _artifact_folder(context: RankContext) -> Iterator[Path]:
     if not context.leads:
         yield Path(os.devnull)
         return
-    with context.store.stages.staging(context.task.ticket) as folder:
+    with context.staging() as folder:
         yield folder
 
 
 def _run_pruning(context: RankContext) -> None:
     """Delete the layers, after proving on random tokens that deletion equals bypassing them."""
-    from trsp.checkpoints.checkpoint import save_checkpoint
-    from trsp.surgery import remove_layers_verified
+    from trsp.checkpoints.checkpoint import load_tokenizer, save_checkpoint
+    from trsp.surgery import remove_layers_verified, undone_after_error
 
-    spec, store, started = context.task.spec, context.store, time.monotonic()
+    spec, started = context.task.spec, time.monotonic()
     layers = spec.inputs["layers"]
-    model, tokenizer = _input_model(context)
+    model, tokenizer = input_model(context)
     card = _first_model_card(spec, model)
-    remove_layers_verified(model, layers)
-    with store.stages.staging(context.task.ticket) as folder:
+    with context.staging() as folder, undone_after_error(model):
+        remove_layers_verified(model, layers)
         with context.timings.phase(Phase.SAVE):
             record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
+        if context.handover is not None:
+            tokenizer = load_tokenizer(str(folder))
         context.commit(record.model_dump(mode="json"), versions(), folder)
+    if context.handover is not None:
+        context.handover.give(spec.key, model, tokenizer)
 
 
 def _first_model_card(spec: StageSpec, model: Any) -> str:
@@ -178,14 +212,8 @@ def _first_model_card(spec: StageSpec, model: Any) -> str:
 
 def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
-    record, by = evaluate_items(context, lambda: _input_model(context))
+    record, by = evaluate_items(context, lambda: input_model(context))
     context.commit(record.model_dump(mode="json"), by)
-
-
-def _input_model(context: RankContext) -> tuple[Any, Any]:
-    """Load the model and tokenizer that the stage reads."""
-    with context.timings.phase(Phase.LOAD):
-        return load_input_model(context.task.spec, context.store)
 
 
 def _run_dense(context: RankContext) -> None:
@@ -214,28 +242,18 @@ def _run_measurement(context: RankContext) -> None:
     spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
     with context.sharing_devices():
-        model, _ = _input_model(context)
+        model, _ = input_model(context)
+    context.may_publish(wait=True)  # nothing of ours is busy meanwhile
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
     context.commit(record.model_dump(mode="json"), versions())
 
 
-def _importing_first(stage: Callable[[RankContext], None]) -> Callable[[RankContext], None]:
-    """Return the stage with its libraries imported before, in a phase of their own."""
-
-    def run(context: RankContext) -> None:
-        with context.timings.phase(Phase.IMPORTS):
-            import_libraries(context.task.spec)
-        stage(context)
-
-    return run
-
-
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {
-    StageKind.DENSE: _importing_first(_run_dense),
-    StageKind.RANKING: _importing_first(_run_ranking),
-    StageKind.TRANSFER: _importing_first(_run_transfer),
-    StageKind.PRUNE: _importing_first(_run_pruning),
-    StageKind.EVALUATE: _importing_first(_run_evaluation),
-    StageKind.MEASURE: _importing_first(_run_measurement),
+    StageKind.DENSE: importing_first(_run_dense),
+    StageKind.RANKING: importing_first(_run_ranking),
+    StageKind.TRANSFER: importing_first(_run_transfer),
+    StageKind.PRUNE: importing_first(_run_pruning),
+    StageKind.EVALUATE: importing_first(_run_evaluation),
+    StageKind.MEASURE: importing_first(_run_measurement),
 }

@@ -3,8 +3,9 @@
 Part of no key, and never a reason for two results to differ. Pure data.
 """
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +46,12 @@ class StageTimings:
     def worked_s(self) -> float:
         """The seconds in which it held its place: all phases but the start."""
         return sum(s for phase, s in self.seconds.items() if phase != Phase.START)
+
+    def commit_over(self) -> "StageTimings":
+        """Return the times of an attempt that has done nothing since but commit, up to now."""
+        now = time.time()
+        committed = self.seconds.get(Phase.COMMIT, 0.0) + max(0.0, now - self.ended)
+        return replace(self, ended=now, seconds={**self.seconds, Phase.COMMIT: committed})
 
     def to_json(self) -> dict[str, Any]:
         """Return the times as plain values, rounded to milliseconds."""

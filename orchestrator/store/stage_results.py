@@ -4,7 +4,6 @@
 not exist. It follows from the commit in the stage's log, which only the owning attempt can make.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any
 
 from orchestrator.coordination.stage_log import (
     ClaimLostError,
+    Prepared,
     StageLog,
     Standing,
     Ticket,
@@ -134,45 +134,50 @@ class StageResults:
         where its seconds went once all but the result is written. Raises ClaimLostError, with
         nothing left behind, where the stage is no longer the attempt's own.
         """
+        self.commit_prepared(self.prepare(ticket, spec, record, files, versions, times))
+
+    def prepare(
+        self,
+        ticket: Ticket,
+        spec: StageSpec,
+        record: Mapping[str, Any],
+        files: Path | None = None,
+        versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
+    ) -> Prepared:
+        """Write all that ``commit`` writes but the result, and return what is to be committed."""
         assert ticket.key == spec.key
         self._log.require(ticket)
-        name = self._keep(ticket, files) if files is not None else None
+        name = files and f"files-{ticket.attempt}"
+        if files is not None and not self._files.is_local:
+            self._files.upload(files, f"{stage_folder(ticket.key)}/{name}")
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
-        result |= {"timings": times().to_json()} if times else {}
-        self._perhaps_committed.add(ticket.attempt)
+        return Prepared(ticket, result | ({"timings": times().to_json()} if times else {}))
+
+    def commit_prepared(self, prepared: Prepared, reader: Prepared | None = None) -> None:
+        """Commit what was prepared. With a ``reader``, made of its artifacts, both are or none is.
+
+        The artifacts, which were perhaps never written, then count as dropped.
+        """
+        both = [prepared] if reader is None else [prepared, reader]
+        attempts = {each.ticket.attempt for each in both}
+        dropped = {} if reader is None else {"dropped": True}
+        self._perhaps_committed |= attempts
         try:
-            self._log.commit(ticket, result)
+            self._log.commit(prepared.ticket, {**prepared.result, **dropped}, reader)
         except ClaimLostError:
-            self._perhaps_committed.discard(ticket.attempt)
-            if name is not None:
-                with suppress(OSError):
-                    self._files.remove_folder(f"{stage_folder(ticket.key)}/{name}")
+            self._perhaps_committed -= attempts
+            with suppress(OSError):
+                for each in both:
+                    self._remove_folder(each.ticket.key, each.result["files"])
             raise
         except OSError as error:
-            if not passes(error) and self._log.standing(ticket) is Standing.HELD:
-                self._perhaps_committed.discard(ticket.attempt)  # it was refused
+            if not passes(error) and self._log.standing(prepared.ticket) is Standing.HELD:
+                self._perhaps_committed -= attempts  # it was refused
             raise
         with suppress(OSError):  # the stage is done: what cannot be removed is no failure of it
-            self.drop_snapshots(spec.key)
-
-    def commit_unclaimed(
-        self, spec: StageSpec, record: Mapping[str, Any], versions: Mapping[str, str]
-    ) -> None:
-        """Commit a result that nobody claims, for any two of it are equal: the first one stays."""
-        self.write_spec(spec)
-        result = {"record": record, "files": None, "versions": versions}
-        data = json.dumps(result, indent=1, allow_nan=False).encode()
-        path = f"{stage_folder(spec.key)}/result.json"
-        if not self._files.create(path, data) and self._files.read_json(path) is None:
-            self._files.write(path, data)  # a power failure left it torn
-
-    def _keep(self, ticket: Ticket, staged: Path) -> str:
-        """Bring staged artifacts to where they belong. Returns the name of their folder."""
-        name = f"files-{ticket.attempt}"
-        if not self._files.is_local:
-            self._files.upload(staged, f"{stage_folder(ticket.key)}/{name}")
-        return name
+            self.drop_snapshots(prepared.ticket.key)
 
     def write_spec(self, spec: StageSpec) -> None:
         """Write what was asked: the inputs and reads that the key is a hash of."""
@@ -208,19 +213,21 @@ class StageResults:
         It is then not done for whoever still needs the files. The result names them until they are
         gone: whoever finds them named goes on where another was killed, or the store was away.
         """
-        stored = self.stored(key)
-        if stored and stored.get("files"):
-            result = f"{stage_folder(key)}/result.json"
-            self._files.write_json(result, {**stored, "dropped": True})
-            with suppress(FileNotFoundError):
-                self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
-            self._files.write_json(result, {**stored, "files": None, "dropped": True})
+        stored, path = self.stored(key) or {}, f"{stage_folder(key)}/result.json"
+        for name in (stored["files"], None) if stored.get("files") else ():
+            self._files.write_json(path, {**stored, "files": name, "dropped": True})
+            self._remove_folder(key, name)
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:
         """Delete the snapshots of a stage that is done, or that is to begin anew."""
+        self._remove_folder(key, "snapshots")
+
+    def _remove_folder(self, key: str, name: str | None) -> None:
+        """Delete a folder of the stage, where there is one."""
         with suppress(FileNotFoundError):
-            self._files.remove_folder(f"{stage_folder(key)}/snapshots")
+            if name:
+                self._files.remove_folder(f"{stage_folder(key)}/{name}")
 
     def remove_orphans(self, key: str) -> None:
         """Delete artifacts and rank reports of attempts that never committed.

@@ -130,10 +130,10 @@ def test_an_empty_or_torn_result_is_no_result(local: Store, content: str) -> Non
 
 def test_of_results_that_nobody_claims_the_first_stays(store: Store) -> None:
     for value in (1, 2):
-        store.stages.commit_unclaimed(SPEC, {"value": value}, {})
+        store.items.commit(SPEC, {"value": value}, {})
     assert store.stages.result(KEY) == {"value": 1}
     store.files.write(f"stages/prune/{KEY}/result.json", b'{"rec')
-    store.stages.commit_unclaimed(SPEC, {"value": 3}, {})
+    store.items.commit(SPEC, {"value": 3}, {})
     assert store.stages.result(KEY) == {"value": 3}
 
 
