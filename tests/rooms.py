@@ -65,17 +65,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution layouts store",
+    "ray_backend.sharing": "execution execution.apart layouts store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
     "scheduler.expected": "grid layouts stages views",
-    "scheduler": """coordination execution grid layouts parallel scheduler.expected
+    "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
         scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
+    "scheduler.simulation": "grid layouts scheduler stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
