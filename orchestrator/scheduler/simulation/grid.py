@@ -11,7 +11,13 @@ from orchestrator.grid.cells import Cell
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    measure_spec,
+    ranking_spec,
+)
 
 
 class Costs(Protocol):
@@ -43,7 +49,6 @@ class SimulatedGrid:
         self._users: dict[str, list[Sequence[StageSpec]]] = {}  # of a stage: those of a cell each
         self._tails: dict[str, float] = {}  # of a ranking: what follows on its deepest layer
         self.needs: dict[str, StageSpec] = {}
-        self.stages: dict[str, StageSpec] = {}  # all that were needed so far
         self.after: dict[str, float] = {}  # expected seconds of the longest path from its start
         self._begin()
 
@@ -93,7 +98,7 @@ class SimulatedGrid:
         """Need a stage from now on, which those of ``stages`` from it on follow."""
         if isinstance(spec, Done):
             return
-        self.needs[spec.key] = self.stages[spec.key] = spec
+        self.needs[spec.key] = spec
         if spec.key in self._tails:
             behind = self._tails[spec.key]
         else:
@@ -144,6 +149,14 @@ class SimulatedGrid:
             if stage.key in self._done:
                 return
             yield stage
+
+    def stages(self) -> dict[str, StageSpec]:
+        """Return all distinct stages by key. Call it before anything is published."""
+        cells = ((key, cell) for key, cells in self._waiting.items() for cell in cells)
+        of_cells = (stage for key, cell in cells for stage in self._cell_stages(key, cell))
+        models = self._resolved.models.values()
+        measured = filter(None, (measure_spec(model, self._study, ()) for model in models))
+        return {stage.key: stage for stage in (*self.needs.values(), *of_cells, *measured)}
 
     def critical_path_s(self) -> float:
         """Return the true seconds of the longest chain of stages, a cell's from its ranking on.

@@ -11,6 +11,7 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.policy import Facts, Running, Start, decide
 from orchestrator.scheduler.simulation.cluster import NodeChange, SimulatedCluster
@@ -70,6 +71,7 @@ class Rules:
     measure_alone: bool = False
     faults: Faults = field(default_factory=Faults)
     changes: Sequence[NodeChange] = ()  # of the cluster
+    potential: Capacity | None = None  # what it can become; default: what is there
 
 
 class Simulation:
@@ -121,6 +123,8 @@ class Simulation:
             layouts=self._layouts,
             running={each.members[0].key: self._as_fact(each) for each in self._running.values()},
             capacity=self._cluster.capacity,
+            largest_capacity=self._rules.potential,
+            potential=self._rules.potential,
             measure_alone=self._rules.measure_alone,
             seconds=self._seconds if informed else {},
             after=self._grid.after if informed else {},
