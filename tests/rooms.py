@@ -48,13 +48,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
+    "processes": "scratch",
     "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
         trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """coordination layouts scratch stages store trsp.architecture trsp.checkpoints
-        trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records
-        trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
+    "execution": """coordination layouts scratch stages store trsp.architecture
+        trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation
+        trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
+    "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
@@ -64,12 +66,13 @@ _ORCHESTRATOR: Mapping[str, str] = {
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
     "ray_backend.sharing": "execution layouts store",
-    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
-        stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
+        ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
-    "scheduler": """coordination execution grid layouts parallel scheduler.faults
-        scheduler.placement stages store views""",
+    "scheduler.expected": "grid layouts stages views",
+    "scheduler": """coordination execution grid layouts parallel scheduler.expected
+        scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",

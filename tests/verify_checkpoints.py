@@ -19,6 +19,7 @@ from typing import Any
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.run import view_offline
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import CellView, Status
 from trsp.config import BenchmarkSettings
@@ -43,7 +44,7 @@ def _fresh_process(cell: CellView, store: Store) -> str:
     nothing was trained.
     """
     transfer = cell.stage_keys.get(StageKind.TRANSFER)
-    origin = store.stages.files_uri(transfer) if transfer else cell.cell.model.source
+    origin = StoreResults(store).checkpoint_uri(transfer) if transfer else cell.cell.model.source
     command = [
         sys.executable,
         "-m",

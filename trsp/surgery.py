@@ -66,6 +66,24 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
     _apply_config(model, config)
 
 
+@contextmanager
+def undone_after_error(model: PreTrainedModel) -> Iterator[None]:
+    """After an error within, the model has the layers and the config that it had before.
+
+    What is deleted is kept in memory until the block ends.
+    """
+    stack, config = decoder_layers(model), copy.deepcopy(vars(model.config))
+    try:
+        yield
+    except BaseException:
+        set_decoder_layers(model, stack)
+        for position, layer in enumerate(stack):
+            _renumber(layer, position)
+        vars(model.config).clear()
+        vars(model.config).update(config)
+        raise
+
+
 def remove_layers_verified(
     model: PreTrainedModel, layers: Collection[int], tokens: int = 32
 ) -> None:

@@ -49,9 +49,8 @@ def transfer(
 
     InvalidInputError, before anything is trained, for layers that cannot be removed, for blocks
     that this model cannot read, for a strength below 0 or none, and for an ``engine`` that cannot
-    train it; TrainingDivergedError
-    when a loss, gradient or weight becomes NaN or infinite, or the loss rises as far as
-    docs/method.md, section 6, says.
+    train it; TrainingDivergedError when a loss, gradient or weight becomes NaN or infinite, or the
+    loss rises as far as docs/method.md, section 6, says.
     """
     check_layers(layers, len(decoder_layers(model)))
     if isinstance(settings, NoTransfer):
@@ -71,6 +70,7 @@ def transfer(
         Engine(
             model, engine, blocks_per_step, optimizer, _learning(model, training, adapters)
         ) as trainer,
+        progress,
     ):
         trained = _resume(trainer, training, progress)
         _train(trainer, training, trained, progress)
@@ -216,7 +216,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
             if trained.start is not None:
                 recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
                 check_losses(step + 1, recent, trained.start, vocabulary)
-            progress.step_done(step + 1, trainer.save_state, trained.state)
+            progress.step_done(step + 1, trainer.save_state, trained.state, trainer.copy_state)
             tick(step + 1, training.steps)
     finally:
         branches.remove()

@@ -42,6 +42,9 @@ class Files(Protocol):
     def remove_file(self, path: str) -> None:
         """Delete a file. Raises FileNotFoundError where there is none."""
 
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all that is in it. Raises FileNotFoundError where there is none."""
+
 
 @dataclass(frozen=True)
 class SignOfLife:

@@ -8,14 +8,31 @@ stage at that moment, and whoever finds it taken has lost it, however long it wa
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from orchestrator.coordination.drivers import Files
-from orchestrator.coordination.process import ProcessIdentity
+from orchestrator.coordination.log_entries import (
+    Entry,
+    EntryKind,
+    Prepared,
+    Ticket,
+    entry_data,
+    is_open,
+    read_entry,
+)
+
+__all__ = [
+    "ClaimLostError",
+    "Entry",
+    "EntryKind",
+    "Prepared",
+    "StageLog",
+    "Standing",
+    "Ticket",
+    "stage_folder",
+]
 
 # Before an entry that must be there is read again: NFS may show it late.
 _LOOK_AGAIN_S = (0.05, 0.2, 1.0, 3.0)
@@ -31,42 +48,7 @@ class ClaimLostError(Exception):
         super().__init__(f"{key} was taken over by another driver: this attempt publishes nothing")
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """What an attempt at a stage publishes by: the claim that it was started under."""
-
-    key: str  # of the stage
-    number: int  # of the claim in the stage's log; 0 for a stage that nobody ever claimed
-    attempt: str  # unique among the attempts at the stage
-
-
-class EntryKind(StrEnum):
-    """What an entry of a stage's log says."""
-
-    CLAIM = "claim"  # an attempt owns the stage
-    RELEASE = "release"  # nobody does
-    COMMIT = "commit"  # nobody does, and this is what belongs in result.json
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a stage's log."""
-
-    kind: EntryKind
-    attempt: str
-    owner: str = ""  # of a claim, the driver
-    process: ProcessIdentity = field(default_factory=lambda: ProcessIdentity(0))  # of a claim
-    result: Mapping[str, Any] | None = None  # of a commit
-
-    def belongs_to(self, ticket: Ticket, kind: EntryKind) -> bool:
-        """Whether it is the attempt's own entry of this kind."""
-        return self.kind is kind and self.attempt == ticket.attempt
-
-
 CLAIMS_FOLDER = "claims"  # in the folder of a stage
-_ENTRY = TypeAdapter(Entry)
-# What cannot be read is nobody's: a crash left it, where files cannot be made whole.
-_UNREADABLE = Entry(EntryKind.RELEASE, attempt="")
 
 
 class Standing(StrEnum):
@@ -100,8 +82,7 @@ class StageLog:
 
         That is also so where an earlier call created it and its answer was lost on the way.
         """
-        data = json.dumps(asdict(entry), allow_nan=False).encode()
-        path = _path(key, number)
+        path, data = _path(key, number), entry_data(entry)
         return self._files.create(path, data) or self._files.read(path) == data
 
     def standing(self, ticket: Ticket) -> Standing:
@@ -115,10 +96,17 @@ class StageLog:
         if self._files.read(_path(ticket.key, ticket.number + 1)) is not None:
             raise ClaimLostError(ticket.key)
 
-    def commit(self, ticket: Ticket, result: Mapping[str, Any]) -> None:
-        """Commit a stage's result. ClaimLostError: the stage is no longer the attempt's own."""
+    def commit(
+        self, ticket: Ticket, result: Mapping[str, Any], follower: Prepared | None = None
+    ) -> None:
+        """Commit a stage's result. ClaimLostError: the stage is no longer the attempt's own.
+
+        The ``follower``, a result that was made of this stage's artifacts, is committed by the same
+        entry: there is no moment at which one of them is and the other is not. Claim this stage
+        before the follower, so that nobody gets in between.
+        """
         number = ticket.number + 1
-        entry = Entry(EntryKind.COMMIT, ticket.attempt, result=dict(result))
+        entry = Entry(EntryKind.COMMIT, ticket.attempt, result=dict(result), follower=follower)
         if not self.append(ticket.key, number, entry):
             raise ClaimLostError(ticket.key)
         self.settle(ticket.key, number, entry)
@@ -147,14 +135,42 @@ class StageLog:
         """
         path = f"{stage_folder(key)}/result.json"
         standing = self._files.read(path)
-        if _claim_of(standing) >= number or self._files.read(_path(key, number + 1)) is not None:
+        is_there = _claim_of(standing) >= number
+        if is_there and commit.follower is None:
             return
-        result = {**(commit.result or {}), "claim": number}
+        if self._files.read(_path(key, number + 1)) is not None:
+            return
+        if not is_there:
+            self._write_result(path, standing, {**(commit.result or {}), "claim": number})
+        if commit.follower is not None:
+            self._settle_follower(key, commit.follower)
+
+    def _write_result(self, path: str, standing: bytes | None, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``, in whose place an earlier one may be ``standing``."""
         data = json.dumps(result, indent=1, allow_nan=False).encode()
         if standing is not None:
             self._files.write(path, data)
         elif not self._files.create(path, data) and _claim_of(self._files.read(path)) < 0:
             self._files.write(path, data)  # torn, where files cannot be made whole
+
+    def _settle_follower(self, key: str, follower: Prepared) -> None:
+        """Commit the follower of a stage in the follower's own log, unless that is done.
+
+        Its ``result.json`` comes last of all: before it the stage is still needed, so that whoever
+        goes on comes to the stage's commit. By then the stage's snapshots are gone.
+        """
+        with suppress(OSError):  # what cannot be removed is no failure
+            self._files.remove_folder(f"{stage_folder(key)}/snapshots")
+        ticket = follower.ticket
+        number, last = self.last(ticket.key)
+        commit = Entry(EntryKind.COMMIT, ticket.attempt, result=dict(follower.result))
+        if is_open(number, last, ticket):
+            if self.append(ticket.key, number + 1, commit):
+                self.settle(ticket.key, number + 1, commit)
+                return
+            number, last = self.last(ticket.key)
+        if last is not None and last.kind is EntryKind.COMMIT:
+            self.settle(ticket.key, number, last)
 
     def _after(self, ticket: Ticket) -> Standing:
         """How an attempt stands whose claim is followed by another entry."""
@@ -174,10 +190,7 @@ class StageLog:
             time.sleep(wait_s)
             self._files.names(_folder(key))  # makes NFS look again
             data = self._files.read(_path(key, number))
-        try:
-            return _ENTRY.validate_json(data or b"")
-        except ValidationError:
-            return _UNREADABLE
+        return read_entry(data)
 
 
 def _claim_of(result: bytes | None) -> int:

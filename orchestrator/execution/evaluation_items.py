@@ -39,19 +39,47 @@ def evaluate_items(
     missing = [name for name, known in found.items() if known is None]
     if missing:
         model, tokenizer = load()
-        for name, compute in prepared_items(model, tokenizer, settings, missing).items():
-            # Another driver may have been faster.
-            found[name] = _known(store, specs[name]) or _computed(store, specs[name], compute)
-    items = {name: item for name, item in found.items() if item is not None}
-    records = {name: record for name, (record, _) in items.items()}
-    return assembled(settings, records), merged(by for _, by in items.values())
+        items = prepared_items(model, tokenizer, settings, missing)
+        found |= _computed(context, specs, items)
+    known = {name: item for name, item in found.items() if item is not None}
+    records = {name: record for name, (record, _) in known.items()}
+    return assembled(settings, records), merged(by for _, by in known.values())
 
 
-def _computed(store: Store, item: StageSpec, compute: Callable[[], ItemRecord]) -> Item:
-    """Compute the item and commit it; return it with its versions."""
-    record, by = compute(), versions()
-    store.stages.commit_unclaimed(item, record.model_dump(mode="json"), by)
-    return record, by
+def _computed(
+    context: RankContext,
+    specs: Mapping[str, StageSpec],
+    items: Mapping[str, Callable[[], ItemRecord]],
+) -> dict[str, Item]:
+    """Compute the items, and commit each as soon as the checkpoint is; return them by name."""
+    found: dict[str, Item] = {}
+    waiting: list[str] = []
+    try:
+        for name, compute in items.items():
+            known = _known(context.store, specs[name])  # another driver may have been faster
+            found[name] = known or (compute(), versions())
+            waiting += [] if known else [name]
+            if context.may_publish():
+                _publish(context, specs, found, waiting)
+    except Exception:
+        _publish(context, specs, found, waiting)
+        raise
+    _publish(context, specs, found, waiting)
+    return found
+
+
+def _publish(
+    context: RankContext,
+    specs: Mapping[str, StageSpec],
+    found: Mapping[str, Item],
+    waiting: list[str],
+) -> None:
+    """Commit the items whose names wait, once that may be."""
+    context.may_publish(wait=True)
+    while waiting:
+        record, by = found[waiting[0]]
+        context.store.items.commit(specs[waiting[0]], record.model_dump(mode="json"), by)
+        del waiting[0]
 
 
 def _known(store: Store, item: StageSpec) -> Item | None:

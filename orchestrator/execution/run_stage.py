@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted, untold
+from orchestrator.execution.timings import Stopwatch
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.stages.timings import Phase
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import NOWHERE, Failure, Node, RankFailure
 from orchestrator.store.patience import stage_patience
@@ -51,7 +53,8 @@ def run_task(
     """
     with stage_patience():
         store, key = Store(task.store), task.spec.key
-        crash = _run_function(RankContext(task, store, 0, leaving, computes))
+        watch = Stopwatch(task.asked)
+        crash = run_function(RankContext(task, store, 0, leaving, computes, watch, node.address))
         if crash is None:
             return None
         failure = failure_of(crash.error, crash.traceback, task.layout.to_json(), node)
@@ -73,8 +76,11 @@ def run_rank(
     the ranks raised is the business of whoever started them. ``leaving``, ``computes`` and ``node``
     are those of ``run_task``; only rank 0 says that it computes.
     """
+    watch = Stopwatch(task.asked)
     with stage_patience():
-        crash = _run_function(RankContext(task, Store(task.store), rank, leaving, computes))
+        store = Store(task.store)
+        context = RankContext(task, store, rank, leaving, computes, watch, node.address)
+        crash = run_function(context)
     if crash is None:
         return
     failure = failure_of(crash.error)
@@ -83,7 +89,7 @@ def run_rank(
 
 
 @dataclass(frozen=True)
-class _Crash:
+class Crash:
     """How a stage's function failed."""
 
     error: Exception
@@ -91,21 +97,24 @@ class _Crash:
     output: str = ""  # the end of what the process printed, with the traceback
 
 
-def _run_function(context: RankContext) -> _Crash | None:
-    """Call the stage's function, its output captured. Returns None when it did its work."""
+def run_function(
+    context: RankContext, work: Callable[[RankContext], None] | None = None
+) -> Crash | None:
+    """Call the stage's function, or ``work``, its output captured. None when it did its work."""
     crash = None
     remove_left_folders()
     with _captured_output(context.report) as output:
         try:
-            with _devices(context):
-                if context.leads:
+            with context.timings.phase(Phase.COMPUTE), _devices(context):
+                if context.leads and work is None:
                     context.computes()
-                STAGES[context.task.spec.kind](context)
+                (work or STAGES[context.task.spec.kind])(context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()
-            crash = _Crash(error, traceback.format_exc()[-TAIL_CHARS:])
-    context.report.remove()
+            crash = Crash(error, traceback.format_exc()[-TAIL_CHARS:])
+    if context.handover is None or not context.handover.holds(context.task.spec.key):
+        context.report.remove()
     return crash and replace(crash, output=output.getvalue())
 
 

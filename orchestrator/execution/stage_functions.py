@@ -9,15 +9,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.execution.evaluation_items import evaluate_items
+from orchestrator.execution.libraries import importing_first
 from orchestrator.execution.stage_inputs import (
+    as_read_back,
+    input_model,
     load_for_training,
-    load_input_model,
     load_original,
     original_layer_count,
     stage_calibration_blocks,
@@ -25,6 +28,7 @@ from orchestrator.execution.stage_inputs import (
 from orchestrator.execution.stage_task import RankContext
 from orchestrator.execution.versions import versions
 from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.timings import Phase
 from trsp.config import (
     MeasurementSettings,
     Selector,
@@ -49,14 +53,16 @@ def _run_ranking(context: RankContext) -> None:
         store.stages.write_spec(spec)
     if spec.inputs["calibration"] is None:
         for record in _unseen_rounds(spec)[len(done) :]:
-            store.rankings.publish(context.task.ticket, record)
+            context.publish(record)
         return
     seed_everything(spec.inputs["seed"] or 0)
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
-        for record in _new_rounds(context, model, tokenizer, done, progress):
+        for record in _new_rounds(context, model, blocks, done, progress):
             if context.leads:
-                store.rankings.publish(context.task.ticket, record)
+                context.publish(record)
     if context.leads:
         store.claims.log.require(context.task.ticket)
         store.stages.drop_snapshots(spec.key)
@@ -74,7 +80,7 @@ def _unseen_rounds(spec: StageSpec) -> Sequence[RoundRecord]:
 def _new_rounds(
     context: RankContext,
     model: Any,
-    tokenizer: Any,
+    blocks: Any,
     done: Sequence[RoundRecord],
     progress: Any,
 ) -> Iterable[RoundRecord]:
@@ -84,7 +90,7 @@ def _new_rounds(
     task, spec = context.task, context.task.spec
     return rank_layers(
         model,
-        stage_calibration_blocks(spec, tokenizer, model.config.to_dict()),
+        blocks,
         _SELECTOR.validate_python(spec.inputs["selector"]),
         depth=spec.depth,
         gate_l1=spec.inputs["gate_l1"] or 0.0,
@@ -97,16 +103,36 @@ def _new_rounds(
 
 
 def _run_transfer(context: RankContext) -> None:
-    """Train the whole model so that the ranked layers can go, and commit its weights."""
-    from trsp.checkpoints.checkpoint import save_checkpoint
+    """Train the whole model so that the ranked layers can go, and commit its weights.
+
+    In a chain whose next stage makes a checkpoint of them, that stage commits both.
+    """
+    from trsp.distributed.zero3_parameters import is_sharded
+
+    model, tokenizer, record = _train(context)
+    task, handover = context.task, context.handover
+    if handover is None or is_sharded(model):
+        _keep_transfer(context, model, tokenizer, record)
+        return
+    if task.keep_weights or not task.is_read_next:
+        _keep_transfer(context, model, tokenizer, record)
+    else:
+        keep = partial(_keep_transfer, context, model, tokenizer, record)
+        handover.hold(task.ticket, task.spec, record, versions(), context.times(), keep)
+    handover.give(task.spec.key, model, as_read_back(tokenizer))
+
+
+def _train(context: RankContext) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the trained model, its tokenizer, and the record of its training."""
     from trsp.distributed.device import seed_everything
     from trsp.transfer import transfer
 
     task, spec, inputs = context.task, context.task.spec, context.task.spec.inputs
     seed_everything(inputs["seed"])
-    model, tokenizer = load_for_training(context)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_for_training(context)
+        blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     settings = _TRANSFER.validate_python(inputs["transfer"])
-    blocks = stage_calibration_blocks(spec, tokenizer, model.config.to_dict())
     with context.training() as progress:
         record = transfer(
             model,
@@ -118,10 +144,20 @@ def _run_transfer(context: RankContext) -> None:
             progress=progress,
             lr_scale=task.lr_scale,
         )
+    return model, tokenizer, record.model_dump(mode="json")
+
+
+def _keep_transfer(
+    context: RankContext, model: Any, tokenizer: Any, record: Mapping[str, Any]
+) -> None:
+    """Write the whole weights of stage two and commit them. On all ranks, of which one writes."""
+    from trsp.checkpoints.checkpoint import save_checkpoint
+
     with _artifact_folder(context) as folder:
-        save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
+        with context.timings.phase(Phase.SAVE):
+            save_checkpoint(model, tokenizer, folder, card="", removed_layers=())
         if context.leads:
-            context.commit(record.model_dump(mode="json"), versions(), folder)
+            context.commit(record, versions(), folder)
 
 
 @contextmanager
@@ -133,24 +169,29 @@ def _artifact_folder(context: RankContext) -> Iterator[Path]:
     if not context.leads:
         yield Path(os.devnull)
         return
-    with context.store.stages.staging(context.task.ticket) as folder:
+    with context.staging() as folder:
         yield folder
 
 
 def _run_pruning(context: RankContext) -> None:
     """Delete the layers, after proving on random tokens that deletion equals bypassing them."""
-    from trsp.checkpoints.checkpoint import save_checkpoint
-    from trsp.surgery import remove_layers_verified
+    from trsp.checkpoints.checkpoint import load_tokenizer, save_checkpoint
+    from trsp.surgery import remove_layers_verified, undone_after_error
 
-    spec, store, started = context.task.spec, context.store, time.monotonic()
+    spec, started = context.task.spec, time.monotonic()
     layers = spec.inputs["layers"]
-    model, tokenizer = load_input_model(spec, store)
+    model, tokenizer = input_model(context)
     card = _first_model_card(spec, model)
-    remove_layers_verified(model, layers)
-    with store.stages.staging(context.task.ticket) as folder:
-        record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
+    with context.staging() as folder, undone_after_error(model):
+        remove_layers_verified(model, layers)
+        with context.timings.phase(Phase.SAVE):
+            record = save_checkpoint(model, tokenizer, folder, card=card, removed_layers=layers)
         record = record.model_copy(update={"seconds": time.monotonic() - started})
+        if context.handover is not None:
+            tokenizer = load_tokenizer(str(folder))
         context.commit(record.model_dump(mode="json"), versions(), folder)
+    if context.handover is not None:
+        context.handover.give(spec.key, model, tokenizer)
 
 
 def _first_model_card(spec: StageSpec, model: Any) -> str:
@@ -171,8 +212,7 @@ def _first_model_card(spec: StageSpec, model: Any) -> str:
 
 def _run_evaluation(context: RankContext) -> None:
     """Commit the scores of the checkpoint that the stage reads."""
-    spec, store = context.task.spec, context.store
-    record, by = evaluate_items(context, lambda: load_input_model(spec, store))
+    record, by = evaluate_items(context, lambda: input_model(context))
     context.commit(record.model_dump(mode="json"), by)
 
 
@@ -181,7 +221,8 @@ def _run_dense(context: RankContext) -> None:
     from trsp.checkpoints.checkpoint import dense_record
 
     spec, started = context.task.spec, time.monotonic()
-    model, tokenizer = load_original(spec)
+    with context.timings.phase(Phase.LOAD):
+        model, tokenizer = load_original(spec)
     evaluation, by = evaluate_items(context, lambda: (model, tokenizer))
     record = {
         "checkpoint": dense_record(model).model_dump(mode="json"),
@@ -201,17 +242,18 @@ def _run_measurement(context: RankContext) -> None:
     spec = context.task.spec
     settings = MeasurementSettings.model_validate(spec.inputs["measurement"])
     with context.sharing_devices():
-        model, _ = load_input_model(spec, context.store)
+        model, _ = input_model(context)
+    context.may_publish(wait=True)  # nothing of ours is busy meanwhile
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
     context.commit(record.model_dump(mode="json"), versions())
 
 
 # What each kind of stage does in a process of it: RankContext -> None; it raises what goes wrong.
 STAGES: Mapping[StageKind, Callable[[RankContext], None]] = {
-    StageKind.DENSE: _run_dense,
-    StageKind.RANKING: _run_ranking,
-    StageKind.TRANSFER: _run_transfer,
-    StageKind.PRUNE: _run_pruning,
-    StageKind.EVALUATE: _run_evaluation,
-    StageKind.MEASURE: _run_measurement,
+    StageKind.DENSE: importing_first(_run_dense),
+    StageKind.RANKING: importing_first(_run_ranking),
+    StageKind.TRANSFER: importing_first(_run_transfer),
+    StageKind.PRUNE: importing_first(_run_pruning),
+    StageKind.EVALUATE: importing_first(_run_evaluation),
+    StageKind.MEASURE: importing_first(_run_measurement),
 }

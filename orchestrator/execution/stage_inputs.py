@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.execution.stage_task import RankContext
+from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import Phase
 from orchestrator.store.store import Store
 from trsp.architecture.families import check_supported, layer_count, needs_bos
 from trsp.config import CalibrationSettings, EngineSettings, TextSource
@@ -67,6 +69,25 @@ def load_input_model(spec: StageSpec, store: Store) -> tuple[Any, Any]:
         return load_original(spec)
     with store.stages.local_files(spec.reads[0]) as folder:
         return load_model(str(folder), None, _precision(spec)), load_tokenizer(str(folder))
+
+
+def input_model(context: RankContext) -> tuple[Any, Any]:
+    """Return the model and tokenizer that the stage reads: of its chain, or loaded."""
+    handover = context.handover
+    held = handover and handover.take(context.task.spec)
+    if held:
+        return held
+    with context.timings.phase(Phase.LOAD):
+        return load_input_model(context.task.spec, context.store)
+
+
+def as_read_back(tokenizer: Any) -> Any:
+    """Return what a reader gets of a tokenizer that is saved with a checkpoint."""
+    from trsp.checkpoints.checkpoint import load_tokenizer
+
+    with scratch_folder("tokenizer") as folder:
+        tokenizer.save_pretrained(folder)
+        return load_tokenizer(str(folder))
 
 
 def stage_calibration_blocks(spec: StageSpec, tokenizer: Any, config: Mapping[str, Any]) -> Any:

@@ -3,6 +3,9 @@
 Knows no cluster.
 """
 
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.coordination.stage_log import Ticket
+from orchestrator.execution.handover import Handover
+from orchestrator.execution.timings import Stopwatch
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import Phase, StageTimings
 from orchestrator.store.failures import FailureKind, RankFailure
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from trsp.distributed.device_lock import share_devices
+from trsp.records import RoundRecord
 from trsp.training.watchdog import Watchdog
 
 SHARE_WAIT_S = 600.0  # a measurement of another driver holds a stage up for so long, at most
@@ -39,16 +46,25 @@ class StageTask:
     layout: Layout = field(default_factory=Layout)
     attempt: str = "0"
     claim: int = 0
+    asked: float = 0.0  # when it was started, in seconds since the epoch; 0: not known
     lr_scale: float = 1.0
     snapshot_every_s: float = 600.0
     snapshot_every_steps: int | None = None  # None: by time alone
     hang_timeout_s: float = 1800.0  # without a step for so long, a rank ends itself
     device_wait_s: float = 1800.0  # at most, for its device: a measurement wants it for itself
+    keep_weights: bool = False  # of stage two, also where the stage that reads them is in ``then``
+    # The stages that follow in the same process, each on what the one before has in memory.
+    then: tuple["StageTask", ...] = ()
 
     @property
     def ticket(self) -> Ticket:
         """What this attempt publishes by."""
         return Ticket(self.spec.key, self.claim, self.attempt)
+
+    @property
+    def is_read_next(self) -> bool:
+        """Whether the next stage of its chain is the one that reads its artifacts."""
+        return bool(self.then) and self.spec.key in self.then[0].spec.reads
 
 
 def never_preempted() -> bool:
@@ -73,7 +89,8 @@ class RankContext:
     """What a process that computes a stage, alone or with others, has at hand.
 
     ``leaving`` says whether the process was told to go. ``computes`` tells whoever started the
-    stage that it has its device.
+    stage that it has its device. ``handover`` is there where the stage is one of a chain.
+    ``timings`` counts its seconds. ``node`` is where it runs, for people.
     """
 
     task: StageTask
@@ -81,6 +98,9 @@ class RankContext:
     rank: int = 0
     leaving: Callable[[], bool] = never_preempted
     computes: Callable[[], None] = untold
+    timings: Stopwatch = field(default_factory=Stopwatch)
+    node: str = ""
+    handover: Handover | None = None
 
     @property
     def leads(self) -> bool:
@@ -102,7 +122,44 @@ class RankContext:
 
         ClaimLostError: the stage is no longer this attempt's own.
         """
-        self.store.stages.commit(self.task.ticket, self.task.spec, record, files, versions)
+        commit = self.store.stages.commit if self.handover is None else self.handover.commit
+        with self.timings.phase(Phase.COMMIT):
+            commit(self.task.ticket, self.task.spec, record, files, versions, self.times)
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield a new local folder for the artifacts that ``commit`` is to keep."""
+        stages = self.store.stages if self.handover is None else self.handover
+        with stages.staging(self.task.ticket) as folder:
+            yield folder
+
+    def may_publish(self, *, wait: bool = False) -> bool:
+        """Return whether all that the stage builds on is committed; with ``wait``, once it is.
+
+        EarlierFailedError: it will not be.
+        """
+        return self.handover is None or self.handover.is_committed(wait=wait)
+
+    def publish(self, record: RoundRecord) -> None:
+        """Publish a ranking's round. ClaimLostError: the ranking is not this attempt's own."""
+        with self.timings.phase(Phase.COMMIT):
+            self.store.rankings.publish(self.task.ticket, record, self.times)
+
+    def times(self) -> StageTimings:
+        """Return where the seconds of this attempt have gone up to now."""
+        layout, timings = self.task.layout, self.timings
+        return StageTimings(
+            timings.asked,
+            timings.began,
+            time.time(),
+            timings.seconds,
+            self.task.attempt,
+            self.node or socket.gethostname(),
+            os.getpid(),
+            layout.ranks,
+            float(layout.ranks * layout.cpus),
+            float(layout.ranks * layout.gpus),
+        )
 
     @contextmanager
     def sharing_devices(self) -> Iterator[None]:

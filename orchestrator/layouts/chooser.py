@@ -92,19 +92,12 @@ class LayoutChooser:
         self._listed: tuple[float, frozenset[str]] = float("-inf"), frozenset()
         self._corrections: dict[frozenset[str], tuple[float, Correction]] = {}
 
-    def choose(self, spec: StageSpec, capacity: Capacity, most: Capacity) -> Layout | DoesNotFit:
-        """Return the layout of the stage's next attempt, or why there is none.
-
-        What fits only ``most``, the largest that the cluster was or can become, waits for it.
-        """
-        chosen = self.choose_all([spec], capacity, most)
-        return chosen.layouts.get(spec.key) or DoesNotFit(chosen.refused[spec.key])
-
     def choose_all(self, specs: Iterable[StageSpec], capacity: Capacity, most: Capacity) -> Choices:
         """Return the layouts of these stages' next attempts; those that need as much share them.
 
-        The alternatives are on other types of GPU, for while the chosen type is taken, the best
-        first; most clusters have none.
+        What fits only ``most``, the largest that the cluster was or can become, waits for it. The
+        alternatives are on other types of GPU, for while the chosen type is taken, the best first;
+        most clusters have none.
         """
         self._list_learned()
         begins, choices = self._begins_on(capacity, most), Choices()
@@ -135,8 +128,8 @@ class LayoutChooser:
     def climb(self, spec: StageSpec, ran: Layout, capacity: Capacity, most: Capacity) -> bool:
         """Whether there is another layout to try after ``ran`` was out of memory.
 
-        ``choose`` then gives it. Where another stage has climbed in the meantime, it is the rung
-        that this one came to. After the last rung on one type of GPU come the other types.
+        ``choose_all`` then gives it. Where another stage has climbed in the meantime, it is the
+        rung that this one came to. After the last rung on one type of GPU come the other types.
         """
         ladders = self._begins(spec, capacity, most).layouts
         if not ladders:

@@ -1,4 +1,4 @@
-"""Stages as Ray tasks, each in fresh processes so that their memory is given back.
+"""Stages as Ray tasks. Each computes in fresh processes, so that its memory is given back.
 
 Knows no stage from another. A stage of one rank is one task. A gang is a task that takes nothing
 itself and runs Ray Train within (``gang``).
@@ -78,8 +78,9 @@ class RayLauncher:
         self._selector: dict[str, str] = {}  # of the labels of nodes that stages may run on
         self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        fresh = {"max_calls": 1, "max_retries": 0}
-        self._one_rank = ray.remote(**fresh)(run_one_rank)
+        # Said of both, for Ray takes max_calls=1 where GPUs are asked for.
+        reused, fresh = [{"max_calls": calls, "max_retries": 0} for calls in (0, 1)]
+        self._one_rank = ray.remote(**reused)(run_one_rank)
         self._gang = ray.remote(num_cpus=0, scheduling_strategy=here, **fresh)(run_several_ranks)
 
     def _has_gpus(self) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.endings import Endings
+from orchestrator.scheduler.expected.paths import Expectations
 from orchestrator.scheduler.faults.avoidance import is_missed
 from orchestrator.scheduler.faults.outage import LastView, StoreOutage
 from orchestrator.scheduler.growth import NodeDemand
@@ -60,6 +61,7 @@ class Controller:
         self._results = StoreResults(store)
         self._parts = GridParts(resolved, self._results)
         self._views = ViewBuilder(self._parts)
+        self._expectations = Expectations(self._parts)
         self._stages = StageStore(
             store,
             self._results,
@@ -75,8 +77,7 @@ class Controller:
         self._needs = Needs()
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
-        # A measurement may wait so long for its device; nobody sees when it has it.
-        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)
+        self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)  # of a measurement
         self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
         self._outage = StoreOutage(clock)
         self._last = LastView(resolved.key, resolved.grid.name)
@@ -141,8 +142,8 @@ class Controller:
 
     def _drop_left_weights(self) -> None:
         self._parts.update()
-        pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}
-        done = [spec for key, spec in pruned.items() if self._results.done(key)]
+        pruned = {spec.key: spec for spec in self._parts.stages(StageKind.PRUNE)}.values()
+        done = [spec for spec in pruned if self._results.done(spec.key)]
         at_once(self._stages.drop_transfer_weights, done)
 
     def _watch(self) -> None:
@@ -157,8 +158,7 @@ class Controller:
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
 
-        That is so where a stage turned out to be another driver's, or done: its room is free for
-        others. Facts by which nothing could start are not decided on again.
+        That is so where a stage was another driver's, or done; never on facts equal to the last.
         """
         facts = self._facts()
         if facts == self._decided:
@@ -187,10 +187,7 @@ class Controller:
         return refused
 
     def _take_up(self, start: Start, outcome: ClaimOutcome) -> None:
-        """Start a stage that was claimed.
-
-        A store that will not be written is a failure of the attempt, not of the driver.
-        """
+        """Start a stage that was claimed; a store that refuses it fails the attempt."""
         match outcome:
             case Claimed(progress, ticket):
                 task = self._task(start.spec, start.layout, ticket)
@@ -215,12 +212,13 @@ class Controller:
             self._state.avoidance.forgive()
             return self._facts()
         unreadable = self._results.unreadable_of(spec.key for spec in needs)
+        expected = self._expectations.given(chosen.layouts)
         return Facts(
             needs=needs,
             layouts=chosen.layouts,
             alternatives=chosen.alternatives,
             refused=chosen.refused | unreadable,
-            running=self._state.running_facts(),
+            running=self._state.running_facts(self._clock(), expected.seconds),
             attempts=dict(self._state.attempts),
             claimed_elsewhere=self._lookout.held,
             backing_off=self._state.backing_off(self._clock()),
@@ -230,6 +228,8 @@ class Controller:
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
+            seconds=expected.seconds,
+            after=expected.after,
         )
 
     def _capacity(self) -> Capacity:
@@ -251,6 +251,7 @@ class Controller:
             layout,
             attempt=ticket.attempt,
             claim=ticket.number,
+            asked=time.time(),
             lr_scale=self._state.attempts_at(spec.key).lr_scale,
             snapshot_every_s=self._resources.snapshot_every_s,
             snapshot_every_steps=self._resources.snapshot_every_steps,

@@ -43,6 +43,16 @@ class Attempt:
     began: float | None = None  # when it was first seen to compute; None while it waits
     timed_out: bool = False  # whether the controller cancelled it
 
+    def left_s(self, now: float, expected_s: float | None) -> float | None:
+        """Return for how long it is going to run; None where that is not known.
+
+        What takes longer than expected takes a tenth more, each time that it is asked. Expected of
+        a ranking are the rounds that it lacks now, which says all.
+        """
+        if expected_s is None or self.spec.kind is StageKind.RANKING or self.began is None:
+            return expected_s
+        return max(expected_s - (now - self.began), expected_s / 10)
+
 
 class Needs:
     """The distinct stages to decide about, made anew only where they have changed."""
@@ -159,10 +169,18 @@ class SchedulerState:
             self.running[key] = replace(self.running[key], timed_out=True)
         return overdue
 
-    def running_facts(self) -> dict[str, Running]:
-        """Return what runs, in order of start, as the policy takes it."""
+    def running_facts(self, now: float, seconds: Mapping[str, float]) -> dict[str, Running]:
+        """Return what runs, in order of start, as the policy takes it.
+
+        ``seconds``: that are expected of stages, by key.
+        """
         return {
-            key: Running(attempt.spec.kind, attempt.layout, attempt.began is not None)
+            key: Running(
+                attempt.spec.kind,
+                attempt.layout,
+                attempt.began is not None,
+                attempt.left_s(now, seconds.get(key)),
+            )
             for key, attempt in self.running.items()
         }
 

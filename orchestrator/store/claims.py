@@ -74,13 +74,6 @@ class Claims:
         """Whether another driver made this claim, and lives."""
         return claim.owner != owner and self.drivers.is_alive(claim.owner, claim.process)
 
-    def holder(self, key: str) -> Held | None:
-        """Who claims a stage, alive or dead; None where nobody does."""
-        _, last = self.log.last(key)
-        if last is None or last.kind is not EntryKind.CLAIM:
-            return None
-        return Held(last.owner, last.process)
-
     def release(self, ticket: Ticket) -> Standing:
         """Give a stage back; return what had become of the attempt: committed, lost, or neither."""
         return self.log.release(ticket)

@@ -1,6 +1,7 @@
 """Rankings of layers, published round by round: a ranking is never finished, only deep enough."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from orchestrator.coordination.stage_log import (
     Ticket,
     stage_folder,
 )
+from orchestrator.stages.timings import StageTimings
 from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from trsp.records import RoundRecord
 
@@ -29,16 +31,19 @@ class Rankings:
     def __init__(self, files: StoreFiles, log: StageLog) -> None:
         self._files, self._log = files, log
 
-    def publish(self, ticket: Ticket, record: RoundRecord) -> None:
-        """Write a round of a ranking, for all who can already use it.
+    def publish(
+        self, ticket: Ticket, record: RoundRecord, times: Callable[[], StageTimings] | None = None
+    ) -> None:
+        """Write a round of a ranking, for all who can already use it; ``times`` as in ``commit``.
 
         Each is written once, and follows from those before it: the rounds of two attempts never
         mix. ClaimLostError: the ranking is no longer the attempt's own, or the round was published
         by another.
         """
-        data = json.dumps(record.model_dump(mode="json"), allow_nan=False).encode()
         path = _path(ticket.key, record.round)
         self._log.require(ticket)
+        beside = {"timings": times().to_json()} if times else {}
+        data = json.dumps(record.model_dump(mode="json") | beside, allow_nan=False).encode()
         if self._files.create(path, data):
             return
         standing = self._files.read(path)

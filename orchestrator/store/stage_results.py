@@ -4,15 +4,15 @@
 not exist. It follows from the commit in the stage's log, which only the owning attempt can make.
 """
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.coordination.stage_log import (
     ClaimLostError,
+    Prepared,
     StageLog,
     Standing,
     Ticket,
@@ -21,6 +21,7 @@ from orchestrator.coordination.stage_log import (
 from orchestrator.redact import redact
 from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.stages.timings import StageTimings
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from orchestrator.store.patience import passes
 from trsp.errors import StoreError
@@ -51,8 +52,8 @@ class StageResults:
     def stored(self, key: str) -> dict[str, Any] | None:
         """The fields of result.json: ``record``, ``files`` (None or a folder), ``versions``.
 
-        And perhaps ``dropped``. None while there is none; UnreadableRecordError where the file
-        holds anything else.
+        And perhaps ``timings`` and ``dropped``. None while there is none; UnreadableRecordError
+        where the file holds anything else.
         """
         stored = self._files.read_json(f"{stage_folder(key)}/result.json")
         if stored is None:
@@ -71,16 +72,11 @@ class StageResults:
         stored = self.stored(key)
         return stored["record"] if stored else None
 
-    def files_uri(self, key: str) -> str | None:
-        """The address of the stage's artifacts: a local path, or a URI of the object store.
+    def files_uri(self, key: str, stored: Mapping[str, Any]) -> str | None:
+        """The address of the artifacts that a result, as ``stored`` gave it, names; else None.
 
-        None where it has none.
+        It is a local path, or a URI of the object store.
         """
-        stored = self.stored(key)
-        return self.files_uri_in(key, stored) if stored else None
-
-    def files_uri_in(self, key: str, stored: Mapping[str, Any]) -> str | None:
-        """The address of the artifacts that a result, as ``stored`` gave it, names; else None."""
         name = stored.get("files")
         return self._files.address(f"{stage_folder(key)}/{name}") if name else None
 
@@ -113,7 +109,7 @@ class StageResults:
             with scratch_folder("staging") as folder:
                 yield folder
             return
-        folder = self._files.local_path(f"{stage_folder(ticket.key)}/{_artifacts_name(ticket)}")
+        folder = self._files.local_path(f"{stage_folder(ticket.key)}/files-{ticket.attempt}")
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -129,51 +125,59 @@ class StageResults:
         record: Mapping[str, Any],
         files: Path | None = None,
         versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
     ) -> None:
         """Write the artifacts, what was asked, and last the result; then drop the snapshots.
 
         ``files``: the folder of artifacts that ``staging`` gave; None for a stage without any.
-        ``versions``: of the software and hardware that it was computed with. Raises ClaimLostError,
-        with nothing left behind, where the stage is no longer the attempt's own.
+        ``versions``: of the software and hardware that it was computed with. ``times`` is asked
+        where its seconds went once all but the result is written. Raises ClaimLostError, with
+        nothing left behind, where the stage is no longer the attempt's own.
         """
+        self.commit_prepared(self.prepare(ticket, spec, record, files, versions, times))
+
+    def prepare(
+        self,
+        ticket: Ticket,
+        spec: StageSpec,
+        record: Mapping[str, Any],
+        files: Path | None = None,
+        versions: Mapping[str, str] | None = None,
+        times: Callable[[], StageTimings] | None = None,
+    ) -> Prepared:
+        """Write all that ``commit`` writes but the result, and return what is to be committed."""
         assert ticket.key == spec.key
         self._log.require(ticket)
-        name = self._keep(ticket, files) if files is not None else None
+        name = files and f"files-{ticket.attempt}"
+        if files is not None and not self._files.is_local:
+            self._files.upload(files, f"{stage_folder(ticket.key)}/{name}")
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
-        self._perhaps_committed.add(ticket.attempt)
+        return Prepared(ticket, result | ({"timings": times().to_json()} if times else {}))
+
+    def commit_prepared(self, prepared: Prepared, reader: Prepared | None = None) -> None:
+        """Commit what was prepared. With a ``reader``, made of its artifacts, both are or none is.
+
+        The artifacts, which were perhaps never written, then count as dropped.
+        """
+        both = [prepared] if reader is None else [prepared, reader]
+        attempts = {each.ticket.attempt for each in both}
+        dropped = {} if reader is None else {"dropped": True}
+        self._perhaps_committed |= attempts
         try:
-            self._log.commit(ticket, result)
+            self._log.commit(prepared.ticket, {**prepared.result, **dropped}, reader)
         except ClaimLostError:
-            self._perhaps_committed.discard(ticket.attempt)
-            if name is not None:
-                with suppress(OSError):
-                    self._files.remove_folder(f"{stage_folder(ticket.key)}/{name}")
+            self._perhaps_committed -= attempts
+            with suppress(OSError):
+                for each in both:
+                    self._remove_folder(each.ticket.key, each.result["files"])
             raise
         except OSError as error:
-            if not passes(error) and self._log.standing(ticket) is Standing.HELD:
-                self._perhaps_committed.discard(ticket.attempt)  # it was refused
+            if not passes(error) and self._log.standing(prepared.ticket) is Standing.HELD:
+                self._perhaps_committed -= attempts  # it was refused
             raise
         with suppress(OSError):  # the stage is done: what cannot be removed is no failure of it
-            self.drop_snapshots(spec.key)
-
-    def commit_unclaimed(
-        self, spec: StageSpec, record: Mapping[str, Any], versions: Mapping[str, str]
-    ) -> None:
-        """Commit a result that nobody claims, for any two of it are equal: the first one stays."""
-        self.write_spec(spec)
-        result = {"record": record, "files": None, "versions": versions}
-        data = json.dumps(result, indent=1, allow_nan=False).encode()
-        path = f"{stage_folder(spec.key)}/result.json"
-        if not self._files.create(path, data) and self._files.read_json(path) is None:
-            self._files.write(path, data)  # a power failure left it torn
-
-    def _keep(self, ticket: Ticket, staged: Path) -> str:
-        """Bring staged artifacts to where they belong. Returns the name of their folder."""
-        name = _artifacts_name(ticket)
-        if not self._files.is_local:
-            self._files.upload(staged, f"{stage_folder(ticket.key)}/{name}")
-        return name
+            self.drop_snapshots(prepared.ticket.key)
 
     def write_spec(self, spec: StageSpec) -> None:
         """Write what was asked: the inputs and reads that the key is a hash of."""
@@ -209,18 +213,21 @@ class StageResults:
         It is then not done for whoever still needs the files. The result names them until they are
         gone: whoever finds them named goes on where another was killed, or the store was away.
         """
-        stored = self.stored(key)
-        if stored and stored.get("files"):
-            self._write_result(key, {**stored, "dropped": True})
-            with suppress(FileNotFoundError):
-                self._files.remove_folder(f"{stage_folder(key)}/{stored['files']}")
-            self._write_result(key, {**stored, "files": None, "dropped": True})
+        stored, path = self.stored(key) or {}, f"{stage_folder(key)}/result.json"
+        for name in (stored["files"], None) if stored.get("files") else ():
+            self._files.write_json(path, {**stored, "files": name, "dropped": True})
+            self._remove_folder(key, name)
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:
         """Delete the snapshots of a stage that is done, or that is to begin anew."""
+        self._remove_folder(key, "snapshots")
+
+    def _remove_folder(self, key: str, name: str | None) -> None:
+        """Delete a folder of the stage, where there is one."""
         with suppress(FileNotFoundError):
-            self._files.remove_folder(f"{stage_folder(key)}/snapshots")
+            if name:
+                self._files.remove_folder(f"{stage_folder(key)}/{name}")
 
     def remove_orphans(self, key: str) -> None:
         """Delete artifacts and rank reports of attempts that never committed.
@@ -246,15 +253,8 @@ class StageResults:
         path = f"{stage_folder(key)}/result.json"
         return UnreadableRecordError(self._files.shown(path), reason)
 
-    def _write_result(self, key: str, result: Mapping[str, Any]) -> None:
-        self._files.write_json(f"{stage_folder(key)}/result.json", result)
-
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none, or they are dropped."""
         stored = self.stored(key) or {}
         name = None if stored.get("dropped") else stored.get("files")
         return f"{stage_folder(key)}/{name}" if name else None
-
-
-def _artifacts_name(ticket: Ticket) -> str:
-    return f"files-{ticket.attempt}"

@@ -25,10 +25,13 @@ started for one, and none is removed while the store stands. ``result.json`` als
 ``versions`` of the libraries that the result was computed with.
 """
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from orchestrator.coordination.stage_log import stage_folder
+from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.claims import Claims
 from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.files import StoreFiles, UnreadableRecordError
@@ -62,6 +65,24 @@ class JsonDocuments:
         return {}
 
 
+class Items:
+    """The results that nobody claims, for any two of one key are equal: items of evaluations."""
+
+    def __init__(self, files: StoreFiles, stages: StageResults) -> None:
+        self._files, self._stages = files, stages
+
+    def commit(
+        self, spec: StageSpec, record: Mapping[str, Any], versions: Mapping[str, str]
+    ) -> None:
+        """Commit an item's result; where one is there, that one stays."""
+        self._stages.write_spec(spec)
+        result = {"record": record, "files": None, "versions": versions}
+        data = json.dumps(result, indent=1, allow_nan=False).encode()
+        path = f"{stage_folder(spec.key)}/result.json"
+        if not self._files.create(path, data) and self._files.read_json(path) is None:
+            self._files.write(path, data)  # a power failure left it torn
+
+
 class Store:
     """All that lies under one root, by topic. ``StoreFiles`` says what ``uri`` may be."""
 
@@ -69,6 +90,7 @@ class Store:
         self.files = StoreFiles(uri)
         self.claims = Claims(self.files)
         self.stages = StageResults(self.files, self.claims.log)
+        self.items = Items(self.files, self.stages)
         self.rankings = Rankings(self.files, self.claims.log)
         self.failures = FailureLog(self.files)
         # By a grid's key, what only a running cluster knows of it (its hardware), for those who

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ CURE = "start the server, or correct tracking.uri in the grid file (sqlite:///FI
 # What a tracking server that is away, full, locked or broken raises through the client.
 FAILURES = (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError, TimeoutError)
 
+_within_lock = threading.Lock()
+_within: list[None] = []  # one for each thread in first_answer_waits
+_stood: dict[str, str | None] = {}  # in the environment before the first of them came
+
 for noisy in ("mlflow", "alembic"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -43,7 +48,7 @@ def connect(uri: str) -> MlflowClient:
     """Return a client that has had an answer from ``uri``. Raises TrackingError without one."""
     try:
         _probe(uri)
-        with _patience(FIRST_ANSWER_S, retries=0), opening_turn(sqlite_path(uri)):
+        with first_answer_waits(), opening_turn(sqlite_path(uri)):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except FAILURES as error:
@@ -52,26 +57,38 @@ def connect(uri: str) -> MlflowClient:
 
 
 @contextlib.contextmanager
-def _patience(timeout_s: int, retries: int) -> Iterator[None]:
-    """Set how long MLflow's HTTP client waits for an answer, and how often it asks again.
+def first_answer_waits() -> Iterator[None]:
+    """Let MLflow's HTTP client wait ``FIRST_ANSWER_S`` seconds for an answer, and not ask again.
 
-    MLflow reads both from the environment, which all threads share, at every call; what stood there
-    comes back at the end. So this is for a driver's first request alone, before it has threads.
+    MLflow reads both from the environment, which all threads share, at every call. What stood there
+    comes back when the last thread that is within leaves. Meanwhile it holds for all of them: so
+    this is for a first request alone.
     """
     chosen = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(FIRST_ANSWER_S),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
+    with _within_lock:
+        if not _within:
+            _stood.update({name: os.environ.get(name) for name in chosen})
+            os.environ.update(chosen)
+        _within.append(None)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _within_lock:
+            _within.pop()
+            if not _within:
+                _put_back()
+
+
+def _put_back() -> None:
+    """Give the environment back what stood there before the first thread came."""
+    for name, value in _stood.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple
 
 from orchestrator.stages.next_stages import Done
-from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.results import StoreResults
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
@@ -21,15 +20,6 @@ class Activity:
     given_up: Mapping[str, str] = field(default_factory=dict)  # why
     notes: Mapping[str, str] = field(default_factory=dict)  # what is unusual about a running one
     live: bool = False  # False: nobody is at work, and what has failed before counts as failed
-
-
-def build_view(
-    resolved: Resolved, results: StoreResults, activity: Activity = Activity()
-) -> GridView:
-    """Return the grid as it stands in the store, with what a driver adds to that."""
-    parts = GridParts(resolved, results)
-    parts.update()
-    return ViewBuilder(parts).view(activity)
 
 
 class ViewBuilder:

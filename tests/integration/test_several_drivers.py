@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.results import StoreResults
-from orchestrator.store.store import Store
-from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import Status
 from tests import s3_server
 from tests.integration import drivers
 from tests.integration.made_up_driver import made_up_grid
 from tests.mlflow_server import TrackingServer
+from tests.orchestrator.fresh_view import view_of
 from tests.tiny_grid import tiny_grid
 from tests.trials import findings
 
@@ -97,7 +95,7 @@ class Several:
     def assert_whole(self) -> None:
         """Everything is done, nothing was published twice, and nothing is left over."""
         grid = made_up_grid(self.store, self.tracking_uri)
-        view = build_view(grid, StoreResults(Store(self.store)))
+        view = view_of(grid)
         assert {part.status for part in (*view.parts, *view.rankings)} == {Status.DONE}
         assert set(Counter(self.keys("done")).values()) == {1}
         assert list(findings.orphans(self.store)) == []

@@ -1,7 +1,6 @@
 """``trsp measure``, and what every command says of latencies that are in doubt."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from orchestrator import run as driver
 from orchestrator.cli import main
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.run import run_grid
-from orchestrator.stages.resolve import Resolved
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import CellView, GridView, Status
 from orchestrator.views.measurements import Selection
-from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
+from tests.orchestrator.fake_launcher import FakeLauncher
 from tests.orchestrator.sample_grids import grid_file, scored
 from trsp.records import MeasurementRecord, Spread
 
@@ -92,20 +90,10 @@ def test_status_marks_noisy_latencies(file: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.fixture
-def grid(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def grid(one_cell_file: Path) -> Path:
     """A grid file whose one cell is done, by made-up stages."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db"}
-
-    def resolve(grid: Grid) -> Resolved:
-        return one_cell(tmp_path, tracking=tracking)
-
-    monkeypatch.setattr(driver, "resolve", resolve)
-    monkeypatch.setattr(driver, "_resolve_checked", lambda grid, file: resolve(grid))
-    storage = {"store": str(tmp_path / "store")}
-    file = grid_file(tmp_path, tracking=tracking, storage=storage)
-    assert run_grid(file, launcher=FakeLauncher()) == 0
-    return file
+    assert run_grid(one_cell_file, launcher=FakeLauncher()) == 0
+    return one_cell_file
 
 
 def run_again(file: Path, selection: Selection) -> list[str]:

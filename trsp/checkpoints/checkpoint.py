@@ -144,13 +144,6 @@ def _make_readable(folder: Path) -> None:
         shard.chmod(mode)
 
 
-def checkpoint_record(
-    model: PreTrainedModel, folder: Path, removed_layers: Sequence[int]
-) -> CheckpointRecord:
-    """The record of a checkpoint that lies in ``folder`` and is loaded as ``model``."""
-    return _record(model, removed_layers, _weights_bytes(folder))
-
-
 def dense_record(model: PreTrainedModel) -> CheckpointRecord:
     """The record of an unpruned model.
 

@@ -7,7 +7,7 @@ the tensors are for.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -38,25 +38,38 @@ class Shape:
         return math.prod(self.sizes) * self.dtype.itemsize
 
 
-def write_tensors(
-    stream: BinaryIO,
-    shapes: Mapping[str, Shape],
-    tensor: Callable[[str], Tensor],
-    metadata: Mapping[str, str] | None = None,
-) -> int:
-    """Write ``tensor(name)`` for every name of ``shapes``, in order; return the bytes written.
+@dataclass(frozen=True)
+class Contents:
+    """What a file is to hold: ``tensor(name)``, on any device, for every name of ``shapes``.
 
-    One tensor is there at a time, on any device.
+    They are asked for in that order, and one is there at a time.
     """
-    header = _header(shapes, metadata)
-    stream.write(header)
-    for name, shape in shapes.items():
-        given = tensor(name)
-        assert (given.dtype, tuple(given.shape)) == (shape.dtype, shape.sizes), (
-            f"{name}: {given.dtype} {given.shape}"
-        )
-        stream.write(_bytes_of(given.detach().cpu().contiguous()))
-    return len(header) + sum(shape.size_bytes for shape in shapes.values())
+
+    shapes: Mapping[str, Shape]
+    tensor: Callable[[str], Tensor]
+    metadata: Mapping[str, str] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the whole file."""
+        header = len(_header(self.shapes, self.metadata))
+        return header + sum(shape.size_bytes for shape in self.shapes.values())
+
+    def parts(self) -> Iterator[Tensor]:
+        """Yield the file part by part: its beginning as bytes, then each tensor."""
+        yield torch.frombuffer(bytearray(_header(self.shapes, self.metadata)), dtype=torch.uint8)
+        for name, shape in self.shapes.items():
+            given = self.tensor(name)
+            assert (given.dtype, tuple(given.shape)) == (shape.dtype, shape.sizes), (
+                f"{name}: {given.dtype} {given.shape}"
+            )
+            yield given.detach()
+
+    def write(self, stream: BinaryIO) -> int:
+        """Write the file; return its bytes."""
+        for part in self.parts():
+            stream.write(bytes_of(part.cpu().contiguous()))
+        return self.size_bytes
 
 
 def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None) -> bytes:
@@ -106,7 +119,7 @@ class TensorFile:
         entry = self._entries[name]
         assert _CODES[out.dtype] == entry["dtype"], f"{name} is {entry['dtype']}, not {out.dtype}"
         self._stream.seek(self._begin + entry["data_offsets"][0] + start * out.dtype.itemsize)
-        rest = _bytes_of(out)
+        rest = bytes_of(out)
         while rest:
             count = self._stream.readinto(rest)  # type: ignore[attr-defined]
             if not count:
@@ -114,8 +127,8 @@ class TensorFile:
             rest = rest[count:]
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous CPU tensor."""
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous CPU tensor, as what a stream writes or fills."""
     assert tensor.device.type == "cpu"
     assert tensor.is_contiguous()
     return memoryview(tensor.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]

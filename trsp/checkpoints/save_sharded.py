@@ -14,7 +14,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 
-from trsp.checkpoints.safetensors_file import Shape, write_tensors
+from trsp.checkpoints.safetensors_file import Contents, Shape
 from trsp.checkpoints.weight_headers import INDEX
 from trsp.distributed.collectives import rank
 from trsp.distributed.zero3_parameters import whole_numel, whole_shape, whole_tensor
@@ -52,8 +52,8 @@ def _write(model: Any, folder: Path, plan: _Plan) -> None:
     model.generation_config.save_pretrained(folder)
     for file, shapes in plan.files.items():
         with (folder / file).open("wb") as stream:
-            write_tensors(
-                stream, shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"}
+            Contents(shapes, lambda name: whole_tensor(plan.tensors[name]), {"format": "pt"}).write(
+                stream
             )
     if plan.index is not None:
         index = json.dumps(plan.index, indent=2, sort_keys=True) + "\n"

@@ -8,15 +8,12 @@ would cast them to the model's precision.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.utils.checkpoint import checkpoint
 
-from trsp.architecture.decoders import decoder_layers
 from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
 from trsp.distributed.finite_weights import check_intact
@@ -33,9 +30,11 @@ from trsp.engine.deepspeed_runtime import (
     init_distributed,
     initialize,
 )
-from trsp.engine.engine_state import load_state, save_state
+from trsp.engine.engine_state import copy_state, load_state, save_state
 from trsp.engine.gate_optimizer import GateOptimizer
+from trsp.engine.host_copy import HostCopy
 from trsp.engine.optimizer_config import OptimizerConfig
+from trsp.engine.preparation import checkpoint_activations, require_gradients
 from trsp.engine.refusals import check_trainable
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
@@ -78,9 +77,9 @@ class Engine:
         self._step = 0
         self._restorer, self._linear = ModelRestorer(model), nn.functional.linear
         self._born_sharded = frozenset(filter(is_partitioned, model.parameters()))
-        learning = _require_gradients(model, trained, trains=optimizer_config is not None)
+        learning = require_gradients(model, trained, trains=optimizer_config is not None)
         if settings.activation_checkpointing:
-            _checkpoint_activations(model)
+            checkpoint_activations(model)
         self._undo_local_rank = ensure_local_rank()  # for as long as the engine lives
         self._engine = initialize(model, learning, self._deepspeed_config(settings))
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the
@@ -210,6 +209,13 @@ class Engine:
         """
         return save_state(self._training_engine, stream, {"steps": str(self._step)})
 
+    def copy_state(self) -> HostCopy | None:
+        """Return a copy of what ``save_state`` would write now, to be written later.
+
+        None where that is little, or the host has no room for it. Called on all ranks.
+        """
+        return copy_state(self._training_engine, {"steps": str(self._step)})
+
     def load_state(self, streams: Sequence[BinaryIO]) -> None:
         """Go on where the ranks that wrote ``streams``, in their order, stood. On all ranks."""
         self._step = int(load_state(self._training_engine, streams)["steps"])
@@ -235,26 +241,3 @@ class Engine:
         self._restorer.restore(whole)
         drop_gathered(self._born_sharded)
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
-
-
-def _require_gradients(
-    model: Any, trained: Collection[nn.Parameter] | None, *, trains: bool
-) -> list[nn.Parameter]:
-    """Make ``trained`` parameters (None: all) require gradients, and no others; return them.
-
-    They come in the model's order. Where nothing ``trains`` there are none.
-    """
-    learning = set(trained or model.parameters()) if trains else set()
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter in learning)
-    return [parameter for parameter in model.parameters() if parameter in learning]
-
-
-def _checkpoint_activations(model: Any) -> None:
-    """Recompute each layer in the backward pass.
-
-    Not by the model's own switch, which works in training mode only. Hooks of the layers (gates,
-    drift) stay outside: they run once.
-    """
-    for layer in decoder_layers(model):
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

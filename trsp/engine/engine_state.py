@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, distributed
 
-from trsp.checkpoints.safetensors_file import Shape, TensorFile, write_tensors
+from trsp.checkpoints.safetensors_file import Contents, Shape, TensorFile
+from trsp.distributed.host_memory import has_room
+from trsp.engine.host_copy import HostCopy
 from trsp.engine.state_pieces import (
     MOMENTS,
     Piece,
@@ -28,6 +30,7 @@ from trsp.errors import InvalidInputError
 
 _MASTER, _GENERATOR = "master", "generator"
 _ADAM_STEPS = "adam_steps"
+LEAST_COPIED_BYTES = 1 << 26  # of a file: a smaller one is written before a copy would pay
 _READ_AT_ONCE = 1 << 24  # elements: the host memory that a range takes on its way to an accelerator
 
 
@@ -37,12 +40,28 @@ def save_state(engine: Any | None, stream: BinaryIO, metadata: Mapping[str, str]
     ``engine`` is DeepSpeed's, None where nothing trains. ``metadata`` comes back from
     ``load_state``. No rank waits for another.
     """
+    return _contents(engine, metadata).write(stream)
+
+
+def copy_state(engine: Any | None, metadata: Mapping[str, str]) -> HostCopy | None:
+    """Return a copy of what ``save_state`` would write now, in host memory.
+
+    None where the file is small, and soon written, or the host has no room for it. No rank waits
+    for another, and each decides for itself.
+    """
+    contents = _contents(engine, metadata)
+    if contents.size_bytes < LEAST_COPIED_BYTES or not has_room(contents.size_bytes):
+        return None
+    return HostCopy.of(contents)
+
+
+def _contents(engine: Any | None, metadata: Mapping[str, str]) -> Contents:
+    """What this rank's file is to hold."""
     groups = written_here(engine, pieces(engine)) if engine else []
     generators = _generator_states()
     tensors = _in_order(engine, groups, generators)
     steps = adam_steps(engine) if engine else 0
-    return write_tensors(
-        stream,
+    return Contents(
         _shapes(groups, generators),
         lambda _: next(tensors),
         {**metadata, _ADAM_STEPS: str(steps)},

@@ -113,8 +113,12 @@ def rank_by_gates(
     """
     settings, published = training.settings, list(done)
     engine = training.engine or EngineSettings()
-    with Engine(model, engine, settings.blocks_per_step, training.weights_optimizer) as trainer:
-        learner = _Learner(trainer, training, depth)
+    progress = training.progress or Progress()
+    with (
+        Engine(model, engine, settings.blocks_per_step, training.weights_optimizer) as trainer,
+        progress,
+    ):
+        learner = _Learner(trainer, training, depth, progress)
         current = learner.resume(published) or learner.first_round(published)
         while current.number < depth:
             removed = [record.layer for record in published[: current.number]]
@@ -130,9 +134,11 @@ def rank_by_gates(
 class _Learner:
     """An engine that learns the gates of one round after the other, ``depth`` in all."""
 
-    def __init__(self, trainer: Engine, training: GateTraining, depth: int) -> None:
+    def __init__(
+        self, trainer: Engine, training: GateTraining, depth: int, progress: Progress
+    ) -> None:
         self._trainer, self._training, self._depth = trainer, training, depth
-        self._progress = training.progress or Progress()
+        self._progress = progress
 
     def resume(self, published: Sequence[RoundRecord]) -> Round | None:
         """Return the round in which a snapshot was taken, with the engine restored to it, or None.
@@ -211,7 +217,8 @@ class _Learner:
             current.adam, current.seconds = optimizer.state(), time.monotonic() - begun
             return current.state()
 
-        self._progress.step_done(total + 1, self._trainer.save_state, state)
+        trainer = self._trainer
+        self._progress.step_done(total + 1, trainer.save_state, state, trainer.copy_state)
         tick(total + 1, self._depth * training.steps)
 
     def _record(self, learned: Round, layers: Sequence[int], seconds: float) -> RoundRecord:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from torch import Tensor
 
-from trsp.distributed.collectives import all_gather, all_reduce_any, broadcast_json, rank
-from trsp.errors import InvalidInputError, PreemptedError, TrainingDivergedError
+from trsp.distributed.collectives import all_reduce_any, broadcast_json, rank
+from trsp.errors import InvalidInputError, PreemptedError
+from trsp.training.snapshot_writer import Copy, Save, SnapshotWriter
 from trsp.training.snapshots import Snapshot, Snapshots
 
 
@@ -24,7 +26,8 @@ class Progress:
     Without arguments it does nothing. A snapshot is taken when ``every_s`` seconds or
     ``every_steps`` steps have passed since the last one; rank 0's clock decides. ``beat`` is called
     after every step, and ``leaving`` then tells whether this rank must leave: where any rank must,
-    all ranks take a last snapshot and raise PreemptedError.
+    all ranks take a last snapshot and raise PreemptedError. A context manager: a training ends
+    within it, for a snapshot may still be on its way.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Progress:
     ) -> None:
         self.beat = beat
         self._snapshots, self._leaving = snapshots, leaving
+        self._writer = None if snapshots is None else SnapshotWriter(snapshots)
         self._every_s, self._every_steps = every_s, every_steps
         self._stored: Mapping[str, Any] = {}  # what the state of every snapshot begins with
         self._last_step, self._last_time = 0, time.monotonic()
@@ -72,25 +76,42 @@ class Progress:
         self.beat()
 
     def step_done(
-        self, step: int, save: Callable[[BinaryIO], int], state: Callable[[], Mapping[str, Any]]
+        self,
+        step: int,
+        save: Save,
+        state: Callable[[], Mapping[str, Any]],
+        copy: Copy = lambda: None,
     ) -> None:
         """Give a sign of life after step number ``step`` (the first is 1), and take a due snapshot.
 
-        Called by all ranks. ``save`` writes this rank's file and returns its bytes; ``state`` gives
-        what the loop needs besides (JSON, equal on all ranks). PreemptedError, on all ranks, where
-        one of them must leave.
+        Called by all ranks. ``copy`` copies this rank's file, which is then written beside the next
+        steps; where it returns None, ``save`` writes it at once and returns its bytes. A snapshot
+        that is due while the one before is on its way is taken once that is whole: no step waits
+        for it. ``state`` gives what the loop needs besides (JSON, equal on all ranks). What went
+        wrong with a snapshot on its way is raised here. PreemptedError, on all ranks, where one of
+        them must leave.
         """
         self.beat()
-        due, leaving = all_reduce_any(rank() == 0 and self._due(step), self._leaving())
-        if self._snapshots is not None and (due or leaving):
-            self._take(self._snapshots, step, save, state)
+        writer = self._writer
+        due, leaving, busy = all_reduce_any(
+            rank() == 0 and self._due(step), self._leaving(), writer is not None and writer.busy
+        )
+        if writer is not None:
+            if not busy:
+                writer.advance()
+            if leaving:
+                writer.finish()
+                self.beat()
+                self._take(writer, step, save, state, lambda: None)
+            elif due and writer.idle:
+                self._take(writer, step, save, state, copy)
         if leaving:
-            kept = "nothing" if self._snapshots is None else "a snapshot"
+            kept = "nothing" if writer is None else "a snapshot"
             raise PreemptedError(f"told to leave, after step {step}; {kept} of it is kept")
 
     def _due(self, step: int) -> bool:
         """Whether enough steps or seconds have passed since the last snapshot."""
-        if self._snapshots is None:
+        if self._writer is None:
             return False
         if self._every_steps is not None and step - self._last_step >= self._every_steps:
             return True
@@ -98,31 +119,34 @@ class Progress:
 
     def _take(
         self,
-        snapshots: Snapshots,
+        writer: SnapshotWriter,
         step: int,
-        save: Callable[[BinaryIO], int],
+        save: Save,
         state: Callable[[], Mapping[str, Any]],
+        copy: Copy,
     ) -> None:
-        with snapshots.create(step, _file(rank())) as stream:
-            size = save(stream)
-        sizes = all_gather(size)  # and no rank goes on before all have written
-        if rank() == 0:
-            files = {_file(index): size for index, size in enumerate(sizes)}
-            _commit(snapshots, step, files, {**self._stored, "loop": state()})
+        writer.take(step, {**self._stored, "loop": state()}, save, copy)
         self._last_step, self._last_time = step, time.monotonic()
         self.beat()
 
+    def __enter__(self) -> Self:
+        """Return this object; leaving the context ends what is on its way."""
+        return self
 
-def _commit(
-    snapshots: Snapshots, step: int, files: Mapping[str, int], state: Mapping[str, Any]
-) -> None:
-    """Let a snapshot exist. TrainingDivergedError: its state holds a number that is not finite."""
-    try:
-        snapshots.commit(step, files, state)
-    except ValueError as error:
-        raise TrainingDivergedError(
-            f"the state after step {step} holds a number that is not finite"
-        ) from error
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for the snapshot on its way, or after an error give it up. Called by all ranks."""
+        if self._writer is None:
+            return
+        if kind is None:
+            self._writer.finish()
+        else:
+            self._writer.give_up()
+        self.beat()
 
 
 def _latest(snapshots: Snapshots, lr_scale: float) -> dict[str, Any] | None:
@@ -154,7 +178,3 @@ def _check_same(stored: Any, identity: Any) -> None:
 def digest(tensor: Tensor) -> str:
     """A hash of a tensor's values: equal trainings read equal blocks."""
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-def _file(of_rank: int) -> str:
-    return f"rank-{of_rank:05d}.safetensors"

@@ -99,7 +99,7 @@ def test_where_every_item_is_known_no_model_is_loaded(
     assert run(asked.prune()) is None
     assert run(asked.evaluate("piqa", "copa")) is None
     monkeypatch.setattr(
-        "orchestrator.execution.stage_functions.load_input_model",
+        "orchestrator.execution.stage_inputs.load_input_model",
         lambda *_: pytest.fail("a model was loaded"),
     )
     assert run(asked.evaluate("copa")) is None
@@ -179,7 +179,7 @@ def test_an_item_that_cannot_be_read_fails_its_stage_by_name(
     assert run(asked.prune()) is None
     spec = asked.evaluate()
     (item,) = score_items(spec).values()
-    store.stages.commit_unclaimed(item, {"scores": {"perplexity": {"value": None}}}, {})
+    store.items.commit(item, {"scores": {"perplexity": {"value": None}}}, {})
     failure = run(spec)
     assert failure is not None
     assert f"{item.key}/result.json" in failure.message

@@ -3,6 +3,9 @@
 from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
+from orchestrator.layouts.capacity import Capacity
+from orchestrator.layouts.chooser import LayoutChooser
+from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import (
     StageKind,
     StageSpec,
@@ -59,3 +62,10 @@ def stages(
     cell = Cell(info, selector, 0.2, 1e-3, transfer, 1.0, 0)
     specs = [ranking_spec(cell, study), *cell_stages(cell, study, (1, 2)), dense_spec(info, study)]
     return {spec.kind: spec for spec in specs}
+
+
+def chosen_by(
+    chooser: LayoutChooser, spec: StageSpec, capacity: Capacity, most: Capacity
+) -> Layout:
+    """Return the layout of the stage's next attempt; KeyError where nothing fits."""
+    return chooser.choose_all([spec], capacity, most).layouts[spec.key]

@@ -12,7 +12,7 @@ from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import resolved
-from tests.orchestrator.layouts.samples import SMALL
+from tests.orchestrator.layouts.samples import SMALL, chosen_by
 
 GB = 10**9
 H100, A10G = (
@@ -41,9 +41,7 @@ def stage(grid: Resolved, kind: StageKind) -> StageSpec:
 
 
 def chosen(chooser: LayoutChooser, spec: StageSpec, capacity: Capacity = MIXED) -> Layout:
-    layout = chooser.choose(spec, capacity, MIXED)
-    assert isinstance(layout, Layout)
-    return layout
+    return chosen_by(chooser, spec, capacity, MIXED)
 
 
 def others(chooser: LayoutChooser, spec: StageSpec) -> tuple[Layout, ...]:
@@ -60,9 +58,7 @@ def test_the_smaller_type_is_chosen_and_the_other_stands_by(
 
 def test_where_there_is_one_type_it_needs_no_name(grid: Resolved, chooser: LayoutChooser) -> None:
     spec, one = stage(grid, StageKind.EVALUATE), Capacity.of([H100])
-    layout = chooser.choose(spec, one, one)
-    assert isinstance(layout, Layout)
-    assert layout.gpu_type == ""
+    assert chosen_by(chooser, spec, one, one).gpu_type == ""
     assert chooser.choose_all([spec], one, one).alternatives == {}
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.results import StoreResults
-from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import (
     Clock,
@@ -17,6 +15,7 @@ from tests.orchestrator.fake_launcher import (
     resolved,
     store_of,
 )
+from tests.orchestrator.fresh_view import view_of
 
 BUG = Failure("KeyError", "'layers'", FailureKind.UNKNOWN)
 USERS_OWN = Failure("CalibrationTooShortError", "text 'wiki' is too short", FailureKind.BAD_INPUT)
@@ -41,9 +40,7 @@ def test_after_the_last_attempt_only_the_cells_that_need_the_stage_fail(tmp_path
     assert {part.status for part in view.parts if part is not failed[0]} == {Status.DONE}
     assert view.status is Status.FAILED
     assert view.reason == "1 of 3 failed"
-    assert (
-        build_view(grid, StoreResults(store_of(grid))).cells == view.cells
-    )  # and says so when nobody is at work
+    assert view_of(grid).cells == view.cells  # and says so when nobody is at work
 
 
 def test_a_failed_ranking_fails_its_cells_and_no_others(tmp_path: Path) -> None:

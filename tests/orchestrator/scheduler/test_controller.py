@@ -6,8 +6,6 @@ from pathlib import Path
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.results import StoreResults
-from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import (
     FakeLauncher,
@@ -18,6 +16,8 @@ from tests.orchestrator.fake_launcher import (
     resolved,
     store_of,
 )
+from tests.orchestrator.fresh_view import view_of
+from tests.orchestrator.store.sample_stage import files_uri
 from trsp.records import RoundRecord
 
 OUT_OF_MEMORY = Failure("OutOfMemoryError", "2 GiB wanted", FailureKind.OUT_OF_MEMORY)
@@ -60,7 +60,7 @@ def test_views_hold_what_the_store_holds(tmp_path: Path) -> None:
 def test_looking_without_a_driver_gives_the_same(tmp_path: Path) -> None:
     grid = resolved(tmp_path)
     view = drive(controller_of(grid, FakeLauncher()))
-    assert build_view(grid, StoreResults(store_of(grid))) == view
+    assert view_of(grid) == view
 
 
 def test_a_second_controller_starts_nothing(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_weights_of_stage_two_are_dropped_once_the_checkpoint_is_whole(tmp_path:
     view = drive(controller_of(grid, FakeLauncher()))
     store = store_of(grid)
     for cell in view.cells:
-        assert store.stages.files_uri(cell.stage_keys["transfer"]) is None
+        assert files_uri(store, cell.stage_keys["transfer"]) is None
         assert cell.transfer is not None  # its record stays
 
 
@@ -133,7 +133,7 @@ def test_weights_of_stage_two_are_kept_where_the_grid_says_so(tmp_path: Path) ->
     storage = {"store": str(tmp_path / "store"), "keep_transfer_weights": True}
     grid = resolved(tmp_path, storage=storage)
     view = drive(controller_of(grid, FakeLauncher()))
-    assert all(store_of(grid).stages.files_uri(cell.stage_keys["transfer"]) for cell in view.cells)
+    assert all(files_uri(store_of(grid), cell.stage_keys["transfer"]) for cell in view.cells)
 
 
 def test_what_is_asked_of_a_stage_goes_with_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from orchestrator.scheduler import holdings
 from orchestrator.scheduler.holdings import Holdings
 from orchestrator.store.claims import Claims, Held, Standing, Ticket
 from orchestrator.store.store import Store
+from tests.orchestrator.store.sample_stage import holder
 
 KEYS = [f"prune-{number}" for number in range(6)]
 
@@ -48,7 +49,7 @@ def test_a_stage_that_the_store_refuses_keeps_no_other_from_being_given_back(
             mine.release(key)
     monkeypatch.setattr(Claims, "release", refused)
     mine.tend()
-    assert [key for key in KEYS if store.claims.holder(key)] == KEYS[:1]
+    assert [key for key in KEYS if holder(store, key)] == KEYS[:1]
     mine.close()
 
 
@@ -70,7 +71,7 @@ def test_a_store_that_is_away_is_asked_once_and_not_once_per_stage(
         assert {mine.release(key) for key in KEYS} == {Standing.HELD}
         assert asked == KEYS[:1]
     mine.close()
-    assert not any(store.claims.holder(key) for key in KEYS), "given back at the end"
+    assert not any(holder(store, key) for key in KEYS), "given back at the end"
 
 
 def test_a_claim_whose_answer_was_lost_does_not_stay_for_as_long_as_its_driver_lives(

@@ -27,6 +27,7 @@ from tests.orchestrator.fake_launcher import (
     result_files,
     store_of,
 )
+from tests.orchestrator.store.sample_stage import holder
 
 
 def open_claims(store: Store) -> list[Path]:
@@ -133,7 +134,7 @@ def test_a_stage_that_another_driver_took_over_is_cancelled_and_counts_as_nothin
     assert launcher.cancelled == [task.spec.key]
     controller.step()
     assert store.failures.history(task.spec.key) == ()
-    assert store.claims.holder(task.spec.key) == Held("another", ProcessIdentity.here())
+    assert holder(store, task.spec.key) == Held("another", ProcessIdentity.here())
     store.claims.release(taken)
     launcher.holds = False
     monkeypatch.undo()

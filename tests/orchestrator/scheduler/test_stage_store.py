@@ -34,7 +34,7 @@ from tests.orchestrator.fake_launcher import (
     one_cell,
     store_of,
 )
-from tests.orchestrator.store.sample_stage import unclaimed
+from tests.orchestrator.store.sample_stage import holder, unclaimed
 from trsp.records import RoundRecord
 
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})
@@ -59,7 +59,7 @@ def test_a_claimed_stage_says_how_far_it_has_come(store: Store) -> None:
     outcome = stages_of(store).claim(RANKING)
     assert isinstance(outcome, Claimed)
     assert outcome.progress == Progress(rounds=1, steps=0)
-    assert store.claims.holder(RANKING.key) is not None
+    assert holder(store, RANKING.key) is not None
 
 
 def test_a_stage_that_another_driver_holds_says_who(store: Store) -> None:
@@ -72,7 +72,7 @@ def test_a_stage_that_another_driver_holds_says_who(store: Store) -> None:
 def test_a_stage_that_was_finished_in_the_meantime_is_released(store: Store) -> None:
     finish(StageTask(RANKING, store.uri, Layout()))
     assert stages_of(store).claim(RANKING) == AlreadySatisfied()
-    assert store.claims.holder(RANKING.key) is None
+    assert holder(store, RANKING.key) is None
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_an_error_after_the_claim_was_taken_releases_it(
     outcome = stages_of(store).claim(SPEC)
     assert isinstance(outcome, ClaimFailed)
     assert outcome.failure.kind is FailureKind.DISK_FULL
-    assert store.claims.holder(SPEC.key) is None
+    assert holder(store, SPEC.key) is None
 
 
 def test_an_error_of_the_claim_itself_leaves_that_of_others_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages_of(store).claim(SPEC)
-    held = store.claims.holder(SPEC.key)
+    held = holder(store, SPEC.key)
     monkeypatch.setattr(Claims, "take", full)
     assert isinstance(stages_of(store).claim(SPEC), ClaimFailed)
-    assert store.claims.holder(SPEC.key) == held
+    assert holder(store, SPEC.key) == held
 
 
 def test_a_grid_whose_claims_cannot_be_used_leaves_none_behind(
@@ -157,9 +157,9 @@ def test_a_claim_that_the_store_does_not_take_back_is_given_back_later(
         away.setattr(Claims, "release", full)
         assert stages.holdings.release(SPEC.key) is Standing.HELD
         stages.holdings.tend()
-    assert store.claims.holder(SPEC.key) is not None
+    assert holder(store, SPEC.key) is not None
     stages.holdings.tend()
-    assert store.claims.holder(SPEC.key) is None
+    assert holder(store, SPEC.key) is None
 
 
 def test_files_of_a_stage_that_another_driver_works_on_are_not_dropped(store: Store) -> None:
@@ -173,7 +173,7 @@ def test_files_of_a_stage_that_another_driver_works_on_are_not_dropped(store: St
     store.claims.release(taken)
     stages_of(store).drop_transfer_weights(pruned)
     assert not store.stages.has_files(weights.key)
-    assert store.claims.holder(weights.key) is None
+    assert holder(store, weights.key) is None
 
 
 def test_a_failure_that_the_stage_recorded_itself_is_not_recorded_again(store: Store) -> None:

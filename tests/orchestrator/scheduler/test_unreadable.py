@@ -17,8 +17,6 @@ from orchestrator.stages.resolve import Resolved, resolve
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store import files
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.results import StoreResults
-from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.fake_launcher import (
     FakeLauncher,
@@ -29,6 +27,7 @@ from tests.orchestrator.fake_launcher import (
     resolved,
     store_of,
 )
+from tests.orchestrator.fresh_view import view_of
 from tests.tiny_grid import tiny_grid
 
 OUT_OF_MEMORY = Failure("OutOfMemoryError", "2 GiB wanted", FailureKind.OUT_OF_MEMORY)
@@ -81,7 +80,7 @@ def test_a_deleted_file_is_the_cure(tmp_path: Path) -> None:
 def test_status_and_best_show_a_poisoned_ranking_as_failed(tmp_path: Path) -> None:
     grid = resolved(tmp_path)
     path = poison_ranking(grid)
-    view = build_view(grid, StoreResults(store_of(grid)))
+    view = view_of(grid)
     assert {str(path) in reason for _, reason in failed_stages(view)} == {True}
     assert len(failed_stages(view)) == 2
 
@@ -112,7 +111,7 @@ def test_what_else_lies_beside_a_result_keeps_nobody_from_it(
     folder = Path(store_of(grid).stages.uri(ranking_spec(grid.cells[0], grid.study).key))
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_text(content)
-    build_view(grid, StoreResults(store_of(grid)))
+    view_of(grid)
     assert drive_again(grid).status is Status.DONE
 
 

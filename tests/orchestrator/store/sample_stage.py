@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from orchestrator.coordination.stage_log import EntryKind
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.claims import Ticket
+from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.store import Store
 
 SPEC = StageSpec(
@@ -23,6 +24,18 @@ def ticket_of(store: Store, key: str = KEY, owner: str = "me") -> Ticket:
 def unclaimed(key: str, attempt: str = "a") -> Ticket:
     """The ticket of an attempt at a stage that nobody ever claimed."""
     return Ticket(key, 0, attempt)
+
+
+def holder(store: Store, key: str = KEY) -> Held | None:
+    """Who claims a stage, alive or dead, by its log; None where nobody does."""
+    _, last = store.claims.log.last(key)
+    return Held(last.owner, last.process) if last and last.kind is EntryKind.CLAIM else None
+
+
+def files_uri(store: Store, key: str = KEY) -> str | None:
+    """The address of a stage's artifacts as the store holds it now; None where it has none."""
+    stored = store.stages.stored(key)
+    return store.stages.files_uri(key, stored) if stored else None
 
 
 def commit(store: Store, text: str = "weights") -> None:

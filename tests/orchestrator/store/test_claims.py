@@ -19,6 +19,7 @@ from tests.orchestrator.store.sample_stage import (
     RANKING,
     SPEC,
     files_folders,
+    holder,
     stage_folder,
     ticket_of,
     unclaimed,
@@ -43,7 +44,7 @@ def test_a_claim_is_one_drivers_until_it_is_released(store: Store) -> None:
     assert store.claims.take(KEY, "you") == Held("me", HERE)
     assert store.claims.release(ticket) is Standing.RELEASED
     assert store.claims.release(ticket) is Standing.RELEASED
-    assert store.claims.holder(KEY) is None
+    assert holder(store) is None
     assert isinstance(store.claims.take(KEY, "you"), Ticket)
 
 
@@ -56,7 +57,7 @@ def test_a_drivers_own_claim_is_taken_anew_and_its_older_attempt_has_lost(store:
 def test_a_dead_drivers_claim_is_taken_over_at_once(store: Store) -> None:
     dead_driver(store)
     assert isinstance(store.claims.take(KEY, "me"), Ticket)
-    assert store.claims.holder(KEY) == Held("me", HERE)
+    assert holder(store) == Held("me", HERE)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
@@ -226,7 +227,7 @@ def test_of_two_processes_exactly_one_gets_a_claim(local: Store) -> None:
     while not won.empty():
         wins.append(won.get())
     assert sorted(key for key, _ in wins) == keys
-    assert all(local.claims.holder(key).owner == owner for key, owner in wins)  # type: ignore[union-attr]
+    assert all(holder(local, key).owner == owner for key, owner in wins)  # type: ignore[union-attr]
 
 
 def test_a_driver_that_was_killed_is_dead_for_others_of_its_machine_at_once(local: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.store import patience
 from orchestrator.store.files import StoreFiles, UnreadableRecordError
 from orchestrator.store.store import Store
-from tests.orchestrator.store.sample_stage import KEY, commit, ticket_of
+from tests.orchestrator.store.sample_stage import KEY, commit, files_uri, ticket_of
 from trsp.errors import StoreError
 
 
@@ -110,7 +110,7 @@ def test_an_address_that_means_nothing_says_so(uri: str) -> None:
 
 def test_a_file_uri_and_its_path_are_one_store(local: Store) -> None:
     commit(local)
-    assert Store(Path(local.uri).as_uri()).stages.files_uri(KEY) == local.stages.files_uri(KEY)
+    assert files_uri(Store(Path(local.uri).as_uri())) == files_uri(local)
 
 
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

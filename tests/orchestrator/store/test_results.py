@@ -14,7 +14,7 @@ from orchestrator.store.files import StoreFiles
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import finish
-from tests.orchestrator.store.sample_stage import unclaimed
+from tests.orchestrator.store.sample_stage import files_uri, unclaimed
 from trsp.records import CheckpointRecord, RoundRecord
 
 SPECS = [StageSpec(StageKind.PRUNE, {"layers": [layer]}) for layer in range(3)]
@@ -64,7 +64,7 @@ def test_what_is_there_is_read_once(store: Store, asked: Counter[str]) -> None:
         assert results.versions(SPEC.key) == {}
         uri = results.checkpoint_uri(SPEC.key)
     assert asked == {"stages/prune": 1, f"stages/prune/{SPEC.key}/result.json": 1}
-    assert uri == store.stages.files_uri(SPEC.key)
+    assert uri == files_uri(store, SPEC.key)
 
 
 def test_an_absence_is_believed_until_the_key_is_forgotten(store: Store) -> None:

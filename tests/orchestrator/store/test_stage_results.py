@@ -14,6 +14,7 @@ from tests.orchestrator.store.sample_stage import (
     SPEC,
     commit,
     files_folders,
+    files_uri,
     stage_folder,
     ticket_of,
     unclaimed,
@@ -31,7 +32,7 @@ def test_a_committed_result_and_its_files_come_back(store: Store) -> None:
 
 def test_the_address_of_files_is_one_that_others_can_open(store: Store) -> None:
     commit(store)
-    address = store.stages.files_uri(KEY)
+    address = files_uri(store)
     assert address is not None
     filesystem, path = (
         pafs.FileSystem.from_uri(address) if "://" in address else (pafs.LocalFileSystem(), address)
@@ -43,7 +44,7 @@ def test_the_address_of_files_is_one_that_others_can_open(store: Store) -> None:
 def test_a_result_without_files(store: Store) -> None:
     store.stages.commit(unclaimed(KEY), SPEC, {"value": 1})
     assert store.stages.done(KEY)
-    assert store.stages.files_uri(KEY) is None
+    assert files_uri(store) is None
     store.stages.write_file(KEY, "README.md", b"nowhere to put it")
     store.stages.drop_files(KEY)
     assert store.stages.done(KEY)  # there was nothing to drop
@@ -63,7 +64,7 @@ def test_dropped_files_leave_the_record_but_are_not_done(store: Store) -> None:
     store.stages.drop_files(KEY)
     assert not store.stages.done(KEY)
     assert store.stages.result(KEY) == {"params": 3, "seconds": 1.5}
-    assert store.stages.files_uri(KEY) is None
+    assert files_uri(store) is None
     store.stages.drop_files(KEY)
     commit(store, "again")
     assert store.stages.done(KEY)
@@ -129,10 +130,10 @@ def test_an_empty_or_torn_result_is_no_result(local: Store, content: str) -> Non
 
 def test_of_results_that_nobody_claims_the_first_stays(store: Store) -> None:
     for value in (1, 2):
-        store.stages.commit_unclaimed(SPEC, {"value": value}, {})
+        store.items.commit(SPEC, {"value": value}, {})
     assert store.stages.result(KEY) == {"value": 1}
     store.files.write(f"stages/prune/{KEY}/result.json", b'{"rec')
-    store.stages.commit_unclaimed(SPEC, {"value": 3}, {})
+    store.items.commit(SPEC, {"value": 3}, {})
     assert store.stages.result(KEY) == {"value": 3}
 
 

@@ -12,6 +12,8 @@ from tests.orchestrator.store.sample_stage import (
     RANKING,
     commit,
     files_folders,
+    files_uri,
+    holder,
     stage_folder,
     unclaimed,
 )
@@ -22,10 +24,10 @@ from trsp.records import RoundRecord
 def test_an_empty_store_knows_nothing(store: Store) -> None:
     assert not store.stages.done(KEY)
     assert store.stages.result(KEY) is None
-    assert store.stages.files_uri(KEY) is None
+    assert files_uri(store) is None
     assert store.rankings.rounds(RANKING) == ()
     assert store.failures.history(KEY) == ()
-    assert store.claims.holder(KEY) is None
+    assert holder(store) is None
     assert store.grids.load("grid-1") == {}
     with pytest.raises(StoreError, match="no files"), store.stages.local_files(KEY):
         pass
@@ -34,7 +36,7 @@ def test_an_empty_store_knows_nothing(store: Store) -> None:
 def test_a_second_store_on_the_same_place_sees_the_same(store: Store) -> None:
     commit(store)
     assert Store(store.uri).stages.result(KEY) == store.stages.result(KEY)
-    assert Store(store.uri + "/").stages.files_uri(KEY) == store.stages.files_uri(KEY)
+    assert files_uri(Store(store.uri + "/")) == files_uri(store)
 
 
 def fields(path: Path) -> list[str]:

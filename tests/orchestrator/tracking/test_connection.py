@@ -83,3 +83,15 @@ def test_the_waits_of_mlflows_client_are_set_once_for_all_threads(tmp_path: Path
     with pytest.raises(TrackingError):
         check(f"http://127.0.0.1:{DEAD_PORT}")
     assert [os.environ[name] for name in names] == before
+
+
+def test_of_threads_that_connect_at_once_the_last_one_puts_the_waits_back() -> None:
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ[name]
+    first, second = connection.first_answer_waits(), connection.first_answer_waits()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert os.environ[name] == str(connection.FIRST_ANSWER_S), "the second one still waits"
+    second.__exit__(None, None, None)
+    assert os.environ[name] == before

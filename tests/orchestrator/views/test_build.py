@@ -16,10 +16,11 @@ from orchestrator.stages.stage_specs import (
 from orchestrator.store.failures import Failure
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import Activity, build_view
+from orchestrator.views.build import Activity
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_launcher import finish, resolved, store_of
-from tests.orchestrator.store.sample_stage import unclaimed
+from tests.orchestrator.fresh_view import view_of
+from tests.orchestrator.store.sample_stage import files_uri, unclaimed
 
 SCORES = {"scores": {"perplexity/wiki": {"value": 20.0}}}
 SIZE = {
@@ -41,7 +42,7 @@ def run(store: Store, spec: StageSpec) -> None:
 
 def test_an_empty_store_is_a_grid_that_waits(tmp_path: Path) -> None:
     grid = resolved(tmp_path)
-    view = build_view(grid, StoreResults(store_of(grid)))
+    view = view_of(grid)
     assert {part.status for part in (*view.parts, *view.rankings)} == {Status.WAITING}
     assert view.status is Status.WAITING
     assert {cell.reason for cell in view.cells} == {"round 0 of 2", "round 0 of 5"}
@@ -56,7 +57,7 @@ def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
     grid = resolved(tmp_path, ratios=[0.2])
     keys = [ranking_spec(cell, grid.study).key for cell in grid.cells]
     results = StoreResults(store_of(grid))
-    view = build_view(
+    view = view_of(
         grid,
         results,
         Activity(
@@ -70,7 +71,7 @@ def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
         (Status.WAITING, "waits for a free slot"),
     ]
     assert [ranking.status for ranking in view.rankings] == [Status.RUNNING, Status.WAITING]
-    view = build_view(grid, results, Activity(given_up={keys[1]: "MemoryError: 12 GB"}, live=True))
+    view = view_of(grid, results, Activity(given_up={keys[1]: "MemoryError: 12 GB"}, live=True))
     assert (view.cells[1].status, view.cells[1].reason) == (Status.FAILED, "MemoryError: 12 GB")
 
 
@@ -80,9 +81,9 @@ def test_an_old_failure_counts_only_where_nobody_is_at_work(tmp_path: Path) -> N
     key = ranking_spec(grid.cells[0], grid.study).key
     store.failures.record(key, Failure("MemoryError", "first"))
     store.failures.record(key, Failure("MemoryError", "second"))
-    (cell,) = build_view(grid, StoreResults(store)).cells
+    (cell,) = view_of(grid).cells
     assert (cell.status, cell.stage, cell.reason) == (Status.FAILED, "rank", "MemoryError: second")
-    (cell,) = build_view(grid, StoreResults(store), Activity(live=True)).cells
+    (cell,) = view_of(grid, StoreResults(store), Activity(live=True)).cells
     assert cell.status is Status.WAITING
 
 
@@ -94,13 +95,13 @@ def test_a_lost_checkpoint_makes_a_finished_cell_unfinished(tmp_path: Path) -> N
     results = StoreResults(store)
     layers = results.order(ranking_spec(cell, grid.study).key)
     run(store, prune_spec(cell, grid.study, layers))
-    (view,) = build_view(grid, results).cells
+    (view,) = view_of(grid, results).cells
     assert (view.stage, view.checkpoint_uri) == (
         "evaluate",
-        store.stages.files_uri(prune_spec(cell, grid.study, layers).key),
+        files_uri(store, prune_spec(cell, grid.study, layers).key),
     )
     store.stages.drop_files(prune_spec(cell, grid.study, layers).key)
-    (view,) = build_view(grid, StoreResults(store)).cells
+    (view,) = view_of(grid).cells
     assert (view.stage, view.checkpoint_uri) == ("transfer", None)
 
 
@@ -114,6 +115,6 @@ def test_a_cell_and_its_reference_know_what_their_scores_were_computed_with(tmp_
     for spec in (evaluate_spec(cell, grid.study, chosen), dense_spec(model, grid.study)):
         ticket = unclaimed(spec.key)
         store.stages.commit(ticket, spec, RECORDS[spec.kind], versions={"torch": "2.9"})
-    view = build_view(grid, StoreResults(store))
+    view = view_of(grid)
     assert view.cells[0].versions == {"evaluate": {"torch": "2.9"}}
     assert view.dense[0].versions["evaluate"] == {"torch": "2.9"}

@@ -12,10 +12,11 @@ from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import Activity, ViewBuilder, build_view
+from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import CellView, GridView
 from orchestrator.views.parts import GridParts
 from tests.orchestrator.fake_launcher import finish, resolved, store_of
+from tests.orchestrator.fresh_view import view_of
 from tests.orchestrator.store.sample_stage import ticket_of
 
 EVENTS = 25
@@ -86,7 +87,7 @@ def test_after_random_events_all_is_as_from_scratch(tmp_path: Path, seed: int) -
         parts.update()
         activity = random_activity(chance, parts)
         fresh = StoreResults(store)
-        assert views.view(activity) == build_view(grid, fresh, activity)
+        assert views.view(activity) == view_of(grid, fresh, activity)
         assert list(parts.needs) == list(next_stages(grid, fresh))
 
 

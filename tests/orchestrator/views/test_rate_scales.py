@@ -13,10 +13,8 @@ from orchestrator.report.model_cards import cell_card
 from orchestrator.report.status_tables import print_status
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.store.results import StoreResults
 from orchestrator.tracking.content.describe import described_runs
 from orchestrator.tracking.content.states import RunState
-from orchestrator.views.build import build_view
 from orchestrator.views.grid_view import GridView
 from tests.orchestrator.fake_launcher import (
     FakeLauncher,
@@ -25,6 +23,7 @@ from tests.orchestrator.fake_launcher import (
     resolved,
     store_of,
 )
+from tests.orchestrator.fresh_view import view_of
 from tests.orchestrator.sample_grids import grid_file
 from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import RoundRecord
@@ -58,7 +57,7 @@ def test_only_the_rounds_that_a_cell_uses_count(tmp_path: Path) -> None:
     for number, layer in enumerate((8, 7, 6, 5, 4)):
         scale = 1.0 if number < 2 else 0.5
         rankings.publish(unclaimed(key), RoundRecord(round=number, layer=layer, rate_scale=scale))
-    view = build_view(grid, StoreResults(store_of(grid)))
+    view = view_of(grid)
     assert [dict(cell.rate_scales) for cell in view.cells] == [{}, {"rank": 0.5}]
 
 

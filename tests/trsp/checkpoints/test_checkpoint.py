@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, T5Config
 
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 from trsp.checkpoints.checkpoint import (
-    checkpoint_record,
     dense_record,
     load_model,
     load_tokenizer,
@@ -141,7 +140,6 @@ def test_saved_record_counts_tied_weights_once(tmp_path: Path) -> None:
         n for name, n in sizes.items() if name.startswith("model.layers.0.")
     )
     assert 0 < record.size_bytes - 2 * record.params < 20_000
-    assert checkpoint_record(model, tmp_path / "out", (4, 1)) == record
 
 
 def test_weights_are_as_readable_as_the_other_files_and_sharded_on_demand(tmp_path: Path) -> None:

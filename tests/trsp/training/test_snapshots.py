@@ -14,7 +14,7 @@ from torch import Tensor
 from orchestrator.store.claims import Ticket
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
-from trsp.checkpoints.safetensors_file import Shape, TensorFile, write_tensors
+from trsp.checkpoints.safetensors_file import Contents, Shape, TensorFile
 from trsp.errors import InvalidInputError, PreemptedError, TrainingDivergedError
 from trsp.training.progress import Progress
 from trsp.training.snapshots import FolderSnapshots, Snapshots
@@ -195,9 +195,8 @@ TENSORS = {
 def written(tensors: Mapping[str, Tensor]) -> bytes:
     stream = io.BytesIO()
     shapes = {name: Shape(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    assert write_tensors(stream, shapes, lambda name: tensors[name], {"steps": "3"}) == len(
-        stream.getvalue()
-    )
+    contents = Contents(shapes, lambda name: tensors[name], {"steps": "3"})
+    assert contents.write(stream) == contents.size_bytes == len(stream.getvalue())
     return stream.getvalue()
 
 

@@ -1,0 +1,24 @@
+"""What the tests of commands share: a grid file that can be run without a cluster."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator import run
+from tests.orchestrator.fake_launcher import one_cell
+from tests.orchestrator.sample_grids import grid_file
+
+
+@pytest.fixture
+def one_cell_file(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a grid of one cell, whose model and texts need not exist.
+
+    Its store and its MLflow database lie beside it.
+    """
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    resolved = one_cell(tmp_path, tracking=tracking)
+    monkeypatch.setattr(run, "resolve", lambda _: resolved)
+    monkeypatch.setattr(run, "_resolve_checked", lambda *_: resolved)
+    return grid_file(tmp_path, tracking=tracking, storage={"store": str(tmp_path / "store")})
