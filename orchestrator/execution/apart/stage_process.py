@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 COMPUTES, DONE = "computes", "done"  # what the process tells of a stage: it has its device; it did
 
+Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
+
 _TASK = TypeAdapter(StageTask)
-_OUTCOMES: TypeAdapter[Mapping[str, Failure | None]] = TypeAdapter(Mapping[str, Failure | None])
+_OUTCOMES: TypeAdapter[dict[str, Failure | None]] = TypeAdapter(dict[str, Failure | None])
 _ALONE = (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE)
 _FOLDERS = tuple(
     str(Path(__file__).resolve().parents[3] / name) for name in ("orchestrator", "trsp")
@@ -90,10 +92,10 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
         from orchestrator.execution.run_stage import run_task
 
         outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
-    return _OUTCOMES.dump_python(outcomes, mode="json")
+    return _OUTCOMES.dump_python(dict(outcomes), mode="json")
 
 
-def outcomes_of(returned: Any) -> Mapping[str, Failure | None]:
+def outcomes_of(returned: Any) -> Outcomes:
     """Return how each stage ended, by its key: None where it did its work, else the failure.
 
     Failures are recorded. Stages that are absent were not reached.
