@@ -6,7 +6,7 @@ not find room there, for ranks lie scattered, to wait in Ray. Chains are handed 
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -60,6 +60,7 @@ class _Attempt:
     members: list[StageSpec]
     begin_s: float | None = None  # None: it waits in Ray
     ends_s: float = 0.0  # expected
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,10 @@ class Simulation:
         """Begin an attempt if there is room for it on the nodes; return whether there was."""
         expected = (self._grid.expected_s(each, attempt.layout) for each in attempt.members)
         attempt.ends_s = self._now + sum(expected)
-        if not self._cluster.place(attempt.name, attempt.layout):
+        if not self._cluster.place(attempt.name, self._room(attempt)):
             return False
         attempt.begin_s = at_s = self._now
+        attempt.nodes = self._cluster.nodes_of(attempt.name)
         fails_s = self._fails_at(attempt)
         for spec in list(attempt.members):
             for seconds in self._grid.true_seconds(spec, attempt.layout):
@@ -181,6 +183,14 @@ class Simulation:
                 done = self._round if ranking else self._member_done
                 self._at(at_s, partial(done, attempt.name, at_s))
         return True
+
+    def _room(self, attempt: _Attempt) -> Layout:
+        """Return what an attempt takes: of a measurement on CPUs, the whole of a largest node."""
+        measures = attempt.members[0].kind is StageKind.MEASURE
+        if not measures or not self._rules.measure_alone:
+            return attempt.layout
+        most = max(node.cpus for node in self._cluster.capacity.machines)
+        return replace(attempt.layout, cpus=most)
 
     def _fails_at(self, attempt: _Attempt) -> float | None:
         faults = self._rules.faults
@@ -222,8 +232,8 @@ class Simulation:
 
     def _draw(self, attempt: _Attempt, at_s: float, whole: bool) -> None:
         if attempt.begin_s is not None:
-            kind, nodes = attempt.members[0].kind, self._cluster.nodes_of(attempt.name)
-            self._bars.append(Bar(kind, attempt.begin_s, at_s, attempt.layout, nodes, whole))
+            kind, begin_s = attempt.members[0].kind, attempt.begin_s
+            self._bars.append(Bar(kind, begin_s, at_s, attempt.layout, attempt.nodes, whole))
 
     def _change(self, change: NodeChange) -> None:
         """Let a node come or go; the stages on it end, and are started again."""

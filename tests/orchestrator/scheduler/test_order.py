@@ -7,6 +7,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.order import PRIORITY, Expected, Shares, order
 from orchestrator.stages.stage_specs import SCHEDULED, StageKind, StageSpec
 
+ON_GPU = Layout(gpus=1)
 CLUSTER = Capacity(64, 8, memory_bytes=1000)
 BUSY = [(Layout(ranks=8, gpus=1), 1000.0)]  # so that no short path is critical
 
@@ -18,7 +19,7 @@ class Need:
     name: str
     seconds: float | None = None
     after: float | None = None
-    layout: Layout = Layout(gpus=1)
+    layout: Layout = ON_GPU
     kind: StageKind = StageKind.TRANSFER
 
 
