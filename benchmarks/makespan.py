@@ -11,9 +11,9 @@ their end. Each figure is the makespan over the larger of
 
 Both are lower bounds, and not always to be had. The columns are
 
-- ``kinds``: the fixed order of kinds of stages, which knows no seconds;
+- ``kinds``: the fixed order of kinds of stages, which knows no seconds, and a process per stage;
 - ``paths``: the order that the scheduler has now, with expected seconds that are wrong by a factor
-  of 1.35 (one standard deviation);
+  of 1.35 (one standard deviation), and stages handed over within a process where that is allowed;
 - ``faults``: the same, and 5 % of all attempts fail at a random moment. Half of the nodes are there
   at first, and the others come after a tenth of the time; where there are four or more, one goes in
   the middle and comes back.
@@ -76,7 +76,8 @@ def simulate(cells: int, gpus: int, column: str) -> tuple[Outcome, float, float,
     if column == "faults":
         there, changes = growing(nodes, bound_s)
         faults, bound_s = Faults(FAILS), max(path_s, least_time_s(work_gpu_s, len(there), changes))
-    rules = Rules(column != "kinds", faults=faults, changes=changes, potential=whole)
+    new = column != "kinds"
+    rules = Rules(new, chains=new, faults=faults, changes=changes, potential=whole)
     outcome = Simulation(grid, SimulatedCluster(there), rules).run()
     return outcome, path_s, work_gpu_s / gpus, bound_s
 

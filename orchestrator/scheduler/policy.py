@@ -148,7 +148,7 @@ class _Turn:
         held_back = self._held_back(spec)
         if held_back:
             return Wait(spec, held_back)
-        seconds = self._facts.seconds.get(spec.key, NOT_KNOWN)
+        seconds = self._held_s(spec, layouts[0])
         alike = id(layouts), *self._admission.like(seconds)
         if self._apart and spec.kind is StageKind.MEASURE:
             quiet = not self._refused and self._admission.spare(self._whole_node(layouts[0]))
@@ -159,6 +159,15 @@ class _Turn:
             return Wait(spec, admitted, for_room=layouts)
         self._at_work[spec.kind] += 1
         return Start(spec, admitted)
+
+    def _held_s(self, spec: StageSpec, layout: Layout) -> float:
+        """Return for how long a stage holds its room, as far as is expected.
+
+        What follows a training of one rank, or a deletion, may be handed over in its place.
+        """
+        hands_over = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) and layout.ranks == 1
+        expected = self._facts.after if hands_over else self._facts.seconds
+        return expected.get(spec.key, NOT_KNOWN)
 
     def layout(self, spec: StageSpec) -> Layout:
         """Return the best layout of a stage."""

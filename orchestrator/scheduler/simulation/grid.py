@@ -182,16 +182,13 @@ class SimulatedGrid:
     def _shortest_s(self, stages: Sequence[StageSpec]) -> float:
         """Return the least seconds of a cell's stages one after another, its measurement left out.
 
-        Each is in the better of its own layout and that of the stage before any other.
+        Each is in the best of its own layout and those of others that it may share a process with.
         """
-        first = self.costs.layouts(stages[0])[0]
-        places = [first] if first.ranks == 1 and first.gpus else []
+        own = [self.costs.layouts(stage)[0] for stage in stages]
+        shared = [layout for layout in own if layout.ranks == 1 and layout.gpus]
         return sum(
-            min(
-                sum(self.costs.true(stage, place))
-                for place in (self.costs.layouts(stage)[0], *places)
-            )
-            for stage in stages
+            min(sum(self.costs.true(stage, place)) for place in (layout, *shared))
+            for stage, layout in zip(stages, own, strict=True)
             if stage.kind is not StageKind.MEASURE
         )
 
