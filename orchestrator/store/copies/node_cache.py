@@ -200,6 +200,11 @@ class NodeCache:
                 return True
         return False
 
+    def forget(self, name: str) -> None:
+        """Remove an entry, if there is one and nobody uses it."""
+        if (path := self._root / name).exists():
+            _remove_unused(path)
+
     def clean(self) -> None:
         """Remove what dead processes left, and what cannot be trusted."""
         with self._turn():
