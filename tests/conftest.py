@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
 SHARE_CLUSTERS = "integration/gangs/"
 OWN_CLUSTERS = "integration/test_growing_cluster.py"
+MEMORY = Path("/dev/shm")
 _HOME = pytest.StashKey[str]()
 
 
@@ -33,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if sys.dont_write_bytecode:
         _keep_bytecode(cache / "trsp-tests" / "bytecode")
     extensions = cache / "torch_extensions"
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _is_roomy(MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
     home = tempfile.mkdtemp(prefix="trsp-test-home-")
     config.stash[_HOME] = home
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions))
@@ -46,6 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
         TRSP_CACHE_DIR=home,
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Whether the tests' files (0.2 GB) fit there several times over.
+
+    In memory nothing waits for a disk: each of the thousands of writes to an MLflow database does.
+    """
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 4 * 2**30
 
 
 def _keep_bytecode(folder: Path) -> None:
@@ -100,13 +111,19 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs, to be copied: making its tables takes seconds."""
-    from orchestrator.tracking.tracker import check
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An MLflow database without runs, to be copied: making its tables takes seconds.
+
+    From then on a grid's end in this process does not wait 2 s before it reads MLflow once more:
+    nobody else writes to a copy.
+    """
+    from orchestrator.tracking import tracker
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    check(f"sqlite:///{path}")
-    return path
+    tracker.check(f"sqlite:///{path}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker, "FINISH_PAUSE_S", 0.01)
+        yield path
 
 
 @pytest.fixture(scope="session")
