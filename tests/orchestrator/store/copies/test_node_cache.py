@@ -152,6 +152,21 @@ def test_an_entry_that_is_not_as_it_was_is_fetched_again(damage: str) -> None:
         assert file.read_text() == "weights"
 
 
+def test_a_mark_of_before_does_not_speak_for_what_is_being_fetched() -> None:
+    """Downloads make their files as large as they will be, and then fill them."""
+    with entry(cache(), "model", "weights") as folder:
+        file = folder / "weights"
+    file.write_text("weig")
+
+    def die(folder: Path) -> None:
+        (folder / "weights").write_bytes(bytes(7))
+        assert not entry_folder.is_whole(folder.parent), "who is killed here leaves this"
+        writes("weights")(folder)
+
+    with cache().folder("model", lambda: 7, die) as again:
+        assert again == file.parent
+
+
 def test_an_entry_of_an_earlier_boot_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
