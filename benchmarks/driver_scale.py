@@ -96,6 +96,7 @@ class MemoryLauncher:
     """Runs nothing: its stages end when they are told to."""
 
     measures_alone = False
+    hands_over = False
 
     def __init__(self, nodes: int, meter: Meter) -> None:
         node = Capacity(64, 8, 1000 * _GB, 80 * _GB, gpu_type="H100")

@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         RAY_AUTH_MODE="disabled",
         TOKENIZERS_PARALLELISM="false",
         TRSP_LOCK_DIR=f"{home}/locks",  # tests beside this one do not wait for its measurements
+        TRSP_CACHE_DIR=home,
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

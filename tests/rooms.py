@@ -49,13 +49,16 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
-    "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
-        trsp.training""",
+    "processes": "scratch",
+    "store.copies": "scratch trsp.errors",
+    "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
+        trsp.records trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """coordination layouts scratch stages store trsp.architecture trsp.checkpoints
-        trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation trsp.records
-        trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
+    "execution": """coordination layouts scratch stages store trsp.architecture
+        trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation
+        trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
+    "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
@@ -64,16 +67,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution layouts store",
-    "ray_backend": """execution grid layouts ray_backend.growth ray_backend.sharing scratch
-        stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "ray_backend.sharing": "execution execution.apart layouts store",
+    "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
+        ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
-    "scheduler": """coordination execution grid layouts parallel scheduler.faults
-        scheduler.placement stages store views""",
+    "scheduler.expected": "grid layouts stages views",
+    "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
+        scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
+    "scheduler.simulation": "grid layouts scheduler stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch

@@ -228,12 +228,16 @@ def without_ranks(node: Capacity, layout: Layout, ranks: int) -> Capacity:
             gpus, parts = _without_part(gpus, parts, layout.gpus)
     else:
         gpus -= ranks * int(layout.gpus)
-    return replace(
-        node,
-        cpus=node.cpus - ranks * layout.cpus,
-        gpus=gpus,
-        memory_bytes=memory,
-        gpu_parts=parts,
+    return Capacity(  # dataclasses.replace takes three times as long
+        node.cpus - ranks * layout.cpus,
+        gpus,
+        memory,
+        node.gpu_memory_bytes,
+        node.nodes,
+        node.gpu_type,
+        parts,
+        node.whole,
+        node.limit,
     )
 
 

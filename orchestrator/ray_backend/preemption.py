@@ -7,6 +7,8 @@ one actor per gang; this one looks where that one looks.
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import ray
@@ -31,6 +33,16 @@ class PreemptionNotice:
         """Handle SIGTERM from now on. In the main thread, for only there handlers can be set."""
         assert threading.current_thread() is threading.main_thread()
         signal.signal(signal.SIGTERM, self)
+
+    @contextmanager
+    def installed_meanwhile(self) -> Iterator["PreemptionNotice"]:
+        """Handle SIGTERM while open; then it is what it was, for another stage of this process."""
+        self.install()
+        try:
+            yield self
+        finally:
+            self.over()
+            signal.signal(signal.SIGTERM, self._previous_handler)
 
     @staticmethod
     def installed() -> "PreemptionNotice":

@@ -8,11 +8,19 @@ import ray
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
-def hide_gpus_of_others() -> None:
-    """Hide all GPUs from this process where Ray gave it none.
+def hidden_gpus() -> dict[str, str]:
+    """Return the variables that hide all GPUs, where Ray gave this process none; else nothing.
 
     Ray itself hides the others from a process that has some, and nothing from one that has none.
+    """
+    if ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        return {}
+    return dict.fromkeys(VARIABLES, "")
+
+
+def hide_gpus_of_others() -> None:
+    """Hide all GPUs from this process, which ends with its stage, where Ray gave it none.
+
     To be called before anything asks how many there are: the answer stays what it was.
     """
-    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
-        os.environ.update(dict.fromkeys(VARIABLES, ""))
+    os.environ.update(hidden_gpus())

@@ -14,22 +14,12 @@ from orchestrator.layouts.capacity import (
     fits,
 )
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.order import Expected, order
 from orchestrator.scheduler.placement.backfill import Backfill
+from orchestrator.scheduler.placement.reservations import NOT_KNOWN
 from orchestrator.scheduler.placement.waiting import describe_others, has_quiet_node
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
-
-# Rankings hold up the most cells, so they go first; then whatever finishes a cell soonest.
-# Measuring comes last: on CPU it needs the machine for itself.
-PRIORITY: Sequence[StageKind] = (
-    StageKind.RANKING,
-    StageKind.PRUNE,
-    StageKind.EVALUATE,
-    StageKind.DENSE,
-    StageKind.TRANSFER,
-    StageKind.MEASURE,
-)
-
 
 _ONE_CPU = Layout()
 _NO_ATTEMPTS = Attempts()
@@ -105,9 +95,14 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
     It takes as long as there are stages and different layouts: equal ones are placed alike.
     """
     turn = _Turn(facts, max_attempts)
-    order = {kind: place for place, kind in enumerate(PRIORITY)}
-    needs = (need for need in facts.needs if need.key not in facts.running)
-    return tuple(map(turn.decision, sorted(needs, key=lambda need: order[need.kind])))
+    needs = [need for need in facts.needs if need.key not in facts.running]
+    running = [
+        (stage.layout, stage.ends_in_s)
+        for stage in facts.running.values()
+        if stage.ends_in_s is not None
+    ]
+    expected = Expected(facts.seconds, facts.after, running)
+    return tuple(map(turn.decision, order(needs, turn.layout, facts.capacity, expected)))
 
 
 class _Turn:
@@ -115,13 +110,16 @@ class _Turn:
 
     def __init__(self, facts: Facts, max_attempts: int) -> None:
         self._facts, self._max_attempts = facts, max_attempts
-        running = [stage.layout for stage in facts.running.values()]
+        running = [(stage.layout, _ends_in_s(stage)) for stage in facts.running.values()]
         self._admission = Backfill(facts.capacity, running, facts.potential, facts.max_parallel)
         at_work = (stage.kind for stage in facts.running.values() if not _queues(stage, facts))
         self._at_work = Counter(at_work)
-        # By the layouts that a stage may have. Room only becomes less within a turn.
-        self._too_large: dict[tuple[Layout, ...], str] = {}
-        self._refused: dict[tuple[Layout, ...], str] = {}
+        # The layouts that stages may have, equal ones once: also by ids, for hashing them is slow.
+        self._choices: dict[tuple[Layout, ...], tuple[Layout, ...]] = {}
+        self._by_ids: dict[tuple[int, int], tuple[Layout, ...]] = {}
+        # By the ids of these. Room only becomes less within a turn.
+        self._too_large: dict[int, str] = {}
+        self._refused: dict[tuple[int, int, int], str] = {}
 
     def decision(self, spec: StageSpec) -> Decision:
         """Return what becomes of one need.
@@ -129,36 +127,46 @@ class _Turn:
         Admission comes last, for it takes room: what is given up or held back for another reason
         neither takes room nor has a reservation.
         """
-        hopeless = self._hopeless(spec)
+        layouts = self._layouts(spec)
+        hopeless = self._hopeless(spec, layouts)
         if hopeless:
             return GiveUp(spec, hopeless)
         held_back = self._held_back(spec)
         if held_back:
             return Wait(spec, held_back)
-        layouts = self._layouts(spec)
-        admitted = self._refused.get(layouts) or self._admission.admit(layouts)
+        seconds = self._facts.seconds.get(spec.key, NOT_KNOWN)
+        alike = id(layouts), *self._admission.like(seconds)
+        admitted = self._refused.get(alike) or self._admission.admit(layouts, seconds)
         if isinstance(admitted, str):
-            self._refused[layouts] = admitted
+            self._refused[alike] = admitted
             return Wait(spec, admitted, for_room=layouts)
         self._at_work[spec.kind] += 1
         return Start(spec, admitted)
 
-    def _layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
-        """Return the layouts that a stage may have, the best first."""
-        best = self._facts.layouts.get(spec.key, _ONE_CPU)
-        return best, *self._facts.alternatives.get(spec.key, ())
+    def layout(self, spec: StageSpec) -> Layout:
+        """Return the best layout of a stage."""
+        return self._facts.layouts.get(spec.key, _ONE_CPU)
 
-    def _hopeless(self, spec: StageSpec) -> str:
+    def _layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
+        """Return the layouts that a stage may have, the best first; the same ones as one object."""
+        best, others = self.layout(spec), self._facts.alternatives.get(spec.key, ())
+        found = self._by_ids.get((id(best), id(others)))
+        if found is None:
+            layouts = best, *others
+            found = self._choices.setdefault(layouts, layouts)
+            self._by_ids[id(best), id(others)] = found
+        return found
+
+    def _hopeless(self, spec: StageSpec, layouts: tuple[Layout, ...]) -> str:
         """Return why no attempt is worth while; "" where one is."""
         attempts = self._facts.attempts.get(spec.key, _NO_ATTEMPTS)
         if attempts.failed >= self._max_attempts or not attempts.retryable:
             return attempts.message
         if spec.key in self._facts.refused:
             return self._facts.refused[spec.key]
-        layouts = self._layouts(spec)
-        if layouts not in self._too_large:
-            self._too_large[layouts] = _never_fits(self._facts, layouts)
-        return self._too_large[layouts]
+        if id(layouts) not in self._too_large:
+            self._too_large[id(layouts)] = _never_fits(self._facts, layouts)
+        return self._too_large[id(layouts)]
 
     def _held_back(self, spec: StageSpec) -> str:
         """Return why the stage waits for others, whatever room there is; "" where it need not."""
@@ -176,6 +184,10 @@ class _Turn:
         if spec.kind is StageKind.MEASURE and not quiet:
             return f"waits for a quiet machine; {describe_others(self._facts.capacity, _ONE_CPU)}"
         return ""
+
+
+def _ends_in_s(stage: Running) -> float:
+    return NOT_KNOWN if stage.ends_in_s is None else stage.ends_in_s
 
 
 def _queues(stage: Running, facts: Facts) -> bool:

@@ -42,6 +42,7 @@ _NAMES: Mapping[FailureKind, Sequence[str]] = {
     FailureKind.PREEMPTED: ("PreemptedError",),
     FailureKind.HUNG: ("HungError",),
     FailureKind.LOST: (
+        "ProcessDiedError",  # that of a stage, beside Ray's
         "DistNetworkError",  # torch's
         "ConnectionError",
         "WorkerCrashedError",  # this one and the others are Ray's

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from orchestrator.parallel import at_once
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.stages.timings import StageTimings, timings_in
 from orchestrator.store.files import UnreadableRecordError
 from orchestrator.store.rankings import what_is_wrong
 from orchestrator.store.store import Store
@@ -56,6 +57,7 @@ class StoreResults:
         self._dropped: set[str] = set()
         self._uris: dict[str, str | None] = {}
         self._versions: dict[str, dict[str, str]] = {}
+        self._timings: dict[str, StageTimings | None] = {}
         self._unreadable: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         self._changed: set[str] = set()
@@ -104,6 +106,10 @@ class StoreResults:
     def versions(self, key: str) -> dict[str, str]:
         """What a finished stage was computed with, by name; empty before, and where unknown."""
         return self._versions[key] if self.record(key) is not None else {}
+
+    def timings(self, key: str) -> StageTimings | None:
+        """Where a finished stage's seconds went; None before, and where that was not kept."""
+        return self._timings.get(key) if self.record(key) is not None else None
 
     def failure(self, key: str) -> str:
         """The last recorded failure in one line; empty where there is none."""
@@ -206,6 +212,7 @@ class StoreResults:
         if stored.get("dropped", False):
             self._dropped.add(key)
         self._versions[key] = stored.get("versions", {})
+        self._timings[key] = timings_in(stored)
         self._uris[key] = self._store.stages.files_uri(key, stored)
         return record
 

@@ -55,12 +55,12 @@ class GridParts:
         self.resolved, self.results = resolved, results
         study = resolved.study
         self._models = tuple(resolved.models.values())
-        self._ranked_by = [ranking_spec(cell, study) for cell in resolved.cells]
+        self.ranked_by = [ranking_spec(cell, study) for cell in resolved.cells]
         self._users: dict[str, list[int]] = {}  # by a ranking's key, the cells that share it
-        for index, spec in enumerate(self._ranked_by):
+        for index, spec in enumerate(self.ranked_by):
             self._users.setdefault(spec.key, []).append(index)
         self._stages: dict[int, tuple[tuple[int, ...], tuple[StageSpec, ...]]] = {}
-        self._readers: dict[str, set[str]] = {}
+        self.following: dict[str, tuple[StageSpec, ...]] = {}  # those after a stage, by its key
         self._dependents: dict[str, set[tuple[str, int]]] = {}
         self._begun = False
         self._needs: tuple[StageSpec, ...] | None = None
@@ -86,7 +86,7 @@ class GridParts:
 
     def readers(self, key: str) -> Collection[str]:
         """Return the keys of all stages known by now that read the artifacts of a stage."""
-        return tuple(self._readers.get(key, ()))
+        return tuple(each.key for each in self.following.get(key, ()) if key in each.reads)
 
     def update(self) -> None:
         """Make those parts anew whose keys have changed; at first, all of them."""
@@ -115,18 +115,18 @@ class GridParts:
         study, results = self.resolved.study, self.results
         references = [dense_spec(model, study).key for model in self._models]
         results.load((*self._users, *references))
-        self._load_stages(range(len(self._ranked_by)))
+        self._load_stages(range(len(self.ranked_by)))
         self.dense = [self._note("dense", i, self._dense(m)) for i, m in enumerate(self._models)]
         self.rankings = [
             self._note("ranking", i, self._ranking(users))
             for i, users in enumerate(self._users.values())
         ]
-        self.cells = [self._note("cell", i, self._cell(i)) for i in range(len(self._ranked_by))]
+        self.cells = [self._note("cell", i, self._cell(i)) for i in range(len(self.ranked_by))]
         self._begun = True
 
     def _load_stages(self, cells: Iterable[int]) -> None:
         """Read all stages of these cells, many at once."""
-        self.results.load(stage.key for cell in cells for stage in self._stages_of(cell)[1])
+        self.results.load(stage.key for cell in cells for stage in self.stages_of(cell)[1])
 
     def _remake(self, kind: str, index: int) -> None:
         match kind:
@@ -144,13 +144,13 @@ class GridParts:
             self._dependents.setdefault(key, set()).add((kind, index))
         return part
 
-    def _stages_of(self, index: int) -> tuple[tuple[int, ...] | None, tuple[StageSpec, ...]]:
+    def stages_of(self, index: int) -> tuple[tuple[int, ...] | None, tuple[StageSpec, ...]]:
         """Return the layers that a cell removes and its stages after the ranking.
 
         None and no stages while its ranking is not deep enough.
         """
         cell = self.resolved.cells[index]
-        order = self.results.order(self._ranked_by[index].key)
+        order = self.results.order(self.ranked_by[index].key)
         if len(order) < cell.removed:
             return None, ()
         layers = order[: cell.removed]
@@ -158,15 +158,14 @@ class GridParts:
         if known is None or known[0] != layers:
             stages = cell_stages(cell, self.resolved.study, layers) if layers else ()
             known = self._stages[index] = layers, stages
-            for stage in stages:
-                for read in stage.reads:
-                    self._readers.setdefault(read, set()).add(stage.key)
+            for place, stage in enumerate(stages, start=1):
+                self.following[stage.key] = stages[place:]
         return known
 
     def _cell(self, index: int) -> Part[CellView]:
         """Return one cell, with the records of those of its stages that are done."""
-        cell, ranking, results = self.resolved.cells[index], self._ranked_by[index], self.results
-        layers, stages = self._stages_of(index)
+        cell, ranking, results = self.resolved.cells[index], self.ranked_by[index], self.results
+        layers, stages = self.stages_of(index)
         keys = {str(stage.kind): stage.key for stage in (ranking, *stages)}
         found = {kind: record for kind, key in keys.items() if (record := _later(results, key))}
         transfer = _of(found, StageKind.TRANSFER, TransferRecord)
@@ -195,7 +194,7 @@ class GridParts:
         """Return the ranking that these cells share, as deep as the deepest of them needs it."""
         cells = [self.resolved.cells[index] for index in users]
         first, depth = cells[0], max(cell.removed for cell in cells)
-        spec = self._ranked_by[users[0]]
+        spec = self.ranked_by[users[0]]
         rounds = self.results.rounds(spec.key)
         view = RankingView(
             key=spec.key,

@@ -84,6 +84,7 @@ class FakeLauncher:
     """
 
     measures_alone = True
+    hands_over = False  # whether stages that follow in a process are welcome; see FakeChains
 
     def __init__(
         self, slots: int = 4, fail: Iterable[tuple[StageKind, Failure]] = (), holds: bool = False

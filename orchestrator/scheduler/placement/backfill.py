@@ -1,57 +1,71 @@
-"""Room for one stage after another beside those that run: EASY backfilling. Pure."""
+"""Room for one stage after another beside those that run: backfilling. Pure."""
 
 from collections.abc import Iterable, Sequence
 
 from orchestrator.layouts.capacity import Capacity, describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.placement.packing import Packing
+from orchestrator.scheduler.placement.reservations import NOT_KNOWN, Held, Reservations
 from orchestrator.scheduler.placement.waiting import beside_others
 
 
 class Backfill:
-    """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
+    """Backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
-    Only the first stage that does not fit now has a reservation: the room that there will be when
-    enough of those running have ended, the earliest started first. Stages behind it are backfilled
-    where they take nothing of that room: small ones use what the big one leaves over, and cannot
-    keep it waiting for longer than those that ran before it. How long a stage runs is not known,
-    so none is backfilled into the reserved room because it would end in time.
+    The first stages that do not fit now have reservations: the room that there will be when enough
+    of those running have ended, by what is expected; of those of which nothing is known, the
+    earliest started first. Stages behind them are backfilled where they take nothing of that room,
+    or are expected to end before it is due. Several have reservations, for with one alone a gang
+    would only ever get the room of the gang before it, and the rest of the cluster would be that of
+    small stages; where it is not known when the first is due, only that one (EASY backfilling).
+
+    Expectations may be wrong. Then a stage waits for as long as those overrun that it found running
+    or that were let in before its room was due: once it is due, none is let into it.
     """
 
     def __init__(
         self,
         capacity: Capacity,
-        running: Iterable[Layout],
+        running: Iterable[tuple[Layout, float]],
         potential: Capacity | None = None,
         most: int | None = None,
     ) -> None:
-        """``running``: in order of start. ``potential``: the most that the cluster can become by
-        itself; default: ``capacity``. ``most``: stages at once, however much room there is.
+        """``running``: in order of start, with the seconds in which each is expected to end.
+
+        ``potential``: the most that the cluster can become by itself; default: ``capacity``.
+        ``most``: stages at once, however much room there is.
         """
         self._most = most
         self._capacity = capacity
         self._potential = potential or capacity
-        self._running = list(running)
-        self._free = Packing(capacity, self._running)
-        self._beside_reservation: Packing | None = None  # None: nobody has a reservation
+        self._empty, self._free = Packing(capacity), Packing(capacity)
+        self._held = [
+            Held(ends_in_s, layout, self._free.hold(layout)) for layout, ends_in_s in running
+        ]
+        self._reservations: Reservations | None = None  # made when the first stage has to wait
 
-    def admit(self, layouts: Sequence[Layout]) -> Layout | str:
+    def like(self, seconds: float) -> tuple[int, int]:
+        """Return what tells apart how stages of one layout and different seconds are refused."""
+        if self._reservations is None:
+            return 0, 0
+        return len(self._reservations.due_s), self._reservations.before(seconds)
+
+    def admit(self, layouts: Sequence[Layout], seconds: float = NOT_KNOWN) -> Layout | str:
         """Take what one of the layouts needs and return it; else return what the stage waits for.
 
         They come best first: the first for which there is room now is taken, or waited for.
         """
-        if self._most is not None and len(self._running) >= self._most:
+        if self._most is not None and len(self._held) >= self._most:
             return "waits for a free slot"
         for layout in layouts:
-            if self._take(layout):
+            if self._take(layout, seconds):
                 return layout
-        best = next((layout for layout in layouts if fits(self._capacity, layout)), None)
+        best = next(filter(self._empty.fits, layouts), None)
         if best is None:
             return self._too_small(layouts)
-        if self._beside_reservation is not None and self._free.fits(best):
+        if self._free.fits(best):
             return "waits behind a larger stage"
-        if self._beside_reservation is None:
-            self._beside_reservation = self._left_beside(best)
+        self._reserve(best, seconds)
         return beside_others(best, self._capacity)
 
     def _too_small(self, layouts: Sequence[Layout]) -> str:
@@ -65,23 +79,19 @@ class Backfill:
         needs = describe_needs(coming or layouts[0])
         return f"needs {needs}, and waits for nodes {come}: there are {describe_capacity(there)}"
 
-    def _take(self, layout: Layout) -> bool:
+    def _take(self, layout: Layout, seconds: float) -> bool:
         """Take room for the layout, if there is any; return whether there was."""
-        beside = self._beside_reservation
-        if not self._free.fits(layout) or not (beside is None or beside.take(layout)):
+        if not self._free.fits(layout):
             return False
-        self._running.append(layout)
-        return self._free.take(layout)
+        if self._reservations is not None:
+            if not self._reservations.leave(layout, seconds):
+                return False
+            self._reservations.let_in(layout, seconds)
+        self._held.append(Held(seconds, layout, self._free.hold(layout)))
+        return True
 
-    def _left_beside(self, layout: Layout) -> Packing:
-        """Return what is left beside the layout once enough running stages have ended for it.
-
-        The earliest started end first: of those that end last, as many stay as leave it its room.
-        """
-        stay, kept = Packing(self._capacity), []
-        for running in reversed(self._running):
-            stay.take(running)
-            if not stay.fits(layout):
-                break
-            kept.append(running)
-        return Packing(self._capacity, [*kept, layout])
+    def _reserve(self, layout: Layout, seconds: float) -> None:
+        if self._reservations is None:
+            self._reservations = Reservations(self._free, self._held)
+        if self._reservations.are_open:
+            self._reservations.make(layout, seconds)

@@ -40,13 +40,13 @@ class Turns:
         self._check = check
         self._go: dict[str, threading.Semaphore] = {}
         self._waits = threading.Semaphore(0)
-        self._killed: set[str] = set()
+        self.killed: set[str] = set()
 
     def wait(self, name: str) -> None:
         """Wait for this thread's turn. Raises Killed when it is killed."""
         self._waits.release()
         self._go[name].acquire()
-        if name in self._killed:
+        if name in self.killed:
             raise Killed
 
     def run(self, writers: dict[str, Callable[[], None]], deaths: int) -> None:
@@ -59,8 +59,8 @@ class Turns:
             self._waits.acquire()
         while living := [name for name, thread in threads.items() if name in self._go]:
             name = self.random.choice(living)
-            if len(self._killed) < deaths and self.random.random() < 0.03:
-                self._killed.add(name)
+            if len(self.killed) < deaths and self.random.random() < 0.03:
+                self.killed.add(name)
             self._go[name].release()
             self._waits.acquire()
             self._check()

@@ -5,8 +5,8 @@ from typing import Any
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.order import PRIORITY
 from orchestrator.scheduler.policy import (
-    PRIORITY,
     Decision,
     Facts,
     GiveUp,

@@ -4,12 +4,9 @@ from dataclasses import replace
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.attempt import Attempt, Progress
 from orchestrator.scheduler.retries import Attempts
-from orchestrator.scheduler.state import (
-    Attempt,
-    Progress,
-    SchedulerState,
-)
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from trsp.config import HealSettings
@@ -109,3 +106,25 @@ def test_the_activity_tells_what_runs_and_what_is_unusual_about_it() -> None:
         SPEC.key: "again after KeyError: 'x'; 0.5 of the learning rate",
         OTHER.key: Layout(ranks=2).text,
     }
+
+
+def test_what_runs_ends_when_its_expected_seconds_are_over() -> None:
+    assert attempt(started=10.0).left_s(now=14.0, expected_s=20.0) == 16.0
+
+
+def test_what_takes_longer_than_expected_takes_a_tenth_more() -> None:
+    assert attempt(started=0.0).left_s(now=500.0, expected_s=20.0) == 2.0
+
+
+def test_what_has_not_begun_takes_all_of_its_seconds_from_now_on() -> None:
+    waits = replace(attempt(), began=None)
+    assert waits.left_s(now=500.0, expected_s=20.0) == 20.0
+
+
+def test_a_ranking_lacks_what_is_expected_of_its_other_rounds() -> None:
+    ranking = attempt(StageSpec(StageKind.RANKING, {}))
+    assert ranking.left_s(now=500.0, expected_s=20.0) == 20.0
+
+
+def test_nobody_knows_when_a_stage_ends_of_which_nothing_is_expected() -> None:
+    assert attempt().left_s(now=500.0, expected_s=None) is None

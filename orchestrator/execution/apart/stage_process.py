@@ -1,0 +1,103 @@
+"""A stage in a process of its own: what that is called with, what it imports, and what it does.
+
+Whoever starts it need not load torch. Knows no cluster.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from orchestrator.execution.stage_task import StageTask
+from orchestrator.processes.kernel import has_gpus
+from orchestrator.processes.place import Preload
+from orchestrator.processes.request import Call
+from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.failures import NOWHERE, Failure, Node
+
+if TYPE_CHECKING:
+    from orchestrator.processes.child import Channel
+
+COMPUTES, DONE = "computes", "done"  # what the process tells of a stage: it has its device; it did
+
+Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
+
+_TASK = TypeAdapter(StageTask)
+_OUTCOMES: TypeAdapter[dict[str, Failure | None]] = TypeAdapter(dict[str, Failure | None])
+_ALONE = (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE)
+_FOLDERS = tuple(
+    str(Path(__file__).resolve().parents[3] / name) for name in ("orchestrator", "trsp")
+)
+# In the order in which they are imported. What computes comes in by the libraries of these.
+_MODULES = (
+    "orchestrator.execution.run_stage",
+    "torch",
+    "safetensors.torch",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "trsp.checkpoints.checkpoint",
+    "trsp.data.blocks",
+    "trsp.surgery",
+    "trsp.evaluation.evaluate",
+    "trsp.evaluation.measure",
+    "datasets",
+)
+# These import DeepSpeed, which asks for GPUs as it is imported: only where there are none at all.
+_TRAINING = ("trsp.selection", "trsp.transfer")
+_LEARNED = ("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.",
+            "trsp.", "orchestrator.", "accelerate.", "torch.")  # fmt: skip
+
+
+def preload() -> Preload:
+    """Return what the fork server of stages imports on this node."""
+    return Preload(_FOLDERS, _MODULES if has_gpus() else (*_MODULES, *_TRAINING), _LEARNED)
+
+
+def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
+    """Return the call that runs a stage of one rank, and those of its ``then``, to their commits.
+
+    It tells ``{COMPUTES: KEY}`` and ``{DONE: KEY}``, and returns what ``outcomes_of`` reads.
+    ``node`` is where it runs. Stages that train nothing and have no GPU may follow each other in
+    one process; a measurement's memory is to be its own.
+    """
+    payload = {"task": _TASK.dump_python(task, mode="json"), "node": asdict(node)}
+    follows = all(map(_leaves_nothing, (task, *task.then)))
+    return Call(f"{__name__}:run", payload, environment, task.spec.key, may_follow=follows)
+
+
+def _leaves_nothing(task: StageTask) -> bool:
+    """Whether another stage can be computed after this one as in a fresh process."""
+    return task.spec.kind not in _ALONE and not task.layout.gpus
+
+
+def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
+    """Run the stages in this process; return what ``outcomes_of`` reads."""
+    task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
+    key = task.spec.key
+
+    def computes(key: str) -> None:
+        channel.tell({COMPUTES: key})
+
+    def done(key: str) -> None:
+        channel.tell({DONE: key})
+
+    if task.then:
+        from orchestrator.execution.chain import run_chain
+
+        outcomes = run_chain(task, channel.leaving, computes, done, node)
+    else:
+        from orchestrator.execution.run_stage import run_task
+
+        outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
+    return _OUTCOMES.dump_python(dict(outcomes), mode="json")
+
+
+def outcomes_of(returned: Any) -> Outcomes:
+    """Return how each stage ended, by its key: None where it did its work, else the failure.
+
+    Failures are recorded. Stages that are absent were not reached.
+    """
+    return _OUTCOMES.validate_python(returned)

@@ -1,0 +1,122 @@
+"""What only the kernel can say or do about processes. Linux; elsewhere it says and does nothing."""
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+_SET_PDEATHSIG, _SET_NAME = 1, 15  # prctl(2)
+_CREDENTIALS = struct.Struct("3i")  # ucred: pid, uid, gid
+_GPU_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/", "/dev/dxg")
+_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED: of cuInit in a child of a process that called it
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent ends, however that ends; at once if it has."""
+    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def set_name(name: str) -> None:
+    """Name this process for top and ps; 15 bytes of it count."""
+    if name:
+        _prctl(_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def _prctl(option: int, value: object) -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user of the process at the other end of a Unix socket."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(data)[1])
+
+
+def namespaces() -> list[str]:
+    """Return what tells this process's container from others of the machine."""
+    found = []
+    for name in _NAMESPACES:
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/ns/{name}"))
+    return found
+
+
+def threads() -> int:
+    """Return the number of this process's threads, those of libraries included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def holds_gpu() -> bool:
+    """Whether this process has a GPU's device open, as it has once CUDA or HIP is initialised."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(_GPU_FILES):
+                return True
+    return False
+
+
+def has_gpus() -> bool:
+    """Whether this machine has devices of GPUs, whoever may use them."""
+    return Path("/dev/kfd").exists() or any(
+        path.name == "dxg" or path.name.startswith("nvidia") for path in Path("/dev").iterdir()
+    )
+
+
+def child_can_use_cuda() -> bool:
+    """Whether CUDA can be initialised in a child of this process. True where there is no CUDA.
+
+    Tried in such a child by cuInit, which takes no memory of a GPU and makes no context.
+    """
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_cuda_init() & 0xFF)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != _NOT_INITIALIZED
+
+
+def _cuda_init() -> int:
+    """Initialise CUDA's driver in this process; return its answer, 0 where there is no CUDA."""
+    try:
+        return int(ctypes.CDLL("libcuda.so.1").cuInit(0))
+    except (OSError, AttributeError):
+        return 0
+
+
+def memory_kills() -> int:
+    """Return how many processes the kernel has ended for want of memory, in our cgroup if it can.
+
+    The number means nothing by itself; it grows when there is one more.
+    """
+    files = [Path("/proc/vmstat")]
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                files.insert(0, Path(f"/sys/fs/cgroup{line[3:]}/memory.events"))
+    for file in files:
+        with suppress(OSError):
+            counts = dict(line.split()[:2] for line in file.read_text().splitlines())
+            if "oom_kill" in counts:
+                return int(counts["oom_kill"])
+    return 0
+
+
+def own_memory_bytes() -> int:
+    """Return the memory that is this process's alone, in bytes; 0 where it is not known."""
+    total = 0
+    with suppress(OSError):
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Private_Clean:", "Private_Dirty:")):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def give_back_memory() -> None:
+    """Have the C library return what it keeps of freed memory."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,1 @@
+"""How long stages are going to take, and the longest path that hangs on each."""

@@ -1,0 +1,85 @@
+"""Expected seconds of stages: estimated from their effort, corrected by what like ones have taken.
+
+Knows no store and no clock.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.expected.effort import Effort
+from orchestrator.stages.stage_specs import StageKind, StageSpec
+
+# What a device does in a second, about, at what our stages make of it. The first results of a grid
+# correct all of it; what counts before is how stages of a grid compare with each other.
+_CPU_OPERATIONS, _GPU_OPERATIONS = 3e10, 1e14
+_CPU_BYTES, _GPU_BYTES = 1e10, 1e12  # from memory
+_DISK_BYTES = 5e8
+_START_S, _GANG_S = 2.0, 15.0  # of a process, and of several that find each other
+
+
+@dataclass(frozen=True)
+class _Sums:
+    measured_s: float = 0.0
+    estimated_s: float = 0.0
+
+    def with_one(self, measured_s: float, estimated_s: float) -> "_Sums":
+        return _Sums(self.measured_s + measured_s, self.estimated_s + estimated_s)
+
+    @property
+    def factor(self) -> float:
+        return self.measured_s / self.estimated_s
+
+
+def begin_s(layout: Layout) -> float:
+    """Return the seconds before the processes of a stage do any of its work."""
+    return _START_S + (_GANG_S if layout.ranks > 1 else 0.0)
+
+
+def estimated_s(effort: Effort, layout: Layout) -> float:
+    """Return the seconds that the work takes on this layout, where nothing was ever measured."""
+    on_gpus = layout.gpus > 0
+    devices = layout.ranks * (layout.gpus or layout.cpus)
+    compute = effort.operations / (devices * (_GPU_OPERATIONS if on_gpus else _CPU_OPERATIONS))
+    stream = effort.streamed_bytes / (_GPU_BYTES if on_gpus else _CPU_BYTES)
+    return compute + stream + effort.stored_bytes / _DISK_BYTES
+
+
+class Durations:
+    """What stages have taken, and so what others are going to take.
+
+    A stage is like those of its kind and method on the same model and sort of device; where none
+    of them is known, like those of its kind and device, and then like any on its device.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], _Sums] = {}
+
+    def learn(self, spec: StageSpec, effort: Effort, layout: Layout, seconds: float) -> None:
+        """Take up that the work of such a stage took so many seconds, without their beginning."""
+        estimate_s = estimated_s(effort, layout)
+        if seconds <= 0 or not estimate_s:
+            return
+        for group in _groups(spec, layout):
+            self._sums[group] = self._sums.get(group, _Sums()).with_one(seconds, estimate_s)
+
+    def expected_s(self, spec: StageSpec, effort: Effort, layout: Layout) -> float:
+        """Return the seconds that such a stage is going to take, from its process's beginning."""
+        known = (self._sums[group] for group in _groups(spec, layout) if group in self._sums)
+        closest = next(known, None)
+        factor = closest.factor if closest else 1.0
+        return begin_s(layout) + estimated_s(effort, layout) * factor
+
+
+def _groups(spec: StageSpec, layout: Layout) -> Iterator[tuple[str, ...]]:
+    """Yield the groups of stages that a stage is like, the closest first."""
+    device = layout.gpu_type or ("gpu" if layout.gpus else "cpu")
+    method = ""
+    if spec.kind is StageKind.RANKING:
+        method = str(spec.inputs["selector"]["name"])
+    elif spec.kind is StageKind.TRANSFER:
+        method = str(spec.inputs["transfer"]["name"])
+    yield device, spec.kind, method, str(spec.locations["model"]["name"])
+    yield device, spec.kind, method
+    yield device, spec.kind
+    yield (device,)

@@ -1,0 +1,184 @@
+"""A grid in a simulation: what its cells need next, and how long all of it takes.
+
+Knows no cluster and no clock.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from orchestrator.grid.cells import Cell
+from orchestrator.layouts.layout import Layout
+from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage
+from orchestrator.stages.resolve import Resolved
+from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
+
+
+class Costs(Protocol):
+    """How long stages take, and in which layouts.
+
+    Seconds are of a stage, or of each round of a ranking to the deepest of its cells.
+    """
+
+    def layouts(self, spec: StageSpec) -> tuple[Layout, ...]:
+        """Return the layouts that a stage may have, the best first."""
+
+    def true(self, spec: StageSpec, layout: Layout) -> Sequence[float]:
+        """Return the seconds that the stage takes in a layout."""
+
+    def expected(self, spec: StageSpec, layout: Layout) -> Sequence[float]:
+        """Return the seconds that the scheduler takes it to take."""
+
+
+class SimulatedGrid:
+    """What is done of a grid, what is needed now, and how long each of its stages takes."""
+
+    def __init__(self, resolved: Resolved, costs: Costs) -> None:
+        self._resolved, self._study = resolved, resolved.study
+        self.costs = costs
+        self._order: dict[str, list[int]] = {}  # of layers, by the key of the ranking
+        self._published: dict[str, int] = {}  # rounds
+        self._done: set[str] = set()
+        self._waiting: dict[str, list[Cell]] = {}  # for layers, by the key of the ranking
+        self._users: dict[str, list[Sequence[StageSpec]]] = {}  # of a stage: those of a cell each
+        self._tails: dict[str, float] = {}  # of a ranking: what follows on its deepest layer
+        self.needs: dict[str, StageSpec] = {}
+        self.stages: dict[str, StageSpec] = {}  # all that were needed so far
+        self.after: dict[str, float] = {}  # expected seconds of the longest path from its start
+        self._begin()
+
+    def _begin(self) -> None:
+        deepest: dict[str, StageSpec] = {}
+        for cell in self._resolved.cells:
+            spec = ranking_spec(cell, self._study)
+            self._waiting.setdefault(spec.key, []).append(cell)
+            if spec.key not in deepest or deepest[spec.key].depth < spec.depth:
+                deepest[spec.key] = spec
+        for key, spec in deepest.items():
+            layers = self._waiting[key][0].model.layers
+            self._order[key] = random.Random(key).sample(range(layers), layers)
+            self._published[key] = 0
+            cells = self._waiting[key]
+            self._tails[key] = max(
+                sum(map(self.expected_s, self._cell_stages(key, cell))) for cell in cells
+            )
+            self._need(spec)
+        self._need_references()
+
+    def _cell_stages(self, ranking: str, cell: Cell) -> tuple[StageSpec, ...]:
+        return cell_stages(cell, self._study, self.order_of(ranking)[: cell.removed])
+
+    def order_of(self, ranking: str) -> Sequence[int]:
+        """Return all layers in the order in which the ranking will publish them."""
+        return self._order[ranking]
+
+    def order(self, ranking_key: str) -> Sequence[int]:
+        """Return the layers that a ranking has published so far."""
+        return self._order[ranking_key][: self._published[ranking_key]]
+
+    def done(self, key: str) -> bool:
+        """Whether the stage is done."""
+        return key in self._done
+
+    def true_seconds(self, spec: StageSpec, layout: Layout) -> Sequence[float]:
+        """Return the seconds that the stage will take; of a ranking, of each round to come."""
+        return self.costs.true(spec, layout)[self._published.get(spec.key, 0) :]
+
+    def expected_s(self, spec: StageSpec, layout: Layout | None = None) -> float:
+        """Return the seconds in which the stage is expected to end; default: in its own layout."""
+        seconds = self.costs.expected(spec, layout or self.costs.layouts(spec)[0])
+        return sum(seconds[self._published.get(spec.key, 0) :])
+
+    def _need(self, spec: StageSpec | Done, stages: Sequence[StageSpec] = ()) -> None:
+        """Need a stage from now on, which those of ``stages`` from it on follow."""
+        if isinstance(spec, Done):
+            return
+        self.needs[spec.key] = self.stages[spec.key] = spec
+        if spec.key in self._tails:
+            behind = self._tails[spec.key]
+        else:
+            behind = sum(map(self.expected_s, _behind(spec, stages)))
+        self.after[spec.key] = self.expected_s(spec) + behind
+
+    def publish(self, spec: StageSpec) -> None:
+        """Let a ranking publish its next round: cells of so many layers go on."""
+        key = spec.key
+        self._published[key] += 1
+        left = []
+        for cell in self._waiting[key]:
+            if cell.removed > self._published[key]:
+                left.append(cell)
+                continue
+            self._take_up(self._cell_stages(key, cell))
+        self._waiting[key] = left
+        self._need(spec)  # is shorter now
+        if not left:
+            self._end(key)
+
+    def _take_up(self, stages: Sequence[StageSpec]) -> None:
+        for stage in stages:
+            if stage.key not in self._done:
+                self._users.setdefault(stage.key, []).append(stages)
+        self._need(first_needed_stage(stages, self), stages)
+
+    def finish(self, spec: StageSpec) -> None:
+        """Let a stage other than a ranking be done: whoever waited for it goes on."""
+        self._end(spec.key)
+        for stages in self._users.pop(spec.key, []):
+            self._need(first_needed_stage(stages, self), stages)
+        if spec.kind in (StageKind.DENSE, StageKind.MEASURE):
+            self._need_references()
+
+    def _need_references(self) -> None:
+        for model in self._resolved.models.values():
+            self._need(next_dense_stage(model, self._study, self))
+
+    def _end(self, key: str) -> None:
+        self._done.add(key)
+        self.needs.pop(key, None)
+
+    def followers(self, spec: StageSpec) -> Iterator[StageSpec]:
+        """Yield the stages of a cell that come behind a stage of it, as far as none is done."""
+        stages = next(iter(self._users.get(spec.key, ())), ())
+        for stage in _behind(spec, stages):
+            if stage.key in self._done:
+                return
+            yield stage
+
+    def critical_path_s(self) -> float:
+        """Return the true seconds of the longest chain of stages, a cell's from its ranking on.
+
+        Scores are as fast as in the place of the training. A measurement is left out, for it may
+        hang on any of several cells. Call it before anything is published.
+        """
+        return max(
+            sum(self._seconds_of(self.needs[key])[: cell.removed])
+            + self._shortest_s(self._cell_stages(key, cell))
+            for key, cells in self._waiting.items()
+            for cell in cells
+        )
+
+    def _seconds_of(self, spec: StageSpec) -> Sequence[float]:
+        return self.costs.true(spec, self.costs.layouts(spec)[0])
+
+    def _shortest_s(self, stages: Sequence[StageSpec]) -> float:
+        """Return the least seconds of a cell's stages one after another, its measurement left out.
+
+        Each is in the better of its own layout and that of the stage before any other.
+        """
+        first = self.costs.layouts(stages[0])[0]
+        places = [first] if first.ranks == 1 and first.gpus else []
+        return sum(
+            min(
+                sum(self.costs.true(stage, place))
+                for place in (self.costs.layouts(stage)[0], *places)
+            )
+            for stage in stages
+            if stage.kind is not StageKind.MEASURE
+        )
+
+
+def _behind(spec: StageSpec, stages: Sequence[StageSpec]) -> Sequence[StageSpec]:
+    """Return those of a cell's stages that come after one of them; of none, none."""
+    keys = [stage.key for stage in stages]
+    return stages[keys.index(spec.key) + 1 :] if spec.key in keys else ()

@@ -1,0 +1,207 @@
+"""The fork server: one per code and environment, there when it is wanted, and gone when not."""
+
+import errno
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.processes import request, starting
+from orchestrator.processes.place import Place, Preload, server_name
+from tests.orchestrator.processes import functions
+from tests.orchestrator.processes.conftest import Caller, gone, servers_in, wait_until
+
+FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
+
+
+def _kind(caller: Caller) -> str:
+    """Return by what a process is started now: a server, or plainly."""
+    parent = caller.call(functions.parent).result
+    return PLAIN if parent == os.getpid() else FORKED
+
+
+def test_a_server_is_in_no_process_group_of_its_callers(caller: Caller) -> None:
+    server = caller.server()
+    assert os.getsid(server.pid) != os.getsid(0)
+    assert server.ppid() != os.getpid()
+
+
+def test_callers_that_come_at_once_start_one_server(folder: Path, code: Path) -> None:
+    found: list[int] = []
+    callers = [Caller(Preload((str(code),))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda c=one: found.append(c.server().pid)) for one in callers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+def test_a_server_that_is_killed_takes_its_process_along_and_another_comes(
+    caller: Caller, tmp_path: Path
+) -> None:
+    server = caller.server()
+    pid = tmp_path / "pid"
+
+    def kill() -> None:
+        wait_until(pid.exists)
+        server.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ended = caller.call(functions.wait, str(pid))
+    killer.join()
+    assert (ended.returned, ended.raised) == (False, None)
+    wait_until(lambda: gone(int(pid.read_text())))
+    assert caller.server() != server
+
+
+def test_a_server_that_is_told_to_end_waits_for_its_processes(caller: Caller) -> None:
+    server = caller.server()
+
+    def leaving() -> bool:
+        server.terminate()
+        wait_until(lambda: not any(path.is_socket() for path in _files(caller)))
+        return True
+
+    assert caller.call(functions.until_told, leaving=leaving).result == "told"
+    wait_until(lambda: gone(server.pid))
+    assert caller.server() != server
+
+
+def _files(caller: Caller) -> list[Path]:
+    place = Place()
+    place.close()
+    return list(place.folder.iterdir())
+
+
+def test_a_server_ends_when_nobody_wants_it(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "IDLE_S", 0.1)
+    server = caller.server()
+    wait_until(lambda: gone(server.pid))
+    assert not any(path.is_socket() for path in _files(caller))
+
+
+def test_a_server_ends_when_its_code_is_gone(caller: Caller, code: Path) -> None:
+    server = caller.server()
+    code.rmdir()
+    wait_until(lambda: gone(server.pid))
+
+
+def test_changed_code_is_another_server(caller: Caller, code: Path) -> None:
+    server = caller.server()
+    (code / "new.py").write_text("a = 1")
+    assert caller.server() != server
+
+
+def test_a_name_knows_what_is_read_at_import_and_not_what_ray_gives_each_task() -> None:
+    preload = Preload(())
+    base = server_name(preload, {"HF_HOME": "/a"})
+    assert base != server_name(preload, {"HF_HOME": "/b"})
+    given = {"CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "4", "RAY_JOB_ID": "2"}
+    assert base == server_name(preload, {"HF_HOME": "/a", **given})
+
+
+def test_a_kept_process_ends_by_itself(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "KEPT_S", 0.1)
+    first = caller.call(functions.pid, may_follow=True).result
+    wait_until(lambda: gone(first))
+    assert caller.call(functions.pid, may_follow=True).returned
+
+
+# --- where there can be no server ---------------------------------------------------
+
+
+def test_a_folder_with_a_long_path_holds_a_server(
+    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRSP_TMPDIR", str(tmp_path / ("long" * 50)))
+    assert _kind(caller) == FORKED
+
+
+def test_a_folder_that_others_can_enter_holds_none(caller: Caller) -> None:
+    place = Place()
+    place.close()
+    place.folder.chmod(0o755)
+    assert _kind(caller) == PLAIN
+
+
+def test_a_folder_that_cannot_be_made_holds_none(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
+    assert _kind(caller) == PLAIN
+
+
+def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(starting, "_run", full)
+    assert _kind(caller) == PLAIN
+    monkeypatch.undo()
+
+
+def test_a_socket_of_a_dead_server_is_in_nobodys_way(caller: Caller) -> None:
+    place, name = Place(), server_name(caller.preload, os.environ)
+    place.listen(name).close()
+    assert place.connect(name) is None
+    place.close()
+    assert _kind(caller) == FORKED
+
+
+def test_a_plain_process_that_is_killed_is_known_to_be(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
+    assert caller.call(functions.end, signal.SIGKILL).status == -signal.SIGKILL
+
+
+# --- what it imports ------------------------------------------------------------------
+
+
+@pytest.fixture
+def modules(code: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of modules that can be imported."""
+    monkeypatch.syspath_prepend(code)
+    return code
+
+
+def test_a_module_is_imported_before_it_is_wanted(folder: Path, modules: Path) -> None:
+    (modules / "heavy_one.py").write_text("")
+    caller = Caller(Preload((str(modules),), ("heavy_one",)))
+    assert caller.call(functions.imports, "heavy_one").result is True
+
+
+def test_what_one_process_had_to_import_the_next_ones_find(folder: Path, modules: Path) -> None:
+    (modules / "late_one.py").write_text("")
+    caller = Caller(Preload((str(modules),), (), ("late_",)))
+    assert caller.call(functions.imports, "late_one").result is False
+    wait_until(lambda: caller.call(functions.imports, "late_one").result)
+
+
+def test_a_module_that_fails_holds_nobody_up(folder: Path, modules: Path) -> None:
+    (modules / "broken_one.py").write_text("raise RuntimeError('broken')")
+    caller = Caller(Preload((str(modules),), ("broken_one", "no_such_module")))
+    assert _kind(caller) == FORKED
+
+
+def test_a_module_that_starts_a_thread_is_not_imported_by_the_next_server(
+    folder: Path, modules: Path
+) -> None:
+    (modules / "threaded_one.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
+    )
+    caller = Caller(Preload((str(modules),), ("threaded_one",)))
+    assert caller.call(functions.imports, "threaded_one").result is False
+    assert _kind(caller) == FORKED
+    wait_until(lambda: len(servers_in(folder)) == 1)
