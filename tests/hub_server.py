@@ -5,8 +5,9 @@ Only what looking up and downloading a model or data set needs. A test may let i
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +38,8 @@ class HubServer:
     failures: int = 0
     away: str = ""  # what is in the path of requests that are answered 503; "" for none
     asked: list[str] = field(default_factory=list)  # paths of all requests so far
+    sent: list[tuple[str, int]] = field(default_factory=list)  # names and bytes of files
+    delay_s: float = 0.0  # before each file
     url: str = ""
 
     def push(self, repo: str, files: Mapping[str, bytes]) -> str:
@@ -161,6 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not found or data is None:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
+        if self.command == "GET":
+            time.sleep(self.hub.delay_s)
+            self.hub.sent.append((name, len(data)))
         headers = {"X-Repo-Commit": found[0], "ETag": f'"{etag(name, data)}"'}
         self._answer(200, data, headers)
 
@@ -174,12 +180,24 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def served(hub: HubServer) -> Iterator[None]:
+    """Let the hub answer at its ``url``, for who has it as HF_ENDPOINT."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def hub_server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """Let this process use a new, empty hub, with ``cache`` as the hub's local cache."""
     hub = HubServer()
-    served = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    hub.url = f"http://127.0.0.1:{served.server_port}"
-    Thread(target=served.serve_forever, args=(0.05,), daemon=True).start()
+    stack = ExitStack()
+    stack.enter_context(served(hub))
     # First, for it reads the others when it is imported, and would keep them.
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
@@ -197,5 +215,4 @@ def hub_server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServ
         yield hub
     finally:
         close_session()
-        served.shutdown()
-        served.server_close()
+        stack.close()

@@ -7,6 +7,7 @@ The table is checked by tests/test_imports.py and drawn by docs/draw_rooms.py.
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,8 +50,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation""",
     "coordination": "",
     "processes": "scratch",
-    "store": """coordination parallel redact scratch stages trsp.errors trsp.outages trsp.records
-        trsp.training""",
+    "store.copies": "scratch trsp.errors",
+    "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
+        trsp.records trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
@@ -65,17 +67,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution layouts store",
+    "ray_backend.sharing": "execution execution.apart layouts store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+    "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
     "scheduler.expected": "grid layouts stages views",
-    "scheduler": """coordination execution grid layouts parallel scheduler.expected
+    "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
         scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
+    "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
@@ -156,9 +160,12 @@ PATHS: Mapping[str, Path] = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-MODULES: Mapping[str, Imports] = {
-    module: imports_of(path.read_text(encoding="utf-8")) for module, path in PATHS.items()
-}
+
+
+@cache
+def modules() -> Mapping[str, Imports]:
+    """The imports of every module of ours."""
+    return {module: imports_of(path.read_text(encoding="utf-8")) for module, path in PATHS.items()}
 
 
 def parents(name: str) -> Iterator[str]:
@@ -171,7 +178,7 @@ def ours(imported: Iterable[str]) -> set[str]:
     """Modules of ours named by these imports: of each, the longest name that is one."""
     found = set()
     for name in imported:
-        candidates = [candidate for candidate in (*parents(name), name) if candidate in MODULES]
+        candidates = [candidate for candidate in (*parents(name), name) if candidate in PATHS]
         found |= set(candidates[-1:])
     return found
 
@@ -182,9 +189,10 @@ def room_of(module: str) -> str:
     return module if folder in PACKAGES else folder
 
 
-def room_imports() -> dict[str, set[str]]:
+@cache
+def room_imports() -> Mapping[str, set[str]]:
     """Every room, and the other rooms that its modules import."""
-    found: dict[str, set[str]] = {room_of(module): set() for module in MODULES}
-    for module, imports in MODULES.items():
+    found: dict[str, set[str]] = {room_of(module): set() for module in PATHS}
+    for module, imports in modules().items():
         found[room_of(module)] |= {room_of(name) for name in ours(imports.all)} - {room_of(module)}
     return found

@@ -20,18 +20,25 @@ CREDENTIALS = {
 }
 
 
+ROOT = Path(__file__).resolve().parent.parent
+
+
 @contextlib.contextmanager
-def s3_server(log: Path | None = None) -> Iterator[int]:
+def s3_server(log: Path | None = None, counted: Path | None = None) -> Iterator[int]:
     """The port of an S3 API. ``log`` gets a line per request, with its method, path and status.
 
-    Whoever reads or writes there needs CREDENTIALS in the environment.
+    ``counted`` gets the bytes of each (tests/counted_s3.py), ``log`` nothing then. Whoever reads
+    or writes there needs CREDENTIALS in the environment.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
+    moto = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    module = moto if counted is None else ["tests.counted_s3", str(port), str(counted)]
     with open(log or os.devnull, "wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", *module],
+            cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=output,
         )

@@ -12,11 +12,11 @@ import pytest
 from docs.draw_rooms import PICTURE, digest
 from tests.rooms import (
     MAY_IMPORT,
-    MODULES,
     PATHS,
     ROOT,
     Imports,
     imports_of,
+    modules,
     ours,
     parents,
     room_imports,
@@ -125,11 +125,11 @@ def within(name: str, prefix: str) -> bool:
 
 def loaded_by(module: str) -> dict[str, str]:
     """Every module of ours that loading this one, or this folder, loads, and who imports it."""
-    found = {each: "the table" for each in MODULES if within(each, module)}
+    found = {each: "the table" for each in PATHS if within(each, module)}
     queue = list(found)
     while queue:
         current = queue.pop()
-        needed = ours(MODULES[current].eager)
+        needed = ours(modules()[current].eager)
         for name in {*needed, *(parent for one in {current, *needed} for parent in parents(one))}:
             if name not in found:
                 found[name] = current
@@ -153,14 +153,14 @@ def f():
 
 def test_the_table_names_modules_that_exist() -> None:
     named = {*FORBIDDEN, *IMPORTERS, *(f"orchestrator.{name}" for name in DRIVER)}
-    assert named <= MODULES.keys(), f"gone: {named - MODULES.keys()}"
+    assert named <= PATHS.keys(), f"gone: {named - PATHS.keys()}"
 
 
 @pytest.mark.parametrize("library", PLACES)
 def test_a_foreign_library_has_one_place(library: str) -> None:
     users = {
         module
-        for module, imports in MODULES.items()
+        for module, imports in modules().items()
         if any(within(name, library) for name in imports.all)
     }
     assert users, f"nobody imports {library}: take it out of the table"
@@ -173,7 +173,7 @@ def test_a_foreign_library_has_one_place(library: str) -> None:
 def test_trsp_is_a_library_of_its_own() -> None:
     wrong = {
         (module, name)
-        for module, imports in MODULES.items()
+        for module, imports in modules().items()
         if within(module, "trsp")
         for name in imports.all
         if any(within(name, other) for other in ("orchestrator", "ray", "mlflow"))
@@ -186,7 +186,7 @@ def test_what_loading_a_module_never_loads(module: str) -> None:
     for loaded, importer in loaded_by(module).items():
         wrong = {
             name
-            for name in MODULES[loaded].eager
+            for name in modules()[loaded].eager
             if any(within(name, library) for library in FORBIDDEN[module])
         }
         assert not wrong, (
@@ -196,7 +196,7 @@ def test_what_loading_a_module_never_loads(module: str) -> None:
 
 @pytest.mark.parametrize("module", IMPORTERS)
 def test_who_may_import_it(module: str) -> None:
-    importers = {user for user, imports in MODULES.items() if module in ours(imports.all)}
+    importers = {user for user, imports in modules().items() if module in ours(imports.all)}
     assert importers <= IMPORTERS[module]
 
 
@@ -217,8 +217,8 @@ def test_a_room_imports_what_it_may(room: str) -> None:
 
 def test_no_cycles() -> None:
     """Neither of rooms nor of modules, and not through imports within functions either."""
-    modules = {module: ours(imports.all) - {module} for module, imports in MODULES.items()}
-    for left in (dict(MAY_IMPORT), modules):
+    needs = {module: ours(imports.all) - {module} for module, imports in modules().items()}
+    for left in (dict(MAY_IMPORT), needs):
         while free := {name for name, needed in left.items() if not needed & left.keys()}:
             left = {name: needed for name, needed in left.items() if name not in free}
         assert not left, f"in or behind a cycle: {sorted(left)}"

@@ -164,7 +164,7 @@ class StageLog:
         ticket = follower.ticket
         number, last = self.last(ticket.key)
         commit = Entry(EntryKind.COMMIT, ticket.attempt, result=dict(follower.result))
-        if is_open(number, last, ticket):
+        while is_open(number, last, ticket):  # it may be given back at this moment
             if self.append(ticket.key, number + 1, commit):
                 self.settle(ticket.key, number + 1, commit)
                 return

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.execution.chain import run_chain
 from orchestrator.execution.run_stage import StageTask, run_task
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
@@ -20,6 +21,7 @@ class Finished:
 
     key: str
     failure: Failure | None  # None: the result is there
+    reached: bool = True  # False: it was to follow another in its process, which did not come to it
 
 
 class Launcher(Protocol):
@@ -29,6 +31,7 @@ class Launcher(Protocol):
     """
 
     measures_alone: bool  # whether a measurement must have the whole machine
+    hands_over: bool  # whether a process goes on with the stages in ``StageTask.then``
 
     def hardware(self) -> str:
         """Return the name of what speed is measured on; it is part of a measurement's key."""
@@ -65,16 +68,23 @@ class Launcher(Protocol):
         """
 
     def start(self, task: StageTask) -> None:
-        """Run a stage as ``task.layout`` says: all its ranks or, while they do not fit, none."""
+        """Run a stage as ``task.layout`` says: all its ranks or, while they do not fit, none.
+
+        Those in ``task.then`` follow in the same process, each with an end of its own.
+        """
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Return the stages that ended since the last call.
 
-        Waits up to ``wait_s`` seconds for the first.
+        Waits up to ``wait_s`` seconds for the first. A stage with others in its process comes back
+        when it ends, not when these do; those that were not reached come back as such.
         """
 
     def cancel(self, key: str) -> None:
-        """End one running stage; it comes back from ``poll`` as failed."""
+        """End one running stage; it comes back from ``poll`` as failed.
+
+        One that waits for its turn ends when that comes, and none of those behind it is reached.
+        """
 
     def stop(self) -> None:
         """Cancel what runs and let go of the cluster.
@@ -90,6 +100,7 @@ class InProcessLauncher:
     """
 
     measures_alone = True
+    hands_over = True
 
     def __init__(self, capacity: Capacity | None = None) -> None:
         """``capacity`` is what to say that there is; by default one CPU."""
@@ -115,7 +126,12 @@ class InProcessLauncher:
         """Nothing to do: this machine is all that there is."""
 
     def start(self, task: StageTask) -> None:
-        self._finished.append(Finished(task.spec.key, run_task(task)))
+        if not task.then:
+            self._finished.append(Finished(task.spec.key, run_task(task)))
+            return
+        outcomes = run_chain(task)
+        for key in (each.spec.key for each in (task, *task.then)):
+            self._finished.append(Finished(key, outcomes.get(key), reached=key in outcomes))
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         finished, self._finished = tuple(self._finished), []

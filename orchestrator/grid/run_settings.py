@@ -140,6 +140,11 @@ class Resources(Settings):
         600, description="how much training a lost rank or node may cost"
     )
     snapshot_every_steps: PositiveInt | None = None
+    hand_over: bool = Field(
+        True,
+        description="whether the stages of a cell that follow one another may share a process and "
+        "hand the model over in memory; false: each loads it from the store, as for a debugger",
+    )
 
 
 def _auto_as_mapping(value: Any) -> Any:

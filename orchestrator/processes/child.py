@@ -21,7 +21,7 @@ from orchestrator.processes.surroundings import take_over
 from orchestrator.processes.wire import Closed, Wire
 
 REQUEST_LIMIT_S = 60.0  # for a caller that has connected to say what it wants
-MAY_GROW_BYTES = 256 * 2**20  # by which its own memory may grow where a call may follow
+MAY_GROW_BYTES = 128 * 2**20  # by which its own memory may grow where a call may follow
 MOST_CALLS = 100
 _DESCRIPTORS = 2
 _TRACEBACK_CHARS = 20_000
@@ -113,6 +113,7 @@ def _take_output(connection: socket.socket) -> None:
 
 def _as_small_as(before: int) -> bool:
     """Whether this process has about as much memory of its own as it had at first."""
-    gc.collect()
-    give_back_memory()
+    if own_memory_bytes() - before > MAY_GROW_BYTES:
+        gc.collect()
+        give_back_memory()
     return own_memory_bytes() - before <= MAY_GROW_BYTES

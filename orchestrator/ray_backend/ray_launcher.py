@@ -7,6 +7,7 @@ itself and runs Ray Train within (``gang``).
 import contextlib
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -33,16 +34,13 @@ from orchestrator.ray_backend.node_kinds import ClusterNode
 from orchestrator.ray_backend.occupancy import Occupancy
 from orchestrator.ray_backend.potential import Growth, unknown_nodes
 from orchestrator.ray_backend.sharing.begun import Sign, Signs
+from orchestrator.ray_backend.sharing.cancelling import cancel, cancel_all, end_due
+from orchestrator.ray_backend.sharing.members import committed
 from orchestrator.ray_backend.sharing.others import Amounts
 from orchestrator.ray_backend.sharing.places import located, without
 from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear, held_by
 from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
-
-# How long a cancelled gang may take to end its ranks, before it is ended by force and its place may
-# be lost to us; and how long when we go: with the job, Ray takes back everything.
-GANG_GRACE_S = 60.0
-STOP_LIMIT_S = 10.0
 
 
 class RayLauncher:
@@ -51,6 +49,8 @@ class RayLauncher:
     A stage takes what its layout says. Without GPUs a measurement takes a whole node, for its
     figures would be those of its neighbours.
     """
+
+    hands_over = True
 
     def __init__(
         self, resources: Resources, address: str | None = None, node: ClusterNode | None = None
@@ -74,9 +74,8 @@ class RayLauncher:
         self._types = AcceleratorTypes(self._measure_on)
         self._signs = Signs()
         self._occupancy = Occupancy(self._uses_gpus, self._signs)
-        self._running: dict[str, Submitted] = {}  # by the stage's key
+        self._running: dict[str, Submitted] = {}  # by the key of the first stage of each
         self._selector: dict[str, str] = {}  # of the labels of nodes that stages may run on
-        self._force_at: dict[str, float] = {}  # cancelled gangs, and when they are ended by force
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         # Said of both, for Ray takes max_calls=1 where GPUs are asked for.
         reused, fresh = [{"max_calls": calls, "max_retries": 0} for calls in (0, 1)]
@@ -108,7 +107,7 @@ class RayLauncher:
     def begun(self) -> frozenset[str]:
         """Return the keys of the stages that compute: Ray has started their processes."""
         hear(self._signs, self._running.values())
-        return frozenset(key for key, each in self._running.items() if each.begun.computes)
+        return frozenset().union(*(each.computing for each in self._running.values()))
 
     def potential(self) -> Capacity:
         """Return the most that the cluster can become; no GPUs where none are to be used."""
@@ -187,73 +186,53 @@ class RayLauncher:
     def _accelerator_type(self, task: StageTask) -> str | None:
         """Return the type of accelerator that a stage is to have; None where any will do.
 
-        A measurement's is that of its key, also where its layout found it nowhere.
+        Where speed is measured it is that of the measurement's key, also where its layout found it
+        nowhere.
         """
-        if task.spec.kind is not StageKind.MEASURE or not task.layout.gpus:
-            return task.layout.gpu_type or None
-        return self._types.named(str(task.spec.inputs["hardware"]))
+        for each in (task, *task.then):
+            if each.spec.kind is StageKind.MEASURE and task.layout.gpus:
+                return self._types.named(str(each.spec.inputs["hardware"]))
+        return task.layout.gpu_type or None
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         """Return the stages that ended since the last call.
 
         Waits up to ``wait_s`` seconds for the first.
         """
-        self._end_overdue_gangs()
+        end_due(self._running.values())
+        told = self._committed()
         if not self._running:
             time.sleep(wait_s)
             return ()
         keys = {each.reference: key for key, each in self._running.items()}
-        ended, _ = ray.wait(list(keys), num_returns=1, timeout=wait_s)
+        ended, _ = ray.wait(list(keys), num_returns=1, timeout=0 if told else wait_s)
         if ended:
             ended, _ = ray.wait(list(keys), num_returns=len(keys), timeout=0)
-        return tuple(self._finish(keys[reference]) for reference in ended)
+        return (*told, *(each for reference in ended for each in self._finish(keys[reference])))
 
-    def _finish(self, key: str) -> Finished:
-        """Forget a stage that ended, and return how it did."""
-        self._force_at.pop(key, None)
-        ended = self._running.pop(key)
-        self._occupancy.end(ended)
-        failure = outcome(ended.reference, ended.task)
-        return Finished(key, failure and located(failure, ended.begun.nodes))
+    def _committed(self) -> tuple[Finished, ...]:
+        """Return the stages that were committed, by what was heard last, while others follow."""
+        running = self._running.values()
+        return tuple(each for attempt in running for each in committed(attempt))
+
+    def _finish(self, key: str) -> tuple[Finished, ...]:
+        """Forget a process that ended, and return how its stages did."""
+        attempt = self._running.pop(key)
+        self._occupancy.end(attempt)
+        return tuple(
+            replace(each, failure=each.failure and located(each.failure, attempt.begun.nodes))
+            for each in outcome(attempt)
+        )
 
     def cancel(self, key: str) -> None:
-        """End one stage: by force, except for a gang.
-
-        A gang ends its ranks first: nobody else would give back their place.
-        """
-        attempt = self._running[key]
-        if attempt.task.layout.ranks == 1:
-            ray.cancel(attempt.reference, force=True)
-        elif key not in self._force_at:
-            self._force_at[key] = time.monotonic() + GANG_GRACE_S
-            ray.cancel(attempt.reference, recursive=False)
-
-    def _end_overdue_gangs(self) -> None:
-        """End by force, once, the cancelled gangs whose time is over."""
-        now = time.monotonic()
-        for key in [key for key, when in self._force_at.items() if now > when]:
-            self._force_at[key] = float("inf")
-            ray.cancel(self._running[key].reference, force=True)
+        cancel(next(each for each in self._running.values() if each.holds(key)), key)
 
     def stop(self) -> None:
         """Cancel what runs, and disconnect where ``__init__`` connected. May be called again."""
         with contextlib.suppress(RayError):
             self._requests.let_go()
-            self._cancel_all()
+            cancel_all(self._running.values(), waits=not self._owns_cluster)
         # Nothing may be left to cancel: on a cluster that is gone, ray.cancel starts another one.
-        self._running, self._force_at = {}, {}
+        self._running = {}
         if self._owns_cluster:
             ray.shutdown()
-
-    def _cancel_all(self) -> None:
-        """Cancel what runs.
-
-        On a cluster that outlives us, wait for gangs to end their ranks. One of ours goes as a
-        whole.
-        """
-        for key in self._running:
-            self.cancel(key)
-        attempts = self._running.values()
-        gangs = [each.reference for each in attempts if each.task.layout.ranks > 1]
-        if gangs and not self._owns_cluster:
-            ray.wait(gangs, num_returns=len(gangs), timeout=STOP_LIMIT_S)

@@ -6,19 +6,30 @@ torch for gangs alone.
 """
 
 import os
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.execution.apart.lost_processes import ended_failure, lost_failure
-from orchestrator.execution.apart.stage_process import COMPUTES, outcomes_of, preload, stage_call
+from orchestrator.execution.apart.stage_process import (
+    COMPUTES,
+    DONE,
+    Outcomes,
+    outcomes_of,
+    preload,
+    stage_call,
+)
+from orchestrator.execution.launcher import Finished
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.fresh import Processes
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
+from orchestrator.ray_backend.sharing.members import ended, outcomes_of_lost
 from orchestrator.ray_backend.sharing.places import this_node
+from orchestrator.ray_backend.sharing.submitted import Submitted
 from orchestrator.ray_backend.visible_gpus import hidden_gpus
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
@@ -26,21 +37,31 @@ from orchestrator.store.failures import Failure, RankFailure
 _processes = Processes(preload())
 
 
-def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
-    """Run a stage in a process of its own. Returns None on success, else the recorded failure."""
+def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:
+    """Run a stage in a process of its own, and those that follow it there.
+
+    Returns what became of each that it came to: None on success, else the recorded failure.
+    """
     sign.placed()
     node = this_node()
+    said: dict[str, set[str]] = {COMPUTES: set(), DONE: set()}
 
     def told(message: Any) -> None:
-        if COMPUTES in message:
-            sign.computes()
+        for what, key in message.items():
+            said[what].add(key)
+            if what == DONE:
+                sign.done(key)
+            else:
+                sign.computes(key if task.then else "")
 
     with PreemptionNotice().installed_meanwhile() as notice:
         call = stage_call(task, {**os.environ, **hidden_gpus()}, node)
-        ended = _processes.run(call, told, notice.leaving)
-    if ended.returned:
-        return outcomes_of(ended.result)[task.spec.key]
-    return ended_failure(task, ended, node)
+        end = _processes.run(call, told, notice.leaving)
+    if end.returned:
+        return outcomes_of(end.result)
+    tasks = task, *task.then
+    lost = partial(ended_failure, ended=end, node=node)
+    return outcomes_of_lost(tasks, said[COMPUTES], said[DONE], lost)
 
 
 def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> Failure | None:
@@ -56,18 +77,23 @@ def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> 
 # --- how it ended, for whoever has started it ----------------------------------
 
 
-def outcome(reference: Any, task: StageTask) -> Failure | None:
-    """Return what the task returned; or what is known of a process or node that was lost."""
+def outcome(attempt: Submitted) -> tuple[Finished, ...]:
+    """Return how the stages of an attempt ended, those that were told of before left out.
+
+    That is what its process returned, or what is known of a process or node that was lost.
+    """
     try:
-        failure: Failure | None = ray.get(reference)
-        return failure
+        returned = ray.get(attempt.reference)
     except RayTaskError as error:
-        return failure_of(error.cause or error, str(error), task.layout.to_json())
+        cause, text = error.cause or error, str(error)
+        return ended(attempt, None, lambda task: failure_of(cause, text, task.layout.to_json()))
     except RayError as error:
-        return _lost_process_failure(task, error)
+        return ended(attempt, None, partial(_lost_process_failure, error))
+    outcomes = returned if isinstance(returned, dict) else {attempt.task.spec.key: returned}
+    return ended(attempt, outcomes, lambda task: outcomes[task.spec.key])
 
 
-def _lost_process_failure(task: StageTask, error: RayError) -> Failure:
+def _lost_process_failure(error: RayError, task: StageTask) -> Failure:
     """Return the failure of a stage whose process of Ray's is gone, and remove what ranks left.
 
     It is that of the only rank or, for a gang, the one that saw to its ranks.

@@ -8,32 +8,22 @@ import time
 from collections.abc import Callable
 
 from orchestrator.execution.launcher import Launcher
-from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
-from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.chains.turns import by_process
 from orchestrator.scheduler.endings import Endings
 from orchestrator.scheduler.expected.paths import Expectations
 from orchestrator.scheduler.faults.avoidance import is_missed
 from orchestrator.scheduler.faults.outage import LastView, StoreOutage
 from orchestrator.scheduler.growth import NodeDemand
 from orchestrator.scheduler.lookout import LOOK_EVERY_S, Lookout
-from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait, decide
-from orchestrator.scheduler.stage_store import (
-    AlreadySatisfied,
-    Claimed,
-    ClaimedElsewhere,
-    ClaimFailed,
-    ClaimOutcome,
-    StageStore,
-    StoreAway,
-    raise_if_away,
-)
-from orchestrator.scheduler.state import Attempt, Needs, SchedulerState
+from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait
+from orchestrator.scheduler.stage_store import StageStore
+from orchestrator.scheduler.starts import Starts
+from orchestrator.scheduler.state import Needs, SchedulerState
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec
-from orchestrator.store.claims import Ticket
+from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import ViewBuilder
@@ -41,7 +31,6 @@ from orchestrator.views.grid_view import GridView, concluded, stopped
 from orchestrator.views.parts import GridParts
 
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster
-STARTING_S = 5.0  # per step: what cannot be claimed within it comes with the next
 
 
 class Controller:
@@ -78,10 +67,38 @@ class Controller:
         self._decided: Facts | None = None  # what was decided on last, where nothing started
         self._limit_s = self._resources.timeout_s or float("inf")  # of one attempt's work
         self._device_wait_s = min(self._resources.measure_wait_s, self._limit_s)  # of a measurement
+        self._starts = self._new_starts()
         self._endings = Endings(self._stages, self._state, self._layouts, self._limit_s, clock)
         self._outage = StoreOutage(clock)
         self._last = LastView(resolved.key, resolved.grid.name)
         self._stopped = ""
+
+    def _new_starts(self) -> Starts:
+        """Return what starts the stages that are decided to start."""
+        return Starts(
+            self._parts,
+            self._stages,
+            self._layouts,
+            self._state,
+            self._lookout,
+            self._launcher,
+            self._resources,
+            self._resolved.grid.storage.keep_transfer_weights,
+            self._clock,
+        )
+
+    def _starts_of(self, clock: Callable[[], float]) -> Starts:
+        return Starts(
+            self._parts,
+            self._stages,
+            self._layouts,
+            self._state,
+            self._lookout,
+            self._launcher,
+            self._resources,
+            self._parts.resolved.grid.storage.keep_transfer_weights,
+            clock,
+        )
 
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
@@ -125,7 +142,7 @@ class Controller:
         try:
             self._launcher.stop()
         finally:
-            at_once(self._stages.holdings.release, list(self._state.running))
+            at_once(self._stages.holdings.release_all, by_process(self._state.running))
             self._state.running = {}
             self.close()
 
@@ -165,7 +182,7 @@ class Controller:
             return False
         self._state.waits = {}
         starts: list[Start] = []
-        decisions = decide(facts, max_attempts=self._resources.max_attempts)
+        decisions = self._starts.decide(facts)
         self._demand.follow(facts, decisions)
         for decision in decisions:
             match decision:
@@ -175,36 +192,14 @@ class Controller:
                     self._state.given_up[spec.key] = reason
                 case Wait(spec, reason):
                     self._state.waits[spec.key] = reason
-        until, specs = self._clock() + STARTING_S, [start.spec for start in starts]
-        outcomes = self._stages.claim_all(specs, lambda: self._clock() >= until)
-        for start, outcome in zip(starts, outcomes, strict=False):
-            self._take_up(start, outcome)
-        refused = any(isinstance(each, ClaimedElsewhere | AlreadySatisfied) for each in outcomes)
-        if refused:
-            self._lookout.look_at_claims()
         self._decided = None if starts else facts
-        raise_if_away(outcomes)
-        return refused
-
-    def _take_up(self, start: Start, outcome: ClaimOutcome) -> None:
-        """Start a stage that was claimed; a store that refuses it fails the attempt."""
-        match outcome:
-            case Claimed(progress, ticket):
-                task = self._task(start.spec, start.layout, ticket)
-                attempt = Attempt(start.spec, start.layout, self._clock(), progress, task.attempt)
-                self._state.running[start.spec.key] = attempt
-                self._launcher.start(task)
-            case ClaimedElsewhere(holder):
-                self._lookout.see_claim(start.spec.key, holder)
-            case ClaimFailed(failure):
-                self._state.count_failure(start.spec, failure, now=self._clock())
-            case AlreadySatisfied() | StoreAway():
-                pass  # the next look at the store sees it
+        return self._starts.start(starts, facts)
 
     def _facts(self) -> Facts:
         """Return what is decided on, as it is now."""
         self._parts.update()
         needs = self._needs.of(self._parts.needs, self._state.given_up)
+        needs = self._state.undecided(needs)
         capacity, largest = self._capacity(), self._state.largest_capacity
         # Not by what is free at this instant: a layout that is worth waiting for is waited for.
         chosen = self._layouts.choose_all(needs, capacity.in_all, largest)
@@ -218,7 +213,7 @@ class Controller:
             layouts=chosen.layouts,
             alternatives=chosen.alternatives,
             refused=chosen.refused | unreadable,
-            running=self._state.running_facts(self._clock(), expected.seconds),
+            running=self._state.running_facts(self._clock(), expected.seconds, expected.after),
             attempts=dict(self._state.attempts),
             claimed_elsewhere=self._lookout.held,
             backing_off=self._state.backing_off(self._clock()),
@@ -228,7 +223,7 @@ class Controller:
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
-            seconds=expected.seconds,
+            seconds=self._starts.expected_s(needs, chosen.layouts, expected),
             after=expected.after,
         )
 
@@ -242,19 +237,3 @@ class Controller:
     def _avoided(self) -> dict[str, str]:
         """Return the nodes that no stage is to be started on, by id, and why."""
         return self._state.avoidance.nodes(self._clock())
-
-    def _task(self, spec: StageSpec, layout: Layout, ticket: Ticket) -> StageTask:
-        """Return all that the process of a new attempt needs to know."""
-        return StageTask(
-            spec,
-            self._stages.uri,
-            layout,
-            attempt=ticket.attempt,
-            claim=ticket.number,
-            asked=time.time(),
-            lr_scale=self._state.attempts_at(spec.key).lr_scale,
-            snapshot_every_s=self._resources.snapshot_every_s,
-            snapshot_every_steps=self._resources.snapshot_every_steps,
-            hang_timeout_s=self._resources.hang_timeout_s,
-            device_wait_s=self._device_wait_s,
-        )

@@ -6,18 +6,32 @@ Knows neither the launcher nor what is started next.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 
 from orchestrator.execution.launcher import Finished
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.attempt import Attempt
+from orchestrator.scheduler.chains.turns import by_process
 from orchestrator.scheduler.retries import as_known
 from orchestrator.scheduler.stage_store import StageStore
-from orchestrator.scheduler.state import Attempt, SchedulerState
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageSpec
+from orchestrator.store.claims import Standing
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.patience import passes
+
+
+class Ended(Enum):
+    """How an attempt ended that has not failed."""
+
+    DONE = auto()
+    NOT_REACHED = (
+        auto()
+    )  # the process in which its turn was to come has ended: it is as good as new
+
 
 DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
 
@@ -51,20 +65,26 @@ class Endings:
         Raises OSError where the store gives no answer: the rest is taken up with the next call.
         What the store refuses fails the stage.
         """
-        ends = [(self._state.running[each.key], each) for each in self._ended]
-        failures = at_once(self._failure, ends)
+        ends = {each.key: (self._state.running[each.key], each) for each in self._ended}
+        processes = by_process({key: attempt for key, (attempt, _) in ends.items()})
+        told = at_once(self._outcomes, [[ends[key] for key in keys] for keys in processes])
+        outcomes = {key: outcome for each in told for key, outcome in each.items()}
         over: list[str] = []
         done: list[StageSpec] = []
         try:
-            for (attempt, finished), failure in zip(ends, failures, strict=True):
-                if failure is None:
+            for key, (attempt, _) in ends.items():
+                outcome = outcomes[key]
+                if outcome is Ended.DONE:
                     done.append(attempt.spec)
-                else:
-                    self._answer(attempt, failure, capacity)
-                over.append(finished.key)
-                del self._ended[0], self._state.running[finished.key]
+                elif isinstance(outcome, Failure):
+                    self._answer(attempt, outcome, capacity)
+                over.append(key)
+                del self._ended[0], self._state.running[key]
+                if outcome is Ended.DONE:
+                    self._state.pass_on(attempt, self._clock())
         finally:
-            at_once(self._stages.holdings.release, over)
+            ended = {key: ends[key][0] for key in over}
+            at_once(self._stages.holdings.release_all, by_process(ended))
             succeeded = {spec.key: spec for spec in done}  # and were looked at afresh
             for key in over:
                 if key not in succeeded:
@@ -93,13 +113,22 @@ class Endings:
                 raise
             self._state.count_failure(attempt.spec, failure_of(error), now=self._clock())
 
-    def _failure(self, end: tuple[Attempt, Finished]) -> Failure | None:
-        """Return what went wrong, as the store tells it, or None."""
-        attempt, finished = end
-        if finished.failure is None:
+    def _outcomes(self, ends: Sequence[tuple[Attempt, Finished]]) -> dict[str, Failure | Ended]:
+        """Return how attempts in one process ended, in this order, by key."""
+        return {finished.key: self._outcome(attempt, finished) for attempt, finished in ends}
+
+    def _outcome(self, attempt: Attempt, finished: Finished) -> Failure | Ended:
+        """Return how an attempt ended, as the store tells it.
+
+        Its process may have ended before it could say that it had committed.
+        """
+        said_done = finished.reached and finished.failure is None
+        standing = None if said_done else self._stages.holdings.standing(finished.key)
+        if standing is None or standing is Standing.COMMITTED:
             self._stages.holdings.release(finished.key)  # and its result is in its place
-            return self._stages.missing_result(attempt.spec)
-        standing = self._stages.holdings.standing(finished.key)
+            return self._stages.missing_result(attempt.spec) or Ended.DONE
+        if finished.failure is None:
+            return Ended.NOT_REACHED
         limit_s = self._limit_s if attempt.timed_out else None
         return as_known(finished.failure, standing, limit_s, time.time())
 

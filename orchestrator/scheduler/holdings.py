@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
 
 from orchestrator.coordination.heartbeat import Heartbeat
@@ -87,6 +88,11 @@ class Holdings:
                 self._away_until = time.monotonic() + OWED_RETRY_S
         self._owed[key] = ticket
         return Standing.HELD
+
+    def release_all(self, keys: Iterable[str]) -> None:
+        """Give these stages back, one after another."""
+        for key in keys:
+            self.release(key)
 
     def standing(self, key: str) -> Standing:
         """Return how this driver stands to a stage that it has claimed.

@@ -94,17 +94,13 @@ def _uncounted(after: Attempts, kind: FailureKind, *, progressed: bool) -> Attem
     return replace(after, failed=failed, uncounted=before + 1, wait_s=wait_s)
 
 
-def as_known(
-    reported: Failure, standing: Standing, limit_s: float | None, now: float
-) -> Failure | None:
-    """Return what went wrong, as the driver knows it; None where the stage is done all the same.
+def as_known(reported: Failure, standing: Standing, limit_s: float | None, now: float) -> Failure:
+    """Return what went wrong with an attempt that did not commit, as the driver knows it.
 
-    ``standing``: how the attempt stands to its stage, which it may have committed before it was
-    killed, or lost to another driver. ``limit_s``: for how long it could run, where it was ended
-    for that. ``now``: in seconds since the epoch.
+    ``standing``: how the attempt stands to its stage, which it may have lost to another driver.
+    ``limit_s``: for how long it could run, where it was ended for that. ``now``: in seconds since
+    the epoch.
     """
-    if standing is Standing.COMMITTED:
-        return None
     if standing is Standing.LOST:
         return replace(reported, error="ClaimLostError", kind=FailureKind.CLAIM_LOST)
     if limit_s is None:

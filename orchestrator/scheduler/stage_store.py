@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
+from orchestrator.scheduler.attempt import Progress
 from orchestrator.scheduler.holdings import Holdings
-from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
@@ -106,20 +106,29 @@ class StageStore:
             self.holdings.release(spec.key)
             return _claim_failed(error)
 
-    def claim_all(self, specs: Sequence[StageSpec], over: Callable[[], bool]) -> list[ClaimOutcome]:
-        """Claim stages, several at a time; return what came of the first of them, in order.
+    def claim_all(
+        self, chains: Sequence[Sequence[StageSpec]], over: Callable[[], bool]
+    ) -> list[list[ClaimOutcome]]:
+        """Claim stages, several at a time, each with those that are to follow it in its process.
 
-        The others are left alone: where one of these turned out to be another driver's, or done,
-        where the store gave no answer, or where the time is ``over``.
+        Return what came of the first of these chains, in order. The others are left alone: where
+        the first stage of one was another driver's, or done, or the store away, or time ``over``.
         """
-        outcomes: list[ClaimOutcome] = []
-        while len(outcomes) < len(specs):
-            some = specs[len(outcomes) : len(outcomes) + CLAIMS_AT_ONCE]
-            came = at_once(self.claim, some)
+        outcomes: list[list[ClaimOutcome]] = []
+        while len(outcomes) < len(chains):
+            some = chains[len(outcomes) : len(outcomes) + CLAIMS_AT_ONCE]
+            came = at_once(self._claim_chain, some)
             outcomes += came
-            if over() or any(
-                isinstance(each, ClaimedElsewhere | AlreadySatisfied | StoreAway) for each in came
-            ):
+            if over() or any(_is_news(*chain) for chain in came):
+                break
+        return outcomes
+
+    def _claim_chain(self, specs: Sequence[StageSpec]) -> list[ClaimOutcome]:
+        """Claim stages one by one, up to the first not to be had; return what came of each."""
+        outcomes: list[ClaimOutcome] = []
+        for spec in specs:
+            outcomes.append(self.claim(spec))
+            if not isinstance(outcomes[-1], Claimed):
                 break
         return outcomes
 
@@ -172,7 +181,7 @@ class StageStore:
                 time.sleep(wait_s)
                 self._store.stages.look_afresh(spec.key)
                 self._results.forget(spec.key)
-        if self.is_satisfied(spec):
+        if self.is_satisfied(spec) or self._has_served(spec):
             return None
         message = "the stage ended without an error, but its result is not in the store"
         return Failure("LostResult", message, FailureKind.LOST, when=time.time())
@@ -235,6 +244,12 @@ class StageStore:
 def _claim_failed(error: OSError) -> ClaimFailed | StoreAway:
     """Return the outcome of a claim that the store refuses, or gives no answer to."""
     return StoreAway(error) if passes(error) else ClaimFailed(failure_of(error))
+
+
+def _is_news(first: ClaimOutcome, *others: ClaimOutcome) -> bool:
+    """Whether what came of a chain's claims makes those of others doubtful."""
+    away = any(isinstance(each, StoreAway) for each in (first, *others))
+    return away or isinstance(first, ClaimedElsewhere | AlreadySatisfied)
 
 
 def raise_if_away(outcomes: Iterable[ClaimOutcome]) -> None:

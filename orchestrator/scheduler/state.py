@@ -6,12 +6,12 @@ The next driver needs nothing of it.
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, work_of
+from orchestrator.scheduler.attempt import Attempt, note_on
+from orchestrator.scheduler.chains.turns import Turns, turns_of
 from orchestrator.scheduler.faults.avoidance import Avoidance
 from orchestrator.scheduler.placement.waiting import has_quiet_node, not_placed
 from orchestrator.scheduler.policy import Running, distinct_needs
@@ -19,39 +19,6 @@ from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
-
-
-class Progress(NamedTuple):
-    """How far a stage that is not done has come; more of either is greater."""
-
-    rounds: int  # published, of a ranking
-    steps: int  # in the newest snapshot, of a training
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An attempt at a stage, which was started, and runs now or waits for its place.
-
-    It may wait in the cluster for nodes that come, and in its process for its device.
-    """
-
-    spec: StageSpec
-    layout: Layout
-    started: float
-    progress: Progress  # when it was started
-    name: str = ""  # unique among the attempts at the stage
-    began: float | None = None  # when it was first seen to compute; None while it waits
-    timed_out: bool = False  # whether the controller cancelled it
-
-    def left_s(self, now: float, expected_s: float | None) -> float | None:
-        """Return for how long it is going to run; None where that is not known.
-
-        What takes longer than expected takes a tenth more, each time that it is asked. Expected of
-        a ranking are the rounds that it lacks now, which says all.
-        """
-        if expected_s is None or self.spec.kind is StageKind.RANKING or self.began is None:
-            return expected_s
-        return max(expected_s - (now - self.began), expected_s / 10)
 
 
 class Needs:
@@ -158,10 +125,12 @@ class SchedulerState:
         after it began.
         """
         waits = {StageKind.MEASURE: device_wait_s}
+        passed_to = self._turns().passed_to
         overdue = tuple(
             key
             for key, attempt in self.running.items()
             if attempt.began is not None
+            and key not in passed_to
             and now - attempt.began > limit_s + waits.get(attempt.spec.kind, 0.0)
             and not attempt.timed_out
         )
@@ -169,25 +138,50 @@ class SchedulerState:
             self.running[key] = replace(self.running[key], timed_out=True)
         return overdue
 
-    def running_facts(self, now: float, seconds: Mapping[str, float]) -> dict[str, Running]:
-        """Return what runs, in order of start, as the policy takes it.
+    def pass_on(self, ended: Attempt, now: float) -> None:
+        """Remember that a stage has done its work: the next one in its process computes from now.
 
-        ``seconds``: that are expected of stages, by key.
+        ``ended`` is one of the running attempts no longer.
         """
+        for key, attempt in self.running.items():
+            if ended.chain and attempt.chain == ended.chain:
+                self.see_begun(frozenset({key}), now)
+                return
+
+    def running_facts(
+        self, now: float, seconds: Mapping[str, float], after: Mapping[str, float]
+    ) -> dict[str, Running]:
+        """Return what runs, in order of start, as the policy takes it: once for each process.
+
+        ``seconds``: that are expected of stages, by key; ``after``: of all that follows as well,
+        as it does in a process of several.
+        """
+        hidden = self._turns().hidden
         return {
             key: Running(
                 attempt.spec.kind,
-                attempt.layout,
+                attempt.room,
                 attempt.began is not None,
-                attempt.left_s(now, seconds.get(key)),
+                attempt.left_s(now, (after if attempt.chain else seconds).get(key)),
             )
             for key, attempt in self.running.items()
+            if key not in hidden
         }
+
+    def undecided(self, needs: tuple[StageSpec, ...]) -> tuple[StageSpec, ...]:
+        """Return ``needs`` without those that wait for their turn in a process, or had it there."""
+        hidden = self._turns().hidden
+        return tuple(spec for spec in needs if spec.key not in hidden) if hidden else needs
+
+    def _turns(self) -> Turns:
+        return turns_of(self.running)
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
+        turns = self._turns()
         notes = {
-            key: _note(attempt, self.attempts.get(key)) for key, attempt in self.running.items()
+            key: note_on(attempt, self.attempts.get(key), turns.passed_to.get(key))
+            for key, attempt in self.running.items()
         }
         return Activity(
             running={
@@ -195,19 +189,25 @@ class SchedulerState:
                 for key, attempt in self.running.items()
                 if attempt.began is not None
             },
-            waits=self.waits | self._not_begun(notes),
+            waits=self.waits | self._not_begun(notes, turns),
             given_up=self.given_up,
             notes=notes,
             live=True,
         )
 
-    def _not_begun(self, notes: Mapping[str, str]) -> dict[str, str]:
-        """Return what those attempts wait for that Ray was given and has not begun, and a note."""
+    def _not_begun(self, notes: Mapping[str, str], turns: Turns) -> dict[str, str]:
+        """Return what those attempts wait for that were started and have not begun, and a note."""
         return {
-            key: "; ".join(filter(None, (not_placed(attempt.layout, self.capacity), notes[key])))
+            key: "; ".join(filter(None, (self._waits_for(key, attempt, turns), notes[key])))
             for key, attempt in self.running.items()
             if attempt.began is None
         }
+
+    def _waits_for(self, key: str, attempt: Attempt, turns: Turns) -> str:
+        """Return what an attempt waits for that was started: its turn, or a place in Ray."""
+        if key in turns.behind:
+            return f"waits for its turn behind {turns.behind[key]}"
+        return not_placed(attempt.room, self.capacity)
 
 
 def _spread(text: str) -> float:
@@ -216,19 +216,3 @@ def _spread(text: str) -> float:
     Stages that one outage has ended do not all begin again at one instant.
     """
     return 0.75 + 0.5 * zlib.crc32(text.encode()) / 2**32
-
-
-def _note(attempt: Attempt, before: Attempts | None) -> str:
-    """Return what is out of the ordinary about a running attempt, for people; "" where nothing is.
-
-    ``before``: the attempts that failed, None where none has.
-    """
-    parts: list[str] = []
-    if before is not None:
-        parts.append(f"again after {before.message}")
-        if before.lr_scale != 1.0:
-            parts.append(f"{before.lr_scale:g} of the learning rate")
-    trains_again = before is not None and work_of(attempt.spec).trains is not Trains.NOTHING
-    if attempt.layout.ranks > 1 or trains_again:
-        parts.append(attempt.layout.text)
-    return "; ".join(parts)

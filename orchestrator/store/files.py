@@ -1,10 +1,11 @@
 """Files under a store's root: on a local disk, a shared file system, S3 or GCS.
 
-The only module that knows ``pyarrow.fs``. It does not know what the files mean.
+It does not know what the files mean.
 """
 
 import json
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from pyarrow import fs as pafs
 
 from orchestrator.coordination.exclusive import creator_of
 from orchestrator.redact import redact
+from orchestrator.store.copies import parallel_copy
+from orchestrator.store.copies.whole_files import (
+    is_local,
+    lean,
+    list_folder,
+    read_file,
+    write_file,
+)
 from orchestrator.store.patience import patiently
 from trsp.errors import StoreError, UnreachableError
 from trsp.outages import may_pass
@@ -46,7 +55,7 @@ class StoreFiles:
         self.uri = uri.rstrip("/")
         try:
             if "://" in uri:
-                self._fs, root = patiently(lambda: pafs.FileSystem.from_uri(self.uri))
+                self._fs, root = patiently(lambda: pafs.FileSystem.from_uri(lean(self.uri)))
             else:
                 self._fs, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
             self._root = root.rstrip("/")
@@ -60,7 +69,7 @@ class StoreFiles:
                     "give a folder, s3://bucket/prefix or gs://bucket/prefix"
                 )
             ) from error
-        self.is_local = _is_local(self._fs)
+        self.is_local = is_local(self._fs)
         self._creator = creator_of(self.uri, self._root, getattr(self._fs, "region", ""))
 
     def _full(self, path: str) -> str:
@@ -111,7 +120,7 @@ class StoreFiles:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
-        patiently(lambda: _write(self._fs, self._full(path), data))
+        patiently(lambda: write_file(self._fs, self._full(path), data))
 
     def create(self, path: str, data: bytes) -> bool:
         """Create a file, whole. Returns False, with nothing done, where one stands there.
@@ -122,7 +131,7 @@ class StoreFiles:
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
-        return patiently(lambda: _read(self._fs, self._full(path)))
+        return patiently(lambda: read_file(self._fs, self._full(path)))
 
     def write_json(self, path: str, value: Any) -> None:
         """Write a value as JSON, whole or not at all. ValueError: it holds NaN or infinities."""
@@ -149,7 +158,7 @@ class StoreFiles:
 
         Empty where there is no such folder.
         """
-        found = patiently(lambda: _list(self._fs, self._full(path)))
+        found = patiently(lambda: list_folder(self._fs, self._full(path)))
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def look_afresh(self, path: str) -> None:
@@ -169,11 +178,15 @@ class StoreFiles:
 
     def upload(self, local: Path, path: str) -> None:
         """Copy a folder of this machine to ``path``."""
-        patiently(lambda: pafs.copy_files(str(local), self._full(path), None, self._fs))
+        parallel_copy.upload(self._fs, local, self._full(path), patiently)
 
-    def download(self, path: str, local: Path) -> None:
-        """Copy the folder at ``path`` to this machine."""
-        patiently(lambda: pafs.copy_files(self._full(path), str(local), self._fs))
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of each file in a folder and below. FileNotFoundError: there is no such folder."""
+        return patiently(lambda: parallel_copy.sizes(self._fs, self._full(path)))
+
+    def download(self, path: str, local: Path, files: Mapping[str, int]) -> None:
+        """Copy files of the folder at ``path``, known by their ``sizes``, to a local folder."""
+        parallel_copy.download(self._fs, self._full(path), files, local, patiently)
 
     def folder(self, path: str) -> "StoreFolder":
         """A folder for those who keep more than whole small files in it."""
@@ -192,11 +205,11 @@ class StoreFolder:
     @property
     def local_path(self) -> Path | None:
         """The folder's path on this machine, whether it exists or not; None in an object store."""
-        return Path(self._root) if _is_local(self._fs) else None
+        return Path(self._root) if is_local(self._fs) else None
 
     def names(self) -> list[str]:
         """The names of the folders in this one, in no order."""
-        found = patiently(lambda: _list(self._fs, self._root))
+        found = patiently(lambda: list_folder(self._fs, self._root))
         return [info.base_name for info in found if info.type == pafs.FileType.Directory]
 
     def size(self, path: str) -> int | None:
@@ -206,11 +219,11 @@ class StoreFolder:
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where there is none."""
-        return patiently(lambda: _read(self._fs, f"{self._root}/{path}"))
+        return patiently(lambda: read_file(self._fs, f"{self._root}/{path}"))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
-        patiently(lambda: _write(self._fs, f"{self._root}/{path}", data))
+        patiently(lambda: write_file(self._fs, f"{self._root}/{path}", data))
 
     def open(self, path: str) -> Any:
         """A file to read from anywhere in it (seek, readinto)."""
@@ -225,36 +238,3 @@ class StoreFolder:
         """Delete one of the folders in this one, if it is there."""
         with suppress(FileNotFoundError):
             patiently(lambda: self._fs.delete_dir(f"{self._root}/{name}"))
-
-
-def _list(fs: Any, path: str) -> list[Any]:
-    """What is known of each file and folder in a folder; empty where there is no such folder."""
-    try:
-        return list(fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
-    except FileNotFoundError:  # it was made, or removed, while pyarrow looked
-        return []
-
-
-def _is_local(fs: Any) -> bool:
-    return isinstance(fs, pafs.LocalFileSystem)
-
-
-def _write(fs: Any, path: str, data: bytes) -> None:
-    """Write a file whole or not at all: object stores commit on close, file systems on rename."""
-    if not _is_local(fs):
-        with fs.open_output_stream(path) as stream:
-            stream.write(data)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_bytes(data)
-    temporary.replace(target)
-
-
-def _read(fs: Any, path: str) -> bytes | None:
-    try:
-        with fs.open_input_stream(path) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        return None

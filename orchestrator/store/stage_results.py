@@ -4,7 +4,6 @@
 not exist. It follows from the commit in the stage's log, which only the owning attempt can make.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +18,9 @@ from orchestrator.coordination.stage_log import (
     stage_folder,
 )
 from orchestrator.redact import redact
-from orchestrator.scratch import scratch_folder
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.stages.timings import StageTimings
+from orchestrator.store.copies.artifacts import Artifacts
 from orchestrator.store.files import StoreFiles, StoreFolder, UnreadableRecordError
 from orchestrator.store.patience import passes
 from trsp.errors import StoreError
@@ -36,6 +35,7 @@ class StageResults:
     def __init__(self, files: StoreFiles, log: StageLog) -> None:
         self._files, self._log = files, log
         self._perhaps_committed: set[str] = set()  # attempts of this process
+        self._folders = Artifacts(files)
 
     def uri(self, key: str) -> str:
         """The address of the folder in which everything about a stage lies, for people."""
@@ -84,18 +84,15 @@ class StageResults:
     def local_files(self, key: str) -> Iterator[Path]:
         """The stage's artifacts as a local folder. Raises StoreError where it has none.
 
-        It is the folder itself, or a download that is removed afterwards.
+        It is the folder itself, or of an object store what this node has of it, or downloads now:
+        all but the model card. Nothing in it may change.
         """
         path = self._artifacts(key)
         if path is None:
             raise StoreError(
                 f"{key} has no files in {redact(self._files.uri)}; run the grid again to make them"
             )
-        if self._files.is_local:
-            yield self._files.local_path(path)
-            return
-        with scratch_folder("download") as folder:
-            self._files.download(path, folder)
+        with self._folders.local(path) as folder:
             yield folder
 
     @contextmanager
@@ -105,18 +102,9 @@ class StageResults:
         In a local store it already lies beside its result, so that committing copies nothing. There
         it stays where an error leaves open whether the result names it: else it is an orphan.
         """
-        if not self._files.is_local:
-            with scratch_folder("staging") as folder:
-                yield folder
-            return
-        folder = self._files.local_path(f"{stage_folder(ticket.key)}/files-{ticket.attempt}")
-        folder.mkdir(parents=True)
-        try:
+        path, perhaps = self._artifacts_of(ticket), self._perhaps_committed
+        with self._folders.staging(path, lambda: ticket.attempt in perhaps) as folder:
             yield folder
-        except BaseException:
-            if ticket.attempt not in self._perhaps_committed:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
 
     def commit(
         self,
@@ -148,9 +136,9 @@ class StageResults:
         """Write all that ``commit`` writes but the result, and return what is to be committed."""
         assert ticket.key == spec.key
         self._log.require(ticket)
-        name = files and f"files-{ticket.attempt}"
-        if files is not None and not self._files.is_local:
-            self._files.upload(files, f"{stage_folder(ticket.key)}/{name}")
+        name = files and self._artifacts_of(ticket).rpartition("/")[2]
+        if files is not None:
+            self._folders.send(files, self._artifacts_of(ticket))
         self.write_spec(spec)
         result = {"record": record, "files": name, "versions": versions or {}}
         return Prepared(ticket, result | ({"timings": times().to_json()} if times else {}))
@@ -176,6 +164,8 @@ class StageResults:
             if not passes(error) and self._log.standing(prepared.ticket) is Standing.HELD:
                 self._perhaps_committed -= attempts  # it was refused
             raise
+        for each in both:
+            self._folders.keep(self._artifacts_of(each.ticket))
         with suppress(OSError):  # the stage is done: what cannot be removed is no failure of it
             self.drop_snapshots(prepared.ticket.key)
 
@@ -217,6 +207,7 @@ class StageResults:
         for name in (stored["files"], None) if stored.get("files") else ():
             self._files.write_json(path, {**stored, "files": name, "dropped": True})
             self._remove_folder(key, name)
+        self._folders.forget(f"{stage_folder(key)}/{stored.get('files')}")
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:
@@ -252,6 +243,11 @@ class StageResults:
         """The error to raise where the record in a stage's result is not one of its kind."""
         path = f"{stage_folder(key)}/result.json"
         return UnreadableRecordError(self._files.shown(path), reason)
+
+    @staticmethod
+    def _artifacts_of(ticket: Ticket) -> str:
+        """The folder for the artifacts of an attempt."""
+        return f"{stage_folder(ticket.key)}/files-{ticket.attempt}"
 
     def _artifacts(self, key: str) -> str | None:
         """The folder of the stage's artifacts; None where it has none, or they are dropped."""

@@ -60,7 +60,7 @@ class GridParts:
         for index, spec in enumerate(self.ranked_by):
             self._users.setdefault(spec.key, []).append(index)
         self._stages: dict[int, tuple[tuple[int, ...], tuple[StageSpec, ...]]] = {}
-        self._readers: dict[str, set[str]] = {}
+        self.following: dict[str, tuple[StageSpec, ...]] = {}  # those after a stage, by its key
         self._dependents: dict[str, set[tuple[str, int]]] = {}
         self._begun = False
         self._needs: tuple[StageSpec, ...] | None = None
@@ -86,7 +86,7 @@ class GridParts:
 
     def readers(self, key: str) -> Collection[str]:
         """Return the keys of all stages known by now that read the artifacts of a stage."""
-        return tuple(self._readers.get(key, ()))
+        return tuple(each.key for each in self.following.get(key, ()) if key in each.reads)
 
     def update(self) -> None:
         """Make those parts anew whose keys have changed; at first, all of them."""
@@ -158,9 +158,8 @@ class GridParts:
         if known is None or known[0] != layers:
             stages = cell_stages(cell, self.resolved.study, layers) if layers else ()
             known = self._stages[index] = layers, stages
-            for stage in stages:
-                for read in stage.reads:
-                    self._readers.setdefault(read, set()).add(stage.key)
+            for place, stage in enumerate(stages, start=1):
+                self.following[stage.key] = stages[place:]
         return known
 
     def _cell(self, index: int) -> Part[CellView]:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 COMPUTES, DONE = "computes", "done"  # what the process tells of a stage: it has its device; it did
 
+Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
+
 _TASK = TypeAdapter(StageTask)
-_OUTCOMES: TypeAdapter[Mapping[str, Failure | None]] = TypeAdapter(Mapping[str, Failure | None])
+_OUTCOMES: TypeAdapter[dict[str, Failure | None]] = TypeAdapter(dict[str, Failure | None])
 _ALONE = (StageKind.RANKING, StageKind.TRANSFER, StageKind.MEASURE)
 _FOLDERS = tuple(
     str(Path(__file__).resolve().parents[3] / name) for name in ("orchestrator", "trsp")
@@ -37,21 +39,26 @@ _MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "trsp.checkpoints.checkpoint",
+    "trsp.checkpoints.warmed",
     "trsp.data.blocks",
     "trsp.surgery",
     "trsp.evaluation.evaluate",
     "trsp.evaluation.measure",
     "datasets",
 )
+_LEARNED = (
+    *("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.", "torch."),
+    *("orchestrator.", "trsp.checkpoints.", "trsp.data.", "trsp.evaluation."),
+)
 # These import DeepSpeed, which asks for GPUs as it is imported: only where there are none at all.
-_TRAINING = ("trsp.selection", "trsp.transfer")
-_LEARNED = ("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.",
-            "trsp.", "orchestrator.", "accelerate.", "torch.")  # fmt: skip
+_TRAINING, _LEARNED_OF_TRAINING = ("trsp.selection", "trsp.transfer"), ("trsp.", "deepspeed")
 
 
 def preload() -> Preload:
     """Return what the fork server of stages imports on this node."""
-    return Preload(_FOLDERS, _MODULES if has_gpus() else (*_MODULES, *_TRAINING), _LEARNED)
+    if has_gpus():
+        return Preload(_FOLDERS, _MODULES, _LEARNED)
+    return Preload(_FOLDERS, (*_MODULES, *_TRAINING), (*_LEARNED, *_LEARNED_OF_TRAINING))
 
 
 def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
@@ -90,10 +97,10 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
         from orchestrator.execution.run_stage import run_task
 
         outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
-    return _OUTCOMES.dump_python(outcomes, mode="json")
+    return _OUTCOMES.dump_python(dict(outcomes), mode="json")
 
 
-def outcomes_of(returned: Any) -> Mapping[str, Failure | None]:
+def outcomes_of(returned: Any) -> Outcomes:
     """Return how each stage ended, by its key: None where it did its work, else the failure.
 
     Failures are recorded. Stages that are absent were not reached.

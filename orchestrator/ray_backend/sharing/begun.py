@@ -14,6 +14,7 @@ from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_list, _i
 
 NAMESPACE = "trsp"
 _COMPUTES = "computes"
+_DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,13 @@ class Sign:
         """Say on which node this process of this rank was started."""
         self._put(f"{rank}/{ray.get_runtime_context().get_node_id()}")
 
-    def computes(self) -> None:
-        """Say that the stage has its devices and computes."""
-        self._put(_COMPUTES)
+    def computes(self, key: str = "") -> None:
+        """Say that the stage has its devices and computes; ``key``: which, where several follow."""
+        self._put(f"{_COMPUTES}/{key}")
+
+    def done(self, key: str) -> None:
+        """Say that this one of several stages is committed, while its process goes on."""
+        self._put(f"{_DONE}/{key}")
 
     def _put(self, name: str) -> None:
         _internal_kv_put(self.prefix + name, b"1", namespace=NAMESPACE)
@@ -40,6 +45,9 @@ class Begun:
 
     computes: bool
     nodes: Mapping[int, str]  # the ids of the nodes that they run on, by rank
+    # Where stages follow one another in the process, their keys:
+    computed: frozenset[str] = frozenset()  # those whose turn has come
+    done: frozenset[str] = frozenset()  # those that are committed
 
 
 NOT_BEGUN = Begun(False, {})
@@ -86,5 +94,12 @@ def _parts(entry: str) -> tuple[str, str]:
 
 
 def _begun(names: Iterable[str]) -> Begun:
-    places = [name.partition("/") for name in names if name != _COMPUTES]
-    return Begun(_COMPUTES in names, {int(rank): node for rank, _, node in places})
+    """Return what entries of these names say: ``computes/KEY``, ``done/KEY`` and ``RANK/NODE``."""
+    said: dict[str, set[str]] = {}
+    for name in names:
+        what, _, which = name.partition("/")
+        said.setdefault(what, set()).add(which)
+    computed, done = said.pop(_COMPUTES, None), said.pop(_DONE, set())
+    nodes = {int(rank): node for rank, ids in said.items() for node in ids}
+    keys = frozenset(filter(None, computed or ()))
+    return Begun(computed is not None, nodes, keys, frozenset(done))

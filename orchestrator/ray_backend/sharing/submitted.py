@@ -1,7 +1,7 @@
 """The attempts that Ray was given: what each takes of the cluster, and how far it has come."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.execution.stage_task import StageTask
@@ -19,11 +19,45 @@ class Submitted:
     sign: Sign
     amounts: Amounts  # that each rank takes
     begun: Begun = NOT_BEGUN
+    told: set[str] = field(default_factory=set)  # the stages whose ends were told of
+    ends_at: set[str] = field(default_factory=set)  # the stages at whose turn it is to end
+    force_at: float | None = None  # a cancelled gang is ended by force then, in monotonic seconds
+
+    @property
+    def tasks(self) -> tuple[StageTask, ...]:
+        """Its stage, and those that follow in the same process."""
+        return self.task, *self.task.then
 
     @property
     def complete(self) -> bool:
         """Whether it has said all that there is to say before its end."""
-        return self.begun.computes and len(self.begun.nodes) == self.task.layout.ranks
+        placed = self.begun.computes and len(self.begun.nodes) == self.task.layout.ranks
+        return placed and (not self.task.then or len(self.begun.done) == len(self.tasks))
+
+    @property
+    def computing(self) -> frozenset[str]:
+        """The keys of its stages that compute, or have done so, and whose ends were not told."""
+        if not self.begun.computes:
+            return frozenset()
+        first = self.task.spec.key
+        return self.begun.computed.union({first}) - self.told
+
+    @property
+    def ends_now(self) -> bool:
+        """Whether one of the stages that it is to end at has its turn, and those before are done.
+
+        They may still be committed when the next one begins.
+        """
+        keys = [task.spec.key for task in self.tasks]
+        return any(
+            key in self.begun.computed and self.begun.done.issuperset(keys[:place])
+            for place, key in enumerate(keys)
+            if key in self.ends_at
+        )
+
+    def holds(self, key: str) -> bool:
+        """Whether this is one of its stages, and not told of yet."""
+        return key not in self.told and any(task.spec.key == key for task in self.tasks)
 
     @property
     def places(self) -> list[Place]:

@@ -16,11 +16,11 @@ from orchestrator.execution.stage_task import StageTask
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 def noisy(context):
+    print("x" * 50_000)
     print("from python")
     print("to stderr", file=sys.stderr)
     subprocess.run(["echo", "from a child"])
     os.write(2, b"from C" + bytes([0xff]))
-    print("x" * 50_000)
     print("the end")
     raise RuntimeError("boom")
 
@@ -30,7 +30,7 @@ print("after", failure.error)
 """
 
 
-def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_shown(
+def test_the_end_of_what_a_failed_stage_printed_anywhere_is_kept_and_nothing_of_it_is_shown(
     tmp_path: Path,
 ) -> None:
     """In a process of its own: pytest has its hands on the descriptors of this one."""
@@ -42,14 +42,8 @@ def test_the_end_of_what_a_failed_stage_printed_is_kept_and_nothing_of_it_is_sho
     text = log.read_text()
     assert len(text) <= 20_000 + 500, "the output, after a few lines that say what happened"
     assert text.index("the end") < text.rindex("RuntimeError: boom")
-
-
-def test_output_from_any_source_is_captured(tmp_path: Path) -> None:
-    quiet = _NOISY.replace("50_000", "5")
-    subprocess.run([sys.executable, "-c", quiet, str(tmp_path)], check=True, capture_output=True)
-    (log,) = tmp_path.rglob("log-*.txt")
-    for line in ("from python", "to stderr", "from a child", "from C", "the end", "boom"):
-        assert line in log.read_text()
+    for line in ("from python", "to stderr", "from a child", "from C"):
+        assert line in text, "from any source"
 
 
 _HANGS = """

@@ -27,7 +27,7 @@ class Counting(InProcessLauncher):
         self.kinds: Counter[StageKind] = Counter()
 
     def start(self, task: StageTask) -> None:
-        self.kinds[task.spec.kind] += 1
+        self.kinds.update(each.spec.kind for each in (task, *task.then))
         super().start(task)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:

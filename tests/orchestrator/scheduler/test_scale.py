@@ -147,7 +147,7 @@ def test_a_claim_that_is_lost_in_between_costs_a_bounded_number_of_decisions(
         decisions.append(1)
         return decided(facts, max_attempts=max_attempts)
 
-    monkeypatch.setattr("orchestrator.scheduler.controller.decide", counted)
+    monkeypatch.setattr("orchestrator.scheduler.starts.decide", counted)
     on_a_clock(grid, FakeLauncher(slots=100), Clock()).step()
     assert len(decisions) <= MOST_DECISIONS
 

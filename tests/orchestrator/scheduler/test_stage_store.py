@@ -8,6 +8,7 @@ import pytest
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler import holdings, stage_store
+from orchestrator.scheduler.attempt import Progress
 from orchestrator.scheduler.stage_store import (
     AlreadySatisfied,
     Claimed,
@@ -15,7 +16,6 @@ from orchestrator.scheduler.stage_store import (
     ClaimFailed,
     StageStore,
 )
-from orchestrator.scheduler.state import Progress
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Claims, Standing, Ticket
 from orchestrator.store.failure_log import FailureLog

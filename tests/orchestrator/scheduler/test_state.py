@@ -4,12 +4,9 @@ from dataclasses import replace
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.attempt import Attempt, Progress
 from orchestrator.scheduler.retries import Attempts
-from orchestrator.scheduler.state import (
-    Attempt,
-    Progress,
-    SchedulerState,
-)
+from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from trsp.config import HealSettings

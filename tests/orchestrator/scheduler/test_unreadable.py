@@ -138,14 +138,14 @@ def test_a_file_that_we_may_not_read_fails_its_cell(
     grid = one_cell(tmp_path)
     drive_again(grid)
     (result,) = Path(store_of(grid).uri).glob("stages/evaluate/*/result.json")
-    read = files._read
+    read = files.read_file
 
     def refused(fs: Any, path: str) -> bytes | None:
         if path == str(result):
             raise PermissionError(13, "Permission denied")
         return read(fs, path)
 
-    monkeypatch.setattr(files, "_read", refused)
+    monkeypatch.setattr(files, "read_file", refused)
     (cell,) = drive_again(grid).cells
     assert (cell.status, cell.stage) == (Status.FAILED, "evaluate")
     assert f"{result} cannot be read: [Errno 13] Permission denied" in cell.reason

@@ -31,7 +31,7 @@ def failing(times: int, error: OSError, work: Callable[..., Any]) -> Callable[..
     return run
 
 
-@pytest.mark.parametrize("name", ["_read", "_write"])
+@pytest.mark.parametrize("name", ["read_file", "write_file"])
 def test_an_outage_of_a_second_is_waited_out(
     local: Store, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -45,7 +45,7 @@ def test_an_outage_that_lasts_is_the_error_that_it_was(
     local: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = OSError(errno.ESTALE, "Stale file handle")
-    monkeypatch.setattr(files, "_read", failing(3, stale, files._read))
+    monkeypatch.setattr(files, "read_file", failing(3, stale, files.read_file))
     with pytest.raises(OSError, match="Stale file handle"):
         local.files.read("a")
 
@@ -56,12 +56,12 @@ def test_a_stages_own_process_waits_for_minutes(
     waited: list[float] = []
     monkeypatch.setattr(patience.time, "sleep", waited.append)
     stale = OSError(errno.ESTALE, "Stale file handle")
-    monkeypatch.setattr(files, "_write", failing(10, stale, files._write))
+    monkeypatch.setattr(files, "write_file", failing(10, stale, files.write_file))
     with patience.stage_patience():
         local.files.write("a", b"trsp")
     assert local.files.read("a") == b"trsp"
     assert 200 < sum(waited) < 400
-    monkeypatch.setattr(files, "_write", failing(3, stale, files._write))
+    monkeypatch.setattr(files, "write_file", failing(3, stale, files.write_file))
     with pytest.raises(OSError, match="Stale"):  # nobody else does
         local.files.write("a", b"trsp")
 
@@ -72,7 +72,7 @@ def test_a_stages_own_process_waits_for_minutes(
 def test_what_the_store_answers_is_not_asked_again(
     local: Store, monkeypatch: pytest.MonkeyPatch, answer: OSError
 ) -> None:
-    monkeypatch.setattr(files, "_write", failing(1, answer, files._write))
+    monkeypatch.setattr(files, "write_file", failing(1, answer, files.write_file))
     with pytest.raises(type(answer)):
         local.files.write("a", b"trsp")
 
@@ -110,7 +110,7 @@ def test_an_attempt_that_took_minutes_is_not_made_again(
 
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
     monkeypatch.setattr(patience, "time", clock)
-    monkeypatch.setattr(files, "_read", read)
+    monkeypatch.setattr(files, "read_file", read)
     with pytest.raises(OSError, match="timed out"):
         local.files.read("a")
     assert attempts == [100.0]

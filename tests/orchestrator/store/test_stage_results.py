@@ -54,9 +54,9 @@ def test_a_small_file_is_added_and_replaced(store: Store) -> None:
     commit(store)
     for text in ("one", "two"):
         store.stages.write_file(KEY, "README.md", text.encode())
-    with store.stages.local_files(KEY) as folder:
-        assert (folder / "README.md").read_text() == "two"
-        assert (folder / "model.safetensors").exists()
+    folder = store.stages.folder(KEY, store.stages.stored(KEY)["files"])
+    assert folder.read("README.md") == b"two"
+    assert folder.read("model.safetensors") == b"weights"
 
 
 def test_dropped_files_leave_the_record_but_are_not_done(store: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import MlflowTracker
 from tests.forwarder import forwarded
 from tests.mlflow_server import TrackingServer
@@ -80,9 +81,10 @@ def test_a_real_server_says_the_same_as_a_database(
 
 
 def test_two_drivers_that_write_at_the_same_time_end_with_one_finished_run_for_each_part(
-    tracking_server: TrackingServer, tmp_path: Path
+    tracking_server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They know nothing of each other, as with two stores: each in a thread, as fast as it can."""
+    monkeypatch.setattr(tracker_module, "FINISH_PAUSE_S", 2.0)  # time for the other's last runs
     story, both_are_there = small_story(tmp_path / "store"), threading.Barrier(2)
 
     def drive(tracker: MlflowTracker) -> str:

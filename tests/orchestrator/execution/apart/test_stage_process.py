@@ -43,6 +43,16 @@ class Silent:
         return False
 
 
+class Noting(Silent):
+    """A channel at which all is noted."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def tell(self, message: object) -> None:
+        self.told.append(message)
+
+
 def test_a_task_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[StageTask] = []
     monkeypatch.setattr("orchestrator.execution.run_stage.run_task", lambda t, *_: came.append(t))
@@ -61,8 +71,25 @@ def test_a_failure_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes_of(returned) == {TASK.spec.key: failure}
 
 
-def test_success_travels_as_none() -> None:
-    assert outcomes_of({"a": None}) == {"a": None}
+def test_stages_that_follow_travel_with_it_and_each_tells_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    follower = replace(TASK, spec=StageSpec(StageKind.EVALUATE, INPUTS), attempt="another", claim=9)
+    came: list[StageTask] = []
+
+    def chain(task: StageTask, leaving: Any, computes: Any, done: Any, node: Node) -> Any:
+        came.append(task)
+        computes(task.spec.key)
+        done(task.spec.key)
+        return {task.spec.key: None}
+
+    monkeypatch.setattr("orchestrator.execution.chain.run_chain", chain)
+    channel = Noting()
+    returned = run(stage_call(replace(TASK, then=(follower,)), {}).payload, channel)  # type: ignore[arg-type]
+    assert outcomes_of(returned) == {TASK.spec.key: None}
+    (then,) = came[0].then
+    assert (then.ticket, then.spec.key) == (follower.ticket, follower.spec.key)
+    assert channel.told == [{"computes": TASK.spec.key}, {"done": TASK.spec.key}]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Stages of one cell that follow one another in one process: which, and whose turn it is."""

@@ -1,0 +1,1 @@
+"""Artifacts of an object store on a node: how they get there and back, and what stays there."""
