@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from orchestrator.execution import versions
-from orchestrator.store import stage_results
+from orchestrator.store.copies import artifacts
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.chain_drivers import ChainDriver, commits, orphans
 from tests.orchestrator.execution.chains import KINDS, Cell, cell_of
@@ -30,7 +30,7 @@ class Killed(BaseException):
     """The process is dead."""
 
 
-READS = ("read", "names", "size", "open", "download")
+READS = ("read", "names", "size", "sizes", "open", "download")
 
 
 class Life:
@@ -45,7 +45,7 @@ class Life:
             for name in {*names, "create"}:
                 work = getattr(owner, name)
                 patch.setattr(owner, name, self._mortal(work, changes=name not in READS))
-        patch.setattr(stage_results, "shutil", self)
+        patch.setattr(artifacts, "shutil", self)
 
     def _mortal(self, work: Any, *, changes: bool) -> Any:
         @wraps(work)
