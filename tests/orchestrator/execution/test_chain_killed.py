@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.execution import versions
 from orchestrator.store.copies import artifacts
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.chain_drivers import ChainDriver, commits, orphans
@@ -87,7 +86,6 @@ class Work:
         patch.setattr("trsp.transfer.transfer", self._train)
         patch.setattr("trsp.surgery.check_kept", lambda *_: None)
         patch.setattr(items, "perplexity_item", self._score)
-        patch.setattr(versions, "library_versions", lambda _: {})
         patch.setattr("gc.collect", lambda: 0)
 
     def _train(self, model: Any, layers: Sequence[int], *_: Any, **__: Any) -> TransferRecord:
