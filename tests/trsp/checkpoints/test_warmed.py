@@ -2,13 +2,15 @@
 
 import importlib
 
+import pytest
 from transformers import conversion_mapping
 
 from trsp.checkpoints import warmed
 
 
-def test_the_mapping_of_weights_is_made_once_and_for_all() -> None:
-    conversion_mapping._build_checkpoint_conversion_mapping.cache_clear()
+def test_the_mapping_of_weights_is_there_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversion_mapping, "_checkpoint_conversion_mapping_cache", None)
     importlib.reload(warmed)
-    conversion_mapping.get_checkpoint_conversion_mapping("gemma3_text")
-    assert conversion_mapping._build_checkpoint_conversion_mapping.cache_info().misses == 1
+    assert conversion_mapping._checkpoint_conversion_mapping_cache
