@@ -79,7 +79,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
-    "scheduler.simulation": "grid layouts scheduler stages",
+    "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch

@@ -17,12 +17,13 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.order import Expected, order
 from orchestrator.scheduler.placement.backfill import Backfill
 from orchestrator.scheduler.placement.reservations import NOT_KNOWN
-from orchestrator.scheduler.placement.waiting import describe_others, has_quiet_node
+from orchestrator.scheduler.placement.waiting import describe_others, has_quiet_node, most_cpus
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 _ONE_CPU = Layout()
 _NO_ATTEMPTS = Attempts()
+_NO_QUIET_NODE = "waits for a quiet node"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def decide(facts: Facts, *, max_attempts: int) -> tuple[Decision, ...]:
         if stage.ends_in_s is not None
     ]
     expected = Expected(facts.seconds, facts.after, running)
-    return tuple(map(turn.decision, order(needs, turn.layout, facts.capacity, expected)))
+    ordered = order(needs, turn.layout, facts.capacity, expected)
+    if facts.measure_alone:  # what is left to them, when all others have their places, is quiet
+        ordered.sort(key=lambda need: need.kind is StageKind.MEASURE)
+    return tuple(map(turn.decision, ordered))
 
 
 class _Turn:
@@ -110,8 +114,18 @@ class _Turn:
 
     def __init__(self, facts: Facts, max_attempts: int) -> None:
         self._facts, self._max_attempts = facts, max_attempts
-        running = [(stage.layout, _ends_in_s(stage)) for stage in facts.running.values()]
-        self._admission = Backfill(facts.capacity, running, facts.potential, facts.max_parallel)
+        # Whether a measurement on CPUs has a node for itself, and not the whole machine. One that
+        # has found no node yet holds up nobody: stages lie scattered, as Ray has put them.
+        self._apart = facts.measure_alone and len(facts.capacity.machines) > 1
+        running = list(facts.running.values())
+        queued = [stage for stage in running if self._apart and _is_queued(stage)]
+        self._queued = len(queued)
+        self._admission = Backfill(
+            facts.capacity,
+            self._taken(stage for stage in running if stage not in queued),
+            facts.potential,
+            None if facts.max_parallel is None else facts.max_parallel - self._queued,
+        )
         at_work = (stage.kind for stage in facts.running.values() if not _queues(stage, facts))
         self._at_work = Counter(at_work)
         # The layouts that stages may have, equal ones once: also by ids, for hashing them is slow.
@@ -134,14 +148,26 @@ class _Turn:
         held_back = self._held_back(spec)
         if held_back:
             return Wait(spec, held_back)
-        seconds = self._facts.seconds.get(spec.key, NOT_KNOWN)
+        seconds = self._held_s(spec, layouts[0])
         alike = id(layouts), *self._admission.like(seconds)
+        if self._apart and spec.kind is StageKind.MEASURE:
+            quiet = not self._refused and self._admission.spare(self._whole_node(layouts[0]))
+            return Start(spec, layouts[0]) if quiet else Wait(spec, _NO_QUIET_NODE)
         admitted = self._refused.get(alike) or self._admission.admit(layouts, seconds)
         if isinstance(admitted, str):
             self._refused[alike] = admitted
             return Wait(spec, admitted, for_room=layouts)
         self._at_work[spec.kind] += 1
         return Start(spec, admitted)
+
+    def _held_s(self, spec: StageSpec, layout: Layout) -> float:
+        """Return for how long a stage holds its room, as far as is expected.
+
+        What follows a training of one rank, or a deletion, may be handed over in its place.
+        """
+        hands_over = spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) and layout.ranks == 1
+        expected = self._facts.after if hands_over else self._facts.seconds
+        return expected.get(spec.key, NOT_KNOWN)
 
     def layout(self, spec: StageSpec) -> Layout:
         """Return the best layout of a stage."""
@@ -156,6 +182,25 @@ class _Turn:
             found = self._choices.setdefault(layouts, layouts)
             self._by_ids[id(best), id(others)] = found
         return found
+
+    def _taken(self, running: Iterable[Running]) -> list[tuple[Layout, float]]:
+        """Return what running stages take, and in which time they end; nodes for themselves first.
+
+        For others lie beside these.
+        """
+        apart: list[tuple[Layout, float]] = []
+        beside: list[tuple[Layout, float]] = []
+        for stage in running:
+            if self._apart and stage.kind is StageKind.MEASURE:
+                apart.append((self._whole_node(stage.layout), _ends_in_s(stage)))
+            else:
+                beside.append((stage.layout, _ends_in_s(stage)))
+        return apart + beside
+
+    def _whole_node(self, layout: Layout) -> Layout:
+        """Return what a measurement takes that has a node for itself."""
+        cpus = most_cpus(self._facts.capacity, quiet_only=self._facts.quiet_only)
+        return replace(layout, cpus=cpus)
 
     def _hopeless(self, spec: StageSpec, layouts: tuple[Layout, ...]) -> str:
         """Return why no attempt is worth while; "" where one is."""
@@ -176,9 +221,11 @@ class _Turn:
             return self._facts.backing_off[spec.key]
         if not self._facts.measure_alone:
             return ""
-        if self._at_work[StageKind.MEASURE]:
+        if self._apart and spec.kind is StageKind.MEASURE and self._queued:
+            return _NO_QUIET_NODE
+        if not self._apart and self._at_work[StageKind.MEASURE]:
             return "a measurement has the machine for itself"
-        if spec.kind is StageKind.MEASURE and self._at_work.total():
+        if not self._apart and spec.kind is StageKind.MEASURE and self._at_work.total():
             return "waits for a quiet machine"
         quiet = not self._facts.quiet_only or has_quiet_node(self._facts.capacity)
         if spec.kind is StageKind.MEASURE and not quiet:
@@ -190,10 +237,14 @@ def _ends_in_s(stage: Running) -> float:
     return NOT_KNOWN if stage.ends_in_s is None else stage.ends_in_s
 
 
+def _is_queued(stage: Running) -> bool:
+    return stage.kind is StageKind.MEASURE and not stage.begun
+
+
 def _queues(stage: Running, facts: Facts) -> bool:
     """Whether it is a measurement that waits for other jobs: it does not hold up ours meanwhile."""
     shared = facts.capacity.whole is not None
-    return stage.kind is StageKind.MEASURE and not stage.begun and shared
+    return _is_queued(stage) and shared
 
 
 def _never_fits(facts: Facts, layouts: Sequence[Layout]) -> str:

@@ -42,6 +42,7 @@ class Backfill:
         self._held = [
             Held(ends_in_s, layout, self._free.hold(layout)) for layout, ends_in_s in running
         ]
+        self._spared = 0  # CPUs
         self._reservations: Reservations | None = None  # made when the first stage has to wait
 
     def like(self, seconds: float) -> tuple[int, int]:
@@ -67,6 +68,19 @@ class Backfill:
             return "waits behind a larger stage"
         self._reserve(best, seconds)
         return beside_others(best, self._capacity)
+
+    def spare(self, layout: Layout) -> bool:
+        """Take CPUs for a layout, wherever they lie, if that leaves all others where they are.
+
+        So is asked for a node for itself: which stages lie on one node is not known.
+        """
+        free = sum(max(0, node.cpus) for node in self._free.nodes) - self._spared
+        full = self._most is not None and len(self._held) >= self._most
+        if full or free < layout.cpus:
+            return False
+        self._held.append(Held(NOT_KNOWN, layout, ()))
+        self._spared += layout.cpus
+        return True
 
     def _too_small(self, layouts: Sequence[Layout]) -> str:
         """Return what a stage waits for that would not fit if nothing of ours ran."""

@@ -28,6 +28,17 @@ def has_quiet_node(capacity: Capacity) -> bool:
     return any(ours.cpus == whole.cpus == most for ours, whole in nodes)
 
 
+def most_cpus(capacity: Capacity, *, quiet_only: bool) -> int:
+    """Return the CPUs of the largest node, on which speed is measured.
+
+    Of equal ones it is that which other jobs have left the most of; with ``quiet_only``, all that
+    it has, whatever they hold of it.
+    """
+    nodes = zip(capacity.in_all.machines, capacity.machines, strict=True)
+    whole, ours = max((whole.cpus, ours.cpus) for whole, ours in nodes)
+    return max(1, whole if quiet_only else ours)
+
+
 def describe_others(capacity: Capacity, layout: Layout) -> str:
     """Return what other jobs hold of what a layout needs: ``other jobs hold 56 of 64 GPUs``.
 

@@ -11,7 +11,13 @@ from orchestrator.grid.cells import Cell
 from orchestrator.layouts.layout import Layout
 from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
+from orchestrator.stages.stage_specs import (
+    StageKind,
+    StageSpec,
+    cell_stages,
+    measure_spec,
+    ranking_spec,
+)
 
 
 class Costs(Protocol):
@@ -43,7 +49,6 @@ class SimulatedGrid:
         self._users: dict[str, list[Sequence[StageSpec]]] = {}  # of a stage: those of a cell each
         self._tails: dict[str, float] = {}  # of a ranking: what follows on its deepest layer
         self.needs: dict[str, StageSpec] = {}
-        self.stages: dict[str, StageSpec] = {}  # all that were needed so far
         self.after: dict[str, float] = {}  # expected seconds of the longest path from its start
         self._begin()
 
@@ -93,7 +98,7 @@ class SimulatedGrid:
         """Need a stage from now on, which those of ``stages`` from it on follow."""
         if isinstance(spec, Done):
             return
-        self.needs[spec.key] = self.stages[spec.key] = spec
+        self.needs[spec.key] = spec
         if spec.key in self._tails:
             behind = self._tails[spec.key]
         else:
@@ -145,18 +150,31 @@ class SimulatedGrid:
                 return
             yield stage
 
+    def stages(self) -> dict[str, StageSpec]:
+        """Return all distinct stages by key. Call it before anything is published."""
+        cells = ((key, cell) for key, cells in self._waiting.items() for cell in cells)
+        of_cells = (stage for key, cell in cells for stage in self._cell_stages(key, cell))
+        models = self._resolved.models.values()
+        measured = filter(None, (measure_spec(model, self._study, ()) for model in models))
+        return {stage.key: stage for stage in (*self.needs.values(), *of_cells, *measured)}
+
     def critical_path_s(self) -> float:
         """Return the true seconds of the longest chain of stages, a cell's from its ranking on.
 
-        Scores are as fast as in the place of the training. A measurement is left out, for it may
-        hang on any of several cells. Call it before anything is published.
+        Scores are as fast as in the place of the training. A measurement hangs on that of its
+        checkpoints which can be there first. Call it before anything is published.
         """
-        return max(
-            sum(self._seconds_of(self.needs[key])[: cell.removed])
-            + self._shortest_s(self._cell_stages(key, cell))
-            for key, cells in self._waiting.items()
-            for cell in cells
-        )
+        scored_s, measured = list[float](), dict[str, list[float]]()
+        for key, cells in self._waiting.items():
+            for cell in cells:
+                stages = self._cell_stages(key, cell)
+                ranked_s = sum(self._seconds_of(self.needs[key])[: cell.removed])
+                scored_s.append(ranked_s + self._shortest_s(stages))
+                for stage in stages:
+                    if stage.kind is StageKind.MEASURE:
+                        path_s = scored_s[-1] + sum(self._seconds_of(stage))
+                        measured.setdefault(stage.key, []).append(path_s)
+        return max(*scored_s, *map(min, measured.values()))
 
     def _seconds_of(self, spec: StageSpec) -> Sequence[float]:
         return self.costs.true(spec, self.costs.layouts(spec)[0])
@@ -164,16 +182,13 @@ class SimulatedGrid:
     def _shortest_s(self, stages: Sequence[StageSpec]) -> float:
         """Return the least seconds of a cell's stages one after another, its measurement left out.
 
-        Each is in the better of its own layout and that of the stage before any other.
+        Each is in the best of its own layout and those of others that it may share a process with.
         """
-        first = self.costs.layouts(stages[0])[0]
-        places = [first] if first.ranks == 1 and first.gpus else []
+        own = [self.costs.layouts(stage)[0] for stage in stages]
+        shared = [layout for layout in own if layout.ranks == 1 and layout.gpus]
         return sum(
-            min(
-                sum(self.costs.true(stage, place))
-                for place in (self.costs.layouts(stage)[0], *places)
-            )
-            for stage in stages
+            min(sum(self.costs.true(stage, place)) for place in (layout, *shared))
+            for stage, layout in zip(stages, own, strict=True)
             if stage.kind is not StageKind.MEASURE
         )
 

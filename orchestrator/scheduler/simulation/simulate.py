@@ -6,12 +6,14 @@ not find room there, for ranks lie scattered, to wait in Ray. Chains are handed 
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, takewhile
 
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.chains.rule import Candidate, Chain, chain_of, may_lead
 from orchestrator.scheduler.policy import Facts, Running, Start, decide
 from orchestrator.scheduler.simulation.cluster import NodeChange, SimulatedCluster
 from orchestrator.scheduler.simulation.grid import SimulatedGrid
@@ -59,6 +61,7 @@ class _Attempt:
     members: list[StageSpec]
     begin_s: float | None = None  # None: it waits in Ray
     ends_s: float = 0.0  # expected
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Rules:
     measure_alone: bool = False
     faults: Faults = field(default_factory=Faults)
     changes: Sequence[NodeChange] = ()  # of the cluster
+    potential: Capacity | None = None  # what it can become; default: what is there
 
 
 class Simulation:
@@ -85,7 +89,8 @@ class Simulation:
         self._bars: list[Bar] = []
         self._decisions = self._unplaced = 0
         self._layouts: dict[str, Layout] = {}
-        self._seconds: dict[str, float] = {}  # expected, with those of the chain that it heads
+        self._alternatives: dict[str, tuple[Layout, ...]] = {}
+        self._seconds: dict[str, float] = {}  # expected
         for change in rules.changes:
             self._at(change.at_s, partial(self._change, change))
 
@@ -119,8 +124,11 @@ class Simulation:
         return Facts(
             needs=needs,
             layouts=self._layouts,
+            alternatives=self._alternatives,
             running={each.members[0].key: self._as_fact(each) for each in self._running.values()},
             capacity=self._cluster.capacity,
+            largest_capacity=self._rules.potential,
+            potential=self._rules.potential,
             measure_alone=self._rules.measure_alone,
             seconds=self._seconds if informed else {},
             after=self._grid.after if informed else {},
@@ -132,40 +140,44 @@ class Simulation:
         return Running(attempt.members[0].kind, attempt.layout, begun, left_s)
 
     def _look_at(self, spec: StageSpec) -> None:
-        """Choose a stage's layout, and see how long it is expected to hold its room."""
-        layout = self._layouts[spec.key] = self._grid.costs.layouts(spec)[0]
-        chain = (spec, *self._chained(spec, layout))
-        self._seconds[spec.key] = sum(self._grid.expected_s(each, layout) for each in chain)
+        """Choose a stage's layout, and see how long it is expected to take.
+
+        That of a stage which others may follow is the room of all; while there is none, its own.
+        """
+        own, room = self._grid.costs.layouts(spec)[0], self._chain(spec).room
+        self._layouts[spec.key] = room
+        self._alternatives[spec.key] = () if room == own else (own,)
+        self._seconds[spec.key] = self._grid.expected_s(spec, room)
 
     def _start(self, spec: StageSpec, layout: Layout) -> None:
-        members = [spec, *self._chained(spec, layout)]
+        members = [spec, *(each.spec for each in self._chain(spec, layout).followers)]
         attempt = _Attempt(f"{spec.key} {next(self._number)}", layout, members)
         self._running[attempt.name] = attempt
         self._held.update(member.key for member in members)
         if not self._begin(attempt):
             self._unplaced += 1
 
-    def _chained(self, spec: StageSpec, layout: Layout) -> Iterable[StageSpec]:
-        """Yield what follows a training in its place: what nobody has, and needs no more than it.
+    def _chain(self, spec: StageSpec, room: Layout | None = None) -> Chain:
+        """Return what follows a stage in its place: what nobody has, and wastes little of it."""
+        own = self._grid.costs.layouts(spec)[0]
+        followers: Iterable[StageSpec] = ()
+        if self._rules.chains and may_lead(spec, own):
+            followers = takewhile(self._may_follow, self._grid.followers(spec))
+        candidates = [Candidate(each, self._grid.costs.layouts(each)) for each in followers]
+        return chain_of(spec, own, candidates, self._cluster.capacity, room)
 
-        A deletion behind a gang is for CPUs, and heads no chain: its scores wait for a gap.
-        """
-        if not self._rules.chains or layout.ranks > 1 or spec.kind is not StageKind.TRANSFER:
-            return
-        for follower in self._grid.followers(spec):
-            needs = self._grid.costs.layouts(follower)[0]
-            alone = follower.kind is StageKind.MEASURE and self._rules.measure_alone
-            if alone or follower.key in self._held or needs.ranks > 1 or needs.gpus > layout.gpus:
-                return
-            yield follower
+    def _may_follow(self, spec: StageSpec) -> bool:
+        alone = spec.kind is StageKind.MEASURE and self._rules.measure_alone
+        return not alone and spec.key not in self._held
 
     def _begin(self, attempt: _Attempt) -> bool:
         """Begin an attempt if there is room for it on the nodes; return whether there was."""
         expected = (self._grid.expected_s(each, attempt.layout) for each in attempt.members)
         attempt.ends_s = self._now + sum(expected)
-        if not self._cluster.place(attempt.name, attempt.layout):
+        if not self._cluster.place(attempt.name, self._room(attempt)):
             return False
         attempt.begin_s = at_s = self._now
+        attempt.nodes = self._cluster.nodes_of(attempt.name)
         fails_s = self._fails_at(attempt)
         for spec in list(attempt.members):
             for seconds in self._grid.true_seconds(spec, attempt.layout):
@@ -177,6 +189,14 @@ class Simulation:
                 done = self._round if ranking else self._member_done
                 self._at(at_s, partial(done, attempt.name, at_s))
         return True
+
+    def _room(self, attempt: _Attempt) -> Layout:
+        """Return what an attempt takes: of a measurement on CPUs, the whole of a largest node."""
+        measures = attempt.members[0].kind is StageKind.MEASURE
+        if not measures or not self._rules.measure_alone:
+            return attempt.layout
+        most = max(node.cpus for node in self._cluster.capacity.machines)
+        return replace(attempt.layout, cpus=most)
 
     def _fails_at(self, attempt: _Attempt) -> float | None:
         faults = self._rules.faults
@@ -218,8 +238,8 @@ class Simulation:
 
     def _draw(self, attempt: _Attempt, at_s: float, whole: bool) -> None:
         if attempt.begin_s is not None:
-            kind, nodes = attempt.members[0].kind, self._cluster.nodes_of(attempt.name)
-            self._bars.append(Bar(kind, attempt.begin_s, at_s, attempt.layout, nodes, whole))
+            kind, begin_s = attempt.members[0].kind, attempt.begin_s
+            self._bars.append(Bar(kind, begin_s, at_s, attempt.layout, attempt.nodes, whole))
 
     def _change(self, change: NodeChange) -> None:
         """Let a node come or go; the stages on it end, and are started again."""

@@ -1,6 +1,7 @@
 """Packing places as FreeCapacity does, whatever comes in whatever order."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -55,3 +56,37 @@ def test_what_runs_counts_against_a_share_though_its_node_is_gone() -> None:
     assert not Packing(half, [Layout(cpus=8)]).fits(Layout())
     assert Packing(half, [Layout(cpus=3)]).fits(Layout())
     assert not Packing(half, [Layout(cpus=3)]).fits(Layout(cpus=2))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_given_back_is_free_again(seed: int) -> None:
+    chance = random.Random(seed)
+    cluster = Capacity.of(chance.choices(NODES, k=6))
+    packing, held = Packing(cluster), []
+    for _ in range(60):
+        layout = chance.choice(LAYOUTS)
+        if held and chance.random() < 0.4:
+            packing.give_back(*held.pop(chance.randrange(len(held))))
+        elif packing.fits(layout):
+            held.append((layout, packing.hold(layout)))
+        fresh = Packing(replace(cluster, nodes=tuple(packing.nodes)))
+        assert [packing.fits(each) for each in LAYOUTS] == [fresh.fits(each) for each in LAYOUTS]
+    for layout, places in held:
+        packing.give_back(layout, places)
+    assert tuple(packing.nodes) == cluster.nodes
+
+
+def test_what_a_copy_takes_is_not_taken_of_the_first() -> None:
+    packing = Packing(Capacity(4, 4), [Layout(gpus=2)])
+    copy = packing.copy()
+    assert copy.take(Layout(gpus=2))
+    assert not copy.fits(Layout(gpus=1))
+    assert packing.fits(Layout(gpus=2))
+
+
+def test_a_share_has_back_what_is_given_back() -> None:
+    half = within(Resources.model_validate({"share": "50%"}), Capacity.of([Capacity(4)] * 2))
+    packing = Packing(half)
+    places = packing.hold(Layout(cpus=3))
+    packing.give_back(Layout(cpus=3), places)
+    assert packing.fits(Layout(cpus=4))

@@ -139,7 +139,8 @@ def test_after_a_fetch_that_fails_the_next_one_fetches() -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "more"])
 def test_an_entry_that_is_not_as_it_was_is_fetched_again(damage: str) -> None:
-    with entry(cache(), "model", "weights") as folder:
+    of = cache()  # one that is made later removes it
+    with entry(of, "model", "weights") as folder:
         file = folder / "weights"
     if damage == "cut":
         file.write_text("weig")
@@ -147,9 +148,25 @@ def test_an_entry_that_is_not_as_it_was_is_fetched_again(damage: str) -> None:
         file.unlink()
     else:
         (file.parent / "stranger").write_text("x")
-    with entry(cache(), "model", "weights") as folder:
+    with entry(of, "model", "weights") as folder:
         assert [path.name for path in folder.iterdir()] == ["weights"]
         assert file.read_text() == "weights"
+
+
+def test_a_mark_of_before_does_not_speak_for_what_is_being_fetched() -> None:
+    """Downloads make their files as large as they will be, and then fill them."""
+    of = cache()
+    with entry(of, "model", "weights") as folder:
+        file = folder / "weights"
+    file.write_text("weig")
+
+    def die(folder: Path) -> None:
+        (folder / "weights").write_bytes(bytes(7))
+        assert not entry_folder.is_whole(folder.parent), "who is killed here leaves this"
+        writes("weights")(folder)
+
+    with of.folder("model", lambda: 7, die) as again:
+        assert again == file.parent
 
 
 def test_an_entry_of_an_earlier_boot_is_not_trusted(
