@@ -5,7 +5,7 @@ import importlib
 import pytest
 from transformers import conversion_mapping
 
-from trsp.checkpoints import warmed
+from orchestrator.execution.apart import warmed
 
 
 def test_the_mapping_of_weights_is_there_before_a_model_is_loaded(
