@@ -107,6 +107,8 @@ def test_a_name_knows_what_is_read_at_import_and_not_what_ray_gives_each_task() 
     assert base != server_name(preload, {"HF_HOME": "/b"})
     given = {"CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "4", "RAY_JOB_ID": "2"}
     assert base == server_name(preload, {"HF_HOME": "/a", **given})
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # an import may have asked whether there is one
+    assert base != server_name(preload, {"HF_HOME": "/a", **hidden})
 
 
 def test_a_kept_process_ends_by_itself(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
