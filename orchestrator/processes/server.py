@@ -63,6 +63,7 @@ def main(configuration: Mapping[str, Any]) -> None:
     if os.fork():
         return
     os.setsid()
+    os.chdir("/")  # so that it holds no other folder
     if os.fork():
         os._exit(0)  # so that no process has it for a child, or finds it in its session
     set_name("trsp-fork-serve")
