@@ -134,6 +134,8 @@ class ForkServer:
             print(error, flush=True)
             self._place.add_unsafe(name, error.modules)
             self._close()
+        sys.stdout.flush()  # or each child would say it, too
+        sys.stderr.flush()
 
     # --- children -----------------------------------------------------------------
 

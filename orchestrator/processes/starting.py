@@ -114,6 +114,7 @@ def _start(
             "code": preload.code,
             "idle_s": IDLE_S,
         }
+        place.sweep()
         with open(place.path(f"{name}.log"), "wb") as log:
             _run(configuration, environment, log)
         if connection := place.connect(name):

@@ -39,7 +39,7 @@ _MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "trsp.checkpoints.checkpoint",
-    "trsp.checkpoints.warmed",
+    "orchestrator.execution.apart.warmed",
     "trsp.data.blocks",
     "trsp.surgery",
     "trsp.evaluation.evaluate",

@@ -116,6 +116,21 @@ def test_a_kept_process_ends_by_itself(caller: Caller, monkeypatch: pytest.Monke
     assert caller.call(functions.pid, may_follow=True).returned
 
 
+def test_what_a_server_left_long_ago_is_swept_away_and_nothing_else(caller: Caller) -> None:
+    place = Place()
+    server = caller.server()
+    for name in ("old", "old.lock", "old.log"):
+        (place.folder / name).write_text("")
+    for path in place.folder.iterdir():
+        os.utime(path, (0, 0))
+    (place.folder / "new.lock").write_text("")
+    place.sweep()
+    place.close()
+    left = {path.name.partition(".")[0] for path in place.folder.iterdir()}
+    assert left == {"new", server_name(caller.preload, os.environ)}
+    assert caller.server() == server
+
+
 # --- where there can be no server ---------------------------------------------------
 
 
