@@ -120,5 +120,6 @@ def on_each_rank(folder: Path) -> bool:
     return all(map(torch.equal, found.parameters(), wanted.parameters()))
 
 
+@pytest.mark.slow
 def test_ranks_of_different_speed_make_whole_snapshots(tmp_path: Path) -> None:
     assert on_ranks(2, on_each_rank, tmp_path) == [True, True]
