@@ -23,6 +23,7 @@ from orchestrator.execution.apart.stage_process import (
 )
 from orchestrator.execution.launcher import Finished
 from orchestrator.execution.stage_task import StageTask
+from orchestrator.processes.folder import present_folder
 from orchestrator.processes.fresh import Processes
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
@@ -71,6 +72,7 @@ def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> 
 
     ``selector``: of the labels of nodes that they may run on.
     """
+    present_folder()  # torch does not load in one that is gone
     from orchestrator.ray_backend.gang import run_gang  # loads torch
 
     return run_gang(task, sign, selector)
