@@ -96,7 +96,7 @@ class MemoryLauncher:
     """Runs nothing: its stages end when they are told to."""
 
     measures_alone = False
-    hands_over = False
+    hands_over = True
 
     def __init__(self, nodes: int, meter: Meter) -> None:
         node = Capacity(64, 8, 1000 * _GB, 80 * _GB, gpu_type="H100")
@@ -127,12 +127,13 @@ class MemoryLauncher:
         self.running[task.spec.key] = task
 
     def end(self, number: int) -> None:
-        """End the oldest stages that run, with results."""
+        """End the oldest processes that run, with results of all their stages."""
         with self._meter.off():
             for key in list(self.running)[:number]:
-                task = self.running.pop(key)
-                finish(Store(task.store), task.spec, task.ticket)
-                self._ended.append(key)
+                first = self.running.pop(key)
+                for task in (first, *first.then):
+                    finish(Store(task.store), task.spec, task.ticket)
+                    self._ended.append(task.spec.key)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         ended, self._ended = self._ended, []

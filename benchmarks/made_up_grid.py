@@ -47,13 +47,14 @@ def grid_of(cells: int, uri: str) -> Resolved:
     names = {text_id(each): f"sha256:{each.name}" for each in texts}
     measurement = MeasurementSettings.model_validate({})
     study = Study(grid.calibration, grid.evaluation, measurement, "auto", "H100", names)
-    models = {name: _model(name, width) for name, width in MODELS.items()}
+    models = {name: model_info(name, width) for name, width in MODELS.items()}
     resolved = Resolved(grid, models, study, expand(grid, models))
     assert len(resolved.cells) == cells, len(resolved.cells)
     return resolved
 
 
-def _model(name: str, width: int) -> ModelInfo:
+def model_info(name: str, width: int) -> ModelInfo:
+    """Return a made-up model of this width."""
     shape = model_shape(
         {
             "model_type": "llama",

@@ -22,14 +22,15 @@ _COLOURS: Mapping[StageKind, str] = {
 _BEFORE = (Phase.START, Phase.IMPORTS, Phase.LOAD)
 _AFTER = (Phase.SAVE, Phase.COMMIT)
 _BAR = 0.8  # of the height of a row
+_OVERLAP_S = 1.0  # that two bars of one row may have: a stage is asked for as another one ends
 
 
 def rows_of(spans: Sequence[Span]) -> list[list[Span]]:
-    """Return the spans by row: each in the first row of its node in which none overlaps it."""
+    """Return the spans by row: each in the first row of its node that is free by then."""
     rows: dict[str, list[list[Span]]] = {}
     for span in sorted(spans, key=lambda each: each.begin):
         of_node = rows.setdefault(span.node, [])
-        free = next((row for row in of_node if row[-1].end <= span.begin), None)
+        free = next((row for row in of_node if row[-1].end <= span.begin + _OVERLAP_S), None)
         if free is None:
             of_node.append([span])
         else:

@@ -3,11 +3,12 @@
 And what some share because it is slow to start: one MLflow server.
 """
 
+import gc
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,23 @@ if TYPE_CHECKING:
 
 SHARE_SERVERS = ("browser/", "integration/", "orchestrator/tracking/")
 SHARE_CLUSTERS = "integration/gangs/"
-OWN_CLUSTERS = "integration/test_growing_cluster.py"
+OWN_CLUSTERS = tuple(
+    f"integration/test_{name}.py" for name in ("growing_cluster", "run", "unfinished_runs")
+)
+# What takes longest is begun first, so that no process is left alone with it at the end.
+LONGEST = (
+    OWN_CLUSTERS[0],
+    *SHARE_SERVERS,
+    SHARE_CLUSTERS,
+    "integration/",
+    "trsp/training/",
+    "trsp/engine/",
+    "trsp/architecture/test_families.py",
+    "trsp/",
+    "orchestrator/scheduler/test_real_stages.py",
+    "orchestrator/execution/test_stage_processes.py",
+    "orchestrator/test_driver.py",
+)
 MEMORY = Path("/dev/shm")
 _HOME = pytest.StashKey[str]()
 
@@ -70,6 +87,41 @@ def _keep_bytecode(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Keep what collecting the tests has loaded out of every later garbage collection.
+
+    These are millions of objects that stay to the end. DeepSpeed collects all garbage whenever it
+    begins ZeRO-3, which looked at each of them again, for half a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _scope(nodeid: str) -> str:
+    """Return what a test shares its process with: models and trainings, servers, or clusters."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    if file.startswith(SHARE_CLUSTERS):
+        return SHARE_CLUSTERS
+    if file in OWN_CLUSTERS or not file.startswith(SHARE_SERVERS):
+        return file
+    return SHARE_SERVERS[0]
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return the place in ``LONGEST`` of what a test shares its process with."""
+    scope = _scope(item.nodeid)
+    return next((i for i, long in enumerate(LONGEST) if scope.startswith(long)), len(LONGEST))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Say which tests belong in one process, where several share the work (``-n 2``).
@@ -81,12 +133,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0].removeprefix("tests/")
-            if file.startswith(SHARE_CLUSTERS):
-                return "clusters"
-            shares = file.startswith(SHARE_SERVERS) and file != OWN_CLUSTERS
-            return "servers" if shares else file
+            return _scope(nodeid)
 
+    config.option.loadscopereorder = False  # by the number of tests, which says little
     return ByFile(config, log)
 
 

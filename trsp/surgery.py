@@ -60,6 +60,7 @@ def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:
     removed = check_layers(layers, len(stack))
     config = pruned_config(model.config.to_dict(), removed)
     kept = nn.ModuleList(layer for i, layer in enumerate(stack) if i not in removed)
+    kept.train(stack.training)
     for position, layer in enumerate(kept):
         _renumber(layer, position)
     set_decoder_layers(model, kept)

@@ -75,8 +75,6 @@ class _Chain:
     def _committed(self, key: str) -> None:
         """Note that a stage is committed, whoever did it."""
         self.outcomes[key] = None
-        if key == self._contexts[0].task.spec.key:  # perhaps it ended without its commit
-            self._contexts[0].report.remove()
         self._tell(self._done, key)
 
     def run(self) -> None:
@@ -88,6 +86,8 @@ class _Chain:
             if number:  # its seconds begin now
                 context = self._contexts[number] = replace(context, timings=Stopwatch())
             crash = run_function(context)
+            if number == 1:  # the first one ended perhaps before it was committed
+                self._contexts[0].report.remove()
             if crash is not None:
                 self._fail(number, crash)
                 return

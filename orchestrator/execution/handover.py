@@ -6,7 +6,6 @@ computes, and nothing of that stage before the checkpoint is committed. Loads to
 """
 
 import contextvars
-import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -57,7 +56,6 @@ class Handover:
         """Keep what the stage ``key`` has left for the next one, without anything around it."""
         from trsp.distributed.own_storage import give_own_storage
 
-        gc.collect()  # engines, hooks and deleted layers refer to themselves
         give_own_storage(model)
         self._held = (key, model, tokenizer)
 

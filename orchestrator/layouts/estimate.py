@@ -106,10 +106,14 @@ class _Search:
         return None
 
     def sized(self, layout: Layout) -> Layout:
-        """Return the layout with the memory that a rank takes of its host, and what of its GPU."""
-        return replace(
-            layout, memory_bytes=self._peak(layout).host.total, gpus=self._part_of_gpu(layout)
-        )
+        """Return the layout with the memory that a rank takes of its host, and what of its GPU.
+
+        Room for a copy of its snapshots is a part of it where the cluster has that.
+        """
+        needed = self._peak(layout)
+        sized = replace(layout, memory_bytes=needed.host.total, gpus=self._part_of_gpu(layout))
+        copying = replace(sized, memory_bytes=sized.memory_bytes + needed.snapshot_bytes)
+        return copying if fits(self.capacity, copying) else sized
 
     def _part_of_gpu(self, layout: Layout) -> float:
         """Return the least part of its GPU that holds a stage of one rank; else all its GPUs.

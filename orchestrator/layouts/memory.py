@@ -50,10 +50,15 @@ _FIELDS = fields(Memory)
 
 @dataclass(frozen=True)
 class Peak:
-    """The peak of one rank: on its host, and on each of its GPUs (None: it has none)."""
+    """The peak of one rank: on its host, and on each of its GPUs (None: it has none).
+
+    ``snapshot_bytes`` are what a copy of a training's state takes of the host besides. A host that
+    has not got them is enough: snapshots are then written while the training waits.
+    """
 
     host: Memory
     gpu: Memory | None = None
+    snapshot_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
 
     A rank with several GPUs holds as much on each of them as the peak's ``gpu`` says.
     """
+    copied = 0
     if work.is_training:
         training = TrainingMemory(shape, work, layout)
         phases = [training.forward(), training.backward(), training.step()]
-        offloaded = training.offloaded()
+        offloaded, copied = training.offloaded(), training.snapshot_bytes()
     else:
         phases = [_without_training(shape, work, layout.whole_gpus)]
         offloaded = Memory()
@@ -36,7 +37,8 @@ def peak(shape: ModelShape, work: Work, layout: Layout) -> Peak:
         return Peak(_resident_on_host([phase + offloaded for phase in phases]))
     largest = max(phases, key=lambda phase: phase.total)
     loading = Memory(buffers=_loading_bytes(shape, work, layout), runtime=RUNTIME_BYTES)
-    return Peak(offloaded + loading, replace(largest, runtime=GPU_CONTEXT_BYTES))
+    besides = max(0, copied - loading.buffers)  # nothing is loaded any more when copies are made
+    return Peak(offloaded + loading, replace(largest, runtime=GPU_CONTEXT_BYTES), besides)
 
 
 def _loading_bytes(shape: ModelShape, work: Work, layout: Layout) -> int:

@@ -68,6 +68,15 @@ class TrainingMemory:
             weights = 2 * self._parts.share(self._parts.all_params) * self._parts.weight_bytes
         return Memory(weights=weights, gradients=gradients, optimizer=optimizer)
 
+    def snapshot_bytes(self) -> int:
+        """Return the bytes of a copy on the host of what a rank's GPU holds of a snapshot.
+
+        That is its share of masters and moments, under every ZeRO stage.
+        """
+        if not self.layout.gpus or not self._parts.keeps_optimizer:
+            return 0
+        return self._parts.share(self._parts.trained) * (FP32_BYTES + MOMENTS_BYTES)
+
     # --- what is there from the end of the first step to the end of the last ---
 
     def _permanent(self) -> Memory:

@@ -3,6 +3,7 @@
 Knows no server: it is the same in a process that was forked and in one that was started.
 """
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -21,7 +22,7 @@ from orchestrator.processes.surroundings import take_over
 from orchestrator.processes.wire import Closed, Wire
 
 REQUEST_LIMIT_S = 60.0  # for a caller that has connected to say what it wants
-MAY_GROW_BYTES = 256 * 2**20  # by which its own memory may grow where a call may follow
+MAY_GROW_BYTES = 128 * 2**20  # by which its own memory may grow where a call may follow
 MOST_CALLS = 100
 _DESCRIPTORS = 2
 _TRACEBACK_CHARS = 20_000
@@ -66,6 +67,7 @@ def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
     """
     wire = Wire(connection)
     _take_output(connection)
+    faulthandler.enable()  # a crash leaves the stack where the process prints
     before, limit_s = 0, REQUEST_LIMIT_S
     for _ in range(MOST_CALLS):
         message = wire.receive(limit_s)
@@ -113,6 +115,7 @@ def _take_output(connection: socket.socket) -> None:
 
 def _as_small_as(before: int) -> bool:
     """Whether this process has about as much memory of its own as it had at first."""
-    gc.collect()
-    give_back_memory()
+    if own_memory_bytes() - before > MAY_GROW_BYTES:
+        gc.collect()
+        give_back_memory()
     return own_memory_bytes() - before <= MAY_GROW_BYTES

@@ -87,6 +87,19 @@ class Controller:
             self._clock,
         )
 
+    def _starts_of(self, clock: Callable[[], float]) -> Starts:
+        return Starts(
+            self._parts,
+            self._stages,
+            self._layouts,
+            self._state,
+            self._lookout,
+            self._launcher,
+            self._resources,
+            self._parts.resolved.grid.storage.keep_transfer_weights,
+            clock,
+        )
+
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
 
@@ -210,7 +223,7 @@ class Controller:
             max_parallel=self._resources.max_parallel,
             measure_alone=self._launcher.measures_alone,
             quiet_only=self._state.waits_for_quiet(self._clock(), self._resources.measure_wait_s),
-            seconds=expected.seconds,
+            seconds=self._starts.expected_s(needs, chosen.layouts, expected),
             after=expected.after,
         )
 

@@ -4,7 +4,7 @@ Decides nothing about which stages start: that is the policy's.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.execution.launcher import Launcher
@@ -14,13 +14,15 @@ from orchestrator.layouts.chooser import LayoutChooser
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.attempt import Attempt
 from orchestrator.scheduler.chains.rule import (
+    LEADING,
     Candidate,
     Chain,
     Follower,
     chain_of,
-    covering,
     may_lead,
+    own_layout,
 )
+from orchestrator.scheduler.expected.paths import Expected
 from orchestrator.scheduler.lookout import Lookout
 from orchestrator.scheduler.policy import Decision, Facts, Start, decide
 from orchestrator.scheduler.retries import Attempts
@@ -40,6 +42,7 @@ from orchestrator.store.claims import Ticket
 from orchestrator.views.parts import GridParts
 
 STARTING_S = 5.0  # per step: what cannot be claimed within it comes with the next
+_ALONE = Layout()
 _Stage = tuple[StageSpec, Layout, Claimed]  # one that was claimed, and its layout when it is alone
 
 
@@ -56,6 +59,27 @@ class Starts:
     resources: Resources
     keep_transfer_weights: bool
     clock: Callable[[], float]
+
+    def expected_s(
+        self, needs: Iterable[StageSpec], layouts: Mapping[str, Layout], expected: Expected
+    ) -> Mapping[str, float]:
+        """Return for how long each of these stages is going to hold its room, by key.
+
+        Of one that others of its cell may follow there, that is all that comes behind it.
+        """
+        if not self._hands_over:
+            return expected.seconds
+        led = (
+            spec.key
+            for spec in needs
+            if spec.kind in LEADING and may_lead(spec, layouts.get(spec.key, _ALONE))
+        )
+        paths = {key: expected.after[key] for key in led if key in expected.after}
+        return {**expected.seconds, **paths}
+
+    @property
+    def _hands_over(self) -> bool:
+        return self.launcher.hands_over and self.resources.hand_over
 
     def decide(self, facts: Facts) -> tuple[Decision, ...]:
         """Return what the policy decides, with room for the stages that may follow others.
@@ -98,8 +122,7 @@ class Starts:
         that has failed of itself is tried again alone.
         """
         failed = facts.attempts.get(start.spec.key, Attempts()).failed
-        hands_over = self.launcher.hands_over and self.resources.hand_over
-        if failed or not hands_over or not may_lead(start.spec, start.layout):
+        if failed or not self._hands_over or not may_lead(start.spec, start.layout):
             return []
         candidates: list[Candidate] = []
         for spec in self.parts.following.get(start.spec.key, ()):
@@ -227,16 +250,9 @@ class Starts:
 
 def _layouts(facts: Facts, key: str) -> tuple[Layout, ...]:
     """Return the layouts that a stage may have when it stands alone, the best first."""
-    return facts.layouts.get(key, Layout()), *facts.alternatives.get(key, ())
+    return facts.layouts.get(key, _ALONE), *facts.alternatives.get(key, ())
 
 
 def _own(start: Start, facts: Facts) -> Layout:
-    """Return the layout that a stage which starts would have alone.
-
-    In a room for several stages it is the first that this is enough for.
-    """
-    layouts, room = _layouts(facts, start.spec.key), start.layout
-    if room in layouts:
-        return room
-    covered = (each for each in layouts if each.engine == room.engine)
-    return next((each for each in covered if covering(room, each) == room), room)
+    """Return the layout that a stage which starts would have alone."""
+    return own_layout(start.layout, _layouts(facts, start.spec.key))

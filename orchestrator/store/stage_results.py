@@ -207,6 +207,7 @@ class StageResults:
         for name in (stored["files"], None) if stored.get("files") else ():
             self._files.write_json(path, {**stored, "files": name, "dropped": True})
             self._remove_folder(key, name)
+        self._folders.forget(f"{stage_folder(key)}/{stored.get('files')}")
         self.drop_snapshots(key)
 
     def drop_snapshots(self, key: str) -> None:

@@ -12,6 +12,7 @@ and writes what is not as it should be.
 """
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -26,8 +27,8 @@ from orchestrator.tracking.content import leaderboard
 from orchestrator.tracking.content.describe import closed
 from orchestrator.tracking.content.notes import EXPERIMENT_NOTE
 from orchestrator.tracking.models import EXISTS
+from orchestrator.tracking.orphans import SILENT_S, WATCHED_S, Orphans
 from orchestrator.tracking.projection import GridProjection
-from orchestrator.tracking.search import close_orphans
 from orchestrator.views.aliases import AliasClaim, AliasDecision
 from orchestrator.views.grid_view import GridView, Status
 from trsp.errors import TrackingError
@@ -39,7 +40,6 @@ WRITER_WAIT_S = 90.0  # longer than it takes to know that another driver has die
 FINISH_ATTEMPTS = 3
 FINISH_PAUSE_S = 2.0
 ARTIFACTS_EVERY_S = 60.0
-SILENT_S = 15 * 60.0  # a driver not heard of for so long is dead
 
 
 class Turn(Protocol):
@@ -96,10 +96,11 @@ class MlflowTracker:
         self._facts = _fact_tags(facts or {})
         self._retry_at = 0.0
         self._grids: dict[str, GridProjection] = {}
-        self._swept = False
+        self._sweep_at = 0.0
         self._client = connect(uri)
         with self._errors(f"cannot open the experiment {experiment!r}"):
             self.experiment_id = self._experiment(experiment)
+        self._orphans = Orphans(self._client, self.experiment_id)
 
     def project(self, view: GridView) -> None:
         """Make MLflow equal to ``view``, where it is ours to write.
@@ -140,14 +141,18 @@ class MlflowTracker:
         """Let another driver write from now on."""
         self._turn.release()
 
-    def sweep(self, alive_grids: Collection[str] = (), silent_s: float = SILENT_S) -> int:
-        """Close what killed drivers left open: runs of grids not heard of for ``silent_s`` seconds.
+    def sweep(
+        self,
+        alive_grids: Collection[str] = (),
+        silent_s: float = SILENT_S,
+        watched_s: float = WATCHED_S,
+    ) -> int:
+        """Close what killed drivers left open (``Orphans.close``); return how many runs.
 
-        Return how many. A grid's driver says every minute that it lives; grids of ``alive_grids``
-        (keys) live without that. A rerun of a swept grid opens its runs again.
+        A rerun of a swept grid opens its runs again.
         """
         with self._errors("cannot close the runs of killed jobs"):
-            return close_orphans(self._client, self.experiment_id, alive_grids, silent_s)
+            return self._orphans.close(alive_grids, silent_s, watched_s)
 
     def move_alias(
         self, model_name: str, cell_key: str, claim: AliasClaim, outside: Collection[str] = ()
@@ -172,9 +177,10 @@ class MlflowTracker:
             return True
         try:
             self.behind = not self._projection(view.key).write(view, deadline)
-            if not (self.behind or self._swept):
+            if not self.behind and time.monotonic() >= self._sweep_at:
                 self.sweep(alive_grids=[view.key])
-                self._swept = True
+                again_s = WATCHED_S if self._orphans.watched else math.inf
+                self._sweep_at = time.monotonic() + again_s
             self.trouble = ""
         except (*FAILURES, TrackingError) as error:
             self._doubt()

@@ -1,9 +1,10 @@
 """A real driver in a process of its own, whose stages are made up: they only take time.
 
-    python -m tests.integration.made_up_driver STORE TRACKING_URI LOG SECONDS
+    python -m tests.integration.made_up_driver STORE TRACKING_URI LOG SECONDS DRIVERS
 
 LOG gets a line for each stage that is begun and for each that has left its result:
-``begun KEY PID``, ``done KEY PID``. Each stage takes SECONDS.
+``begun KEY PID``, ``done KEY PID``. Each stage takes SECONDS. It begins when so many DRIVERS have
+said in LOG that they are there (``there - PID``): else one that is slow to load finds all done.
 """
 
 import os
@@ -24,6 +25,7 @@ from orchestrator.store.store import Store
 from tests.orchestrator.fake_launcher import finish, resolved
 
 CPUS = 2  # of each driver: so many of its stages at once
+LIMIT_S = 120.0  # for all drivers to be there
 
 
 class TimedLauncher(InProcessLauncher):
@@ -55,8 +57,7 @@ class TimedLauncher(InProcessLauncher):
         self._ended.append(Finished(task.spec.key, failure))
 
     def _note(self, what: str, task: StageTask) -> None:
-        with self._log.open("a", encoding="utf-8") as log:
-            log.write(f"{what} {task.spec.key} {os.getpid()}\n")
+        write_line(self._log, what, task.spec.key)
 
     def poll(self, wait_s: float) -> tuple[Finished, ...]:
         deadline = time.monotonic() + wait_s
@@ -64,6 +65,21 @@ class TimedLauncher(InProcessLauncher):
             time.sleep(0.01)
         ended, self._ended = tuple(self._ended), []
         return ended
+
+
+def write_line(log: Path, what: str, key: str) -> None:
+    """Add a line to a log to which several processes write."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{what} {key} {os.getpid()}\n")
+
+
+def wait_for_others(log: Path, drivers: int) -> None:
+    """Say that this driver is there, and wait until so many are; AssertionError after LIMIT_S."""
+    write_line(log, "there", "-")
+    deadline = time.monotonic() + LIMIT_S
+    while log.read_text(encoding="utf-8").count("there -") < drivers:
+        assert time.monotonic() < deadline, "the other drivers do not come"
+        time.sleep(0.01)
 
 
 def made_up_grid(store: str, tracking_uri: str) -> Resolved:
@@ -79,5 +95,7 @@ def made_up_grid(store: str, tracking_uri: str) -> Resolved:
 
 if __name__ == "__main__":
     grid = made_up_grid(sys.argv[1], sys.argv[2])
-    launcher = TimedLauncher(Path(sys.argv[3]), float(sys.argv[4]))
+    log = Path(sys.argv[3])
+    launcher = TimedLauncher(log, float(sys.argv[4]))
+    wait_for_others(log, int(sys.argv[5]))
     sys.exit(Driver(grid, Store(sys.argv[1]), launcher, console()).run())

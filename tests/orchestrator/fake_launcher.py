@@ -15,7 +15,7 @@ from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -173,7 +173,7 @@ def finish(task: StageTask) -> None:
             store.rankings.publish(task.ticket, record)
         store.claims.log.require(task.ticket)
         return
-    record = _record(spec, task.lr_scale)
+    record = record_of(task)
     if spec.kind not in (StageKind.TRANSFER, StageKind.PRUNE):
         store.stages.commit(task.ticket, spec, record)
         return
@@ -182,8 +182,9 @@ def finish(task: StageTask) -> None:
         store.stages.commit(task.ticket, spec, record, folder)
 
 
-def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
+def record_of(task: StageTask) -> dict[str, Any]:
     """The record of a stage that is no ranking, with numbers that look true."""
+    spec = task.spec
     layers = tuple(spec.inputs.get("layers", ()))
     checkpoint = CheckpointRecord(
         removed_layers=layers,
@@ -199,7 +200,7 @@ def _record(spec: StageSpec, rate_scale: float) -> dict[str, Any]:
     measurement = MeasurementRecord.model_validate(
         numbers | {"hardware": "cpu", "seconds": 1, "noise": ""}
     )
-    transfer = TransferRecord(layers=layers, rate_scale=rate_scale, seconds=1)
+    transfer = TransferRecord(layers=layers, rate_scale=task.lr_scale, seconds=1)
     if spec.kind is StageKind.DENSE:
         return {
             "checkpoint": checkpoint.model_dump(),

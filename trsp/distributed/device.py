@@ -4,6 +4,7 @@ Knows torch and environment variables; nothing of models, data or stages.
 """
 
 import contextlib
+import gc
 import os
 import random
 import re
@@ -19,6 +20,8 @@ from torch import nn
 from trsp.config import Precision
 from trsp.distributed.zero3_parameters import is_partitioned
 from trsp.errors import InvalidInputError, unknown_name
+
+LARGE_BYTES = 1 << 26  # of memory that is worth looking for
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs: the peak resident set becomes the present one
@@ -113,6 +116,18 @@ def sharing_memory(part: float, beside_bytes: int) -> Iterator[None]:
     finally:
         for gpu in gpus:
             torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+
+
+def free_unreachable(held_bytes: int) -> None:
+    """Free objects that only they themselves still refer to, where they hold much (``held_bytes``).
+
+    Python finds them by itself, but at some later time; to look for them takes a third of a second.
+    Pinned host memory that torch keeps for later is given back as well.
+    """
+    if held_bytes >= LARGE_BYTES:
+        gc.collect()
+    if torch.cuda.is_available():
+        torch.accelerator.empty_host_cache()
 
 
 def devices_of(model: nn.Module) -> list[torch.device]:

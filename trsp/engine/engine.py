@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
+from trsp.distributed.device import free_unreachable
 from trsp.distributed.finite_weights import check_intact
 from trsp.distributed.zero3_parameters import (
     drop_gathered,
@@ -39,7 +40,9 @@ from trsp.engine.refusals import check_trainable
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
 from trsp.training.micro_batches import BatchShard
-from trsp.training.model_restore import ModelRestorer
+from trsp.training.model_restore import ModelRestorer, give_own_memory
+
+_STATE_BYTES = 12  # of a trained number: its master in fp32 and Adam's two moments
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,11 @@ class Engine:
         if settings.activation_checkpointing:
             checkpoint_activations(model)
         self._undo_local_rank = ensure_local_rank()  # for as long as the engine lives
-        self._engine = initialize(model, learning, self._deepspeed_config(settings))
+        self._engine: Any = initialize(model, learning, self._deepspeed_config(settings))
+        self._learning = learning
         # With frozen weights the engine refuses a backward pass; its ZeRO-3 hooks sit on the
         # modules and work without it.
-        self._forward = self._engine if optimizer_config else model
+        self._forward: Any = self._engine if optimizer_config else model
 
     def _deepspeed_config(self, settings: EngineSettings) -> dict[str, Any]:
         return deepspeed_config(
@@ -228,8 +232,9 @@ class Engine:
     def finish(self) -> None:
         """Give the model back as it came, with its trained weights, no gradients and no engine.
 
-        Called on all ranks. A parameter that came whole is whole again, on every rank; one that
-        came as a partition is one still.
+        Called on all ranks. A parameter that came whole is whole again, on every rank, in memory of
+        its own; one that came as a partition is one still. Of what trained, nothing stays in
+        memory.
         """
         whole = {
             parameter: whole_tensor(parameter)
@@ -241,3 +246,6 @@ class Engine:
         self._restorer.restore(whole)
         drop_gathered(self._born_sharded)
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
+        self._engine = self._forward = None
+        free_unreachable(whole_numel(self._learning) * _STATE_BYTES)
+        give_own_memory(self._learning)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.execution.apart.freed_memory import is_worth_keeping, keep_freed_memory
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.kernel import has_gpus
 from orchestrator.processes.place import Preload
@@ -39,21 +40,26 @@ _MODULES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "trsp.checkpoints.checkpoint",
+    "orchestrator.execution.apart.warmed",
     "trsp.data.blocks",
     "trsp.surgery",
     "trsp.evaluation.evaluate",
     "trsp.evaluation.measure",
     "datasets",
 )
+_LEARNED = (
+    *("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.", "torch."),
+    *("orchestrator.", "trsp.checkpoints.", "trsp.data.", "trsp.evaluation."),
+)
 # These import DeepSpeed, which asks for GPUs as it is imported: only where there are none at all.
-_TRAINING = ("trsp.selection", "trsp.transfer")
-_LEARNED = ("transformers.", "tokenizers.", "safetensors.", "lm_eval", "datasets.", "pyarrow.",
-            "trsp.", "orchestrator.", "accelerate.", "torch.")  # fmt: skip
+_TRAINING, _LEARNED_OF_TRAINING = ("trsp.selection", "trsp.transfer"), ("trsp.", "deepspeed")
 
 
 def preload() -> Preload:
     """Return what the fork server of stages imports on this node."""
-    return Preload(_FOLDERS, _MODULES if has_gpus() else (*_MODULES, *_TRAINING), _LEARNED)
+    if has_gpus():
+        return Preload(_FOLDERS, _MODULES, _LEARNED)
+    return Preload(_FOLDERS, (*_MODULES, *_TRAINING), (*_LEARNED, *_LEARNED_OF_TRAINING))
 
 
 def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
@@ -77,6 +83,8 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     """Run the stages in this process; return what ``outcomes_of`` reads."""
     task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
     key = task.spec.key
+    if is_worth_keeping(task):
+        keep_freed_memory()
 
     def computes(key: str) -> None:
         channel.tell({COMPUTES: key})

@@ -10,6 +10,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 # A stage may hold, of what there is least of, so many times what it would take by itself: it saves
 # a start and a load, which is little beside what others could compute on the rest.
 MOST_WASTE = 2.0
+LEADING = (StageKind.TRANSFER, StageKind.PRUNE)  # the kinds that may hand a model on
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def may_lead(spec: StageSpec, layout: Layout) -> bool:
 
     A gang has its model in parts, which no single process that follows could take.
     """
-    return spec.kind in (StageKind.TRANSFER, StageKind.PRUNE) and layout.ranks == 1
+    return spec.kind in LEADING and layout.ranks == 1
 
 
 def chain_of(
@@ -103,6 +104,18 @@ def covering(room: Layout, layout: Layout) -> Layout | None:
         memory_bytes=max(room.memory_bytes, layout.memory_bytes),
         gpu_type=next(iter(types), ""),
     )
+
+
+def own_layout(room: Layout, layouts: Iterable[Layout]) -> Layout:
+    """Return which of its layouts a stage that leads would have alone, given the room it has.
+
+    In a room for several stages it is the first that this is enough for.
+    """
+    known = tuple(layouts)
+    if room in known:
+        return room
+    covered = (each for each in known if each.engine == room.engine)
+    return next((each for each in covered if covering(room, each) == room), room)
 
 
 def _users(stages: Iterable[Follower]) -> list[Layout]:

@@ -12,7 +12,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 
 # What a device does in a second, about, at what our stages make of it. The first results of a grid
 # correct all of it; what counts before is how stages of a grid compare with each other.
-_CPU_OPERATIONS, _GPU_OPERATIONS = 3e10, 1e14
+_CPU_OPERATIONS, _GPU_OPERATIONS = 1e11, 1e14  # of a core, in bf16
 _CPU_BYTES, _GPU_BYTES = 1e10, 1e12  # from memory
 _DISK_BYTES = 5e8
 _START_S, _GANG_S = 2.0, 15.0  # of a process, and of several that find each other

@@ -14,7 +14,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 FORWARD, THROUGH_FROZEN, TRAINED = 2.0, 4.0, 6.0
 # Where a grid sets no limit: what texts and tasks that are commonly scored have, in the mean.
 _TEXT_TOKENS, _TASK_ITEMS = 300_000, 2_000
-_ITEM_TOKENS = 300  # of one item of a task, over all its answers
+_ITEM_TOKENS = 150  # of one item of a task, over all its answers
 _UNKNOWN_LAYER_PARAMS = 100 * 10**6  # of a model whose config is not at hand
 
 

@@ -111,6 +111,11 @@ class Artifacts:
         if (entry := self._entries.get(path)) is not None:
             entry.keep()
 
+    def forget(self, path: str) -> None:
+        """Let go of what this node has of a folder that is gone from the store."""
+        if not self._files.is_local and self._cache is not None:
+            self._cache.forget(self._name(path))
+
 
 class _Wanted:
     """What is to be downloaded of a folder of artifacts; the store is asked when it must be."""

@@ -80,6 +80,14 @@ def remove_locked(path: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+def empty(path: Path) -> None:
+    """Remove all that is in an entry, first its mark, and make an empty folder for its files."""
+    (path / _MARK).unlink(missing_ok=True)
+    for left in path.iterdir():
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+    (path / FILES).mkdir()
+
+
 def reserve(path: Path, size_bytes: int) -> None:
     """Say how many bytes an entry will have, for those who count before they are there."""
     (path / _RESERVED).write_text(str(size_bytes))

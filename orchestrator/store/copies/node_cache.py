@@ -23,6 +23,7 @@ from orchestrator.store.copies.entry_folder import (
     FILES,
     WAIT_S,
     bytes_of,
+    empty,
     is_whole,
     last_use,
     lock_entry,
@@ -146,8 +147,7 @@ class NodeCache:
         """Fill an entry that is locked; return whether there was room. It is gone after errors."""
         whole = False
         try:
-            shutil.rmtree(path / FILES, ignore_errors=True)
-            (path / FILES).mkdir()
+            empty(path)
             if self.make_room(path, size_bytes):
                 fetch(path / FILES)
                 mark_whole(path)
@@ -170,9 +170,7 @@ class NodeCache:
             return
         entry = NewEntry(self, path, lock)
         try:
-            for left in path.iterdir():
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
-            entry.folder.mkdir()
+            empty(path)
             yield entry
         finally:
             if not entry.kept:
@@ -199,6 +197,11 @@ class NodeCache:
                 reserve(path, size_bytes)
                 return True
         return False
+
+    def forget(self, name: str) -> None:
+        """Remove an entry, if there is one and nobody uses it."""
+        if (path := self._root / name).exists():
+            _remove_unused(path)
 
     def clean(self) -> None:
         """Remove what dead processes left, and what cannot be trusted."""

@@ -11,6 +11,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.ray_backend.ray_launcher import RayLauncher
 from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.stage_specs import StageKind
+from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import Status
 from tests.integration.gangs.gang_tasks import GangTasks, rank_process, wait_until
@@ -47,7 +48,7 @@ def noting(cluster: Cluster) -> Iterator[NotingLauncher]:
 def test_a_cells_stages_share_a_process_and_after_a_kill_its_next_one(
     noting: NotingLauncher, tasks: GangTasks
 ) -> None:
-    transfer = {"name": "drift", "steps": 300, "blocks_per_step": 2, "learning_rate": 1e-3}
+    transfer = {"name": "drift", "steps": 1000, "blocks_per_step": 2, "learning_rate": 1e-3}
     one_cell: dict[str, Any] = {"ratios": [0.2], "selectors": {"name": "reverse"}}
     quick = {
         "gate_l1": 0.1,
@@ -55,15 +56,18 @@ def test_a_cells_stages_share_a_process_and_after_a_kill_its_next_one(
         "budgets": [],
         "transfer": transfer,
     }
-    resources = {"snapshot_every_steps": 20}
+    resources = {"snapshot_every_steps": 50}
     grid = tasks.grid(**one_cell, **quick, resources=resources)
     controller = Controller(grid, Store(grid.grid.storage.store), noting)
 
     def training() -> StageTask | None:
-        controller.step(0.1)
-        (cell,) = controller.view().cells
-        heads = [task for task in noting.started if task.spec.kind is StageKind.TRANSFER]
-        return heads[-1] if cell.status is Status.RUNNING and heads else None
+        """The training that has left a snapshot, once there is one."""
+        controller.step(0.02)
+        for task in noting.started[-1:]:
+            snapshots = StoreSnapshots(Store(task.store), task.spec.key)
+            if task.spec.kind is StageKind.TRANSFER and snapshots.latest() is not None:
+                return task
+        return None
 
     rank_process(wait_until(training), 0).kill()
     wait_until(lambda: controller.step(0.1).status is Status.DONE)

@@ -46,6 +46,12 @@ def test_the_fewest_ranks_without_offload() -> None:
     assert laid_out(GATES, B70, gpus(64)).ranks == 4
 
 
+def test_hosts_with_room_keep_some_for_copies_of_snapshots() -> None:
+    large, small = laid_out(TRAIN, B7, gpus(8)), laid_out(TRAIN, B7, gpus(8, hosts_gb=60))
+    assert large.memory_bytes - small.memory_bytes == pytest.approx(4 * B7.params, rel=1e-6)
+    assert replace(small, memory_bytes=large.memory_bytes) == large, "and nothing else changes"
+
+
 def test_offload_where_there_are_too_few() -> None:
     train = laid_out(TRAIN, B7, gpus(1))
     engine = train.engine

@@ -5,6 +5,8 @@ Whether the figures are true: test_measured_memory.py.
 
 from typing import Any
 
+import pytest
+
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.workload import TrainedParts, Trains, Work
@@ -42,6 +44,21 @@ def test_what_each_setting_moves() -> None:
     )
     assert both.gpu.weights == 0
     assert both.host.weights >= 2 * B7.params
+
+
+def test_a_copy_of_a_snapshot_is_a_ranks_share_of_12_bytes_a_trained_number() -> None:
+    """Less what loading took of the host, which is free again by then."""
+    for stage in range(3):
+        found = on_gpu(B7, ranks=2, zero_stage=stage).snapshot_bytes
+        assert found == pytest.approx((12 / 2 - 2) * B7.params, rel=1e-6)
+    assert on_gpu(B7, ranks=2, zero_stage=3).snapshot_bytes == 12 / 2 * B7.params
+
+
+def test_what_lies_on_the_host_or_does_not_train_has_no_such_copy() -> None:
+    assert on_gpu(B7, zero_stage=2, offload_optimizer="cpu").snapshot_bytes == 0
+    assert on_gpu(B7, Trains.ADAPTERS, zero_stage=0).snapshot_bytes == 0
+    work = Work(StageKind.TRANSFER, Trains.WEIGHTS, 2048)
+    assert peak(B7, work, Layout()).snapshot_bytes == 0
 
 
 def test_fp32_sums_of_bf16_gradients_are_shared_out_as_the_gradients_are() -> None:

@@ -6,17 +6,24 @@ from pathlib import Path
 import pytest
 
 from orchestrator.coordination.heartbeat import Heartbeat
+from orchestrator.coordination.stage_log import StageLog
+from orchestrator.execution.launcher import Finished
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.claims import Ticket
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_chains import FakeChains, of_cells, until_begun
 from tests.orchestrator.fake_launcher import (
+    MAX_STEPS,
     FakeLauncher,
     controller_of,
     drive,
+    failed_stages,
     finish,
     one_cell,
+    record_of,
+    resolved,
     store_of,
 )
 from tests.orchestrator.scheduler.test_other_drivers import forget_process, open_claims
@@ -24,6 +31,7 @@ from tests.orchestrator.scheduler.test_other_drivers import forget_process, open
 TRANSFER, PRUNE = StageKind.TRANSFER, StageKind.PRUNE
 EVALUATE, MEASURE = StageKind.EVALUATE, StageKind.MEASURE
 BUG = Failure("KeyError", "'layers'", FailureKind.UNKNOWN)
+OUT_OF_MEMORY = Failure("OutOfMemoryError", "2 GiB wanted", FailureKind.OUT_OF_MEMORY)
 LOST = Failure("WorkerCrashedError", "ended by SIGKILL", FailureKind.LOST)
 
 
@@ -140,3 +148,53 @@ def test_what_was_committed_before_its_process_went_without_a_word_is_done(tmp_p
     launcher.holds = False
     assert drive(controller).status is Status.DONE
     assert launcher.tasks(PRUNE) == []
+
+
+def test_two_drivers_whose_processes_have_several_stages_do_nothing_twice(tmp_path: Path) -> None:
+    launchers = [FakeChains(slots=1, measures_alone=False) for _ in range(2)]
+    drivers = [controller_of(resolved(tmp_path), launcher) for launcher in launchers]
+    for _ in range(MAX_STEPS):
+        views = [driver.step() for driver in drivers]
+        if all(view.status is Status.DONE for view in views):
+            break
+    assert [view.status for view in views] == [Status.DONE] * 2
+    done = Counter(key for launcher in launchers for key in launcher.started_keys())
+    assert set(done.values()) == {1}
+    assert all(of_cells(launcher) for launcher in launchers), "and both take part"
+
+
+def test_a_head_without_memory_climbs_its_own_ladder_to_its_end(tmp_path: Path) -> None:
+    """Not that of the wider room that its process had: with that it would begin anew for ever."""
+    grid = one_cell(tmp_path, transfer="none", drift=None, resources={"max_attempts": 2})
+    launcher = FakeChains(fail=[(PRUNE, OUT_OF_MEMORY)] * 100, measures_alone=False)
+    launcher.cluster = Capacity(cpus=8, gpus=2, gpu_memory_bytes=80 * 10**9)
+    view = drive(controller_of(grid, launcher))
+    assert failed_stages(view) == [("prune", "OutOfMemoryError: 2 GiB wanted")]
+    assert launcher.tasks(PRUNE)[0].layout.gpus == 1, "that of the evaluation"
+    assert len(launcher.tasks(PRUNE)) < 8
+
+
+def test_a_chains_commits_are_found_where_its_process_went_before_it_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry commits stage two and the checkpoint: whoever takes that up settles both."""
+    grid, launcher = one_cell(tmp_path), FakeChains()
+    controller = controller_of(grid, launcher)
+    until_begun(controller, launcher, TRANSFER)
+    (head,), prune = launcher.tasks(TRANSFER), launcher.waiting(PRUNE)
+    stages = store_of(grid).stages
+    with stages.staging(prune.ticket) as folder:
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+        made = stages.prepare(prune.ticket, prune.spec, record_of(prune), folder)
+    trained = stages.prepare(head.ticket, head.spec, record_of(head))
+    with monkeypatch.context() as patch:
+        patch.setattr(StageLog, "settle", lambda *_: None)
+        stages.commit_prepared(trained, made)
+    assert not stages.done(prune.spec.key)
+    lost = (Finished(head.spec.key, None, reached=False), Finished(prune.spec.key, LOST))
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher, "poll", lambda wait_s: lost)
+        controller.step()
+    assert stages.done(prune.spec.key)
+    assert store_of(grid).failures.history(prune.spec.key) == ()
+    assert controller._state.attempts == {}

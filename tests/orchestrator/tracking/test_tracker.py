@@ -181,9 +181,9 @@ def test_runs_of_killed_drivers_are_swept_and_those_of_living_ones_are_not(
     tracker = MlflowTracker(uri, EXPERIMENT)
     tracker.project(running)
     assert tracker.sweep() == 0, "its driver was heard of a moment ago"
-    assert tracker.sweep(alive_grids=[running.key], silent_s=-1) == 0
+    assert tracker.sweep(alive_grids=[running.key], silent_s=-1, watched_s=0) == 0
     open_runs = sum(run.info.status == "RUNNING" for run in all_runs(uri).values())
-    assert tracker.sweep(silent_s=-1) == open_runs > 0
+    assert tracker.sweep(silent_s=-1, watched_s=0) == open_runs > 0
     swept = all_runs(uri)["grid", "sample"]
     assert (swept.info.status, swept.data.tags["trsp.reason"]) == ("KILLED", "its job was killed")
 

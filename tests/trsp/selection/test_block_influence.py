@@ -51,13 +51,23 @@ def test_block_influence_takes_the_lowest_first_all_from_one_pass() -> None:
         assert block_influence(model, BLOCKS)[2] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gpt_neox"])
+def test_no_logits_are_computed_for_block_influence(family: str) -> None:
+    """The head is a fifth of a small model's work."""
+    model = tiny_model(family)
+    heads: list[object] = []
+    model.get_output_embeddings().register_forward_hook(lambda *_: heads.append(1))
+    block_influence(model, BLOCKS)
+    assert heads == []
+
+
 def test_block_influence_of_blocks_at_once_is_that_of_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = tiny_model("llama")
     at_once = block_influence(model, BLOCKS)
     passes: list[int] = []
-    model.register_forward_pre_hook(
+    model.base_model.register_forward_pre_hook(
         lambda _, __, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     monkeypatch.setattr("trsp.batch_sizes.CPU_PASS_TOKENS", 1)

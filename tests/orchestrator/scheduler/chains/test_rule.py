@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.chains.rule import Candidate, chain_of, covering, may_lead
+from orchestrator.scheduler.chains.rule import Candidate, chain_of, covering, may_lead, own_layout
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.config import EngineSettings
 
@@ -109,3 +109,10 @@ def test_only_one_process_that_holds_the_whole_model_leads() -> None:
 def test_a_room_is_enough_for_both_whichever_needs_more_of_what() -> None:
     room = covering(Layout(cpus=1, memory_bytes=9, gpus=0), Layout(cpus=4, memory_bytes=1, gpus=2))
     assert room == Layout(cpus=4, memory_bytes=9, gpus=2)
+
+
+def test_whatever_the_room_a_stage_keeps_the_layout_that_it_has_alone() -> None:
+    """Its ladder of layouts is climbed from there."""
+    small, large = Layout(memory_bytes=4), Layout(memory_bytes=16)
+    assert own_layout(Layout(gpus=1, memory_bytes=9), (large, small)) == small
+    assert own_layout(large, (small, large)) == large

@@ -64,6 +64,13 @@ def test_what_was_made_again_is_another_entry(remote: Store, downloads: list[str
     assert downloads == []
 
 
+def test_what_was_dropped_takes_no_room_on_the_node(remote: Store, cache_folder: Path) -> None:
+    commit(remote)
+    assert [path for path in cache_folder.rglob("*") if path.is_file()]
+    remote.stages.drop_files(KEY)
+    assert not [path for path in cache_folder.rglob("*") if path.is_file()]
+
+
 def test_the_same_address_on_another_server_is_another_store(
     remote: Store, downloads: list[str]
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.copies import entry_folder, node_cache
-from orchestrator.store.copies.node_cache import NodeCache, entry_name
+from orchestrator.store.copies.node_cache import NodeCache
 from trsp.errors import InvalidInputError
 
 FILLER = """
@@ -139,7 +139,8 @@ def test_after_a_fetch_that_fails_the_next_one_fetches() -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "more"])
 def test_an_entry_that_is_not_as_it_was_is_fetched_again(damage: str) -> None:
-    with entry(cache(), "model", "weights") as folder:
+    of = cache()  # one that is made later removes it
+    with entry(of, "model", "weights") as folder:
         file = folder / "weights"
     if damage == "cut":
         file.write_text("weig")
@@ -147,9 +148,25 @@ def test_an_entry_that_is_not_as_it_was_is_fetched_again(damage: str) -> None:
         file.unlink()
     else:
         (file.parent / "stranger").write_text("x")
-    with entry(cache(), "model", "weights") as folder:
+    with entry(of, "model", "weights") as folder:
         assert [path.name for path in folder.iterdir()] == ["weights"]
         assert file.read_text() == "weights"
+
+
+def test_a_mark_of_before_does_not_speak_for_what_is_being_fetched() -> None:
+    """Downloads make their files as large as they will be, and then fill them."""
+    of = cache()
+    with entry(of, "model", "weights") as folder:
+        file = folder / "weights"
+    file.write_text("weig")
+
+    def die(folder: Path) -> None:
+        (folder / "weights").write_bytes(bytes(7))
+        assert not entry_folder.is_whole(folder.parent), "who is killed here leaves this"
+        writes("weights")(folder)
+
+    with of.folder("model", lambda: 7, die) as again:
+        assert again == file.parent
 
 
 def test_an_entry_of_an_earlier_boot_is_not_trusted(
@@ -222,39 +239,3 @@ def test_only_its_user_can_read_it() -> None:
     with entry(cache(), "model", "weights") as folder:
         modes = [path.stat().st_mode & 0o777 for path in (cache()._root, folder.parent)]
     assert modes == [0o700, 0o700]
-
-
-def test_a_new_entry_is_seen_by_nobody_before_it_is_kept() -> None:
-    calls: list[str] = []
-    with cache().new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-        with cache().new("model") as second:
-            assert second is None
-        new.keep()
-        with entry(cache(), "model", "weights", calls) as folder:
-            assert (folder / "weights").read_text() == "trained"
-    assert calls == []
-    assert names(cache()) == {"model"}
-
-
-def test_a_new_entry_that_is_not_kept_is_gone() -> None:
-    with cache().new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-    assert names(cache()) == set()
-
-
-def test_a_new_entry_without_room_is_gone() -> None:
-    with cache(limit_bytes=3).new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-        new.keep()
-        assert (new.folder / "weights").exists(), "it is in use"
-    assert names(cache()) == set()
-
-
-def test_the_name_of_an_entry_tells_nothing_of_the_store() -> None:
-    name = entry_name("s3://key:secret@bucket", "stages/prune/prune-1/files-a")
-    assert name.isalnum()
-    assert name != entry_name("s3://key:secret@bucket", "stages/prune/prune-1/files-b")
