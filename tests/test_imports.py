@@ -85,6 +85,8 @@ FORBIDDEN = {
     ),
     **dict.fromkeys(("orchestrator.scheduler", "orchestrator.driver", "orchestrator.run"), HEAVY),
     "orchestrator.execution.run_stage": {"torch", "ray", "mlflow"},
+    "orchestrator.processes": HEAVY | CLUSTER,
+    "orchestrator.ray_backend.workers": HEAVY,  # it serves one stage after another
 }
 
 # Who alone may import a module of ours, at load or later.

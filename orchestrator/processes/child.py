@@ -3,6 +3,7 @@
 Knows no server: it is the same in a process that was forked and in one that was started.
 """
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -66,6 +67,7 @@ def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
     """
     wire = Wire(connection)
     _take_output(connection)
+    faulthandler.enable()  # a crash leaves the stack where the process prints
     before, limit_s = 0, REQUEST_LIMIT_S
     for _ in range(MOST_CALLS):
         message = wire.receive(limit_s)

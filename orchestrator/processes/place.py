@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.processes.kernel import namespaces, peer_uid
-from orchestrator.processes.surroundings import lasting
+from orchestrator.processes.surroundings import hides_gpus, lasting
 from orchestrator.scratch import temporary_root
 
 LOCK_LIMIT_S = 60.0  # for another process of ours to start the server
 _POLL_S = 0.02
+_KEPT_S = 24 * 3600.0  # for which what a dead server has left lies about
 _INSTALLED = ("site-packages", "dist-packages")  # how their names end
 
 
@@ -46,6 +47,7 @@ def server_name(preload: Preload, environment: Mapping[str, str]) -> str:
         "path": [[entry, _modified(entry)] for entry in sys.path],
         "namespaces": namespaces(),
         "environment": sorted(lasting(environment).items()),
+        "hides_gpus": hides_gpus(environment),
         "code": [list(_state(folder)) for folder in preload.code],
         "preload": [preload.modules, preload.learned],
     }
@@ -131,6 +133,17 @@ class Place:
         for name in names:
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._descriptor)
+
+    def sweep(self) -> None:
+        """Delete what servers have left that were killed long ago."""
+        long_ago = time.time() - _KEPT_S
+        with suppress(OSError):
+            found = [entry for entry in self.folder.iterdir() if entry.lstat().st_mtime < long_ago]
+            for name in {entry.name.partition(".")[0] for entry in found}:
+                if (connection := self.connect(name)) is None:
+                    self.remove(*(entry.name for entry in found if entry.name.startswith(name)))
+                else:
+                    connection.close()
 
     @contextmanager
     def locked(self, name: str, limit_s: float = LOCK_LIMIT_S) -> Iterator[None]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.processes.folder import present_folder
+
 KEPT_S = 3.0  # for which a process waits for a call that may follow
 
 
@@ -81,7 +83,7 @@ class Request:
             may_follow=call.may_follow,
             kept_s=KEPT_S,
             path=list(sys.path),
-            folder=os.getcwd(),
+            folder=present_folder(),
             cpus=sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [],
             oom_score=_oom_score(),
             umask=umask,

@@ -106,7 +106,7 @@ def _start(
         if connection := place.connect(name):
             return connection
         configuration = {
-            "path": sys.path,
+            "path": [os.path.abspath(entry) for entry in sys.path],  # it leaves this folder
             "folder": str(place.folder),
             "name": name,
             "modules": preload.modules,
@@ -114,6 +114,7 @@ def _start(
             "code": preload.code,
             "idle_s": IDLE_S,
         }
+        place.sweep()
         with open(place.path(f"{name}.log"), "wb") as log:
             _run(configuration, environment, log)
         if connection := place.connect(name):

@@ -85,7 +85,8 @@ sys.path.insert(0, os.getcwd())
 from tests.orchestrator.processes import functions
 from tests.orchestrator.processes.conftest import Caller
 from orchestrator.processes.place import Preload
-Caller(Preload(())).call(getattr(functions, sys.argv[1]), sys.argv[2])
+payload = int(sys.argv[2]) if sys.argv[2].isdigit() else sys.argv[2]
+Caller(Preload(())).call(getattr(functions, sys.argv[1]), payload)
 """
 
 
@@ -101,6 +102,10 @@ def _started(function: str, payload: str = "") -> subprocess.Popen[str]:
 
 def test_what_is_printed_goes_where_the_caller_prints(folder: Path) -> None:
     assert _started("say").communicate(timeout=60) == ("from python\n", "from C\n")
+
+
+def test_a_crash_leaves_its_stack_where_the_caller_prints(folder: Path) -> None:
+    assert "in end" in _started("end", "11").communicate(timeout=60)[1]
 
 
 def test_a_process_ends_when_its_caller_is_killed(folder: Path, tmp_path: Path) -> None:
