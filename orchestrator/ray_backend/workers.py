@@ -35,7 +35,9 @@ from orchestrator.ray_backend.visible_gpus import hidden_gpus
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
 
-_processes = Processes(preload())
+# Ray can be told to end whatever belongs to no worker of its own, and so a fork server.
+_REAPS = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
+_processes = Processes(preload(), forks=os.environ.get(_REAPS, "0").lower() not in ("1", "true"))
 
 
 def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:

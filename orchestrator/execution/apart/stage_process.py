@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.execution.apart.freed_memory import is_worth_keeping, keep_freed_memory
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.kernel import has_gpus
 from orchestrator.processes.place import Preload
@@ -82,6 +83,8 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     """Run the stages in this process; return what ``outcomes_of`` reads."""
     task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
     key = task.spec.key
+    if is_worth_keeping(task):
+        keep_freed_memory()
 
     def computes(key: str) -> None:
         channel.tell({COMPUTES: key})

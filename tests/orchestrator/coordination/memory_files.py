@@ -9,6 +9,7 @@ class MemoryFiles:
     """As ``StoreFiles`` of an object store. ``turn`` is called before each thing that is done."""
 
     is_local = False
+    uri = "memory://store"
 
     def __init__(self, content: dict[str, bytes] | None = None) -> None:
         self.content: dict[str, bytes] = {} if content is None else content

@@ -68,11 +68,13 @@ class Turns:
             thread.join()
 
     def _live(self, name: str, work: Callable[[], None]) -> None:
-        with suppress(Killed):
-            self.wait(name)
-            work()
-        del self._go[name]
-        self._waits.release()
+        try:
+            with suppress(Killed):
+                self.wait(name)
+                work()
+        finally:  # also after an error, which pytest tells of, so that nobody waits for it
+            del self._go[name]
+            self._waits.release()
 
 
 class SharedFiles(MemoryFiles):

@@ -82,10 +82,10 @@ def commits(store: Store, spec: StageSpec) -> list[str]:
 
 
 def orphans(store: Store, specs: list[StageSpec]) -> list[str]:
-    """What the stages have left besides what they are to leave."""
+    """What the stages have left besides what they are to leave, and what was printed."""
     found = []
     for spec in specs:
         stored = store.stages.stored(spec.key) or {}
-        wanted = {"claims", "spec.json", "result.json", stored.get("files")}
+        wanted = {"claims", "spec.json", "result.json", "ranks", stored.get("files")}
         found += [f"{spec.kind}/{name}" for name in store.stages.contents(spec.key) - wanted]
     return found
