@@ -8,7 +8,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,15 @@ class _Counted:
     def __init__(self, app: Callable[..., Iterable[bytes]], file: Path) -> None:
         self._app, self._file = app, file
 
-    def __call__(self, environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+    def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        """Answer a request, once it is noted: who has the answer finds it in the file."""
         body = environ["wsgi.input"] = _CountedBody(environ["wsgi.input"])
-        read_bytes = 0
-        for chunk in self._app(environ, start):
-            read_bytes += len(chunk)
-            yield chunk
-        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], body.bytes, read_bytes)
+        answer = list(self._app(environ, start))
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        request = Request(method, path, body.bytes, sum(map(len, answer)))
         with self._file.open("a") as file:
             file.write(json.dumps(asdict(request)) + "\n")
+        return answer
 
 
 def main(port: int, file: Path) -> None:

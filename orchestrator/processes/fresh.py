@@ -23,8 +23,10 @@ class Processes:
     one's, for a few seconds.
     """
 
-    def __init__(self, preload: Preload) -> None:
+    def __init__(self, preload: Preload, forks: bool = True) -> None:
+        """``preload``: of the fork server. Unless ``forks``, processes are started plainly."""
         self._preload = preload
+        self._attempts = ATTEMPTS if forks else 0
         self._kept: tuple[Process, dict[str, str]] | None = None
 
     def run(
@@ -63,11 +65,12 @@ class Processes:
         kept = self._take_kept(call)
         if kept is not None and _begins(kept, request):
             return kept
-        for attempt in range(ATTEMPTS + 1):
+        attempts = self._attempts if call.forks else 0
+        for attempt in range(attempts + 1):
             try:
-                process = self._new(call, forks=attempt < ATTEMPTS)
+                process = self._new(call, forks=attempt < attempts)
             except OSError:
-                if attempt < ATTEMPTS:
+                if attempt < attempts:
                     continue
                 raise
             if _begins(process, request, new=True):

@@ -5,13 +5,20 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 _SET_PDEATHSIG, _SET_NAME = 1, 15  # prctl(2)
 _CREDENTIALS = struct.Struct("3i")  # ucred: pid, uid, gid
 _GPU_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/", "/dev/dxg")
-_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED: of cuInit in a child of a process that called it
+_CUDA, _MOST = "libcuda.so.1", 255  # and the largest exit code
+# By which NVIDIA's and AMD's libraries are told which GPUs there are.
+GPU_VARIABLES = (
+    *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    *("NVIDIA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+)
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 
@@ -70,22 +77,33 @@ def has_gpus() -> bool:
 
 
 def child_can_use_cuda() -> bool:
-    """Whether CUDA can be initialised in a child of this process. True where there is no CUDA.
+    """Whether a child of this process can use CUDA where a fresh process can.
 
-    Tried in such a child by cuInit, which takes no memory of a GPU and makes no context.
+    Tried by cuInit with all GPUs visible, which takes no memory of a GPU and makes no context.
     """
+    answer = _cuda_init_in_child()
+    return answer == 0 or answer == _cuda_init_afresh()
+
+
+def _cuda_init_in_child() -> int:
+    """Initialise CUDA's driver in a child; return its answer, 0 where there is no CUDA."""
     pid = os.fork()
     if pid == 0:
-        os._exit(_cuda_init() & 0xFF)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != _NOT_INITIALIZED
+        for name in GPU_VARIABLES:
+            os.environ.pop(name, None)
+        try:
+            os._exit(min(int(ctypes.CDLL(_CUDA).cuInit(0)), _MOST))
+        except BaseException:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _cuda_init() -> int:
-    """Initialise CUDA's driver in this process; return its answer, 0 where there is no CUDA."""
-    try:
-        return int(ctypes.CDLL("libcuda.so.1").cuInit(0))
-    except (OSError, AttributeError):
-        return 0
+def _cuda_init_afresh() -> int:
+    """Return what ``_cuda_init_in_child`` does, of a process that was just started."""
+    code = f"import ctypes, os; os._exit(min(ctypes.CDLL({_CUDA!r}).cuInit(0), {_MOST}))"
+    variables = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
+    command = [sys.executable, "-S", "-c", code]
+    return subprocess.run(command, env=variables, capture_output=True, check=False).returncode
 
 
 def memory_kills() -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.processes.kernel import namespaces, peer_uid
-from orchestrator.processes.surroundings import lasting
+from orchestrator.processes.surroundings import hides_gpus, lasting
 from orchestrator.scratch import temporary_root
 
 LOCK_LIMIT_S = 60.0  # for another process of ours to start the server
@@ -47,6 +47,7 @@ def server_name(preload: Preload, environment: Mapping[str, str]) -> str:
         "path": [[entry, _modified(entry)] for entry in sys.path],
         "namespaces": namespaces(),
         "environment": sorted(lasting(environment).items()),
+        "hides_gpus": hides_gpus(environment),
         "code": [list(_state(folder)) for folder in preload.code],
         "preload": [preload.modules, preload.learned],
     }

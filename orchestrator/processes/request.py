@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.processes.folder import present_folder
+
 KEPT_S = 3.0  # for which a process waits for a call that may follow
 
 
@@ -16,7 +18,8 @@ class Call:
     ``target`` is ``package.module:function``; it is called with the payload, which is a JSON value,
     and a Channel. ``environment``: all the variables of the process. ``title``: its name, for
     people. ``may_follow``: whether it may run in a process that has run another such call with the
-    same environment.
+    same environment. ``forks``: whether its process may be one that was forked, which has in memory
+    all that its server has imported; else it has only what itself imports.
     """
 
     target: str
@@ -24,6 +27,7 @@ class Call:
     environment: Mapping[str, str]
     title: str = ""
     may_follow: bool = False
+    forks: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Request:
             may_follow=call.may_follow,
             kept_s=KEPT_S,
             path=list(sys.path),
-            folder=os.getcwd(),
+            folder=present_folder(),
             cpus=sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [],
             oom_score=_oom_score(),
             umask=umask,

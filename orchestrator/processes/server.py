@@ -23,9 +23,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from orchestrator.processes.child import answer_calls
-from orchestrator.processes.kernel import die_with, memory_kills, peer_uid, set_name
+from orchestrator.processes.kernel import GPU_VARIABLES, die_with, memory_kills, peer_uid, set_name
 from orchestrator.processes.place import Place
 from orchestrator.processes.preloads import QUIET, UnfitError, import_all, imported_since
+from orchestrator.processes.surroundings import hides_gpus
 from orchestrator.processes.wire import Closed, send_end
 
 _POLL_S = 1.0
@@ -62,10 +63,14 @@ def main(configuration: Mapping[str, Any]) -> None:
     if os.fork():
         return
     os.setsid()
+    os.chdir("/")  # so that it holds no other folder
     if os.fork():
         os._exit(0)  # so that no process has it for a child, or finds it in its session
     set_name("trsp-fork-serve")
     os.environ.update(QUIET)
+    if not hides_gpus(os.environ):  # one that uses a GPU as it is imported is to be found out
+        for variable in GPU_VARIABLES:
+            os.environ.pop(variable, None)
     try:
         ForkServer(place, listener, known).run()
     except BaseException:

@@ -106,7 +106,7 @@ def _start(
         if connection := place.connect(name):
             return connection
         configuration = {
-            "path": sys.path,
+            "path": [os.path.abspath(entry) for entry in sys.path],  # it leaves this folder
             "folder": str(place.folder),
             "name": name,
             "modules": preload.modules,

@@ -12,18 +12,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from orchestrator.processes.kernel import set_name
+from orchestrator.processes.kernel import GPU_VARIABLES, set_name
 from orchestrator.processes.request import Request
 
 # What differs between two callers that may share a server, because nothing reads it at import, or
 # because it is made good here. Ray gives a task its devices and threads by these.
 THREADS = "OMP_NUM_THREADS"
-_DIFFER = frozenset(
-    {
-        *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
-        *("NVIDIA_VISIBLE_DEVICES", THREADS, "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"),
-    }
-)
+_DIFFER = frozenset((*GPU_VARIABLES, THREADS, "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"))
 _DIFFER_BY_PREFIX = ("RAY_", "TRSP_", "PYTEST_")
 _FRESH_SEED = 67280421310721  # torch's own, of a process that has set none
 
@@ -35,6 +30,14 @@ def lasting(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name not in _DIFFER and not name.startswith(_DIFFER_BY_PREFIX)
     }
+
+
+def hides_gpus(environment: Mapping[str, str]) -> bool:
+    """Whether a process with these variables sees no GPU, though there may be some.
+
+    Libraries may ask for GPUs as they are imported, and keep the answer.
+    """
+    return environment.get(GPU_VARIABLES[0]) == ""
 
 
 def take_over(request: Request) -> None:

@@ -23,6 +23,7 @@ from orchestrator.execution.apart.stage_process import (
 )
 from orchestrator.execution.launcher import Finished
 from orchestrator.execution.stage_task import StageTask
+from orchestrator.processes.folder import present_folder
 from orchestrator.processes.fresh import Processes
 from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
@@ -34,7 +35,9 @@ from orchestrator.ray_backend.visible_gpus import hidden_gpus
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
 
-_processes = Processes(preload())
+# Ray can be told to end whatever belongs to no worker of its own, and so a fork server.
+_REAPS = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
+_processes = Processes(preload(), forks=os.environ.get(_REAPS, "0").lower() not in ("1", "true"))
 
 
 def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:
@@ -69,6 +72,7 @@ def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> 
 
     ``selector``: of the labels of nodes that they may run on.
     """
+    present_folder()  # torch does not load in one that is gone
     from orchestrator.ray_backend.gang import run_gang  # loads torch
 
     return run_gang(task, sign, selector)

@@ -16,7 +16,7 @@ from orchestrator.layouts.capacity import (
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.order import Expected, order
 from orchestrator.scheduler.placement.backfill import Backfill
-from orchestrator.scheduler.placement.reservations import NOT_KNOWN
+from orchestrator.scheduler.placement.reservation import NOT_KNOWN
 from orchestrator.scheduler.placement.waiting import describe_others, has_quiet_node, most_cpus
 from orchestrator.scheduler.retries import Attempts
 from orchestrator.stages.stage_specs import StageKind, StageSpec
@@ -133,7 +133,7 @@ class _Turn:
         self._by_ids: dict[tuple[int, int], tuple[Layout, ...]] = {}
         # By the ids of these. Room only becomes less within a turn.
         self._too_large: dict[int, str] = {}
-        self._refused: dict[tuple[int, int, int], str] = {}
+        self._refused: dict[tuple[int, bool, bool], str] = {}
 
     def decision(self, spec: StageSpec) -> Decision:
         """Return what becomes of one need.

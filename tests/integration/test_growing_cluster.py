@@ -22,7 +22,9 @@ TYPES = {
     "cpu": {"resources": NODE, "max_workers": 2},
     "gpu": {"resources": NODE | {"GPU": 1}, "max_workers": 2},
 }
-# On a busy machine torch was seen not to load ("Intel oneMKL FATAL ERROR"), several times in a row.
+# The nodes of one machine share the folder of the job's code, and each that starts deletes it and
+# writes it anew. In a rank whose process starts just then torch does not load ("Intel oneMKL FATAL
+# ERROR"): there is no current folder (orchestrator/processes/folder.py cures it for all others).
 ATTEMPTS = 6
 CELL: dict[str, Any] = {
     "selectors": "reverse",

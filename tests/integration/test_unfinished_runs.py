@@ -31,7 +31,7 @@ def test_stopped_then_killed_then_run_to_its_end_nothing_is_done_twice(
     stopped = drivers.start(grid)
     drivers.wait_until(lambda: drivers.results(grid), stopped)
     stopped.send_signal(signal.SIGTERM)
-    printed = drivers.end(stopped, limit_s=60)
+    printed = drivers.end(stopped, limit_s=120)
     assert stopped.returncode == 143, printed
     assert "stopped by SIGTERM" in printed
     assert drivers.statuses(grid)["grid"] == {"KILLED"}

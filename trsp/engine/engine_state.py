@@ -52,7 +52,11 @@ def copy_state(engine: Any | None, metadata: Mapping[str, str]) -> HostCopy | No
     contents = _contents(engine, metadata)
     if contents.size_bytes < LEAST_COPIED_BYTES or not has_room(contents.size_bytes):
         return None
-    return HostCopy.of(contents)
+    try:
+        room = HostCopy(contents.size_bytes)
+    except RuntimeError:  # memory that can be pinned is limited besides
+        return None
+    return room.fill(contents)
 
 
 def _contents(engine: Any | None, metadata: Mapping[str, str]) -> Contents:

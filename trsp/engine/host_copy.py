@@ -36,17 +36,18 @@ class HostCopy:
             for begin in range(0, size_bytes, CHUNK_BYTES)
         ]
 
-    @classmethod
-    def of(cls, contents: Contents) -> Self:
-        """Return a copy of ``contents`` as they are now; later changes do not reach it."""
-        copied = cls(contents.size_bytes)
+    def fill(self, contents: Contents) -> Self:
+        """Copy ``contents`` as they are now, and return this object; later changes do not reach it.
+
+        They have the size that was taken.
+        """
         devices = set()
         for part in contents.parts():
             devices.add(part.device)
-            copied._append(part)
+            self._append(part)
         synchronize(*devices)  # copies from an accelerator are only queued till then
-        assert copied._filled == copied.size_bytes
-        return copied
+        assert self._filled == self.size_bytes
+        return self
 
     def _append(self, part: Tensor) -> None:
         """Copy a tensor's bytes, on any device, behind those that are there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.execution.apart.freed_memory import is_worth_keeping, keep_freed_memory
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.processes.kernel import has_gpus
 from orchestrator.processes.place import Preload
@@ -66,11 +67,18 @@ def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOW
 
     It tells ``{COMPUTES: KEY}`` and ``{DONE: KEY}``, and returns what ``outcomes_of`` reads.
     ``node`` is where it runs. Stages that train nothing and have no GPU may follow each other in
-    one process; a measurement's memory is to be its own.
+    one process.
     """
     payload = {"task": _TASK.dump_python(task, mode="json"), "node": asdict(node)}
-    follows = all(map(_leaves_nothing, (task, *task.then)))
-    return Call(f"{__name__}:run", payload, environment, task.spec.key, may_follow=follows)
+    stages = task, *task.then
+    return Call(
+        target=f"{__name__}:run",
+        payload=payload,
+        environment=environment,
+        title=task.spec.key,
+        may_follow=all(map(_leaves_nothing, stages)),
+        forks=not any(map(_tells_its_resident_set, stages)),
+    )
 
 
 def _leaves_nothing(task: StageTask) -> bool:
@@ -78,10 +86,17 @@ def _leaves_nothing(task: StageTask) -> bool:
     return task.spec.kind not in _ALONE and not task.layout.gpus
 
 
+def _tells_its_resident_set(task: StageTask) -> bool:
+    """Whether the memory of its process is a result: no other's imports may count there."""
+    return task.spec.kind is StageKind.MEASURE and not task.layout.gpus
+
+
 def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     """Run the stages in this process; return what ``outcomes_of`` reads."""
     task, node = _TASK.validate_python(payload["task"]), Node(**payload["node"])
     key = task.spec.key
+    if is_worth_keeping(task):
+        keep_freed_memory()
 
     def computes(key: str) -> None:
         channel.tell({COMPUTES: key})

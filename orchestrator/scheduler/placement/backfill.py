@@ -1,26 +1,24 @@
-"""Room for one stage after another beside those that run: backfilling. Pure."""
+"""Room for one stage after another beside those that run: EASY backfilling. Pure."""
 
 from collections.abc import Iterable, Sequence
 
 from orchestrator.layouts.capacity import Capacity, describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.placement.packing import Packing
-from orchestrator.scheduler.placement.reservations import NOT_KNOWN, Held, Reservations
+from orchestrator.scheduler.placement.reservation import NOT_KNOWN, Held, Reservation
 from orchestrator.scheduler.placement.waiting import beside_others
 
 
 class Backfill:
-    """Backfilling over what the cluster has: a stage that has to wait is sure to get its room.
+    """EASY backfilling over what the cluster has: a stage that has to wait is sure to get its room.
 
-    The first stages that do not fit now have reservations: the room that there will be when enough
+    The first stage that does not fit now has a reservation: the room that there will be when enough
     of those running have ended, by what is expected; of those of which nothing is known, the
-    earliest started first. Stages behind them are backfilled where they take nothing of that room,
-    or are expected to end before it is due. Several have reservations, for with one alone a gang
-    would only ever get the room of the gang before it, and the rest of the cluster would be that of
-    small stages; where it is not known when the first is due, only that one (EASY backfilling).
+    earliest started first. Stages behind it are backfilled where they take nothing of that room, or
+    are expected to end before it is due.
 
-    Expectations may be wrong. Then a stage waits for as long as those overrun that it found running
-    or that were let in before its room was due: once it is due, none is let into it.
+    Expectations may be wrong. Then the stage waits for as long as those overrun that it found
+    running, or that were let in before its room was due: once it is due, none is let into it.
     """
 
     def __init__(
@@ -43,13 +41,12 @@ class Backfill:
             Held(ends_in_s, layout, self._free.hold(layout)) for layout, ends_in_s in running
         ]
         self._spared = 0  # CPUs
-        self._reservations: Reservations | None = None  # made when the first stage has to wait
+        self._reservation: Reservation | None = None  # made when the first stage has to wait
 
-    def like(self, seconds: float) -> tuple[int, int]:
+    def like(self, seconds: float) -> tuple[bool, bool]:
         """Return what tells apart how stages of one layout and different seconds are refused."""
-        if self._reservations is None:
-            return 0, 0
-        return len(self._reservations.due_s), self._reservations.before(seconds)
+        reservation = self._reservation
+        return reservation is None, reservation is not None and reservation.ends_in_time(seconds)
 
     def admit(self, layouts: Sequence[Layout], seconds: float = NOT_KNOWN) -> Layout | str:
         """Take what one of the layouts needs and return it; else return what the stage waits for.
@@ -66,7 +63,8 @@ class Backfill:
             return self._too_small(layouts)
         if self._free.fits(best):
             return "waits behind a larger stage"
-        self._reserve(best, seconds)
+        if self._reservation is None:
+            self._reservation = Reservation(best, self._free, self._held)
         return beside_others(best, self._capacity)
 
     def spare(self, layout: Layout) -> bool:
@@ -97,15 +95,9 @@ class Backfill:
         """Take room for the layout, if there is any; return whether there was."""
         if not self._free.fits(layout):
             return False
-        if self._reservations is not None:
-            if not self._reservations.leave(layout, seconds):
-                return False
-            self._reservations.let_in(layout, seconds)
+        reservation = self._reservation
+        in_time = reservation is None or reservation.ends_in_time(seconds)
+        if reservation is not None and not in_time and not reservation.beside.take(layout):
+            return False
         self._held.append(Held(seconds, layout, self._free.hold(layout)))
         return True
-
-    def _reserve(self, layout: Layout, seconds: float) -> None:
-        if self._reservations is None:
-            self._reservations = Reservations(self._free, self._held)
-        if self._reservations.are_open:
-            self._reservations.make(layout, seconds)

@@ -19,8 +19,6 @@ from orchestrator.scheduler.simulation.cluster import NodeChange, SimulatedClust
 from orchestrator.scheduler.simulation.grid import SimulatedGrid
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
-STEP_S = 1.0  # what ends within it is seen at once: a driver's step takes as long
-
 
 @dataclass(frozen=True)
 class Faults:
@@ -66,9 +64,13 @@ class _Attempt:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a simulation goes. ``informed``: whether the policy is told of expected seconds."""
+    """How a simulation goes. ``informed``: whether the policy is told of expected seconds.
+
+    ``step_s``: what ends within it is seen at its end, as a driver's step takes a while.
+    """
 
     informed: bool = True
+    step_s: float = 1.0
     chains: bool = True
     measure_alone: bool = False
     faults: Faults = field(default_factory=Faults)
@@ -99,7 +101,7 @@ class Simulation:
         while self._grid.needs:
             self._decide()
             assert self._events, f"nothing runs, and {len(self._grid.needs)} stages wait"
-            self._now = self._events[0][0] + STEP_S
+            self._now = self._events[0][0] + self._rules.step_s
             while self._events and self._events[0][0] <= self._now:
                 heappop(self._events)[2]()
             self._place_waiting()

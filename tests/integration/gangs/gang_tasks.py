@@ -27,6 +27,7 @@ from trsp.config import EngineSettings
 
 LAYERS = (1, 4)
 STEPS, ENDLESS = 40, 100_000
+LIMIT_S = 150.0  # for what is waited for: on a busy machine processes start slowly
 ALONE = Layout(engine=EngineSettings(zero_stage=2))
 TWO_RANKS = Layout(ranks=2, engine=EngineSettings(zero_stage=2))
 SHARDED = Layout(ranks=2, engine=EngineSettings(zero_stage=3))
@@ -66,7 +67,7 @@ class GangTasks:
         return resolve(grid, hardware="cpu")
 
 
-def finish(launcher: RayLauncher, limit_s: float = 90) -> Finished:
+def finish(launcher: RayLauncher, limit_s: float = LIMIT_S) -> Finished:
     """Wait for the only running stage, and return how it ended."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
@@ -95,7 +96,7 @@ def weights(task: StageTask) -> dict[str, torch.Tensor]:
         return load_file(folder / "model.safetensors")
 
 
-def wait_until(condition: Callable[[], Any], limit_s: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
     """Wait for the condition's first true answer, and return it."""
     deadline = time.monotonic() + limit_s
     while not (answer := condition()):
@@ -107,7 +108,7 @@ def wait_until(condition: Callable[[], Any], limit_s: float = 60) -> Any:
 def wait_for_step(launcher: RayLauncher, task: StageTask, step: int = 1) -> int:
     """Wait until a snapshot of that step, or a later one, is there, and return its step."""
     snapshots = StoreSnapshots(Store(task.store), task.spec.key)
-    deadline = time.monotonic() + 180  # processes start slowly on a busy machine
+    deadline = time.monotonic() + LIMIT_S
     while (latest := snapshots.latest()) is None or latest.step < step:
         assert not (ended := launcher.poll(0.02)), ended
         assert time.monotonic() < deadline

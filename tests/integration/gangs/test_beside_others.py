@@ -55,13 +55,13 @@ def test_a_grid_waits_for_another_job_and_starts_when_it_goes(
         return {(ranking.status, ranking.reason) for ranking in view.rankings}
 
     with neighbours(2):
-        wait_until(lambda: free_cpus(launcher) == (0, 2), limit_s=20)
+        wait_until(lambda: free_cpus(launcher) == (0, 2))
         for status, reason in rankings():
             assert status is Status.WAITING
             assert reason.endswith("; other jobs hold 2 of 2 CPUs")
         assert launcher.begun() == frozenset()
     wait_until(lambda: Status.RUNNING in dict(rankings()))
-    wait_until(lambda: free_cpus(launcher) == (2, 2), limit_s=20)
+    wait_until(lambda: free_cpus(launcher) == (2, 2))
     for _ in range(30):  # over which Ray's figures catch up with what was started
         controller.step(0.1)
         assert free_cpus(launcher) == (2, 2), "none of ours is counted as somebody else's"
@@ -79,7 +79,7 @@ def test_a_gang_that_ray_cannot_place_has_not_begun_and_can_be_cancelled(
             assert launcher.begun() == frozenset()
         assert free_cpus(launcher) == (1, 2)
         launcher.cancel(gang.spec.key)
-        failure = finish(launcher, limit_s=30).failure
+        failure = finish(launcher).failure
     assert failure is not None
     assert failure.error == "TaskCancelledError"
 
@@ -89,7 +89,7 @@ def test_two_launchers_are_each_others_neighbours(launcher: RayLauncher, tasks: 
     task = tasks.transfer(ENDLESS)
     launcher.start(task)
     wait_until(lambda: launcher.poll(0.2) == () and launcher.begun())
-    wait_until(lambda: free_cpus(other) == (1, 2), limit_s=20)
+    wait_until(lambda: free_cpus(other) == (1, 2))
     assert free_cpus(launcher) == (2, 2)
     launcher.cancel(task.spec.key)
-    finish(launcher, limit_s=15)
+    finish(launcher)

@@ -122,7 +122,7 @@ def test_a_cancelled_gang_gives_back_all_that_it_had(
     assert launcher.begun() == {gang.spec.key}
     assert launcher.capacity().cpus == 2, "what its ranks hold is not somebody else's"
     launcher.cancel(gang.spec.key)
-    failed = finish(launcher, limit_s=15).failure
+    failed = finish(launcher).failure
     assert failed is not None
     assert failed.error == "TaskCancelledError"
-    wait_until(lambda: ray.available_resources().get("CPU", 0) == 2, limit_s=10)
+    wait_until(lambda: ray.available_resources().get("CPU", 0) == 2)

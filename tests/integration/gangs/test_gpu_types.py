@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -15,7 +16,7 @@ from orchestrator.layouts.kinds import gpu_types
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.ray_launcher import RayLauncher
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
-from tests.integration.gangs.gang_tasks import GangTasks, finish, wait_until
+from tests.integration.gangs.gang_tasks import LIMIT_S, GangTasks, finish, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 HALF_H100 = {"num_gpus": 0.5, "accelerator_type": "H100"}
@@ -46,18 +47,23 @@ def with_gpus(gpu_nodes: None) -> Iterator[RayLauncher]:
 
 
 @ray.remote(max_calls=1)
-def place(seconds: float = 0.0) -> tuple[str, str]:
-    """Return the node and the GPUs that a process of ours sees, after so long."""
+def place(until: Path | None = None) -> tuple[str, str]:
+    """Return the node and the GPUs that a process of ours sees, once this file is there."""
     hide_gpus_of_others()
-    time.sleep(seconds)
+    while until is not None and not until.exists():
+        time.sleep(0.05)
     return ray.get_runtime_context().get_node_id(), os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-def test_halves_share_a_gpu_and_leave_the_other_whole(with_gpus: RayLauncher) -> None:
+def test_halves_share_a_gpu_and_leave_the_other_whole(
+    with_gpus: RayLauncher, tmp_path: Path
+) -> None:
     """Else the third, for which FreeCapacity says that there is room, would wait for their end."""
-    halves = [place.options(**HALF_H100).remote(seconds=8.0) for _ in range(2)]
+    end = tmp_path / "end"
+    halves = [place.options(**HALF_H100).remote(end) for _ in range(2)]
     whole = place.options(num_gpus=1, accelerator_type="H100").remote()
-    node, gpu = ray.get(whole, timeout=7.0)
+    node, gpu = ray.get(whole, timeout=LIMIT_S)
+    end.touch()
     assert {where for where, _ in ray.get(halves)} == {node}
     assert {seen for _, seen in ray.get(halves)} == {"01".replace(gpu, "")}
     wait_until(lambda: with_gpus.capacity().gpus == 3)  # Ray's figures are late
@@ -78,7 +84,7 @@ def test_a_stage_runs_on_its_part_of_the_type_that_its_layout_names(
     assert gpu_types(with_gpus.capacity()) == {"H100", "A10G"}
     task: StageTask = tasks.ranking(layout=Layout(gpus=0.5, gpu_type="A10G"))
     with_gpus.start(task)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LIMIT_S
     while _free_gpus() != {"GPU": 2.5, "accelerator_type:A10G": 0.999}:
         assert time.monotonic() < deadline, _free_gpus()
         time.sleep(0.1)

@@ -179,3 +179,27 @@ def test_an_entry_without_a_follower_is_written_as_before() -> None:
     Driver(MemoryFiles(content), "one").take(FIRST)
     (entry,) = (json.loads(data) for data in content.values())
     assert entry.keys() == {"kind", "attempt", "owner", "process", "result"}
+
+
+class LateFiles(MemoryFiles):
+    """Files in which somebody does something right before the first commit of the follower."""
+
+    act: Callable[[], object] | None = None
+
+    def create(self, path: str, data: bytes) -> bool:
+        if self.act is not None and READER.key in path and json.loads(data)["kind"] == "commit":
+            act, self.act = self.act, None
+            act()
+        return super().create(path, data)
+
+
+def test_a_follower_is_committed_though_its_claim_is_given_back_while_it_is_settled() -> None:
+    """The driver stops while the process commits."""
+    files = LateFiles()
+    driver = Driver(files, "one")
+    first, reader = driver.take(FIRST), driver.take(READER)
+    files.act = partial(driver.claims.release, reader)
+    driver.commit(first, reader)
+    assert files.act is None
+    assert driver.stages.done(READER.key)
+    check(files.content)

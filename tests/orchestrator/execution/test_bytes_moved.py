@@ -118,3 +118,8 @@ def test_what_moves_beside_weights_and_tokenizer_is_small(
         if WEIGHTS not in each.path and "tokenizer" not in each.path
     ]
     assert sum(each.written_bytes + each.read_bytes for each in others) < 12_000 * len(tasks)
+
+
+def test_a_small_file_costs_one_request(counted: Counted) -> None:
+    Store(counted.uri).files.write("small.json", b"{}")
+    assert [each.method for each in counted.requests() if "small" in each.path] == ["PUT"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.processes import request, starting
+from orchestrator.processes.fresh import Processes
 from orchestrator.processes.place import Place, Preload, server_name
 from tests.orchestrator.processes import functions
 from tests.orchestrator.processes.conftest import Caller, gone, servers_in, wait_until
@@ -107,6 +108,8 @@ def test_a_name_knows_what_is_read_at_import_and_not_what_ray_gives_each_task() 
     assert base != server_name(preload, {"HF_HOME": "/b"})
     given = {"CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "4", "RAY_JOB_ID": "2"}
     assert base == server_name(preload, {"HF_HOME": "/a", **given})
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # an import may have asked whether there is one
+    assert base != server_name(preload, {"HF_HOME": "/a", **hidden})
 
 
 def test_a_kept_process_ends_by_itself(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +167,19 @@ def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
     monkeypatch.setattr(starting, "_run", full)
     assert _kind(caller) == PLAIN
     monkeypatch.undo()
+
+
+def test_who_wants_no_server_gets_none(caller: Caller) -> None:
+    caller.processes = Processes(caller.preload, forks=False)
+    assert _kind(caller) == PLAIN
+
+
+def test_a_call_that_wants_a_process_with_nothing_imported_gets_it(caller: Caller) -> None:
+    assert caller.call(functions.parent, forks=False).result == os.getpid()
+
+
+def test_a_server_holds_no_folder_of_its_callers(caller: Caller) -> None:
+    assert caller.server().cwd() == "/"
 
 
 def test_a_socket_of_a_dead_server_is_in_nobodys_way(caller: Caller) -> None:

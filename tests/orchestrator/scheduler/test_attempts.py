@@ -80,7 +80,7 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
     clock, launcher = Clock(), FakeLauncher(holds=True)
     grid = resolved(
         tmp_path,
-        resources={"timeout_s": 99, "measure_wait_s": 1, "max_parallel": 1, "max_attempts": 2},
+        resources={"timeout_s": 99, "measure_wait_s": 1, "max_parallel": 2, "max_attempts": 2},
         ratios=[0.2],
         gate_l1=1e-3,
     )
@@ -95,15 +95,16 @@ def test_a_stage_that_takes_too_long_is_cancelled_and_tried_again(tmp_path: Path
     clock.now = 149.5
     controller.step()
     controller.step()
-    assert launcher.cancelled == launcher.started_keys()[:1]
-    assert launcher.started_keys()[0] == launcher.started_keys()[1], "the second attempt"
+    first, second = launcher.started_keys()[:2]
+    assert launcher.cancelled == [first, second]
+    assert launcher.started_keys()[2:] == [first, second], "the second attempts"
     controller.step()
     clock.now = 249
     for _ in range(3):
         view = controller.step()
     assert view.cells[0].status is Status.FAILED
     assert view.cells[0].reason == "Timeout: ran longer than 99 s"
-    recorded = store_of(grid).failures.history(launcher.started_keys()[0])
+    recorded = store_of(grid).failures.history(first)
     assert [failure.error for failure in recorded] == ["Timeout", "Timeout"], (
         "a cancelled process cannot do it itself"
     )

@@ -40,7 +40,10 @@ MANY = {
 
 
 def many_cells(folder: Path) -> Resolved:
-    """A grid of 336 cells: 12 rankings, of which three choices of layers come, and 14 lambda_2."""
+    """A grid of 336 cells: 12 rankings, of which three choices of layers come, and 14 lambda_2.
+
+    The scores of the unpruned model are expected to take longer than any cell.
+    """
     return resolved(folder, **MANY)
 
 
@@ -70,7 +73,7 @@ def test_a_step_in_which_nothing_is_due_asks_nothing(
 def test_a_look_at_what_others_do_is_a_few_requests_however_many_cells_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launcher, clock = stuck(slots=12), Clock()
+    launcher, clock = stuck(slots=13), Clock()
     controller = on_a_clock(many_cells(tmp_path), launcher, clock)
     controller.step()
     assert Counter(launcher.started_kinds())[StageKind.RANKING] == 12
@@ -85,7 +88,7 @@ def test_a_look_at_what_others_do_is_a_few_requests_however_many_cells_there_are
 
 
 def test_all_rankings_that_run_are_asked_about_in_turns(tmp_path: Path) -> None:
-    launcher, clock = stuck(slots=12), Clock()
+    launcher, clock = stuck(slots=13), Clock()
     controller = on_a_clock(many_cells(tmp_path), launcher, clock)
     controller.step()
     for task in launcher.started:  # the rounds are there, and nobody has told the controller

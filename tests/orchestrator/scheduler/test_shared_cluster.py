@@ -80,11 +80,11 @@ def test_what_a_submitted_stage_waits_for() -> None:
 
 def test_what_the_cluster_has_not_placed_is_shown_as_waiting(tmp_path: Path) -> None:
     launcher = FakeLauncher(holds=True)
-    launcher.queues, launcher.cluster = True, beside_others(1, 8)
+    launcher.queues, launcher.cluster = True, beside_others(2, 8)
     controller = controller_of(one_cell(tmp_path), launcher)
     view = controller.step()
-    assert len(launcher.started) == 1
-    queued = "Ray has not placed it yet: needs 1 CPU; other jobs hold 7 of 8 CPUs"
+    assert len(launcher.started) == 2
+    queued = "Ray has not placed it yet: needs 1 CPU; other jobs hold 6 of 8 CPUs"
     assert ranking_status(view) == [(Status.WAITING, queued)]
     assert (view.cells[0].status, view.cells[0].reason) == (Status.WAITING, queued)
     launcher.queues = False

@@ -3,6 +3,7 @@
 import io
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from trsp.training.progress import Progress
 from trsp.training.snapshots import FolderSnapshots
 from trsp.transfer import transfer
 
-LONG = DRIFT.model_copy(update={"steps": 24})
+LONG = DRIFT.model_copy(update={"steps": 16})
 
 
 class KilledError(Exception):
@@ -54,13 +55,19 @@ def test_a_copy_is_the_file_of_its_step(way: str, dtype: torch.dtype) -> None:
     assert later.getvalue() == at_once.getvalue()
 
 
-@pytest.mark.parametrize("lacks", ["size", "room"])
+def refused(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("CUDA error: out of memory")
+
+
+@pytest.mark.parametrize("lacks", ["size", "room", "pinned memory"])
 def test_what_is_small_or_has_no_room_is_not_copied(
     lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if lacks == "room":
+    if lacks != "size":
         monkeypatch.setattr(engine_state, "LEAST_COPIED_BYTES", 0)
-        monkeypatch.setattr(engine_state, "has_room", lambda _: False)
+    monkeypatch.setattr(engine_state, "has_room", lambda _: lacks != "room")
+    if lacks == "pinned memory":
+        monkeypatch.setattr(host_copy, "torch", SimpleNamespace(**vars(torch) | {"empty": refused}))
     with Engine(resumable_model(), ZERO_2, 4, OptimizerConfig(1e-3, steps=6)) as engine:
         assert engine.copy_state() is None
 
@@ -74,6 +81,7 @@ def killed_and_resumed(folder: Path, snapshots: FolderSnapshots) -> tuple[Any, i
     def killed_if_kept() -> bool:
         if FolderSnapshots(folder).latest() is not None:
             raise KilledError
+        time.sleep(0.01)  # steps of so few parameters are over before a file is written
         return False
 
     progress = Progress(snapshots, every_steps=1, leaving=killed_if_kept)
@@ -100,7 +108,7 @@ class Uneven(FolderSnapshots):
     """Snapshots on disks of different speed: rank 1's file is there long after rank 0's."""
 
     def create(self, step: int, file: str) -> Any:
-        time.sleep(0.03 * this_rank())
+        time.sleep(0.02 * this_rank())
         return super().create(step, file)
 
     def commit(self, step: int, files: Any, state: Any) -> None:
@@ -120,5 +128,6 @@ def on_each_rank(folder: Path) -> bool:
     return all(map(torch.equal, found.parameters(), wanted.parameters()))
 
 
+@pytest.mark.slow
 def test_ranks_of_different_speed_make_whole_snapshots(tmp_path: Path) -> None:
     assert on_ranks(2, on_each_rank, tmp_path) == [True, True]

@@ -111,7 +111,7 @@ def test_what_ends_while_the_store_is_away_is_taken_up_afterwards(
     tmp_path: Path, faults: Faults
 ) -> None:
     grid, clock = one_cell(tmp_path, resources={"max_attempts": 1}), Clock()
-    launcher = ElsewhereLauncher(faults, slots=1, holds=True, fail=[(StageKind.RANKING, BROKEN)])
+    launcher = ElsewhereLauncher(faults, slots=2, holds=True, fail=[(StageKind.RANKING, BROKEN)])
     controller = controller_of(grid, launcher, clock)
     controller.step()
     faults.away, launcher.holds = True, False

@@ -1,4 +1,4 @@
-"""Who may have what room: reservations, and those that are let in before them."""
+"""Who may have what room: a reservation, and those that are let in before them."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.placement.backfill import Backfill
-from orchestrator.scheduler.placement.reservations import MOST_RESERVATIONS, NOT_KNOWN
+from orchestrator.scheduler.placement.reservation import NOT_KNOWN
 
 CLUSTER = Capacity(99, 8)
 SMALL = Layout(gpus=1)
@@ -52,41 +52,7 @@ def test_room_is_due_when_enough_have_ended_by_what_is_expected() -> None:
     running = [(gang(4), 500.0), (gang(2), 50.0), (gang(2), 70.0)]
     room = Backfill(CLUSTER, [*running])
     assert isinstance(room.admit([gang(4)], 1000), str)
-    assert [room.like(seconds) for seconds in (70, 71)] == [(1, 0), (1, 1)]
-
-
-def test_a_second_gang_has_a_reservation_beside_the_first() -> None:
-    """The gang of four that runs ends at 100 s, and the last of the small ones at 300 s.
-
-    With one reservation, of the room of the gang before it, small stages had the rest for ever.
-    """
-    running = [(gang(4), 100.0), (SMALL, 300.0), (SMALL, 200.0), (SMALL, 150.0)]
-    room = Backfill(CLUSTER, running)
-    assert isinstance(room.admit([gang(4)], 1000), str)
-    assert isinstance(room.admit([gang(4)], 1000), str)
-    assert room.admit([SMALL], 301) == BEHIND
-    assert room.admit([SMALL], 300) == SMALL
-
-
-def test_a_reserved_stage_makes_room_for_the_next_when_it_ends() -> None:
-    room = Backfill(CLUSTER, [(gang(8), 100.0)])
-    for _ in range(2):
-        room.admit([gang(8)], 50)
-    assert [room.like(seconds) for seconds in (100, 101, 151)] == [(2, 0), (2, 1), (2, 2)]
-
-
-def test_where_it_is_not_known_when_room_is_there_only_one_is_reserved() -> None:
-    room = Backfill(CLUSTER, [(gang(8), NOT_KNOWN)])
-    for _ in range(3):
-        room.admit([gang(8)], 50)
-    assert room.like(1) == (1, 1)
-
-
-def test_there_are_so_many_reservations_and_no_more() -> None:
-    room = Backfill(CLUSTER, [(gang(8), 100.0)])
-    for _ in range(MOST_RESERVATIONS + 3):
-        room.admit([gang(8)], 50)
-    assert room.like(NOT_KNOWN) == (MOST_RESERVATIONS, MOST_RESERVATIONS)
+    assert [room.like(seconds) for seconds in (70, 71)] == [(False, True), (False, False)]
 
 
 @pytest.mark.parametrize("seed", range(30))

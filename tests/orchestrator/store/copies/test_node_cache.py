@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.copies import entry_folder, node_cache
-from orchestrator.store.copies.node_cache import NodeCache, entry_name
+from orchestrator.store.copies.node_cache import NodeCache
 from trsp.errors import InvalidInputError
 
 FILLER = """
@@ -239,39 +239,3 @@ def test_only_its_user_can_read_it() -> None:
     with entry(cache(), "model", "weights") as folder:
         modes = [path.stat().st_mode & 0o777 for path in (cache()._root, folder.parent)]
     assert modes == [0o700, 0o700]
-
-
-def test_a_new_entry_is_seen_by_nobody_before_it_is_kept() -> None:
-    calls: list[str] = []
-    with cache().new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-        with cache().new("model") as second:
-            assert second is None
-        new.keep()
-        with entry(cache(), "model", "weights", calls) as folder:
-            assert (folder / "weights").read_text() == "trained"
-    assert calls == []
-    assert names(cache()) == {"model"}
-
-
-def test_a_new_entry_that_is_not_kept_is_gone() -> None:
-    with cache().new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-    assert names(cache()) == set()
-
-
-def test_a_new_entry_without_room_is_gone() -> None:
-    with cache(limit_bytes=3).new("model") as new:
-        assert new is not None
-        (new.folder / "weights").write_text("trained")
-        new.keep()
-        assert (new.folder / "weights").exists(), "it is in use"
-    assert names(cache()) == set()
-
-
-def test_the_name_of_an_entry_tells_nothing_of_the_store() -> None:
-    name = entry_name("s3://key:secret@bucket", "stages/prune/prune-1/files-a")
-    assert name.isalnum()
-    assert name != entry_name("s3://key:secret@bucket", "stages/prune/prune-1/files-b")
