@@ -28,12 +28,13 @@ LONGEST = (
     *SHARE_SERVERS,
     SHARE_CLUSTERS,
     "integration/",
+    "orchestrator/execution/",
+    "orchestrator/processes/",
     "trsp/training/",
     "trsp/engine/",
     "trsp/architecture/test_families.py",
     "trsp/",
     "orchestrator/scheduler/test_real_stages.py",
-    "orchestrator/execution/test_stage_processes.py",
     "orchestrator/test_driver.py",
 )
 MEMORY = Path("/dev/shm")

@@ -1,13 +1,13 @@
-"""What the tests of commands share: a grid file that can be run without a cluster."""
+"""What the tests of commands share: a grid file that can be run without a cluster.
+
+Its modules are imported late: a conftest may be loaded before that of all tests has set variables,
+which some libraries read when they are imported.
+"""
 
 import shutil
 from pathlib import Path
 
 import pytest
-
-from orchestrator import run
-from tests.orchestrator.fake_launcher import one_cell
-from tests.orchestrator.sample_grids import grid_file
 
 
 @pytest.fixture
@@ -16,6 +16,10 @@ def one_cell_file(tmp_path: Path, empty_database: Path, monkeypatch: pytest.Monk
 
     Its store and its MLflow database lie beside it.
     """
+    from orchestrator import run
+    from tests.orchestrator.fake_launcher import one_cell
+    from tests.orchestrator.sample_grids import grid_file
+
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db"}
     resolved = one_cell(tmp_path, tracking=tracking)
