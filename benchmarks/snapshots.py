@@ -105,9 +105,11 @@ def _measure(name: str, engine: Engine, snapshots: FolderSnapshots) -> None:
             steps += 1
             longest = max(longest, _seconds_of_step(engine, progress, 1 + steps))
     more = (peak_memory_bytes(CPU) - before) / 1e9
+    later = (
+        f"; none of the {steps} steps till it is whole for over {longest:.3f} s" if steps else ""
+    )
     print(
-        f"{name:>8}: the step is held up for {held_up:.2f} s, none of {steps} steps until it is "
-        f"whole for more than {longest:.3f} s; peak memory +{more:.2f} GB",
+        f"{name:>8}: its step is held up for {held_up:.2f} s{later}; peak memory +{more:.2f} GB",
         flush=True,
     )
 
