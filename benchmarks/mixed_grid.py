@@ -35,9 +35,9 @@ MODELS = {
     "70B": (8192, 28672, 80, 64, 8),
 }
 LARGEST_FROM_GPUS = 64  # 70B takes the place of 34B
-RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.05, 0.15, 0.25, 0.35, 0.45]
-# Ratios, strengths of gates and of drift, by the number of cells of five models.
-AXES = {50: (5, 1, 2), 200: (5, 2, 4), 1000: (5, 4, 10), 5000: (10, 10, 10)}
+RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5]
+# Strengths of gates and of drift, by the number of cells of five models and as many ratios.
+AXES = {50: (1, 2), 200: (2, 4), 1000: (4, 10), 5000: (10, 20)}
 
 TRANSFER_GPU_S = 240.0  # per billion parameters
 # Of a transfer's GPU seconds. A ranking's are of its first round; later ones have fewer layers.
@@ -56,14 +56,14 @@ def mixed_grid(cells: int, gpus: int) -> Resolved:
     """Return a grid of so many cells for a cluster of so many GPUs; nothing in it need exist."""
     text = {"name": "wiki", "path": "/texts/wiki.jsonl"}
     names = ["1B", "3B", "7B", "13B", "70B" if gpus >= LARGEST_FROM_GPUS else "34B"]
-    ratios, gates, drifts = AXES[cells]
+    gates, drifts = AXES[cells]
     grid = Grid.model_validate(
         {
             "name": "mixed",
             "models": [{"name": name, "source": f"/models/{name}"} for name in names],
             "calibration": {"text": text, "blocks": 64, "block_tokens": 2048},
             "evaluation": {"perplexity": [{"text": text, "window_tokens": 2048}]},
-            "ratios": RATIOS[:ratios],
+            "ratios": RATIOS,
             "gate_l1": [1e-4 * step for step in range(1, gates + 1)],
             "drift": [0.01 * step for step in range(1, drifts + 1)],
             "transfer": {"name": "drift", "blocks_per_step": 16},

@@ -65,11 +65,12 @@ class Processes:
         kept = self._take_kept(call)
         if kept is not None and _begins(kept, request):
             return kept
-        for attempt in range(self._attempts + 1):
+        attempts = self._attempts if call.forks else 0
+        for attempt in range(attempts + 1):
             try:
-                process = self._new(call, forks=attempt < self._attempts)
+                process = self._new(call, forks=attempt < attempts)
             except OSError:
-                if attempt < self._attempts:
+                if attempt < attempts:
                     continue
                 raise
             if _begins(process, request, new=True):

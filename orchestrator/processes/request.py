@@ -18,7 +18,8 @@ class Call:
     ``target`` is ``package.module:function``; it is called with the payload, which is a JSON value,
     and a Channel. ``environment``: all the variables of the process. ``title``: its name, for
     people. ``may_follow``: whether it may run in a process that has run another such call with the
-    same environment.
+    same environment. ``forks``: whether its process may be one that was forked, which has in memory
+    all that its server has imported; else it has only what itself imports.
     """
 
     target: str
@@ -26,6 +27,7 @@ class Call:
     environment: Mapping[str, str]
     title: str = ""
     may_follow: bool = False
+    forks: bool = True
 
 
 @dataclass(frozen=True)

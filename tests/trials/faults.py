@@ -118,7 +118,7 @@ class Faults:
             return ""
         with suppress(psutil.Error):
             process = self.rng.choice(processes)
-            name = process.cmdline()[0]
+            name = process.name()
             process.kill()
             return f"{name} is killed"
         return ""

@@ -177,12 +177,23 @@ def wait_until(condition: Any, limit_s: float = START_S) -> None:
 
 
 def stage_processes() -> list[psutil.Process]:
-    """The processes of our nodes in which a stage runs now."""
+    """The workers of our nodes, each with a stage, their stages' own processes, and fork servers.
+
+    Those that are nobody's child are known by our home folder, which nobody else has.
+    """
     names = tuple(f"ray::{kind}-" for kind in StageKind)
+    own = (*(f"{kind}-" for kind in StageKind), "trsp-fork-serve")
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if "".join(process.cmdline()[:1]).startswith(names):
+                found.append(process)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if (
+                process.name().startswith(own)
+                and process.environ().get("HOME") == os.environ["HOME"]
+            ):
                 found.append(process)
     return found
 

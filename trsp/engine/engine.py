@@ -18,6 +18,7 @@ from trsp.config import EngineSettings
 from trsp.distributed.collectives import all_reduce_mean
 from trsp.distributed.device import free_unreachable
 from trsp.distributed.finite_weights import check_intact
+from trsp.distributed.own_storage import give_own_storage
 from trsp.distributed.zero3_parameters import (
     drop_gathered,
     is_partitioned,
@@ -40,7 +41,7 @@ from trsp.engine.refusals import check_trainable
 from trsp.errors import InvalidInputError, TrainingDivergedError, TrspError
 from trsp.losses import lm_loss
 from trsp.training.micro_batches import BatchShard
-from trsp.training.model_restore import ModelRestorer, give_own_memory
+from trsp.training.model_restore import ModelRestorer
 
 _STATE_BYTES = 12  # of a trained number: its master in fp32 and Adam's two moments
 
@@ -248,4 +249,4 @@ class Engine:
         nn.functional.linear = self._linear  # ZeRO-3 puts its own in its place, for good
         self._engine = self._forward = None
         free_unreachable(whole_numel(self._learning) * _STATE_BYTES)
-        give_own_memory(self._learning)
+        give_own_storage(self.model)

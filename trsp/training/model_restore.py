@@ -4,7 +4,7 @@ A training library leaves hooks, attributes and replaced dictionaries behind on 
 change later calls and keep optimizer states alive. Knows no library: it compares, and undoes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,18 +43,6 @@ class ModelRestorer:
             if whole is not None and parameter in whole:
                 with torch.no_grad():
                     parameter.data = whole[parameter]
-
-
-def give_own_memory(parameters: Iterable[nn.Parameter]) -> None:
-    """Put the data of each parameter that lies within a larger piece of memory into its own.
-
-    A training library lays them out in one buffer, all of which stays as long as one of them does:
-    also what layers took that are deleted since.
-    """
-    for parameter in parameters:
-        data = parameter.detach()
-        if data.untyped_storage().nbytes() > data.numel() * data.element_size() > 0:
-            parameter.data = data.clone(memory_format=torch.contiguous_format)
 
 
 def _carried(owner: Any) -> _Carried:

@@ -67,16 +67,28 @@ def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOW
 
     It tells ``{COMPUTES: KEY}`` and ``{DONE: KEY}``, and returns what ``outcomes_of`` reads.
     ``node`` is where it runs. Stages that train nothing and have no GPU may follow each other in
-    one process; a measurement's memory is to be its own.
+    one process.
     """
     payload = {"task": _TASK.dump_python(task, mode="json"), "node": asdict(node)}
-    follows = all(map(_leaves_nothing, (task, *task.then)))
-    return Call(f"{__name__}:run", payload, environment, task.spec.key, may_follow=follows)
+    stages = task, *task.then
+    return Call(
+        target=f"{__name__}:run",
+        payload=payload,
+        environment=environment,
+        title=task.spec.key,
+        may_follow=all(map(_leaves_nothing, stages)),
+        forks=not any(map(_tells_its_resident_set, stages)),
+    )
 
 
 def _leaves_nothing(task: StageTask) -> bool:
     """Whether another stage can be computed after this one as in a fresh process."""
     return task.spec.kind not in _ALONE and not task.layout.gpus
+
+
+def _tells_its_resident_set(task: StageTask) -> bool:
+    """Whether the memory of its process is a result: no other's imports may count there."""
+    return task.spec.kind is StageKind.MEASURE and not task.layout.gpus
 
 
 def run(payload: Mapping[str, Any], channel: "Channel") -> Any:

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.scratch import scratch_folder
-from orchestrator.store.copies.node_cache import NewEntry, NodeCache, entry_name, node_cache
+from orchestrator.store.copies.node_cache import (
+    NewEntry,
+    NodeCache,
+    cache_limit_bytes,
+    entry_name,
+    node_cache,
+)
 
 NOT_NEEDED = "README.md"  # the model card: for people, written anew in the store as scores come
 
@@ -40,6 +46,9 @@ class Artifacts:
     """Folders of artifacts of one store, by their paths in it."""
 
     def __init__(self, files: Files) -> None:
+        """InvalidInputError: the cache is to have a limit that is none."""
+        if not files.is_local:
+            cache_limit_bytes()
         self._files = files
         self._entries: dict[str, NewEntry] = {}
 

@@ -44,7 +44,7 @@ def node_cache() -> "NodeCache | None":
     That is so where the limit is 0, and where its folder cannot be made, locked or trusted: it is
     another user's, or others may write to it. What dead processes left in it is removed.
     """
-    limit_bytes = _limit_bytes()
+    limit_bytes = cache_limit_bytes()
     if limit_bytes == 0:
         return None
     root = Path(os.environ.get(FOLDER) or temporary_root()).expanduser()
@@ -61,8 +61,11 @@ def node_cache() -> "NodeCache | None":
     return cache
 
 
-def _limit_bytes() -> int | None:
-    """Return the limit that the environment sets; None where it sets none."""
+def cache_limit_bytes() -> int | None:
+    """Return the limit that the environment sets; None where it sets none.
+
+    InvalidInputError where that is no number of bytes.
+    """
     given = os.environ.get(LIMIT)
     if not given:
         return None

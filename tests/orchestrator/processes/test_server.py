@@ -174,6 +174,10 @@ def test_who_wants_no_server_gets_none(caller: Caller) -> None:
     assert _kind(caller) == PLAIN
 
 
+def test_a_call_that_wants_a_process_with_nothing_imported_gets_it(caller: Caller) -> None:
+    assert caller.call(functions.parent, forks=False).result == os.getpid()
+
+
 def test_a_server_holds_no_folder_of_its_callers(caller: Caller) -> None:
     assert caller.server().cwd() == "/"
 

@@ -40,7 +40,10 @@ MANY = {
 
 
 def many_cells(folder: Path) -> Resolved:
-    """A grid of 336 cells: 12 rankings, of which three choices of layers come, and 14 lambda_2."""
+    """A grid of 336 cells: 12 rankings, of which three choices of layers come, and 14 lambda_2.
+
+    The scores of the unpruned model are expected to take longer than any cell.
+    """
     return resolved(folder, **MANY)
 
 

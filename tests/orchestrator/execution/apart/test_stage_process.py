@@ -129,6 +129,14 @@ def test_a_chain_travels_whole_and_tells_of_each_stage(monkeypatch: pytest.Monke
     assert outcomes_of(returned) == {TASK.spec.key: None}
 
 
+@pytest.mark.parametrize(("gpus", "forks"), [(0, False), (1, True)])
+def test_a_measurement_on_a_cpu_has_no_imports_of_others_in_its_memory(
+    gpus: int, forks: bool
+) -> None:
+    task = StageTask(StageSpec(StageKind.MEASURE, {}), "/s", Layout(gpus=gpus))
+    assert stage_call(task, {}).forks is forks
+
+
 def test_a_chain_with_a_measurement_follows_nothing() -> None:
     head = StageTask(StageSpec(StageKind.PRUNE, {}), "/s")
     assert not stage_call(replace(head, then=(replace(TASK, layout=Layout()),)), {}).may_follow

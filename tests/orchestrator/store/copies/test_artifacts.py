@@ -11,7 +11,7 @@ from orchestrator.coordination.stage_log import ClaimLostError
 from orchestrator.store.files import StoreFiles
 from orchestrator.store.store import Store
 from tests.orchestrator.store.sample_stage import KEY, SPEC, commit, ticket_of
-from trsp.errors import StoreError
+from trsp.errors import InvalidInputError, StoreError
 
 
 @pytest.fixture
@@ -89,6 +89,14 @@ def test_without_a_cache_each_reader_downloads_and_nothing_stays(
     assert [weights(Store(remote.uri)) for _ in range(2)] == ["weights", "weights"]
     assert len(downloads) == 4
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_limit_that_is_none_is_told_before_anything_is_done(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRSP_CACHE_BYTES", "much")
+    with pytest.raises(InvalidInputError, match="give one such as 200e9"):
+        Store(remote.uri)
 
 
 def test_a_local_store_needs_no_cache(local: Store, cache_folder: Path) -> None:
