@@ -3,8 +3,9 @@
     python -m tests.integration.made_up_driver STORE TRACKING_URI LOG SECONDS DRIVERS
 
 LOG gets a line for each stage that is begun and for each that has left its result:
-``begun KEY PID``, ``done KEY PID``. Each stage takes SECONDS. It begins when so many DRIVERS have
-said in LOG that they are there (``there - PID``): else one that is slow to load finds all done.
+``begun KEY PID``, ``done KEY PID``. Each stage takes SECONDS. The first ones begin when so many
+DRIVERS have said in LOG that they are there (``there - PID``): else one that was slow to load, or
+to reach MLflow, finds all done.
 """
 
 import os
@@ -34,13 +35,19 @@ class TimedLauncher(InProcessLauncher):
     measures_alone = False
     hands_over = False
 
-    def __init__(self, log: Path, seconds: float) -> None:
+    def __init__(self, log: Path, seconds: float, drivers: int) -> None:
         super().__init__(Capacity(cpus=CPUS))
-        self._log, self._seconds = log, seconds
+        self._log, self._seconds, self._drivers = log, seconds, drivers
         self._ended: list[Finished] = []
 
     def hardware(self) -> str:
         return "cpu"
+
+    def capacity(self) -> Capacity:
+        """Return it as soon as all drivers are there: each asks before it starts anything."""
+        wait_for_others(self._log, self._drivers)
+        self._drivers = 0
+        return super().capacity()
 
     def start(self, task: StageTask) -> None:
         self._note("begun", task)
@@ -74,7 +81,12 @@ def write_line(log: Path, what: str, key: str) -> None:
 
 
 def wait_for_others(log: Path, drivers: int) -> None:
-    """Say that this driver is there, and wait until so many are; AssertionError after LIMIT_S."""
+    """Say that this driver is there, and wait until so many are; AssertionError after LIMIT_S.
+
+    Nothing happens for 0.
+    """
+    if not drivers:
+        return
     write_line(log, "there", "-")
     deadline = time.monotonic() + LIMIT_S
     while log.read_text(encoding="utf-8").count("there -") < drivers:
@@ -96,6 +108,5 @@ def made_up_grid(store: str, tracking_uri: str) -> Resolved:
 if __name__ == "__main__":
     grid = made_up_grid(sys.argv[1], sys.argv[2])
     log = Path(sys.argv[3])
-    launcher = TimedLauncher(log, float(sys.argv[4]))
-    wait_for_others(log, int(sys.argv[5]))
+    launcher = TimedLauncher(log, float(sys.argv[4]), int(sys.argv[5]))
     sys.exit(Driver(grid, Store(sys.argv[1]), launcher, console()).run())
