@@ -47,7 +47,8 @@ def test_200_stages_one_after_the_other_leave_the_memory_that_the_first_few_left
     folder: Path, tmp_path: Path, tiny_llama: Path, text_file: Path
 ) -> None:
     """Every third in a fresh process, the others where another was before them."""
-    grid = resolve(load_grid(tiny_grid(tmp_path / "grid", tiny_llama, text_file)), hardware="cpu")
+    written = tiny_grid(tmp_path / "grid", tiny_llama, text_file, transfer="none")
+    grid = resolve(load_grid(written), hardware="cpu")
     caller, numbers = Caller(preload()), iter(range(FEW + MANY))
 
     def stage() -> None:
