@@ -2,6 +2,8 @@
 
 import copy
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import wraps
@@ -143,3 +145,15 @@ def check_of_one_training(store: Store, cell: Cell) -> None:
     assert scores["perplexity/tiny"]["value"] == number
     for key in cell.item_keys():
         assert store.stages.result(key)["window_nll"] == [number]  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """With real trainings, in processes; a third of the chains measure, too."""
+    name = "tests.orchestrator.execution.killed_chains"
+    command = [sys.executable, "-m", name, str(tmp_path), "30", "0"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == 0, ended.stderr[-5000:]
+    committed = [line.partition(":")[2] for line in ended.stdout.splitlines() if "killed" in line]
+    assert len(committed) == 30
+    assert len(set(committed)) > 2, "they died in different stages"
