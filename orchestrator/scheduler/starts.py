@@ -192,8 +192,8 @@ class Starts:
     ) -> None:
         """Start a stage that was claimed, with those claimed that follow it.
 
-        A store that will not be written is a failure of the attempt, not of the driver; of one that
-        was to follow, it is nothing.
+        Where none does it has its own layout, not the room of all. A store that will not be written
+        is a failure of the attempt, not of the driver; of one that was to follow, it is nothing.
         """
         members = [Follower(start.spec, own), *chain.followers]
         claimed: list[_Stage] = []
@@ -208,7 +208,7 @@ class Starts:
                 case ClaimFailed() | AlreadySatisfied() | StoreAway():
                     pass  # the next look at the store sees it
         if claimed:
-            self._start(claimed, start.layout)
+            self._start(claimed, start.layout if len(claimed) > 1 else own)
 
     def _start(self, claimed: Sequence[_Stage], room: Layout) -> None:
         """Start these stages one after another in one process."""
