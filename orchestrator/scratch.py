@@ -4,6 +4,8 @@ They lie in one folder of ours per user of the machine, under ``TRSP_TMPDIR`` or
 has its temporary files. Each is locked by its process (flock(2)), and the kernel lets go of the
 lock when that ends, however it does: who begins to work on a machine removes those that nobody
 holds. No host name, process number or clock has a part in it, so containers may share the folder.
+
+Also says where this user's other folders of ours lie, and which of them can be trusted.
 """
 
 import fcntl
