@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ BEGIN_LIMIT_S = 300.0  # for a process to take a call: a new server imports befo
 ATTEMPTS = 3  # to get a process from a server: a server may end as it is asked
 RETRY_S = 600.0  # after which a server is asked for again where none was to be had
 _POLL_S = 0.25
+_NOTHING = "operator:is_"  # takes a payload and a channel, and does nothing
 
 
 class Processes:
@@ -55,6 +56,25 @@ class Processes:
         else:
             process.close()
         return ended
+
+    def forked_within_s(self, environment: Mapping[str, str]) -> float:
+        """Return the seconds until a process that was forked for this has answered.
+
+        OSError: none can be forked, and calls get plain processes.
+        """
+        if not self._attempts:
+            raise OSError("processes are started plainly here, as it was asked for")
+        begun = time.monotonic()
+        process = forked(self._preload, environment)
+        try:
+            request = Request.of(Call(_NOTHING, None, environment)).to_json()
+            if _begins(process, request, new=True):
+                ended, _ = _Following(process, lambda message: None, lambda: False).to_its_end()
+                if ended.returned:
+                    return time.monotonic() - begun
+        finally:
+            process.close()
+        raise ChildProcessError("the fork server, or its process, ended as it was asked")
 
     def close(self) -> None:
         """End the process that was kept for another call."""

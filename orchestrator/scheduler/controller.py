@@ -87,19 +87,6 @@ class Controller:
             self._clock,
         )
 
-    def _starts_of(self, clock: Callable[[], float]) -> Starts:
-        return Starts(
-            self._parts,
-            self._stages,
-            self._layouts,
-            self._state,
-            self._lookout,
-            self._launcher,
-            self._resources,
-            self._parts.resolved.grid.storage.keep_transfer_weights,
-            clock,
-        )
-
     def step(self, wait_s: float = 0.0) -> GridView:
         """Collect what ended, start what can start, and return the grid as it then stands.
 

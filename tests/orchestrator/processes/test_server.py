@@ -12,7 +12,7 @@ from orchestrator.processes import fresh, kernel, request, starting
 from orchestrator.processes.fresh import Processes
 from orchestrator.processes.place import Place, Preload, server_name
 from tests.orchestrator.processes import functions
-from tests.orchestrator.processes.conftest import Caller, gone, servers_in, wait_until
+from tests.orchestrator.processes.conftest import LIMIT_S, Caller, gone, servers_in, wait_until
 
 FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
 
@@ -173,6 +173,17 @@ def test_a_server_that_cannot_be_is_not_asked_for_at_every_call(
     monkeypatch.setattr(caller.processes, "_plain_until", 0.0)
     assert _kind(caller) == PLAIN
     assert len(asked) == 2 * fresh.ATTEMPTS
+
+
+def test_who_asks_is_told_that_processes_can_be_forked_or_why_they_cannot(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < caller.processes.forked_within_s(dict(os.environ)) < LIMIT_S
+    with pytest.raises(OSError, match="plainly"):
+        Processes(caller.preload, forks=False).forked_within_s(dict(os.environ))
+    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
+    with pytest.raises(OSError, match="nowhere"):
+        caller.processes.forked_within_s(dict(os.environ))
 
 
 def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
