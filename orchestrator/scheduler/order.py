@@ -42,11 +42,11 @@ def order(
 ) -> list[StageSpec]:
     """Return the needs in the order in which they are to be started.
 
-    Deletions that take no GPU come first: they take next to no time, and until then the store keeps
-    all weights of stage two. Then comes what nothing is known of, which may be the longest, in the
-    order of kinds; then what is critical, the longest path first; then the rest, those that take
-    the most first (of the cluster, and for how long), so that those that are left in the end are
-    small enough for any gap.
+    Deletions from stage two's weights that take no GPU come first: they take next to no time, and
+    until then the store keeps all of these. Then comes what nothing is known of, which may be the
+    longest, in the order of kinds; then what is critical, the longest path first; then the rest,
+    those that take the most first (of the cluster, and for how long), so that those that are left
+    in the end are small enough for any gap.
     """
     if not expected.after:
         return sorted(needs, key=lambda need: _KINDS[need.kind])
@@ -55,7 +55,7 @@ def order(
 
     def place(need: StageSpec) -> Place:
         layout, after_s = layout_of(need), expected.after.get(need.key)
-        if need.kind is StageKind.PRUNE and not layout.gpus:
+        if need.kind is StageKind.PRUNE and need.reads and not layout.gpus:
             return 0, 0.0, 0.0, 0
         if after_s is None:
             return 1, 0.0, 0.0, _KINDS[need.kind]

@@ -21,11 +21,12 @@ class Need:
     after: float | None = None
     layout: Layout = ON_GPU
     kind: StageKind = StageKind.TRANSFER
+    reads: tuple[str, ...] = ()
 
 
 def ordered(*needs: Need, left: list[tuple[Layout, float]] | None = None) -> list[str]:
     """Return the names of the needs in the order in which they are started."""
-    specs = [StageSpec(need.kind, {"name": need.name}) for need in needs]
+    specs = [StageSpec(need.kind, {"name": need.name}, reads=need.reads) for need in needs]
     by_key = {spec.key: need for spec, need in zip(specs, needs, strict=True)}
     known = {key: need for key, need in by_key.items() if need.seconds is not None}
     expected = Expected(
@@ -53,9 +54,15 @@ def test_memory_counts_as_room_where_it_is_what_a_stage_takes_most_of() -> None:
     assert ordered(gang, offloaded, left=BUSY) == ["offloaded", "gang"]
 
 
-def test_a_deletion_that_takes_no_gpu_comes_before_all_others() -> None:
-    prune = Need("prune", 1, layout=Layout(), kind=StageKind.PRUNE)
+def test_a_deletion_from_trained_weights_that_takes_no_gpu_comes_before_all_others() -> None:
+    prune = Need("prune", 1, layout=Layout(), kind=StageKind.PRUNE, reads=("transfer",))
     assert ordered(Need("long", 100), prune) == ["prune", "long"]
+
+
+def test_a_deletion_from_the_original_weights_has_its_turn() -> None:
+    """Nothing is kept for it in the store, and the scores may follow in its room."""
+    prune = Need("prune", 30, layout=Layout(), kind=StageKind.PRUNE)
+    assert ordered(prune, Need("long", 100)) == ["long", "prune"]
 
 
 def test_a_deletion_that_takes_a_gpu_has_its_turn_as_any_other() -> None:
