@@ -151,7 +151,8 @@ class _Turn:
         seconds = self._held_s(spec, layouts[0])
         alike = id(layouts), *self._admission.like(seconds)
         if self._apart and spec.kind is StageKind.MEASURE:
-            quiet = not self._refused and self._admission.spare(self._whole_node(layouts[0]))
+            room, node = self._admission, self._whole_node(layouts[0])
+            quiet = not room.short and room.spare(node)
             return Start(spec, layouts[0]) if quiet else Wait(spec, _NO_QUIET_NODE)
         admitted = self._refused.get(alike) or self._admission.admit(layouts, seconds)
         if isinstance(admitted, str):

@@ -130,6 +130,17 @@ def free_unreachable(held_bytes: int) -> None:
         torch.accelerator.empty_host_cache()
 
 
+def kept_host_bytes() -> int:
+    """Return the bytes of pinned host memory that torch keeps for the next who wants such memory.
+
+    The system counts them as taken. 0 where there is no accelerator.
+    """
+    if not torch.cuda.is_available():
+        return 0
+    stats = torch.cuda.host_memory_stats()
+    return int(stats["allocated_bytes.current"] - stats["active_bytes.current"])
+
+
 def devices_of(model: nn.Module) -> list[torch.device]:
     """The devices that ``model`` computes on: where its weights and buffers lie, each once."""
     tensors = (*model.parameters(), *model.buffers())

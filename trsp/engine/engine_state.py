@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 from trsp.checkpoints.safetensors_file import Contents, Shape, TensorFile
+from trsp.distributed.device import kept_host_bytes
 from trsp.distributed.host_memory import has_room
 from trsp.engine.host_copy import HostCopy
 from trsp.engine.state_pieces import (
@@ -50,7 +51,9 @@ def copy_state(engine: Any | None, metadata: Mapping[str, str]) -> HostCopy | No
     for another, and each decides for itself.
     """
     contents = _contents(engine, metadata)
-    if contents.size_bytes < LEAST_COPIED_BYTES or not has_room(contents.size_bytes):
+    if contents.size_bytes < LEAST_COPIED_BYTES:
+        return None
+    if not has_room(contents.size_bytes - kept_host_bytes()):  # the memory of the copy before
         return None
     try:
         room = HostCopy(contents.size_bytes)

@@ -24,7 +24,9 @@ class Writable(Protocol):
 class HostCopy:
     """A copy of what a file is to hold, in host memory (pinned where there is an accelerator).
 
-    It is in chunks, each of which is given back once it is written.
+    It is in chunks, each of which is given back once it is written: to the system or, where it is
+    pinned, to torch, which has it ready for the next copy (to pin memory takes longer than to fill
+    it).
     """
 
     def __init__(self, size_bytes: int) -> None:

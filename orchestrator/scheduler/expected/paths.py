@@ -3,6 +3,7 @@
 What the grid's own results say of like stages is taken up as they come in: nothing is read for it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,14 +31,22 @@ class Expected:
     seconds: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
 
-    def add(self, key: str, own_s: float, path_s: float) -> None:
-        """Take up that one of those who need the stage has such a path behind it."""
-        self.seconds[key] = max(own_s, self.seconds.get(key, 0.0))
-        self.after[key] = max(path_s, self.after.get(key, 0.0))
+
+@dataclass(frozen=True)
+class _Path:
+    """What a cell still lacks: of a group of cells alike, the stages of these kinds, in order."""
+
+    group: int
+    kinds: tuple[StageKind, ...]  # the stage that it needs now is the first
 
 
 class Expectations:
-    """What is expected of one grid's stages, made anew only where its parts have changed."""
+    """What is expected of one grid's stages.
+
+    A step costs what has changed: a cell's path is looked at where the cell is another one than
+    before, and the effort of a ranking where it has published a round. Only the seconds of the
+    stages that are needed are summed up anew, for each result makes all of them a bit better.
+    """
 
     def __init__(self, parts: GridParts) -> None:
         self._parts = parts
@@ -50,8 +59,16 @@ class Expectations:
         groups: dict[object, int] = {}
         names = [(cell.model.name, cell.transfer, cell.removed) for cell in cells]
         self._group_of = [groups.setdefault(name, len(groups)) for name in names]
-        self._rest = [_rest(parts, cells[self._group_of.index(group)]) for group in groups.values()]
+        examples = [cells[self._group_of.index(group)] for group in groups.values()]
+        self._rest = [_rest(parts, cell) for cell in examples]
+        self._removed = [cell.removed for cell in examples]
         self._cells: Sequence[Part[CellView] | None] = [None] * len(cells)
+        self._paths: list[tuple[StageSpec, _Path] | None] = [None] * len(cells)
+        # By the stage that cells need now, the different paths that begin with it; how many cells
+        # have each.
+        self._behind: dict[str, tuple[StageSpec, Counter[_Path]]] = {}
+        # Of a ranking to a depth: the rounds that were done, and the effort that was left then.
+        self._efforts: dict[tuple[str, int], tuple[int, Effort]] = {}
         self._needs: object = None
         self._expected = Expected()
 
@@ -73,10 +90,12 @@ class Expectations:
     # --- what was measured -----------------------------------------------------
 
     def _learn(self) -> None:
-        """Take up what the parts that have changed say of stages that are done."""
+        """Take up what the parts that have changed say: what is done, and what is left to do."""
         for index, part in enumerate(self._parts.cells):
-            if part is not self._cells[index] and part.view.seconds:
-                self._learn_cell(index, part.view)
+            if part is not self._cells[index]:
+                if part.view.seconds:
+                    self._learn_cell(index, part.view)
+                self._look_at_path(index, part)
         self._cells = list(self._parts.cells)
         for ranking in self._parts.rankings:
             rounds, done = ranking.view.rounds, self._learned.get(ranking.view.key, 0)
@@ -108,25 +127,51 @@ class Expectations:
 
     # --- what follows ----------------------------------------------------------
 
+    def _look_at_path(self, index: int, part: Part[CellView]) -> None:
+        """Take up which stages a cell that has changed still lacks, in place of what it did."""
+        if (before := self._paths[index]) is not None:
+            spec, path = before
+            _, paths = self._behind[spec.key]
+            paths[path] -= 1
+            if not paths[path]:
+                del paths[path]
+            if not paths:
+                del self._behind[spec.key]
+        self._paths[index] = after = self._path(index, part)
+        if after is not None:
+            spec, path = after
+            self._behind.setdefault(spec.key, (spec, Counter()))[1][path] += 1
+
+    def _path(self, index: int, part: Part[CellView]) -> tuple[StageSpec, _Path] | None:
+        """Return the stage that a cell needs now and its path; None where it needs nothing."""
+        need, group, done = part.needed, self._group_of[index], part.view.seconds
+        if isinstance(need, Done):
+            return None
+        kinds = [spec.kind for spec, _ in self._rest[group]]
+        behind = kinds if need.kind is StageKind.RANKING else kinds[kinds.index(need.kind) + 1 :]
+        left = (kind for kind in behind if kind not in done)
+        return need, _Path(group, (need.kind, *left))
+
     def _made(self) -> Expected:
-        expected, rankings = Expected(), dict[tuple[str, int], float]()
+        expected = Expected()
         rest = [self._seconds(stages) for stages in self._rest]
-        for index, part in enumerate(self._parts.cells):
-            need = part.needed
-            if isinstance(need, Done):
-                continue
-            later, removed = rest[self._group_of[index]], part.view.cell.removed
-            if need.kind is StageKind.RANKING:
-                if (need.key, removed) not in rankings:
-                    rankings[need.key, removed] = self._ranking_s(need, removed)
-                own_s = rankings[need.key, removed]
-                expected.add(need.key, own_s, own_s + sum(later.values()))
-            else:
-                left = (s for kind, s in later.items() if kind not in part.view.seconds)
-                expected.add(need.key, later[need.kind], sum(left))
+        for spec, paths in self._behind.values():
+            own_s, path_s = zip(*(self._path_s(spec, path, rest) for path in paths), strict=True)
+            expected.seconds[spec.key], expected.after[spec.key] = max(own_s), max(path_s)
         for dense in self._parts.dense:
             self._add_dense(dense, expected)
         return expected
+
+    def _path_s(
+        self, spec: StageSpec, path: _Path, rest: Sequence[Mapping[StageKind, float]]
+    ) -> tuple[float, float]:
+        """Return the seconds of the stage that a path begins with, and of all of the path."""
+        later = rest[path.group]
+        if spec.kind is StageKind.RANKING:
+            own_s = self._ranking_s(spec, self._removed[path.group])
+        else:
+            own_s = later[spec.kind]
+        return own_s, own_s + sum(later[kind] for kind in path.kinds[1:])
 
     def _add_dense(self, part: Part[DenseView], expected: Expected) -> None:
         """Take up the unpruned model: its scores, and then its speed."""
@@ -137,13 +182,17 @@ class Expectations:
         measure = measure_spec(model, study, ())
         if need.kind is StageKind.DENSE and measure and part.view.measurement is None:
             path_s += self._expected_s(measure, effort_of(measure, model))
-        expected.add(need.key, own_s, path_s)
+        expected.seconds[need.key] = max(own_s, expected.seconds.get(need.key, 0.0))
+        expected.after[need.key] = max(path_s, expected.after.get(need.key, 0.0))
 
     def _ranking_s(self, spec: StageSpec, depth: int) -> float:
         """Return the seconds of the rounds up to ``depth`` that a ranking lacks."""
         done = self._learned.get(spec.key, 0)
-        model = self._parts.resolved.models[_model_of(spec)]
-        effort = effort_of(replace(spec, depth=depth), model, done)
+        then, effort = self._efforts.get((spec.key, depth), (None, Effort()))
+        if then != done:
+            model = self._parts.resolved.models[_model_of(spec)]
+            effort = effort_of(replace(spec, depth=depth), model, done)
+            self._efforts[spec.key, depth] = done, effort
         return self._expected_s(spec, effort)
 
     def _seconds(self, stages: Sequence[tuple[StageSpec, Effort]]) -> dict[StageKind, float]:

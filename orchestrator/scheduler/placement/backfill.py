@@ -41,6 +41,7 @@ class Backfill:
             Held(ends_in_s, layout, self._free.hold(layout)) for layout, ends_in_s in running
         ]
         self._spared = 0  # CPUs
+        self.short = False  # whether one had to wait that has room once enough of ours have ended
         self._reservation: Reservation | None = None  # made when the first stage has to wait
 
     def like(self, seconds: float) -> tuple[bool, bool]:
@@ -54,6 +55,7 @@ class Backfill:
         They come best first: the first for which there is room now is taken, or waited for.
         """
         if self._most is not None and len(self._held) >= self._most:
+            self.short = True
             return "waits for a free slot"
         for layout in layouts:
             if self._take(layout, seconds):
@@ -61,6 +63,7 @@ class Backfill:
         best = next(filter(self._empty.fits, layouts), None)
         if best is None:
             return self._too_small(layouts)
+        self.short = True
         if self._free.fits(best):
             return "waits behind a larger stage"
         if self._reservation is None:

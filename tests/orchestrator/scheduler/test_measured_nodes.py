@@ -88,3 +88,18 @@ def test_a_measurement_waits_for_a_node_without_other_jobs_while_that_may_come()
     assert isinstance(decision, Wait)
     assert decision.reason == "waits for a quiet machine; other jobs hold 3 of 8 CPUs"
     assert started(decided([MEASURE], capacity=shared)) == [MEASURE]
+
+
+def test_a_measurement_does_not_wait_for_nodes_that_another_stage_waits_for() -> None:
+    """They may never come back; then it was never measured, on nodes that stood idle."""
+    gang = StageSpec(StageKind.TRANSFER, {"gang": True})
+    layouts = {gang.key: Layout(ranks=3, cpus=4)}
+    largest = Capacity.of([Capacity(4)] * 3)
+    decisions = decided([gang, MEASURE], layouts=layouts, largest_capacity=largest)
+    assert started(decisions) == [MEASURE]
+
+
+def test_a_measurement_waits_while_another_stage_waits_for_room_that_ours_hold() -> None:
+    gang = StageSpec(StageKind.TRANSFER, {"gang": True})
+    layouts = {gang.key: Layout(ranks=2, cpus=4)}
+    assert started(decided([gang, MEASURE], layouts=layouts, running=running(1))) == []

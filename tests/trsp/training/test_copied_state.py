@@ -18,6 +18,7 @@ from tests.trsp.training.resumable import (
     resumable_model,
     this_rank,
 )
+from trsp.distributed.device import kept_host_bytes
 from trsp.engine import engine_state, host_copy
 from trsp.engine.engine import Engine
 from trsp.engine.optimizer_config import OptimizerConfig
@@ -70,6 +71,29 @@ def test_what_is_small_or_has_no_room_is_not_copied(
         monkeypatch.setattr(host_copy, "torch", SimpleNamespace(**vars(torch) | {"empty": refused}))
     with Engine(resumable_model(), ZERO_2, 4, OptimizerConfig(1e-3, steps=6)) as engine:
         assert engine.copy_state() is None
+
+
+def test_memory_that_is_kept_from_the_copy_before_is_room_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pinned memory stays with torch: where it was counted as taken, the next had no room."""
+    wanted: list[int] = []
+    monkeypatch.setattr(engine_state, "LEAST_COPIED_BYTES", 0)
+    monkeypatch.setattr(engine_state, "has_room", lambda size: bool(wanted.append(size)))
+    with Engine(resumable_model(), ZERO_2, 4, OptimizerConfig(1e-3, steps=6)) as engine:
+        engine.copy_state()
+        monkeypatch.setattr(engine_state, "kept_host_bytes", lambda: 3000)
+        engine.copy_state()
+    whole, beside_kept = wanted
+    assert beside_kept == whole - 3000
+
+
+def test_pinned_memory_that_nobody_uses_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_host_bytes() == 0 or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    stats = {"allocated_bytes.current": 5000, "active_bytes.current": 2000}
+    monkeypatch.setattr(torch.cuda, "host_memory_stats", lambda: stats)
+    assert kept_host_bytes() == 3000
 
 
 def killed_and_resumed(folder: Path, snapshots: FolderSnapshots) -> tuple[Any, int]:
