@@ -17,6 +17,7 @@ from orchestrator.processes.request import Call, Ended
 from tests.orchestrator.processes import functions
 
 LIMIT_S = 30.0
+FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
 
 
 class Caller:
@@ -41,6 +42,12 @@ class Caller:
     def server(self) -> psutil.Process:
         """Return the server, which is started if need be."""
         return psutil.Process(self.call(functions.parent).result)
+
+
+def kind(caller: Caller) -> str:
+    """Return by what a process is started now: a server, or plainly."""
+    parent = caller.call(functions.parent).result
+    return PLAIN if parent == os.getpid() else FORKED
 
 
 def servers_in(folder: Path) -> list[psutil.Process]:
