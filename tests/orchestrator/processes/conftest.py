@@ -28,10 +28,6 @@ class Caller:
         self.processes = Processes(preload)
         self.told: list[Any] = []
 
-    def kind(self) -> str:
-        """Return by what a process is started now: a server, or plainly."""
-        return PLAIN if self.call(functions.parent).result == os.getpid() else FORKED
-
     def call(
         self,
         function: Callable[..., Any],
@@ -46,6 +42,12 @@ class Caller:
     def server(self) -> psutil.Process:
         """Return the server, which is started if need be."""
         return psutil.Process(self.call(functions.parent).result)
+
+
+def kind(caller: Caller) -> str:
+    """Return by what a process is started now: a server, or plainly."""
+    parent = caller.call(functions.parent).result
+    return PLAIN if parent == os.getpid() else FORKED
 
 
 def servers_in(folder: Path) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""Processes where no server is to be had, or none is wanted: they are started plainly."""
+"""Where there can be no fork server, or a call wants none; and where there nearly is none."""
 
 import errno
 import os
@@ -9,30 +9,30 @@ import pytest
 
 from orchestrator.processes import fresh, kernel, starting
 from orchestrator.processes.fresh import Processes
-from orchestrator.processes.place import Place
+from orchestrator.processes.place import Place, server_name
 from tests.orchestrator.processes import functions
-from tests.orchestrator.processes.conftest import FORKED, LIMIT_S, PLAIN, Caller
+from tests.orchestrator.processes.conftest import FORKED, LIMIT_S, PLAIN, Caller, kind
 
 
 def test_a_folder_with_a_long_path_holds_a_server(
     caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRSP_TMPDIR", str(tmp_path / ("long" * 50)))
-    assert caller.kind() == FORKED
+    assert kind(caller) == FORKED
 
 
 def test_a_folder_that_others_can_enter_holds_none(caller: Caller) -> None:
     place = Place()
     place.close()
     place.folder.chmod(0o755)
-    assert caller.kind() == PLAIN
+    assert kind(caller) == PLAIN
 
 
 def test_a_folder_that_cannot_be_made_holds_none(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
-    assert caller.kind() == PLAIN
+    assert kind(caller) == PLAIN
 
 
 def test_a_server_that_cannot_be_is_not_asked_for_at_every_call(
@@ -45,10 +45,10 @@ def test_a_server_that_cannot_be_is_not_asked_for_at_every_call(
         raise OSError("it dies of an import")
 
     monkeypatch.setattr(fresh, "forked", fails)
-    assert [caller.kind() for _ in range(3)] == [PLAIN] * 3
+    assert [kind(caller) for _ in range(3)] == [PLAIN] * 3
     assert len(asked) == fresh.ATTEMPTS
     monkeypatch.setattr(caller.processes, "_plain_until", 0.0)
-    assert caller.kind() == PLAIN
+    assert kind(caller) == PLAIN
     assert len(asked) == 2 * fresh.ATTEMPTS
 
 
@@ -70,17 +70,29 @@ def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(starting, "_run", full)
-    assert caller.kind() == PLAIN
+    assert kind(caller) == PLAIN
     monkeypatch.undo()
 
 
 def test_who_wants_no_server_gets_none(caller: Caller) -> None:
     caller.processes = Processes(caller.preload, forks=False)
-    assert caller.kind() == PLAIN
+    assert kind(caller) == PLAIN
 
 
 def test_a_call_that_wants_a_process_with_nothing_imported_gets_it(caller: Caller) -> None:
     assert caller.call(functions.parent, forks=False).result == os.getpid()
+
+
+def test_a_server_holds_no_folder_of_its_callers(caller: Caller) -> None:
+    assert caller.server().cwd() == "/"
+
+
+def test_a_socket_of_a_dead_server_is_in_nobodys_way(caller: Caller) -> None:
+    place, name = Place(), server_name(caller.preload, os.environ)
+    place.listen(name).close()
+    assert place.connect(name) is None
+    place.close()
+    assert kind(caller) == FORKED
 
 
 def test_a_plain_process_that_the_kernel_ended_for_want_of_memory_is_known_to_be(
@@ -98,6 +110,3 @@ def test_a_plain_process_that_is_killed_is_known_to_be(
 ) -> None:
     monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
     assert caller.call(functions.end, signal.SIGKILL).status == -signal.SIGKILL
-
-
-# --- what it imports ------------------------------------------------------------------
