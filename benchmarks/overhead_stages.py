@@ -7,25 +7,26 @@ from typing import Any
 from benchmarks.made_up_grid import finish
 from orchestrator.execution import run_stage
 from orchestrator.execution.apart import stage_process
+from orchestrator.execution.apart.stage_process import Outcomes
 from orchestrator.execution.stage_task import RankContext, StageTask
 from orchestrator.processes.child import Channel
 from orchestrator.processes.request import Call
 from orchestrator.ray_backend import workers
 from orchestrator.ray_backend.sharing.begun import Sign
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.store.failures import NOWHERE, Failure, Node
+from orchestrator.store.failures import NOWHERE, Node
 
 HERE = __name__
 
 
-def one_rank(model: str, reuse: bool) -> Callable[[StageTask, Sign], Failure | None]:
+def one_rank(model: str, reuse: bool) -> Callable[[StageTask, Sign], Outcomes]:
     """Return what Ray calls in place of ``workers.run_one_rank``: the same, with made-up stages.
 
     ``model``: the folder of a model to load for each stage; empty: none. ``reuse``: whether stages
     may follow each other in one process; else each has a fresh one.
     """
 
-    def run_one_rank(task: StageTask, sign: Sign) -> Failure | None:
+    def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:
         def call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
             real = stage_process.stage_call(task, environment, node)
             payload = {**real.payload, "model": model}

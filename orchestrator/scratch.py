@@ -4,11 +4,14 @@ They lie in one folder of ours per user of the machine, under ``TRSP_TMPDIR`` or
 has its temporary files. Each is locked by its process (flock(2)), and the kernel lets go of the
 lock when that ends, however it does: who begins to work on a machine removes those that nobody
 holds. No host name, process number or clock has a part in it, so containers may share the folder.
+
+Also says where this user's other folders of ours lie, and which of them can be trusted.
 """
 
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -50,9 +53,31 @@ def temporary_root() -> Path:
     return Path(os.environ.get(VARIABLE) or tempfile.gettempdir()).expanduser()
 
 
+def user_folder(purpose: str, root: Path | None = None) -> Path:
+    """Return where this user's folder for a purpose is, below the one for temporary files."""
+    return (root or temporary_root()) / f"trsp-{purpose}-{os.getuid()}"
+
+
+def open_private(folder: Path) -> int:
+    """Return a descriptor of a folder that this user alone can enter, made where there is none.
+
+    OSError where it cannot be made, is another user's, or can be entered by others.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    found = os.fstat(descriptor)
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        os.close(descriptor)
+        raise PermissionError(
+            f"{folder} can be entered by others, so it is not used; delete it, or name another "
+            f"folder by {VARIABLE}"
+        )
+    return descriptor
+
+
 def _root() -> Path:
     """Return the folder of all scratch folders of this user."""
-    return temporary_root() / f"trsp-scratch-{os.getuid()}"
+    return user_folder("scratch")
 
 
 def _locked_folder(purpose: str) -> tuple[Path, int]:

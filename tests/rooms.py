@@ -62,8 +62,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
-    "doctor.probes": """doctor.findings grid layouts scratch stages store trsp.architecture
-        trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
+    "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
+        trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",

@@ -30,6 +30,7 @@ from orchestrator.layouts.layout import counted
 from orchestrator.ray_backend import on_nodes
 from orchestrator.ray_backend.cluster import connect
 from orchestrator.ray_backend.node_kinds import ClusterNode, at_most, one_per_kind
+from orchestrator.ray_backend.workers import forked_process_s
 from orchestrator.redact import redact
 from orchestrator.store.store import Store
 from orchestrator.tracking.probe import use_tracking
@@ -147,6 +148,8 @@ def _examine(
     findings += store_findings
     findings.append(_tracking(subject, driver.tracking()))
     findings += _sources(subject, driver.sources(), by_name(sources.answers(NODES_S)))
+    forks = on_nodes.NodeCalls(forked_process_s, asked)
+    findings += judge_nodes.processes(*split_answers(by_name(forks.answers(NODES_S))))
     say("computing: an all-reduce, a small training, a tiny model through all stages")
     findings += cluster_checks.check_cuda(kinds)
     findings.append(cluster_checks.check_all_reduce(asked))

@@ -81,7 +81,7 @@ class _Chain:
         """Run the stages up to the first that fails, and see to all commits."""
         handover = self._handover
         for number, context in enumerate(self._contexts):
-            if number and handover.keep_trained is None and self._leaving():
+            if number and not handover.waits_for_next and self._leaving():
                 break
             if number:  # its seconds begin now
                 context = self._contexts[number] = replace(context, timings=Stopwatch())

@@ -75,6 +75,11 @@ class Handover:
         """
         return None if self._trained is None else self._trained.keep
 
+    @property
+    def waits_for_next(self) -> bool:
+        """Whether the next stage is what is to commit stage two, and has not come to that."""
+        return self._trained is not None and self._upload is None
+
     def holds(self, key: str) -> bool:
         """Whether this stage was trained and is not committed."""
         return self._trained is not None and self._trained.ticket.key == key

@@ -5,6 +5,7 @@ It knows no cluster and no MLflow. Everything that may change a result comes fro
 each rank, all with the same task; rank 0 alone publishes and commits.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -127,6 +128,7 @@ def _run_measurement(context: RankContext) -> None:
     with context.sharing_devices():
         model, _ = input_model(context)
     context.may_publish(wait=True)  # nothing of ours is busy meanwhile
+    gc.collect()  # nor does anything lie there that a stage before it in this process left
     record = measure(model, settings, spec.inputs["hardware"], context.task.device_wait_s)
     context.commit(record.model_dump(mode="json"), versions())
 

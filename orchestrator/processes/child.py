@@ -7,9 +7,12 @@ import faulthandler
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +28,8 @@ REQUEST_LIMIT_S = 60.0  # for a caller that has connected to say what it wants
 MAY_GROW_BYTES = 128 * 2**20  # by which its own memory may grow where a call may follow
 MOST_CALLS = 100
 _DESCRIPTORS = 2
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_POLL_S = 0.1
 _TRACEBACK_CHARS = 20_000
 
 
@@ -34,6 +39,7 @@ class Channel:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._asked = self._told_to_go = False
+        self.last = False  # for the function to say that no call is to follow in its process
 
     def tell(self, message: Any) -> None:
         """Tell the caller a JSON value. OSError: it is gone, and so will this process be."""
@@ -63,11 +69,13 @@ class Channel:
 def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
     """Answer the call that comes over this connection, and those that may follow it.
 
-    ``learned`` is called after each. Returns the exit code of this process.
+    ``learned`` is called after each. Returns the exit code of this process, which is killed when
+    the caller's end of the connection is closed.
     """
     wire = Wire(connection)
     _take_output(connection)
     faulthandler.enable()  # a crash leaves the stack where the process prints
+    threading.Thread(target=_end_with, args=(connection.fileno(),), daemon=True).start()
     before, limit_s = 0, REQUEST_LIMIT_S
     for _ in range(MOST_CALLS):
         message = wire.receive(limit_s)
@@ -76,8 +84,10 @@ def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
         wire.send({"begun": True})
         request = Request(**message)
         before = before or (request.may_follow and own_memory_bytes())
-        answer = _answer(request, wire)
-        follows = request.may_follow and "raised" not in answer and _as_small_as(before)
+        channel = Channel(wire)
+        answer = _answer(request, channel)
+        may_follow = request.may_follow and "raised" not in answer and not channel.last
+        follows = may_follow and _as_small_as(before)
         wire.send({**answer, "follows": follows})
         learned()
         if not follows:
@@ -86,9 +96,8 @@ def answer_calls(connection: socket.socket, learned: Callable[[], None]) -> int:
     return 0
 
 
-def _answer(request: Request, wire: Wire) -> dict[str, Any]:
+def _answer(request: Request, channel: Channel) -> dict[str, Any]:
     """Call what is asked for; return the answer, whether it ended well or not."""
-    channel = Channel(wire)
     signal.signal(signal.SIGTERM, channel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
@@ -105,6 +114,20 @@ def _answer(request: Request, wire: Wire) -> dict[str, Any]:
                 stream.flush()
 
 
+def _end_with(connection: int) -> None:
+    """Wait until the other end of a connection is gone, and kill this process.
+
+    A fork server does so, too, but may be busy with an import; a plain process has none, and where
+    there is no prctl(2) it would go on without its caller.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+    while not any(event & _GONE for _, event in poll.poll()):
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _take_output(connection: socket.socket) -> None:
     """Print from now on where the caller prints."""
     _, descriptors, _, _ = socket.recv_fds(connection, 1, _DESCRIPTORS)
@@ -114,7 +137,9 @@ def _take_output(connection: socket.socket) -> None:
 
 
 def _as_small_as(before: int) -> bool:
-    """Whether this process has about as much memory of its own as it had at first."""
+    """Whether this process is known to have about as much memory of its own as it had at first."""
+    if not before:
+        return False
     if own_memory_bytes() - before > MAY_GROW_BYTES:
         gc.collect()
         give_back_memory()

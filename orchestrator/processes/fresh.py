@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,9 @@ from orchestrator.processes.wire import Closed
 
 BEGIN_LIMIT_S = 300.0  # for a process to take a call: a new server imports before
 ATTEMPTS = 3  # to get a process from a server: a server may end as it is asked
+RETRY_S = 600.0  # after which a server is asked for again where none was to be had
 _POLL_S = 0.25
+_NOTHING = "operator:is_"  # takes a payload and a channel, and does nothing
 
 
 class Processes:
@@ -27,6 +30,7 @@ class Processes:
         """``preload``: of the fork server. Unless ``forks``, processes are started plainly."""
         self._preload = preload
         self._attempts = ATTEMPTS if forks else 0
+        self._plain_until = float("-inf")  # by the monotonic clock
         self._kept: tuple[Process, dict[str, str]] | None = None
 
     def run(
@@ -53,6 +57,25 @@ class Processes:
             process.close()
         return ended
 
+    def forked_within_s(self, environment: Mapping[str, str]) -> float:
+        """Return the seconds until a process that was forked for this has answered.
+
+        OSError: none can be forked, and calls get plain processes.
+        """
+        if not self._attempts:
+            raise OSError("processes are started plainly here, as it was asked for")
+        begun = time.monotonic()
+        process = forked(self._preload, environment)
+        try:
+            request = Request.of(Call(_NOTHING, None, environment)).to_json()
+            if _begins(process, request, new=True):
+                ended, _ = _Following(process, lambda message: None, lambda: False).to_its_end()
+                if ended.returned:
+                    return time.monotonic() - begun
+        finally:
+            process.close()
+        raise ChildProcessError("the fork server, or its process, ended as it was asked")
+
     def close(self) -> None:
         """End the process that was kept for another call."""
         if self._kept is not None:
@@ -65,8 +88,11 @@ class Processes:
         kept = self._take_kept(call)
         if kept is not None and _begins(kept, request):
             return kept
-        attempts = self._attempts if call.forks else 0
+        has_servers = call.forks and time.monotonic() >= self._plain_until
+        attempts = self._attempts if has_servers else 0
         for attempt in range(attempts + 1):
+            if attempt and attempt == attempts:  # each attempt may have cost all its imports
+                self._plain_until = time.monotonic() + RETRY_S
             try:
                 process = self._new(call, forks=attempt < attempts)
             except OSError:
@@ -95,14 +121,18 @@ class Processes:
 
 def _begins(process: Process, request: dict[str, Any], new: bool = False) -> bool:
     """Whether a process takes this request up; it is ended where not."""
-    with suppress(OSError):
+    begins = False
+    try:
         if new:
             _send_output(process.wire.connection)
         process.wire.send(request)
-        if isinstance(process.wire.receive(BEGIN_LIMIT_S), dict):
-            return True
-    process.close()
-    return False
+        begins = isinstance(process.wire.receive(BEGIN_LIMIT_S), dict)
+    except OSError:
+        return False
+    finally:  # also where an exception of a signal's ends the waiting
+        if not begins:
+            process.close()
+    return begins
 
 
 def _send_output(connection: socket.socket) -> None:

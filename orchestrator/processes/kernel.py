@@ -40,6 +40,30 @@ def _prctl(option: int, value: object) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+def told_of_ends() -> int:
+    """Return a descriptor that can be read whenever a child of this process may have ended.
+
+    Not by pidfd_open(2), which older kernels, containers and builds of Python have not.
+    """
+    readable, written = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(written, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    return readable
+
+
+def tell_of_no_ends() -> None:
+    """Undo ``told_of_ends`` in a child of the process that has called it."""
+    os.close(signal.set_wakeup_fd(-1))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def has_ended(child: int) -> bool:
+    """Whether a child of this process has ended; its number stays its own until it is reaped."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def peer_uid(connection: socket.socket) -> int:
     """Return the user of the process at the other end of a Unix socket."""
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -122,6 +146,14 @@ def memory_kills() -> int:
             if "oom_kill" in counts:
                 return int(counts["oom_kill"])
     return 0
+
+
+def was_killed_for_memory(status: int, before: int) -> bool:
+    """Whether the kernel has ended a process for want of memory.
+
+    ``status``: its exit code or, negative, the signal; ``before``: ``memory_kills`` at its begin.
+    """
+    return status == -signal.SIGKILL and memory_kills() > before
 
 
 def own_memory_bytes() -> int:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from orchestrator.processes.kernel import namespaces, peer_uid
 from orchestrator.processes.surroundings import hides_gpus, lasting
-from orchestrator.scratch import temporary_root
+from orchestrator.scratch import open_private, user_folder
 
 LOCK_LIMIT_S = 60.0  # for another process of ours to start the server
 _POLL_S = 0.02
@@ -83,16 +82,8 @@ class Place:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or temporary_root() / f"trsp-processes-{os.getuid()}"
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        found = os.fstat(self._descriptor)
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-            self.close()
-            raise PermissionError(
-                f"{self.folder} can be entered by others, so no process is taken from there; "
-                "delete it, or name another folder by TRSP_TMPDIR"
-            )
+        self.folder = folder or user_folder("processes")
+        self._descriptor = open_private(self.folder)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -6,11 +6,15 @@ be used in the children of a process that has initialised it.
 
 import gc
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 
 from orchestrator.processes.kernel import child_can_use_cuda, holds_gpu, threads
+
+LEARNED_BYTES = 1 << 16  # what a pipe holds
 
 # Of a server as it imports, so that no library starts threads for its computations, or one that
 # gives back memory now and then. The children have their callers' variables.
@@ -61,3 +65,19 @@ def imported_since(before: Collection[str], prefixes: tuple[str, ...]) -> list[s
         for name, module in list(sys.modules.items())
         if name not in before and name.startswith(prefixes) and getattr(module, "__spec__", None)
     ]
+
+
+def teller(tells: int, prefixes: tuple[str, ...]) -> Callable[[], None]:
+    """Return what tells a server, by a pipe, which modules of these prefixes its child imports."""
+    known = set(sys.modules)
+    os.set_blocking(tells, False)
+
+    def tell() -> None:
+        names = imported_since(known, prefixes)
+        known.update(names)
+        data = "".join(f"{name}\n" for name in names).encode()
+        if data and len(data) <= LEARNED_BYTES:
+            with suppress(OSError):
+                os.write(tells, data)
+
+    return tell

@@ -7,7 +7,6 @@ a while, or when its code is gone; its children end when it does, however that h
 their callers do.
 """
 
-import json
 import os
 import select
 import signal
@@ -15,22 +14,22 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from orchestrator.processes import kernel
 from orchestrator.processes.child import answer_calls
-from orchestrator.processes.kernel import GPU_VARIABLES, die_with, memory_kills, peer_uid, set_name
 from orchestrator.processes.place import Place
-from orchestrator.processes.preloads import QUIET, UnfitError, import_all, imported_since
+from orchestrator.processes.preloads import LEARNED_BYTES, QUIET, UnfitError, import_all, teller
 from orchestrator.processes.surroundings import hides_gpus
 from orchestrator.processes.wire import Closed, send_end
 
 _POLL_S = 1.0
-_LEARNED_BYTES = 1 << 16  # what a pipe holds
+_FULL_S = 0.1  # to wait for a child's end where no more files can be opened
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class Configuration:
 @dataclass(frozen=True)
 class _Child:
     pid: int
-    ended: int  # a descriptor of the process
     connection: socket.socket
     learned: int  # where it says what it had to import
     memory_kills: int  # at its begin
@@ -66,10 +64,10 @@ def main(configuration: Mapping[str, Any]) -> None:
     os.chdir("/")  # so that it holds no other folder
     if os.fork():
         os._exit(0)  # so that no process has it for a child, or finds it in its session
-    set_name("trsp-fork-serve")
+    kernel.set_name("trsp-fork-serve")
     os.environ.update(QUIET)
     if not hides_gpus(os.environ):  # one that uses a GPU as it is imported is to be found out
-        for variable in GPU_VARIABLES:
+        for variable in kernel.GPU_VARIABLES:
             os.environ.pop(variable, None)
     try:
         ForkServer(place, listener, known).run()
@@ -85,7 +83,9 @@ class ForkServer:
         self._place, self._configuration = place, configuration
         self._listener: socket.socket | None = listener
         self._children: dict[int, _Child] = {}  # by each of their descriptors
+        self._ended = kernel.told_of_ends()
         self._poll = select.poll()
+        self._poll.register(self._ended, select.POLLIN)
         self._poll.register(listener, select.POLLIN)
         self._used = time.monotonic()
         self._ends = False
@@ -100,6 +100,7 @@ class ForkServer:
             for descriptor in heard:
                 if child := self._children.get(descriptor):
                     self._hear(child, descriptor)
+            self._take_ends()
             # The last, for a new child gets the numbers of descriptors that were closed.
             if self._listener is not None and self._listener.fileno() in heard:
                 self._accept(self._listener)
@@ -139,6 +140,9 @@ class ForkServer:
             print(error, flush=True)
             self._place.add_unsafe(name, error.modules)
             self._close()
+        except OSError:  # nobody can tell: there were too many processes, or too little memory
+            traceback.print_exc()
+            self._close()
         sys.stdout.flush()  # or each child would say it, too
         sys.stderr.flush()
 
@@ -146,43 +150,53 @@ class ForkServer:
 
     def _accept(self, listener: socket.socket) -> None:
         """Fork a child for whoever has connected, if it is of this user."""
-        connection, _ = listener.accept()
         self._used = time.monotonic()
-        if peer_uid(connection) != os.getuid():
-            connection.close()
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # too many files are open; those that run shall not suffer for it
+            time.sleep(_FULL_S)
             return
+        try:
+            if kernel.peer_uid(connection) == os.getuid():
+                self._fork(connection)
+            else:
+                connection.close()
+        except OSError:  # too many processes or files, or too little memory, for another one
+            traceback.print_exc()
+            connection.close()
+
+    def _fork(self, connection: socket.socket) -> None:
+        """Fork a child for this connection. OSError: it cannot be."""
         learned, tells = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
-            server = os.getpid()
+            server, kills = os.getpid(), kernel.memory_kills()
             if (pid := os.fork()) == 0:
                 os.close(learned)
                 self._be_child(server, connection, tells)
             with suppress(OSError):  # the child may have done it already
                 os.setpgid(pid, pid)
-            self._know(_Child(pid, os.pidfd_open(pid), connection, learned, memory_kills()))
-        except OSError:  # too many processes, or too little memory, for another one
-            traceback.print_exc()
-            connection.close()
+            self._know(_Child(pid, connection, learned, kills))
+        except OSError:
             os.close(learned)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             os.close(tells)
 
     def _know(self, child: _Child) -> None:
         self._children |= dict.fromkeys(_descriptors(child), child)
-        self._poll.register(child.ended, select.POLLIN)
         self._poll.register(child.learned, select.POLLIN)
         self._poll.register(child.connection, select.POLLRDHUP)
 
     def _be_child(self, server: int, connection: socket.socket, tells: int) -> NoReturn:
         code = 1
         try:
-            die_with(server)
+            kernel.die_with(server)
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._forget_others()
-            code = answer_calls(connection, self._teller(tells))
+            code = answer_calls(connection, teller(tells, self._configuration.learned))
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
@@ -192,47 +206,41 @@ class ForkServer:
 
     def _forget_others(self) -> None:
         """Close what is the server's and other children's."""
+        kernel.tell_of_no_ends()
+        os.close(self._ended)
         if self._listener is not None:
             self._listener.close()
-        for child in {child.pid: child for child in self._children.values()}.values():
+        for child in set(self._children.values()):
             _let_go(child)
         self._place.close()
 
-    def _teller(self, tells: int) -> Callable[[], None]:
-        """Return what tells the server, from a child, which modules this had to import."""
-        known = set(sys.modules)
-        os.set_blocking(tells, False)
-
-        def tell() -> None:
-            names = imported_since(known, self._configuration.learned)
-            known.update(names)
-            data = "".join(f"{name}\n" for name in names).encode()
-            if data and len(data) <= _LEARNED_BYTES:
-                with suppress(OSError):
-                    os.write(tells, data)
-
-        return tell
-
     def _hear(self, child: _Child, descriptor: int) -> None:
         if descriptor == child.learned:
-            data = os.read(descriptor, _LEARNED_BYTES)
-            if data:
-                self._import(tuple(data.decode(errors="replace").split()))
-            else:
+            data = os.read(descriptor, LEARNED_BYTES)
+            if not data:
                 self._poll.unregister(descriptor)  # the child is about to end
-        elif descriptor == child.ended:
-            self._end(child)
+            elif not self._place.unsafe(self._configuration.name):
+                # Else what is to be left out would come in again by the names of its parts.
+                self._import(tuple(data.decode(errors="replace").split()))
         else:
             with suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
             self._poll.unregister(child.connection)
+
+    def _take_ends(self) -> None:
+        """See to the children that have ended."""
+        with suppress(BlockingIOError):
+            os.read(self._ended, LEARNED_BYTES)
+        for child in set(self._children.values()):
+            if kernel.has_ended(child.pid):
+                self._end(child)
 
     def _end(self, child: _Child) -> None:
         """Say how a child has ended, and forget it."""
         with suppress(OSError):  # what it has started and left
             os.killpg(child.pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-        killed = status == -signal.SIGKILL and memory_kills() > child.memory_kills
+        killed = kernel.was_killed_for_memory(status, child.memory_kills)
         send_end(child.connection, Closed(status, killed))
         for descriptor in _descriptors(child):
             del self._children[descriptor]
@@ -243,14 +251,9 @@ class ForkServer:
 
 
 def _descriptors(child: _Child) -> tuple[int, ...]:
-    return child.ended, child.learned, child.connection.fileno()
+    return child.learned, child.connection.fileno()
 
 
 def _let_go(child: _Child) -> None:
     child.connection.close()
-    os.close(child.ended)
     os.close(child.learned)
-
-
-if __name__ == "__main__":
-    main(json.load(sys.stdin))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from orchestrator.processes.kernel import memory_kills, was_killed_for_memory
 from orchestrator.processes.place import Place, Preload, server_name
 from orchestrator.processes.wire import Closed, Wire
 
@@ -60,6 +61,7 @@ class PlainProcess:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Start it. OSError: it cannot be."""
+        self._memory_kills = memory_kills()
         ours, its = socket.socketpair()
         with its:
             number = its.fileno()
@@ -74,7 +76,8 @@ class PlainProcess:
 
     def end(self, closed: Closed) -> Closed:
         with suppress(subprocess.TimeoutExpired):
-            return Closed(self._process.wait(END_LIMIT_S))
+            status = self._process.wait(END_LIMIT_S)
+            return Closed(status, was_killed_for_memory(status, self._memory_kills))
         return closed
 
     def close(self) -> None:

@@ -68,13 +68,18 @@ def set_environment(environment: Mapping[str, str]) -> None:
 
 
 def set_threads(environment: Mapping[str, str]) -> None:
-    """Give torch, where it is loaded, as many threads as the variable asks for, else all CPUs."""
+    """Give torch, where it is loaded, the threads that the variable asks for, else one per CPU."""
     torch = sys.modules.get("torch")
     if torch is None:
         return
     asked = environment.get(THREADS, "").partition(",")[0].strip()
-    number = int(asked) if asked.isdigit() and int(asked) else (os.cpu_count() or 1)
+    number = int(asked) if asked.isdigit() and int(asked) else _cpus()
     torch.set_num_threads(number)
+
+
+def _cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
 def seed_afresh() -> None:

@@ -78,6 +78,14 @@ def run_several_ranks(task: StageTask, sign: Sign, selector: dict[str, str]) -> 
     return run_gang(task, sign, selector)
 
 
+def forked_process_s() -> float:
+    """Return the seconds until a process that was forked here, as a stage's is, has answered.
+
+    OSError: none can be.
+    """
+    return _processes.forked_within_s({**os.environ, **hidden_gpus()})
+
+
 # --- how it ended, for whoever has started it ----------------------------------
 
 

@@ -19,6 +19,7 @@ from orchestrator.scheduler.chains.rule import (
     Chain,
     Follower,
     chain_of,
+    may_follow,
     may_lead,
     own_layout,
 )
@@ -37,7 +38,7 @@ from orchestrator.scheduler.stage_store import (
     raise_if_away,
 )
 from orchestrator.scheduler.state import SchedulerState
-from orchestrator.stages.stage_specs import StageKind, StageSpec
+from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.claims import Ticket
 from orchestrator.views.parts import GridParts
 
@@ -126,8 +127,9 @@ class Starts:
             return []
         candidates: list[Candidate] = []
         for spec in self.parts.following.get(start.spec.key, ()):
-            alone = spec.kind is StageKind.MEASURE and facts.measure_alone
-            if alone or spec.key in busy or not self._is_free(spec, facts):
+            shared = self.parts.is_shared(spec.key)
+            joins = may_follow(spec, start.spec, facts.measure_alone, shared)
+            if not joins or spec.key in busy or not self._is_free(spec, facts):
                 break
             layouts = self._layouts_of(spec, facts)
             if not layouts:
@@ -192,8 +194,8 @@ class Starts:
     ) -> None:
         """Start a stage that was claimed, with those claimed that follow it.
 
-        A store that will not be written is a failure of the attempt, not of the driver; of one that
-        was to follow, it is nothing.
+        Where none does it has its own layout, not the room of all. A store that will not be written
+        is a failure of the attempt, not of the driver; of one that was to follow, it is nothing.
         """
         members = [Follower(start.spec, own), *chain.followers]
         claimed: list[_Stage] = []
@@ -208,7 +210,7 @@ class Starts:
                 case ClaimFailed() | AlreadySatisfied() | StoreAway():
                     pass  # the next look at the store sees it
         if claimed:
-            self._start(claimed, start.layout)
+            self._start(claimed, start.layout if len(claimed) > 1 else own)
 
     def _start(self, claimed: Sequence[_Stage], room: Layout) -> None:
         """Start these stages one after another in one process."""

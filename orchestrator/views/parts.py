@@ -88,6 +88,10 @@ class GridParts:
         """Return the keys of all stages known by now that read the artifacts of a stage."""
         return tuple(each.key for each in self.following.get(key, ()) if key in each.reads)
 
+    def is_shared(self, key: str) -> bool:
+        """Whether several cells known by now rest on a stage."""
+        return len(self._dependents.get(key, ())) > 1
+
     def update(self) -> None:
         """Make those parts anew whose keys have changed; at first, all of them."""
         changed = self.results.take_changed()
@@ -242,8 +246,7 @@ def _later(results: StoreResults, key: str) -> _LaterRecord | None:
 
 
 def _of(found: Mapping[str, Record], kind: StageKind, type_: type[RecordT]) -> RecordT | None:
-    record = found.get(kind)
-    return record if isinstance(record, type_) else None
+    return record if isinstance(record := found.get(kind), type_) else None
 
 
 def _rate_scales(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scratch import remove_left_folders, scratch_folder
+from orchestrator.scratch import open_private, remove_left_folders, scratch_folder
 
 HOLDER = (
     "import sys, time\n"
@@ -64,6 +64,22 @@ def test_a_folder_of_a_killed_process_is_removed_and_others_are_not(root: Path) 
 def test_only_its_user_can_read_it(root: Path) -> None:
     with scratch_folder("download") as folder:
         assert [path.stat().st_mode & 0o777 for path in (root, folder)] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o777])
+def test_a_folder_that_others_can_enter_is_not_private(tmp_path: Path, mode: int) -> None:
+    (folder := tmp_path / "ours").mkdir()
+    folder.chmod(mode)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(PermissionError, match=r"ours can be entered by others.*TRSP_TMPDIR"):
+        open_private(folder)
+    assert len(os.listdir("/proc/self/fd")) == before, "nothing is left open"
+
+
+def test_a_link_to_a_folder_is_not_private(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="link"):
+        open_private(tmp_path / "link")
 
 
 def test_where_none_ever_was_there_is_nothing_to_remove() -> None:

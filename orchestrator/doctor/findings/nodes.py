@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Mapping
 
 from orchestrator.doctor.findings.facts import FreeSpace, Gpu, NodeState, Software, TorchDevice
-from orchestrator.doctor.findings.finding import Finding, fine, named, warning, wrong
+from orchestrator.doctor.findings.finding import (
+    Finding,
+    fine,
+    named,
+    one_line,
+    warning,
+    wrong,
+)
 
 _GB = 10**9
 LEAST_FREE_BYTES = _GB  # below that, nothing can be relied on to be written
@@ -110,10 +117,29 @@ def _room(name: str, space: FreeSpace) -> Finding | None:
     return None
 
 
+def processes(
+    seconds: Mapping[str, float], errors: Mapping[str, BaseException]
+) -> Iterator[Finding]:
+    """Yield where processes cannot be forked as stages' are, and one finding of where they can.
+
+    ``seconds``: until one was there, by node; ``errors``: why none was.
+    """
+    for name, error in errors.items():
+        seen = f"none can be forked, so that each stage starts seconds later: {one_line(error)}"
+        cure = (
+            "see to what the message names; by TRSP_TMPDIR they are kept in another folder, and "
+            "what a fork server printed lies there, too"
+        )
+        yield warning("processes", name, seen, cure)
+    if seconds:
+        seen = f"forked within {max(seconds.values()):.0f} s, imports of the first included"
+        yield fine("processes", named(list(seconds)), seen)
+
+
 def _make_room(space: FreeSpace) -> str:
     """Return how to get more room, by what the folder is for."""
     variable = {
-        "temp folder": "TMPDIR",
+        "temp folder": "TRSP_TMPDIR",
         "TRSP_HOME": "TRSP_HOME",
         "HF cache": "HF_HOME",
         "store": "storage.store",

@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.doctor.findings.facts import FreeSpace, Gpu, NodeState, Software, TorchDevice
 from orchestrator.grid.locations import trsp_home
 from orchestrator.scratch import temporary_root
+from orchestrator.store.copies.node_cache import FOLDER as CACHE_FOLDER
 from trsp.errors import first_line
 from trsp.versions import library_versions
 
@@ -86,8 +87,10 @@ def _usual_folders() -> list[tuple[str, str]]:
     """Return the folders that every run writes to: temporary files, ours, and the hub's cache."""
     from huggingface_hub import constants
 
+    cache = os.environ.get(CACHE_FOLDER)  # without it, where temporary files are
     return [
         ("temp folder", str(temporary_root())),
+        *([(CACHE_FOLDER, str(Path(cache).expanduser()))] if cache else []),
         ("TRSP_HOME", str(trsp_home())),
         ("HF cache", constants.HF_HUB_CACHE),
     ]

@@ -2,7 +2,8 @@
 
 Each step of a training on CPUs frees what the next one allocates again. By default the C library
 gives large pieces back to the kernel, which hands them out again page by page, each filled with
-zeros: a tenth of the step's time. Such a process ends with its stage, and all of it is given back.
+zeros (docs/seconds.md has what that was seen to cost). Such a process ends with its stage, and all
+of it is given back.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ def is_worth_keeping(task: StageTask) -> bool:
 def keep_freed_memory() -> bool:
     """Keep freed memory in this process from now on. False where its C library knows no such thing.
 
-    It holds about 2 % more memory at its peak.
+    Its peak may be somewhat higher, for what is kept has gaps.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -112,6 +112,7 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
         from orchestrator.execution.run_stage import run_task
 
         outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
+    channel.last = any(outcomes.values())  # what is tried again begins afresh
     return _OUTCOMES.dump_python(dict(outcomes), mode="json")
 
 

@@ -81,8 +81,10 @@ class Signs:
 
 def _sweep() -> None:
     """Remove what was said to drivers that are gone."""
+    entries = _internal_kv_list("", namespace=NAMESPACE)
+    # Only now, or what is said to a driver that comes meanwhile would be taken for a dead one's.
     alive = {job["JobID"] for job in jobs() if not job["IsDead"]}
-    for entry in _internal_kv_list("", namespace=NAMESPACE):
+    for entry in entries:
         if entry.decode().partition("-")[0] not in alive:
             _internal_kv_del(entry, namespace=NAMESPACE)
 

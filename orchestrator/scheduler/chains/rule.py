@@ -45,6 +45,18 @@ def may_lead(spec: StageSpec, layout: Layout) -> bool:
     return spec.kind in LEADING and layout.ranks == 1
 
 
+def may_follow(spec: StageSpec, head: StageSpec, measure_alone: bool, shared: bool) -> bool:
+    """Whether a stage of the cell of ``head`` may follow it in its process, as far as kinds go.
+
+    ``measure_alone``: a measurement must have the machine for itself. ``shared``: other cells rest
+    on the stage, too. Checkpoints of one shape share a measurement, which the first of them can
+    have: it is not claimed, and so kept from the others, for as long as a training takes.
+    """
+    if spec.kind is not StageKind.MEASURE:
+        return True
+    return not measure_alone and not (shared and head.kind is StageKind.TRANSFER)
+
+
 def chain_of(
     head: StageSpec,
     own: Layout,

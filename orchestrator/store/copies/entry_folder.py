@@ -16,6 +16,7 @@ _RESERVED = "reserved"  # how many bytes it will have
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 WAIT_S = 120.0  # for a process that fills an entry and writes nothing meanwhile
 _LOOK_S = 0.1
+_BLOCK_BYTES = 512  # of stat(2)
 
 
 def lock_entry(path: Path, how: int, wait_s: float) -> int | None:
@@ -101,6 +102,17 @@ def bytes_of(path: Path) -> int:
     return max(reserved, sum(_stat(each).st_size for each in _files(path / FILES)))
 
 
+def bytes_to_come(path: Path) -> int:
+    """Return the bytes of an entry that are not on the disk yet, of one that is being filled.
+
+    A download makes its files as large as they will be, and then fills them.
+    """
+    if is_whole(path):
+        return 0
+    written = sum(_stat(each).st_blocks * _BLOCK_BYTES for each in _files(path / FILES))
+    return max(0, bytes_of(path) - written)
+
+
 def mark_whole(path: Path) -> None:
     """Say that all files of an entry are there, as they are now."""
     mark = {"boot": _boot(), "bytes": _sizes(path / FILES)}
@@ -150,7 +162,7 @@ def last_use(path: Path) -> float:
 def _stat(path: Path) -> os.stat_result:
     with suppress(OSError):
         return path.stat()
-    return os.stat_result((0,) * 10)
+    return os.stat_result((0,) * 10, {"st_blocks": 0})
 
 
 def _boot() -> str:

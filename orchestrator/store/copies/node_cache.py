@@ -13,16 +13,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.scratch import temporary_root
+from orchestrator.scratch import open_private, user_folder
 from orchestrator.store.copies.entry_folder import (
     FILES,
     WAIT_S,
     bytes_of,
+    bytes_to_come,
     empty,
     is_whole,
     last_use,
@@ -42,18 +42,15 @@ def node_cache() -> "NodeCache | None":
     """Return the cache of this node; None where there is none to be.
 
     That is so where the limit is 0, and where its folder cannot be made, locked or trusted: it is
-    another user's, or others may write to it. What dead processes left in it is removed.
+    another user's, or others can enter it. What dead processes left in it is removed.
     """
     limit_bytes = cache_limit_bytes()
     if limit_bytes == 0:
         return None
-    root = Path(os.environ.get(FOLDER) or temporary_root()).expanduser()
-    root = root / f"trsp-cache-{os.getuid()}"
+    named = os.environ.get(FOLDER)
+    root = user_folder("cache", Path(named).expanduser() if named else None)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = root.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            return None
+        os.close(open_private(root))
         cache = NodeCache(root, limit_bytes)
         cache.clean()
     except OSError:
@@ -189,6 +186,7 @@ class NodeCache:
         with suppress(OSError), self._turn():
             free = shutil.disk_usage(self._root).free + (size_bytes if on_disk else 0)
             others = {each: bytes_of(each) for each in self._entries() if each != path}
+            free -= sum(map(bytes_to_come, others))
             taken = sum(others.values())
             limit = (free + taken) // 2 if self._limit_bytes is None else self._limit_bytes
             for other in sorted(others, key=last_use):

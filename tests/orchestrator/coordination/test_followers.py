@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import pytest
 
+from orchestrator.coordination.log_entries import read_entry
 from orchestrator.coordination.stage_log import ClaimLostError, Ticket
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Claims
@@ -179,6 +181,16 @@ def test_an_entry_without_a_follower_is_written_as_before() -> None:
     Driver(MemoryFiles(content), "one").take(FIRST)
     (entry,) = (json.loads(data) for data in content.values())
     assert entry.keys() == {"kind", "attempt", "owner", "process", "result"}
+
+
+def test_an_entry_is_read_as_far_as_it_is_known() -> None:
+    """A driver from before followers takes the commit of both for one of the first."""
+    content: dict[str, bytes] = {}
+    driver = Driver(MemoryFiles(content), "one")
+    driver.commit(driver.take(FIRST), driver.take(READER))
+    (data,) = (json.dumps(each).encode() for each in commits(content, FIRST))
+    later = data.replace(b'"follower"', b'"what comes later"')
+    assert read_entry(later) == replace(read_entry(data), follower=None)
 
 
 class LateFiles(MemoryFiles):

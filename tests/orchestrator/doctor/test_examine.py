@@ -43,6 +43,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_nodes, "joined", lambda address, connect: False)
     monkeypatch.setattr(on_nodes, "cluster_nodes", lambda: NODES)
     monkeypatch.setattr(on_nodes, "gpus_can_come", lambda: False)
+    monkeypatch.setattr(examine, "forked_process_s", lambda: 0.1)
     monkeypatch.setattr(on_nodes, "NodeCalls", HereCalls)
     monkeypatch.setattr(cluster_checks, "NodeCalls", HereCalls)
     monkeypatch.setattr(
@@ -78,7 +79,8 @@ def test_where_all_is_well_only_measured_memory_stays_behind(
     grid = tiny_grid(tmp_path, tiny_llama, text_file, tracking={"uri": database})
     found = _found(grid)
     well = {check for check, each in found.items() if _verdicts(each) <= {Verdict.OK}}
-    assert {"versions", "store", "tracking", "sources", "all-reduce", "stages"} <= well
+    wanted = {"versions", "processes", "store", "tracking", "sources", "all-reduce", "stages"}
+    assert wanted <= well
     left = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert left == ["cpu.json"]
     assert Store(str(tmp_path / "store")).memory.load("cpu")["measured_bytes"] == 120

@@ -1,11 +1,14 @@
 """A chain of a cell's stages leaves what these leave one by one, whatever ends it and when."""
 
+import gc
 import threading
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from orchestrator.execution.chain import run_chain
 from orchestrator.stages.stage_specs import StageKind
@@ -15,6 +18,7 @@ from orchestrator.store.store import Store
 from tests.orchestrator.execution.chains import TRAINED, Cell, cell_of, left, weights_of
 from tests.tiny import save_tiny
 from trsp.distributed.device_lock import share_devices
+from trsp.evaluation import items, measure
 
 TRANSFER, PRUNE, EVALUATE = StageKind.TRANSFER, StageKind.PRUNE, StageKind.EVALUATE
 MEASURE = StageKind.MEASURE
@@ -133,3 +137,32 @@ def test_a_measurement_in_a_chain_waits_for_others_and_not_for_its_own_chain(
     assert record is not None
     assert "others computed" not in record["noise"]
     leaves.join()
+
+
+def test_nothing_that_an_evaluation_left_is_in_memory_while_its_chain_measures(
+    tmp_path: Path, store: Store, tiny_llama: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even what only refers to itself, which Python would free at some later time."""
+    cell = cell_of(tmp_path, tiny_llama, text_file, transfer="none")
+    left_over: list[weakref.ref[Any]] = []
+    found: list[Any] = []
+    compute = items.perplexity_item
+
+    def leave(*given: Any) -> Any:
+        tensor = torch.zeros(1)
+        vars(tensor)["itself"] = tensor
+        left_over.append(weakref.ref(tensor))
+        return compute(*given)
+
+    def look(*_: Any) -> None:
+        found.extend(each() for each in left_over)
+        raise RuntimeError("it was looked")
+
+    monkeypatch.setattr(items, "perplexity_item", leave)
+    monkeypatch.setattr(measure, "measure", look)
+    gc.disable()
+    try:
+        cell.run(store, PRUNE, EVALUATE, MEASURE)
+    finally:
+        gc.enable()
+    assert found == [None]

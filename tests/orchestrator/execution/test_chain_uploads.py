@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.execution.chain import run_chain
 from orchestrator.execution.run_stage import run_task
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import FailureKind
@@ -153,6 +154,27 @@ def test_an_evaluation_that_fails_waits_for_the_upload_and_keeps_its_items(
     assert outcomes == {TRANSFER: None, PRUNE: None, EVALUATE: outcomes[EVALUATE]}
     assert outcomes[EVALUATE].kind is FailureKind.UNKNOWN
     assert all(remote.stages.done(key) for key in (cell[PRUNE].key, *cell.item_keys()))
+
+
+def test_a_chain_that_is_told_to_go_while_it_uploads_begins_nothing_more(
+    cell: Cell, remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, told = StoreFiles.upload, threading.Event()
+
+    def wait(files: StoreFiles, local: Path, path: str) -> None:
+        assert told.wait(WAIT_S), "nobody asks while the upload lasts"
+        upload(files, local, path)
+
+    def leaving() -> bool:
+        told.set()
+        return True
+
+    monkeypatch.setattr(StoreFiles, "upload", wait)
+    computed: list[str] = []
+    outcomes = run_chain(cell.chain(remote), leaving, computes=computed.append)
+    assert outcomes == {cell[TRANSFER].key: None, cell[PRUNE].key: None}
+    assert computed == [cell[TRANSFER].key, cell[PRUNE].key]
+    assert remote.stages.done(cell[PRUNE].key)
 
 
 def test_a_single_stage_uploads_before_it_ends(untrained: Cell, remote: Store) -> None:

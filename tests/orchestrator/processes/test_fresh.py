@@ -2,15 +2,18 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from orchestrator.processes import starting
-from orchestrator.processes.request import Ended
+from orchestrator.processes import child, starting
+from orchestrator.processes.request import Call, Ended, Request
+from orchestrator.processes.wire import Wire
 from tests.orchestrator.processes import functions
 from tests.orchestrator.processes.conftest import Caller, gone, wait_until
 
@@ -117,6 +120,47 @@ def test_a_process_ends_when_its_caller_is_killed(folder: Path, tmp_path: Path) 
     wait_until(lambda: gone(pid))
 
 
+_UNTIED = """
+import os, sys
+from orchestrator.processes import kernel
+kernel._prctl = lambda *_: None
+from orchestrator.processes.plain import main
+main(int(sys.argv[1]), os.getppid())
+"""
+
+
+def test_where_the_kernel_ties_no_process_to_another_it_still_ends_with_its_caller(
+    tmp_path: Path,
+) -> None:
+    """As on macOS, or where prctl(2) is forbidden; its parent, this process, lives on."""
+    ours, its = socket.socketpair()
+    call = Call(f"{functions.HERE}wait", str(tmp_path / "pid"), dict(os.environ))
+    with ours, its:
+        command = [sys.executable, "-c", _UNTIED, str(its.fileno())]
+        process = subprocess.Popen(command, pass_fds=(its.fileno(),))
+        its.close()
+        socket.send_fds(ours, [b"o"], [1, 2])
+        Wire(ours).send(Request.of(call).to_json())
+        wait_until((tmp_path / "pid").exists)
+    assert process.wait(30) == -signal.SIGKILL
+
+
+def test_a_process_whose_server_is_busy_ends_with_its_caller(
+    caller: Caller, tmp_path: Path
+) -> None:
+    calling = _started("wait", str(tmp_path / "pid"))
+    with calling:
+        wait_until((tmp_path / "pid").exists)
+        pid = int((tmp_path / "pid").read_text())
+        server = psutil.Process(pid).parent()
+        if server is not None and server.pid != calling.pid:
+            server.suspend()
+        calling.kill()
+    assert server is not None
+    wait_until(lambda: gone(pid))
+    assert server.status() == psutil.STATUS_STOPPED
+
+
 def test_what_a_process_has_started_ends_with_it(caller: Caller, tmp_path: Path) -> None:
     caller.call(functions.grandchild, str(tmp_path / "pid"))
     pid = int((tmp_path / "pid").read_text())
@@ -190,6 +234,18 @@ def test_no_call_follows_one_that_failed(caller: Caller) -> None:
     first = caller.call(functions.pid, may_follow=True).result
     caller.call(functions.fail, "so", may_follow=True)
     assert caller.call(functions.pid, may_follow=True).result != first
+
+
+def test_no_call_follows_where_the_function_says_so(caller: Caller) -> None:
+    first = caller.call(functions.last, may_follow=True).result
+    assert caller.call(functions.pid, may_follow=True).result != first
+
+
+def test_no_call_follows_where_nobody_knows_how_memory_has_grown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not child._as_small_as(0)
+    assert child._as_small_as(child.own_memory_bytes())
 
 
 def test_a_process_that_was_killed_while_it_waited_is_replaced(caller: Caller) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.processes import request, starting
+from orchestrator.processes import fresh, kernel, request, starting
 from orchestrator.processes.fresh import Processes
 from orchestrator.processes.place import Place, Preload, server_name
 from tests.orchestrator.processes import functions
-from tests.orchestrator.processes.conftest import Caller, gone, servers_in, wait_until
+from tests.orchestrator.processes.conftest import LIMIT_S, Caller, gone, servers_in, wait_until
 
 FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
 
@@ -158,6 +158,34 @@ def test_a_folder_that_cannot_be_made_holds_none(
     assert _kind(caller) == PLAIN
 
 
+def test_a_server_that_cannot_be_is_not_asked_for_at_every_call(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def fails(*wanted: object) -> None:
+        asked.append(wanted)
+        raise OSError("it dies of an import")
+
+    monkeypatch.setattr(fresh, "forked", fails)
+    assert [_kind(caller) for _ in range(3)] == [PLAIN] * 3
+    assert len(asked) == fresh.ATTEMPTS
+    monkeypatch.setattr(caller.processes, "_plain_until", 0.0)
+    assert _kind(caller) == PLAIN
+    assert len(asked) == 2 * fresh.ATTEMPTS
+
+
+def test_who_asks_is_told_that_processes_can_be_forked_or_why_they_cannot(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < caller.processes.forked_within_s(dict(os.environ)) < LIMIT_S
+    with pytest.raises(OSError, match="plainly"):
+        Processes(caller.preload, forks=False).forked_within_s(dict(os.environ))
+    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
+    with pytest.raises(OSError, match="nowhere"):
+        caller.processes.forked_within_s(dict(os.environ))
+
+
 def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +216,16 @@ def test_a_socket_of_a_dead_server_is_in_nobodys_way(caller: Caller) -> None:
     assert place.connect(name) is None
     place.close()
     assert _kind(caller) == FORKED
+
+
+def test_a_plain_process_that_the_kernel_ended_for_want_of_memory_is_known_to_be(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter((3, 4))
+    monkeypatch.setattr(kernel, "memory_kills", lambda: next(kills))
+    monkeypatch.setattr(starting, "memory_kills", kernel.memory_kills)
+    ended = caller.call(functions.end, signal.SIGKILL, forks=False)
+    assert (ended.status, ended.out_of_memory) == (-signal.SIGKILL, True)
 
 
 def test_a_plain_process_that_is_killed_is_known_to_be(
@@ -236,3 +274,67 @@ def test_a_module_that_starts_a_thread_is_not_imported_by_the_next_server(
     assert caller.call(functions.imports, "threaded_one").result is False
     assert _kind(caller) == FORKED
     wait_until(lambda: len(servers_in(folder)) == 1)
+
+
+def test_a_server_needs_no_descriptors_of_processes(
+    folder: Path, modules: Path, tmp_path: Path
+) -> None:
+    """An older kernel, a container or a build of Python may have no pidfd_open(2)."""
+    (modules / "older.py").write_text("import os\ndel os.pidfd_open")
+    caller = Caller(Preload((str(modules),), ("older",)))
+    assert _kind(caller) == FORKED
+    assert caller.call(functions.end, signal.SIGKILL).status == -signal.SIGKILL
+    caller.call(functions.grandchild, str(tmp_path / "pid"))
+    wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+def test_a_server_without_room_for_files_takes_no_more_and_keeps_what_runs(
+    folder: Path, modules: Path
+) -> None:
+    (modules / "full.py").write_text(
+        "import errno, os, socket, sys\n"
+        "accept = socket.socket.accept\n"
+        "def full(listener):\n"
+        f"    if os.path.exists({str(modules / 'is_full')!r}):\n"
+        "        raise OSError(errno.EMFILE, 'too many open files')\n"
+        "    return accept(listener)\n"
+        "socket.socket.accept = full\n"
+    )
+    caller = Caller(Preload((), ("full",)))
+    server = caller.server()
+    other = Caller(caller.preload)
+    found: list[int] = []
+    later = threading.Thread(target=lambda: found.append(other.server().pid))
+
+    def leaving() -> bool:
+        if not later.is_alive():
+            (modules / "is_full").touch()
+            later.start()
+            return False
+        return True
+
+    assert caller.call(functions.until_told, leaving=leaving).result == "told"
+    (modules / "is_full").unlink()
+    later.join()
+    assert found == [server.pid]
+
+
+def test_a_server_that_leaves_a_module_out_learns_no_other(folder: Path, modules: Path) -> None:
+    """For the parts of a package bring in the one that is left out, one server after another."""
+    package = modules / "late_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text("from late_package import two, three")
+    (package / "two.py").write_text("from late_package import three")
+    (package / "three.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
+    )
+    caller = Caller(Preload((str(modules),), (), ("late_package",)))
+    first = caller.server()
+    caller.call(functions.imports, "late_package.one")
+    wait_until(lambda: gone(first.pid))
+    servers = set()
+    for _ in range(3):
+        servers.add(caller.server().pid)
+        caller.call(functions.imports, "late_package.one")
+    assert servers == {caller.server().pid}

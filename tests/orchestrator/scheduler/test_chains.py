@@ -3,8 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.stages.stage_specs import StageKind
+from orchestrator.scheduler.stage_store import ClaimedElsewhere, ClaimOutcome, StageStore
+from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.views.grid_view import Status
 from tests.orchestrator.fake_chains import FakeChains, of_cells, until_begun
@@ -63,15 +66,25 @@ def test_a_grid_may_have_every_stage_in_a_process_of_its_own(tmp_path: Path) -> 
 
 
 def test_a_measurement_that_cells_share_follows_in_one_of_their_processes(tmp_path: Path) -> None:
+    grid = resolved(tmp_path, ratios=[0.5], transfer="none", drift=None)
+    launcher = FakeChains(measures_alone=False)
+    assert drive(controller_of(grid, launcher)).status is Status.DONE
+    assert sorted(map(len, of_cells(launcher))) == [1, 2, 3], "of the reference, and of two cells"
+    assert max(Counter(launcher.started_keys()).values()) == 1
+
+
+def test_a_measurement_that_cells_share_waits_behind_no_training(tmp_path: Path) -> None:
+    """A cell that trains nothing can have it hours before."""
     grid = resolved(tmp_path, ratios=[0.5])
     launcher = FakeChains(measures_alone=False)
     assert drive(controller_of(grid, launcher)).status is Status.DONE
-    assert sorted(map(len, of_cells(launcher))) == [1, 3, 4], "of the reference, and of two cells"
+    assert of_cells(launcher)[-1] == [MEASURE]
+    assert of_cells(launcher).count([TRANSFER, PRUNE, EVALUATE]) == 2
     assert max(Counter(launcher.started_keys()).values()) == 1
 
 
 def test_a_stage_behind_another_waits_for_its_turn_and_says_so(tmp_path: Path) -> None:
-    grid = resolved(tmp_path, ratios=[0.5])
+    grid = resolved(tmp_path, ratios=[0.5], transfer="none", drift=None)
     launcher = FakeChains(measures_alone=False)
     controller = controller_of(grid, launcher)
     until_begun(controller, launcher, EVALUATE)
@@ -108,6 +121,26 @@ def test_a_stage_that_is_done_ends_the_chain_before_it(tmp_path: Path) -> None:
     launcher = FakeChains()
     assert drive(controller_of(grid, launcher)).status is Status.DONE
     assert launcher.chains == [[TRANSFER, PRUNE]]
+
+
+def test_a_stage_that_nobody_follows_after_all_takes_no_more_than_its_own_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room of a chain is that of its evaluation, on a GPU; a deletion alone needs none."""
+    launcher = FakeChains(measures_alone=False)
+    launcher.cluster = Capacity(cpus=8, gpus=2, gpu_memory_bytes=80 * 10**9)
+    claim = StageStore.claim
+
+    def refuse(stages: StageStore, spec: StageSpec) -> ClaimOutcome:
+        return ClaimedElsewhere("another") if spec.kind is EVALUATE else claim(stages, spec)
+
+    monkeypatch.setattr(StageStore, "claim", refuse)
+    controller = controller_of(one_cell(tmp_path, transfer="none", drift=None), launcher)
+    until_begun(controller, launcher, PRUNE)
+    (task,) = launcher.tasks(PRUNE)
+    assert of_cells(launcher)[0] == [PRUNE]
+    assert task.layout == controller._state.running[task.spec.key].room
+    assert task.layout.gpus == 0
 
 
 def test_each_stage_has_the_time_limit_for_itself_from_when_it_computes(tmp_path: Path) -> None:

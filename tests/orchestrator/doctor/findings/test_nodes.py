@@ -8,6 +8,7 @@ from orchestrator.doctor.findings.nodes import (
     clocks,
     devices,
     disks,
+    processes,
     torch_device,
     versions,
 )
@@ -87,12 +88,21 @@ def test_a_full_disk_is_wrong_and_a_tight_one_a_warning() -> None:
     )
     full, tight = disks({"node 1": state})
     assert (full.verdict, tight.verdict) == (Verdict.WRONG, Verdict.WARNING)
-    assert "TMPDIR" in full.cure
+    assert "TRSP_TMPDIR" in full.cure, "which comes before TMPDIR where both are set"
 
 
 def test_a_folder_that_cannot_be_written_is_wrong() -> None:
     state = NodeState(SOFTWARE, (FreeSpace("HF cache", "/data", 0, "Permission denied"),))
     assert _only(list(disks({"node 1": state}))).verdict is Verdict.WRONG
+
+
+def test_a_node_that_cannot_fork_is_a_warning_with_the_reason_and_others_are_one_finding() -> None:
+    there = {"node 1": 0.1, "node 2": 6.2}
+    slow, well = processes(there, {"node 3": PermissionError("/tmp/x can be entered by others")})
+    assert (slow.verdict, slow.where) == (Verdict.WARNING, "node 3")
+    assert "seconds later: PermissionError: /tmp/x can be entered by others" in slow.seen
+    assert (well.verdict, well.where) == (Verdict.OK, "node 1, node 2")
+    assert well.seen.startswith("forked within 6 s")
 
 
 def test_gpus_that_ray_does_not_offer_are_a_warning() -> None:

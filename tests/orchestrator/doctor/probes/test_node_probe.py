@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.doctor.findings.facts import Gpu
 from orchestrator.doctor.probes.node_probe import gpus_listed, node_state
 
 
-def test_the_folders_of_a_run_and_of_the_grid_are_looked_at(tmp_path: Path) -> None:
+def test_the_folders_of_a_run_and_of_the_grid_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRSP_CACHE_DIR", raising=False)
     state = node_state([("engine.nvme_path", str(tmp_path / "not" / "there" / "yet"))])
     assert [space.name for space in state.space] == [
         "temp folder",
@@ -15,6 +20,15 @@ def test_the_folders_of_a_run_and_of_the_grid_are_looked_at(tmp_path: Path) -> N
         "engine.nvme_path",
     ]
     assert all(space.free_bytes > 0 for space in state.space)
+
+
+def test_a_cache_of_the_node_that_has_a_folder_of_its_own_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRSP_CACHE_DIR", str(tmp_path / "cache"))
+    assert [space.path for space in node_state().space if space.name == "TRSP_CACHE_DIR"] == [
+        str(tmp_path / "cache")
+    ]
 
 
 def test_gpus_are_read_off_the_drivers_list() -> None:

@@ -31,26 +31,17 @@ TASK = StageTask(
 
 
 class Silent:
-    """A channel that nobody listens at."""
+    """A channel at which all is noted."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.last = False
 
     def tell(self, message: object) -> None:
         self.told.append(message)
 
     def leaving(self) -> bool:
         return False
-
-
-class Noting(Silent):
-    """A channel at which all is noted."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-
-    def tell(self, message: object) -> None:
-        self.told.append(message)
 
 
 def test_a_task_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +62,16 @@ def test_a_failure_travels_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes_of(returned) == {TASK.spec.key: failure}
 
 
+@pytest.mark.parametrize("failure", [None, Failure("E", "m", FailureKind.LOST, "", 0.0)])
+def test_no_stage_follows_one_that_failed(
+    failure: Failure | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.execution.run_stage.run_task", lambda *_: failure)
+    channel = Silent()
+    run(stage_call(TASK, {}).payload, channel)  # type: ignore[arg-type]
+    assert channel.last is (failure is not None)
+
+
 def test_stages_that_follow_travel_with_it_and_each_tells_for_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -84,7 +85,7 @@ def test_stages_that_follow_travel_with_it_and_each_tells_for_itself(
         return {task.spec.key: None}
 
     monkeypatch.setattr("orchestrator.execution.chain.run_chain", chain)
-    channel = Noting()
+    channel = Silent()
     returned = run(stage_call(replace(TASK, then=(follower,)), {}).payload, channel)  # type: ignore[arg-type]
     assert outcomes_of(returned) == {TASK.spec.key: None}
     (then,) = came[0].then

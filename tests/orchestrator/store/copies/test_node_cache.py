@@ -1,6 +1,7 @@
 """The cache of a node: each folder comes once, whole or not at all, within a limit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,6 +207,24 @@ def test_what_is_being_fetched_counts_before_it_is_there() -> None:
     small = cache(limit_bytes=120)
     with filler(), small.folder("c", lambda: 30, writes("x" * 30)) as other:
         assert other is None  # 100 are to come
+
+
+def test_what_is_to_come_is_no_free_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two downloads at once, of which the disk holds one."""
+    of, mib = cache(limit_bytes=10**12), 2**20
+    space = shutil.disk_usage(of._root)._replace(free=12 * mib)
+    monkeypatch.setattr(node_cache.shutil, "disk_usage", lambda path: space)
+    found: list[Path | None] = []
+
+    def fetch(folder: Path) -> None:
+        (file := folder / "weights").touch()
+        os.truncate(file, 8 * mib)  # as a download begins
+        with of.folder("other", lambda: 8 * mib, writes("x")) as other:
+            found.append(other)
+
+    with of.folder("model", lambda: 8 * mib, fetch) as folder:
+        assert folder is not None
+    assert found == [None]
 
 
 def test_a_limit_of_nothing_means_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
