@@ -56,8 +56,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
-        trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.evaluation
-        trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer trsp.versions""",
+        trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
+        trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
+        trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",

@@ -17,6 +17,7 @@ from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.rankings import what_is_wrong
 from orchestrator.store.store import Store
 from trsp.config import EvaluationSettings
+from trsp.errors import PreemptedError
 from trsp.records import EvaluationRecord, ItemRecord
 
 Item = tuple[ItemRecord, Mapping[str, str]]  # and the versions by which it was computed
@@ -56,6 +57,7 @@ def _computed(
     waiting: list[str] = []
     try:
         for name, compute in items.items():
+            _check_stays(context, len(found), len(items))
             known = _known(context.store, specs[name])  # another driver may have been faster
             found[name] = known or (compute(), versions())
             waiting += [] if known else [name]
@@ -66,6 +68,16 @@ def _computed(
         raise
     _publish(context, specs, found, waiting)
     return found
+
+
+def _check_stays(context: RankContext, done: int, items: int) -> None:
+    """Raise PreemptedError where a chain's process was told to go: what is computed is kept.
+
+    SIGTERM does not end such a process, which has asked for it between its stages; any other is
+    ended by it at once.
+    """
+    if done and context.handover is not None and context.leaving():
+        raise PreemptedError(f"told to leave, after {done} of {items} items, which are kept")
 
 
 def _publish(

@@ -18,6 +18,7 @@ from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.stage_results import StageResults
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.chains import Cell, cell_of, train_quickly, weights_of
+from trsp.evaluation import items
 
 TRANSFER, PRUNE, EVALUATE = StageKind.TRANSFER, StageKind.PRUNE, StageKind.EVALUATE
 MEASURE = StageKind.MEASURE
@@ -110,6 +111,29 @@ def test_a_chain_that_is_told_to_go_ends_after_a_commit(cell: Cell, store: Store
     outcomes = run_chain(cell.chain(store), leaving=lambda: bool(told), done=told.append)
     assert outcomes == {cell[TRANSFER].key: None, cell[PRUNE].key: None}
     assert store.failures.history(cell[EVALUATE].key) == ()
+
+
+def test_a_chain_that_is_told_to_go_as_it_evaluates_goes_after_an_item_which_is_kept(
+    tmp_path: Path, store: Store, tiny_llama: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has asked between two stages whether to go: SIGTERM ends its process no more."""
+    texts = [{"name": name, "path": str(text_file)} for name in ("one", "two")]
+    windows = ({"window_tokens": tokens, "max_windows": 2} for tokens in (16, 32))
+    asked = [{"text": text, **each} for text, each in zip(texts, windows, strict=True)]
+    cell = cell_of(tmp_path, tiny_llama, text_file, evaluation={"perplexity": asked})
+    told: list[Any] = []
+    compute = items.perplexity_item
+
+    def tell(*given: Any) -> Any:
+        told.append(compute(*given))
+        return told[-1]
+
+    monkeypatch.setattr(items, "perplexity_item", tell)
+    outcomes = run_chain(cell.chain(store), leaving=lambda: bool(told))
+    failure = outcomes[cell[EVALUATE].key]
+    assert failure is not None
+    assert (failure.kind, len(told)) == (FailureKind.PREEMPTED, 1)
+    assert sum(store.stages.done(key) for key in cell.item_keys()) == 1
 
 
 # --- what is lost ---------------------------------------------------------------

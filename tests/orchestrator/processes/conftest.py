@@ -17,6 +17,7 @@ from orchestrator.processes.request import Call, Ended
 from tests.orchestrator.processes import functions
 
 LIMIT_S = 30.0
+FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
 
 
 class Caller:
@@ -26,6 +27,10 @@ class Caller:
         self.preload = preload
         self.processes = Processes(preload)
         self.told: list[Any] = []
+
+    def kind(self) -> str:
+        """Return by what a process is started now: a server, or plainly."""
+        return PLAIN if self.call(functions.parent).result == os.getpid() else FORKED
 
     def call(
         self,

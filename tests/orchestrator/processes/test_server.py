@@ -1,6 +1,5 @@
 """The fork server: one per code and environment, there when it is wanted, and gone when not."""
 
-import errno
 import os
 import signal
 import threading
@@ -8,19 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.processes import fresh, kernel, request, starting
-from orchestrator.processes.fresh import Processes
+from orchestrator.processes import request, starting
 from orchestrator.processes.place import Place, Preload, server_name
 from tests.orchestrator.processes import functions
-from tests.orchestrator.processes.conftest import LIMIT_S, Caller, gone, servers_in, wait_until
-
-FORKED, PLAIN = "trsp-fork-server", "orchestrator.processes.plain"
-
-
-def _kind(caller: Caller) -> str:
-    """Return by what a process is started now: a server, or plainly."""
-    parent = caller.call(functions.parent).result
-    return PLAIN if parent == os.getpid() else FORKED
+from tests.orchestrator.processes.conftest import FORKED, Caller, gone, servers_in, wait_until
 
 
 def test_a_server_is_in_no_process_group_of_its_callers(caller: Caller) -> None:
@@ -137,75 +127,6 @@ def test_what_a_server_left_long_ago_is_swept_away_and_nothing_else(caller: Call
 # --- where there can be no server ---------------------------------------------------
 
 
-def test_a_folder_with_a_long_path_holds_a_server(
-    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRSP_TMPDIR", str(tmp_path / ("long" * 50)))
-    assert _kind(caller) == FORKED
-
-
-def test_a_folder_that_others_can_enter_holds_none(caller: Caller) -> None:
-    place = Place()
-    place.close()
-    place.folder.chmod(0o755)
-    assert _kind(caller) == PLAIN
-
-
-def test_a_folder_that_cannot_be_made_holds_none(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
-    assert _kind(caller) == PLAIN
-
-
-def test_a_server_that_cannot_be_is_not_asked_for_at_every_call(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[object] = []
-
-    def fails(*wanted: object) -> None:
-        asked.append(wanted)
-        raise OSError("it dies of an import")
-
-    monkeypatch.setattr(fresh, "forked", fails)
-    assert [_kind(caller) for _ in range(3)] == [PLAIN] * 3
-    assert len(asked) == fresh.ATTEMPTS
-    monkeypatch.setattr(caller.processes, "_plain_until", 0.0)
-    assert _kind(caller) == PLAIN
-    assert len(asked) == 2 * fresh.ATTEMPTS
-
-
-def test_who_asks_is_told_that_processes_can_be_forked_or_why_they_cannot(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert 0 < caller.processes.forked_within_s(dict(os.environ)) < LIMIT_S
-    with pytest.raises(OSError, match="plainly"):
-        Processes(caller.preload, forks=False).forked_within_s(dict(os.environ))
-    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
-    with pytest.raises(OSError, match="nowhere"):
-        caller.processes.forked_within_s(dict(os.environ))
-
-
-def test_where_a_full_disk_keeps_a_server_away_processes_are_started_plainly(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(starting, "_run", full)
-    assert _kind(caller) == PLAIN
-    monkeypatch.undo()
-
-
-def test_who_wants_no_server_gets_none(caller: Caller) -> None:
-    caller.processes = Processes(caller.preload, forks=False)
-    assert _kind(caller) == PLAIN
-
-
-def test_a_call_that_wants_a_process_with_nothing_imported_gets_it(caller: Caller) -> None:
-    assert caller.call(functions.parent, forks=False).result == os.getpid()
-
-
 def test_a_server_holds_no_folder_of_its_callers(caller: Caller) -> None:
     assert caller.server().cwd() == "/"
 
@@ -215,27 +136,7 @@ def test_a_socket_of_a_dead_server_is_in_nobodys_way(caller: Caller) -> None:
     place.listen(name).close()
     assert place.connect(name) is None
     place.close()
-    assert _kind(caller) == FORKED
-
-
-def test_a_plain_process_that_the_kernel_ended_for_want_of_memory_is_known_to_be(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kills = iter((3, 4))
-    monkeypatch.setattr(kernel, "memory_kills", lambda: next(kills))
-    monkeypatch.setattr(starting, "memory_kills", kernel.memory_kills)
-    ended = caller.call(functions.end, signal.SIGKILL, forks=False)
-    assert (ended.status, ended.out_of_memory) == (-signal.SIGKILL, True)
-
-
-def test_a_plain_process_that_is_killed_is_known_to_be(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRSP_TMPDIR", "/proc/nowhere")
-    assert caller.call(functions.end, signal.SIGKILL).status == -signal.SIGKILL
-
-
-# --- what it imports ------------------------------------------------------------------
+    assert caller.kind() == FORKED
 
 
 @pytest.fixture
@@ -261,7 +162,7 @@ def test_what_one_process_had_to_import_the_next_ones_find(folder: Path, modules
 def test_a_module_that_fails_holds_nobody_up(folder: Path, modules: Path) -> None:
     (modules / "broken_one.py").write_text("raise RuntimeError('broken')")
     caller = Caller(Preload((str(modules),), ("broken_one", "no_such_module")))
-    assert _kind(caller) == FORKED
+    assert caller.kind() == FORKED
 
 
 def test_a_module_that_starts_a_thread_is_not_imported_by_the_next_server(
@@ -272,7 +173,7 @@ def test_a_module_that_starts_a_thread_is_not_imported_by_the_next_server(
     )
     caller = Caller(Preload((str(modules),), ("threaded_one",)))
     assert caller.call(functions.imports, "threaded_one").result is False
-    assert _kind(caller) == FORKED
+    assert caller.kind() == FORKED
     wait_until(lambda: len(servers_in(folder)) == 1)
 
 
@@ -282,7 +183,7 @@ def test_a_server_needs_no_descriptors_of_processes(
     """An older kernel, a container or a build of Python may have no pidfd_open(2)."""
     (modules / "older.py").write_text("import os\ndel os.pidfd_open")
     caller = Caller(Preload((str(modules),), ("older",)))
-    assert _kind(caller) == FORKED
+    assert caller.kind() == FORKED
     assert caller.call(functions.end, signal.SIGKILL).status == -signal.SIGKILL
     caller.call(functions.grandchild, str(tmp_path / "pid"))
     wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
