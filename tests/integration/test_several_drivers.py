@@ -118,7 +118,7 @@ def several(store: str, tracking_server: TrackingServer, tmp_path: Path) -> Iter
 
 
 def test_three_drivers_run_each_stage_once(several: Several) -> None:
-    several.start(3, seconds=0.3)
+    several.start(3, seconds=2.0)  # longer than between two looks at what others have done
     several.end()
     several.assert_whole()
     assert set(Counter(several.keys("begun")).values()) == {1}

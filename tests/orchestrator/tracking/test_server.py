@@ -95,7 +95,9 @@ def test_two_drivers_that_write_at_the_same_time_end_with_one_finished_run_for_e
         tracker.finish(story[-1])
         return tracker.experiment_id
 
-    trackers = [MlflowTracker(tracking_server.url, "two drivers", retry_s=0) for _ in range(2)]
+    trackers = [
+        MlflowTracker(tracking_server.url, "two untied drivers", retry_s=0) for _ in range(2)
+    ]
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(drive, trackers)
     assert first == second
