@@ -23,17 +23,17 @@ from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.store.patience import passes
 
+DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
+
 
 class Ended(Enum):
-    """How an attempt ended that has not failed."""
+    """How an attempt ended that has not failed.
+
+    NOT_REACHED: the process in which its turn was to come has ended, and it is as good as new.
+    """
 
     DONE = auto()
-    NOT_REACHED = (
-        auto()
-    )  # the process in which its turn was to come has ended: it is as good as new
-
-
-DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
+    NOT_REACHED = auto()
 
 
 class Endings:
