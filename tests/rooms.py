@@ -87,7 +87,10 @@ _ORCHESTRATOR: Mapping[str, str] = {
         stages store tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
-    "cli": "doctor doctor.findings grid redact report run stages views trsp.errors",
+    "commands": "grid",
+    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
+    "commands.looking": "commands grid redact report run views trsp.errors",
+    "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
 

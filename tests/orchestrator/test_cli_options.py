@@ -2,7 +2,8 @@
 
 import inspect
 
-from orchestrator.cli import app
+from orchestrator import cli  # noqa: F401  (it adds the commands)
+from orchestrator.commands.app import app
 
 
 def test_every_command_that_reads_a_grid_may_be_allowed_variables() -> None:

@@ -1,0 +1,30 @@
+"""The command line itself, which every command is added to, and the exit codes.
+
+0 done, 1 a stage or we ourselves failed, 2 what was asked for cannot be done (bad input), 3 nothing
+meets the budget.
+"""
+
+import typer
+
+FAILED, BAD_INPUT, NOTHING_WITHIN_BUDGET = 1, 2, 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Structured pruning of language models by grids: what is wanted in, "
+    "the best checkpoint under a budget out.",
+)
+
+RUNNING = "Run grids"  # the help's headings
+LOOKING = "See what came of them"
+KEEPING = "Checkpoints and stores"
+
+
+def command_names() -> list[str]:
+    """Return the name of every command."""
+    return [
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if command.callback
+    ]

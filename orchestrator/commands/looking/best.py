@@ -1,0 +1,98 @@
+"""``trsp best``: which checkpoint is best under a budget."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from orchestrator.commands.app import LOOKING, NOTHING_WITHIN_BUDGET, app
+from orchestrator.commands.options import AllowVariables, AsJson, GridFile
+from orchestrator.grid.budgets import Budget
+from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.grid.yaml_file import explain
+from orchestrator.redact import redact_tree
+from orchestrator.report.choice_json import choice_dict
+from orchestrator.report.choice_tables import print_choice
+from orchestrator.report.printing import console
+from orchestrator.views.aliases import alias_name
+from orchestrator.views.budget import choose
+from orchestrator.views.versions import with_version_warnings
+from trsp.errors import InvalidInputError
+
+MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
+MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
+MaxLatency = Annotated[float | None, typer.Option(help="Prompt latency on the measured hardware.")]
+MaxKvBytes = Annotated[
+    str | None, typer.Option(help="Keys and values of one token, for example 9kB.")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
+]
+
+
+@app.command(rich_help_panel=LOOKING)
+def best(
+    file: GridFile,
+    max_params: MaxParams = None,
+    max_bytes: MaxBytes = None,
+    max_latency_ms: MaxLatency = None,
+    max_kv_bytes_per_token: MaxKvBytes = None,
+    metric: Metric = None,
+    as_json: AsJson = False,
+    allow_variable: AllowVariables = None,
+) -> None:
+    """Say which checkpoint is best under a budget, and how to load it.
+
+    Without limits: under each budget of the file.
+    """
+    limits = {
+        "max_params": max_params,
+        "max_bytes": max_bytes,
+        "max_latency_ms": max_latency_ms,
+        "max_kv_bytes_per_token": max_kv_bytes_per_token,
+        "metric": metric,
+    }
+    grid = load_grid(file)
+    budgets = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
+    raise typer.Exit(_answer(grid, budgets, as_json))
+
+
+def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
+    """The budgets that the command line asks about.
+
+    With a limit, that one budget; without any, the file's budgets, by the metric asked for if one
+    is; where the file has none, a budget without limits. Raises InvalidInputError.
+    """
+    try:
+        budgets: tuple[Budget, ...] = (Budget.model_validate(limits),)
+        if not limits.keys() - {"metric"} and grid.budgets:
+            budgets = tuple(budget.model_copy(update=limits) for budget in grid.budgets)
+        Grid.model_validate({**dict(grid), "budgets": budgets})
+    except ValidationError as error:
+        raise InvalidInputError(explain(error, "budget")) from None
+    return budgets
+
+
+def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
+    """Print the best checkpoint under each budget; return the exit code."""
+    from orchestrator.run import view_offline
+
+    view = view_offline(grid)
+    cells = view.cells
+    choices = [
+        with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
+        for budget in budgets
+    ]
+    if as_json:
+        shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]
+        print(json.dumps(redact_tree(shown), indent=2))
+    else:
+        for choice in choices:
+            print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
+    return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
+
+
+def _alias(grid: Grid, budget: Budget) -> str | None:
+    """The alias of one of the grid's own budgets; None for one asked about here."""
+    return alias_name(grid.name, budget) if budget in grid.budgets else None

@@ -1,0 +1,1 @@
+"""Commands that say what a grid would do, and do it."""
