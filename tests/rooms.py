@@ -45,7 +45,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid.fitting": "trsp.architecture",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from orchestrator.grid.shorthand import Ratio, Strength, as_tuple, check_filled
 from trsp.config import NonNegativeInt, Selector, Settings, Transfer
@@ -39,6 +46,11 @@ class ModelEntry(Settings):
     revision: str | None = Field(None, description="hub branch, tag or commit; default: main")
     layers: PositiveInt | None = Field(
         None, description="number of layers, for planning without the hub"
+    )
+    latency_ms: PositiveFloat | None = Field(
+        None,
+        description="prompt latency of the unpruned model on the hardware of the measurement, as "
+        "`trsp measure` shows it: what ratios: auto judges max_latency_ms by",
     )
 
     @model_validator(mode="before")

@@ -4,9 +4,9 @@ Functions that read these, and the annotated types of fields that take them. Kno
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveInt
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveInt
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BYTE_UNITS = {
@@ -22,6 +22,8 @@ _BYTE_UNITS = {
     "tib": 2**40,
 }
 _QUANTITY = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+# In place of a ratio: for each budget the fewest layers that must go to meet it (docs/budgets.md).
+AUTO: Final = "auto"
 SHORT_COUNT_UNITS = ("", "k", "m", "b")
 SHORT_BYTE_UNITS = ("b", "kb", "mb", "gb")
 
@@ -59,14 +61,22 @@ def read_number(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a number; write 0.25, 1/4, 25% or 1e-4") from None
 
 
-def check_ratio(value: float) -> float:
-    """Return a share of the layers; ValueError unless it is more than nothing and less than all."""
-    if not 0 < value < 1:
+def read_ratio(value: Any) -> float | Literal["auto"]:
+    """Return a share of the layers, or ``auto``.
+
+    ValueError unless it is more than nothing and less than all.
+    """
+    if value == AUTO:
+        return AUTO
+    share = read_number(value)
+    if not isinstance(share, int | float):
+        raise ValueError(f"{value!r} is not a ratio; write 0.25, 1/4, 25% or auto")
+    if not 0 < share < 1:
         raise ValueError(
-            f"ratio {value:g} is outside (0, 1); "
+            f"ratio {share:g} is outside (0, 1); "
             "it is the share of layers to remove, such as 0.25 or 25%"
         )
-    return value
+    return float(share)
 
 
 def _read_quantity(value: Any, units: dict[str, int], example: str) -> int:
@@ -105,9 +115,8 @@ def short_count(value: float, units: tuple[str, ...] = SHORT_COUNT_UNITS) -> str
 
 
 Ratio = Annotated[
-    float,
-    AfterValidator(check_ratio),
-    BeforeValidator(read_number, json_schema_input_type=float | str),
+    float | Literal["auto"],
+    BeforeValidator(read_ratio, json_schema_input_type=float | str),
 ]
 Strength = Annotated[
     NonNegativeFloat, BeforeValidator(read_number, json_schema_input_type=float | str)
