@@ -146,8 +146,8 @@ def _check_auto(grid: Grid) -> None:
     axes = [grid.ratios, *(combination.ratios or () for combination in grid.include)]
     if any(AUTO in ratios for ratios in axes) and not any(each.limits for each in grid.budgets):
         raise ValueError(
-            "ratios: auto takes the fewest layers that meet each budget, but the file has none; add "
-            "budgets: [{max_params: 5B}], or write ratios such as [1/10, 1/5]"
+            "ratios: auto takes the fewest layers that meet each budget, but the file has none; "
+            "add budgets: [{max_params: 5B}], or write ratios such as [1/10, 1/5]"
         )
 
 

@@ -38,8 +38,8 @@ class Fit:
 def fit(model: str, layers: int, lines: Mapping[str, Line], budgets: Mapping[str, Limits]) -> Fit:
     """Return what the budgets, by their names, ask of a model of these sizes.
 
-    A limit on something without a line (a latency of which nothing is known) asks for nothing; where
-    nothing else does either, that is refused.
+    A limit on something without a line (a latency of which nothing is known) asks for nothing;
+    where nothing else does either, that is refused.
     """
     removed: dict[str, int] = {}
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""``ratios: auto``: the cells of a grid by its budgets, from nothing but the file and the shapes."""
+"""``ratios: auto``: the cells of a grid by its budgets, from the file and the shapes alone."""
 
 from dataclasses import replace
 from typing import Any

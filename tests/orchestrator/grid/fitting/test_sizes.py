@@ -1,4 +1,4 @@
-"""The lines of sizes are those of real models of fewer layers, and of the files they are saved to."""
+"""The lines of sizes are those of real models of fewer layers, and of their files."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_a_layer_takes_its_share_of_the_computation_off_the_latency() -> None:
     line = size_lines(shape, 2, latency_ms=200.0)["latency_ms"]
     assert line.after(0) == 200.0
     assert line.after(1) == pytest.approx(200.0 * (1 - compute_share(shape)))
-    assert 0 < line.after(shape.layers)  # the output head is left
+    assert line.after(shape.layers) > 0  # the output head is left
 
 
 @pytest.mark.parametrize(
