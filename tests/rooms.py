@@ -55,7 +55,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
@@ -88,7 +88,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         stages store tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
-    "commands": "grid",
+    "commands": "grid trsp.versions",
     "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
     "commands.looking": "commands grid redact report run views trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",

@@ -51,15 +51,37 @@ def fit(model: str, layers: int, lines: Mapping[str, Line], budgets: Mapping[str
             unknown.append(_unknown_latency(model, name))
         if not known:
             continue
-        needed = max(lines[metric].fewest(limit) for metric, limit in known.items())
+        needed = fewest(lines, known)
         if needed >= layers:
-            refusals.append(_out_of_reach(model, layers, lines, name, known))
+            refusals.append(
+                f"no ratio of {model} meets budget {name}: {least_in_words(lines, layers, known)}; "
+                f"raise the limit, or leave {model} out"
+            )
         elif needed:
             removed[name] = needed
         else:
             notes.append(f"{model} is within budget {name} as it is: that makes no cell")
     (notes if removed or notes else refusals).extend(unknown)
     return Fit(model, layers, removed, tuple(notes), tuple(refusals))
+
+
+def fewest(lines: Mapping[str, Line], limits: Limits) -> int:
+    """Return the fewest layers that must go to keep all of the limits: maybe more than all."""
+    return max(lines[metric].fewest(limit) for metric, limit in limits.items())
+
+
+def least_in_words(lines: Mapping[str, Line], layers: int, limits: Limits) -> str:
+    """Return why limits cannot be kept: how large the model of one layer is, and what is allowed.
+
+    ``with 1 of 30 layers left it still has 33M parameters where 10M parameters are allowed``
+    """
+    reasons = [
+        f"{size_in_words(metric, lines[metric].after(layers - 1))} where "
+        f"{size_in_words(metric, limit)} are allowed"
+        for metric, limit in limits.items()
+        if lines[metric].fewest(limit) >= layers
+    ]
+    return f"with 1 of {layers} layers left it still has {' and '.join(reasons)}"
 
 
 def size_in_words(metric: str, value: float) -> str:
@@ -88,20 +110,4 @@ def _unknown_latency(model: str, budget: str) -> str:
         f"budget {budget} limits a latency, which ratios: auto cannot know of {model}: write the "
         f"unpruned model's beside it, models: [{{source: ..., latency_ms: 410}}], as "
         "`trsp measure` shows it"
-    )
-
-
-def _out_of_reach(
-    model: str, layers: int, lines: Mapping[str, Line], budget: str, limits: Limits
-) -> str:
-    """Return why no ratio meets a budget: what is left with one layer, and what is allowed."""
-    reasons = [
-        f"{size_in_words(metric, lines[metric].after(layers - 1))} where "
-        f"{size_in_words(metric, limit)} are allowed"
-        for metric, limit in limits.items()
-        if lines[metric].fewest(limit) >= layers
-    ]
-    return (
-        f"no ratio of {model} meets budget {budget}: with 1 of {layers} layers left it still has "
-        f"{' and '.join(reasons)}; raise the limit, or leave {model} out"
     )
