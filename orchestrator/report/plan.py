@@ -4,6 +4,7 @@ Needs no cluster, network, store or torch: what the cluster has is what the grid
 of it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -217,7 +218,8 @@ def _warnings(resolved: Resolved) -> Iterator[str]:
         text = perplexity.text
         same_split = text.dataset is None or text.split == calibration.split
         same_source = (text.path or text.dataset) == (calibration.path or calibration.dataset)
-        if same_source and same_split:
+        apart = (calibration.max_documents or math.inf) <= (text.skip_documents or 0)
+        if same_source and same_split and not apart:
             yield (
                 f"perplexity/{text.name} is measured on the calibration text: "
                 "it says nothing of unseen text"

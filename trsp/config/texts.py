@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from trsp.config.settings import Settings
+from trsp.config.settings import LaterSetting, Settings
 
 BosPolicy = Literal["auto", "always", "never", "once"]
 
@@ -35,6 +35,11 @@ class TextSource(Settings):
     )
     max_documents: PositiveInt | None = Field(
         None, description="read only the first so many documents (streams a hub dataset)"
+    )
+    skip_documents: Annotated[PositiveInt | None, LaterSetting()] = Field(
+        None,
+        description="leave out the first so many documents: so one file serves calibration, which "
+        "reads as many (max_documents), and evaluation, which reads none of these",
     )
 
     @model_validator(mode="after")
