@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.grid.fitting.fit import Fit, fit
 from orchestrator.grid.fitting.sizes import size_lines
-from orchestrator.grid.labels import method_labels, method_name
+from orchestrator.grid.labels import method_labels, method_name, named
 from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
-from orchestrator.grid.shorthand import AUTO
+from orchestrator.grid.shorthand import AUTO, WrittenNumber, as_written
 from trsp.config import DriftSettings, NoTransfer
 from trsp.config.engine import lora_refusal
 from trsp.errors import InvalidInputError
@@ -92,8 +92,13 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     if not (cells or refusals or unresolved):
         refusals[Refusal("", _NOTHING_TO_MEET)] = None
     distinct_notes = tuple(dict.fromkeys(notes))
+    several = len({point.models for point in combinations}) > 1
     return Expansion(
-        tuple(cells.values()), tuple(refusals), distinct_notes, unresolved, tuple(fits.values())
+        named(tuple(cells.values()), several),
+        tuple(refusals),
+        distinct_notes,
+        unresolved,
+        tuple(fits.values()),
     )
 
 
@@ -156,7 +161,8 @@ def _cells(
     assert fitted is not None  # the model's shape is known
     for removed in fitted.counts:
         origin = f" (ratios: auto, for budget {fitted.budgets(removed)})"
-        yield _cell(point, removed / info.layers, info, labels), origin
+        ratio = WrittenNumber(removed / info.layers, f"{removed}/{info.layers}")
+        yield _cell(point, ratio, info, labels), origin
 
 
 def _cell(point: Point, ratio: float, info: ModelInfo, labels: Mapping[str, str]) -> Cell:
@@ -176,7 +182,7 @@ def _cell(point: Point, ratio: float, info: ModelInfo, labels: Mapping[str, str]
 def _refusal_reason(cell: Cell) -> str | None:
     """Return why this many layers cannot go, and what can be done about it; None where they can."""
     model, layers, removed = cell.model.name, cell.model.layers, cell.removed
-    ratio = f"ratio {cell.ratio:g}"
+    ratio = f"ratio {as_written(cell.ratio)}"
     if removed < 1:
         least = f"{1 / layers:.3g}"
         return (
@@ -214,7 +220,8 @@ def _merge_note(twin: Cell, cell: Cell) -> str:
             f"models {twin.model.name} and {cell.model.name} have the same content: "
             "their equal cells are one"
         )
+    kept, same = as_written(twin.ratio), as_written(cell.ratio)
     return (
-        f"{cell.model.name}: ratios {twin.ratio:g} and {cell.ratio:g} both remove {cell.removed} "
-        f"of {cell.model.layers} layers: their equal cells are one, under {twin.ratio:g}"
+        f"{cell.model.name}: ratios {kept} and {same} both remove {cell.removed} "
+        f"of {cell.model.layers} layers: their equal cells are one, under {kept}"
     )

@@ -53,6 +53,11 @@ def test_a_cell_by_a_budget_is_that_of_the_ratio_written_out() -> None:
     assert [cell.key for cell in by_budget] == [cell.key for cell in written]
 
 
+def test_a_cell_by_a_budget_is_called_by_its_layers() -> None:
+    (cell,) = expanded(budgets=[{"max_params": params(3)}]).cells
+    assert cell.name == "3/10 reverse"
+
+
 def test_ratios_beside_auto_share_its_cells() -> None:
     found = expanded(ratios=["auto", 0.3, 0.5], budgets=[{"max_params": params(3)}])
     assert [cell.removed for cell in found.cells] == [3, 5]
