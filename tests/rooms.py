@@ -88,8 +88,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
         stages store tracking views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
+    "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
+        trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
     "commands": "grid trsp.versions",
-    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
+    "commands.running": """commands doctor doctor.findings first_grid grid redact report run stages
+        views trsp.errors""",
     "commands.looking": "commands grid redact report run views trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
