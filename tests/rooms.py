@@ -46,6 +46,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "parallel": "",
     "scratch": "",
     "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid.reference": "grid",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -88,7 +89,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
+    "commands.running": """commands doctor doctor.findings grid grid.reference redact report run
+        stages views""",
     "commands.looking": "commands grid redact report run views trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
