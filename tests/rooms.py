@@ -89,9 +89,10 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
-        stages views""",
+    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
+        redact report run stages views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "grid.reference": "grid",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
