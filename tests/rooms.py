@@ -56,13 +56,14 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "kept_grids": "grid parallel redact stages store trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
+    "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
         trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
