@@ -127,8 +127,8 @@ def _texts(wanted: Wanted, sizes: Sizes) -> _Texts:
     if wanted.held_out is not None:
         if wanted.held_out.absolute() == wanted.text.absolute():
             raise InvalidInputError(
-                f"--held-out is the same file as --text, {wanted.text}; leave it out: a part of the "
-                "text is then held out"
+                f"--held-out is the same file as --text, {wanted.text}; leave it out: a part of "
+                "the text is then held out"
             )
         held_out = found_text(wanted.held_out, wanted.column)
         sizes = within_text(sizes, characters_of(file_rows(text), sizes.calibration_characters))

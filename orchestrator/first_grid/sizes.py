@@ -15,6 +15,9 @@ from trsp.architecture.shape import ModelShape
 TRAININGS, CHECKPOINTS = 4, 6  # of a first grid, for each ratio: two orders; drift, heal and none
 # Most that a token of text takes of it; in a language of one byte a letter it takes about 4.
 CHARACTERS_PER_TOKEN = 6
+_UPDATE_BYTES = (
+    32  # that an optimizer reads and writes of each parameter: weight, moments, gradient
+)
 _START_S = 10.0  # of a stage's process, and what it reads and writes
 
 
@@ -55,7 +58,7 @@ LADDER = (
     Sizes(128, 512, 32, 2, 3e-2, 96, 1, 5e-5, 512, 96),
     Sizes(96, 512, 16, 2, 6e-2, 48, 2, 1e-4, 512, 48),
     Sizes(96, 256, 8, 3, 1e-1, 20, 2, 2e-4, 256, 20),  # those of jobs/demo.yaml
-    Sizes(32, 128, 8, 1, 1e-1, 12, 1, 2e-4, 128, 16),
+    Sizes(64, 128, 10, 4, 1e-1, 12, 1, 2e-4, 128, 16),
 )
 
 
@@ -94,4 +97,6 @@ def hours_of(sizes: Sizes, shape: ModelShape, removed: Sequence[int], machine: M
     layout = Layout(cpus=machine.cpus, gpus=devices)
     stages = 3 + (TRAININGS + 2 * CHECKPOINTS) * len(removed)
     start_s = _START_S * stages / (devices or machine.cpus)
-    return (start_s + estimated_s(Effort(operations=tokens * passed), layout)) / 3600
+    steps = sizes.train_steps * TRAININGS * len(removed)
+    effort = Effort(tokens * passed, streamed_bytes=steps * shape.params * _UPDATE_BYTES)
+    return (start_s + estimated_s(effort, layout)) / 3600
