@@ -65,6 +65,7 @@ class ModelEntry(Settings):
         None,
         description="prompt latency of the unpruned model on the hardware of the measurement, as "
         "`trsp measure` shows it: what ratios: auto judges max_latency_ms by",
+        examples=[410],
     )
 
     @model_validator(mode="before")
