@@ -108,7 +108,8 @@ def known_model(source: str) -> ModelInfo:
 def time_in_words(hours: float) -> str:
     """Return a time as roughly as it is known: ``4 minutes``, ``1.5 hours``, ``3 days``."""
     if hours < 0.9:
-        return f"{max(1, round(60 * hours))} minutes"
+        minutes = max(1, round(60 * hours))
+        return "1 minute" if minutes == 1 else f"{minutes} minutes"
     return f"{hours:.2g} hours" if hours < 48 else f"{hours / 24:,.0f} days"
 
 

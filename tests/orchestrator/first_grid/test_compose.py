@@ -119,7 +119,7 @@ def test_a_model_that_is_not_there_says_so(wanted: Wanted) -> None:
 
 @pytest.mark.parametrize(
     ("hours", "words"),
-    [(0.001, "1 minutes"), (0.5, "30 minutes"), (1.53, "1.5 hours"), (96, "4 days")],
+    [(0.001, "1 minute"), (0.5, "30 minutes"), (1.53, "1.5 hours"), (96, "4 days")],
 )
 def test_times_are_as_rough_as_they_are_known(hours: float, words: str) -> None:
     assert time_in_words(hours) == words
