@@ -18,7 +18,7 @@ CHARACTERS_PER_TOKEN = 6
 _UPDATE_BYTES = (
     32  # that an optimizer reads and writes of each parameter: weight, moments, gradient
 )
-_START_S = 10.0  # of a stage's process, and what it reads and writes
+_START_S = 5.0  # of a stage's process, and what it reads and writes
 
 
 @dataclass(frozen=True)
