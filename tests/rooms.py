@@ -53,7 +53,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
-    "kept_grids": "grid parallel redact stages store trsp.errors",
+    "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
@@ -61,7 +61,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
         trsp.versions""",
     "execution.apart": "execution processes stages store",
-    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report": """doctor.findings grid kept_grids layouts redact stages views trsp.checkpoints
+        trsp.records""",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
@@ -83,7 +84,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
-    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
         stages store tracking views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
