@@ -61,8 +61,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
         trsp.versions""",
     "execution.apart": "execution processes stages store",
-    "report": """doctor.findings grid kept_grids layouts redact stages views trsp.checkpoints
-        trsp.records""",
+    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report.looking": "kept_grids redact report views",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
@@ -92,7 +92,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands": "grid",
     "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
         stages views""",
-    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report report.looking run views
+        trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

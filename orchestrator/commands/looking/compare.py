@@ -9,7 +9,7 @@ from orchestrator.commands.app import LOOKING, app
 from orchestrator.commands.looking.which import OptionalGrid, StoreOption, resolved_grid
 from orchestrator.commands.options import AllowVariables, AsJson
 from orchestrator.redact import redact_tree
-from orchestrator.report.comparison_tables import print_comparison
+from orchestrator.report.looking.comparison_tables import print_comparison
 from orchestrator.report.printing import console
 from orchestrator.views.comparison import compare_sides, find_side
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.report.comparison_tables import print_comparison
+from orchestrator.report.looking.comparison_tables import print_comparison
 from orchestrator.views.comparison import (
     Row,
     SideBySide,
