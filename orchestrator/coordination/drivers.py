@@ -54,6 +54,7 @@ class SignOfLife:
     process: ProcessIdentity
     nonce: str = ""  # another one each time
     keys: tuple[str, ...] = ()  # of the stages that it holds
+    grid: str = ""  # the key of the grid that it works on; "" where that was not said
     news: Mapping[str, Any] = field(default_factory=dict)  # of its work, for people (JSON)
 
 
@@ -103,10 +104,15 @@ class Drivers:
         owner: str,
         process: ProcessIdentity,
         keys: Collection[str] = (),
+        grid: str = "",
         news: Mapping[str, Any] | None = None,
     ) -> None:
-        """Give a sign of life of ``owner``, who holds these stages, with the news of its work."""
-        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], tuple(sorted(keys)), news or {})
+        """Give a sign of life of ``owner``, who holds these stages for this grid.
+
+        ``news`` of its work goes with it.
+        """
+        held = tuple(sorted(keys))
+        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], held, grid, news or {})
         self._files.write(_path(owner), json.dumps(asdict(sign)).encode())
 
     def leave(self, owner: str) -> None:

@@ -26,9 +26,14 @@ class Heartbeat:
     """The signs of life of one driver, from ``begin`` to ``end``."""
 
     def __init__(
-        self, drivers: Drivers, owner: str, clock: Callable[[], float] = boot_clock
+        self,
+        drivers: Drivers,
+        owner: str,
+        clock: Callable[[], float] = boot_clock,
+        grid: str = "",
     ) -> None:
-        self._drivers, self._owner, self._clock = drivers, owner, clock
+        """``grid``: the key of the grid that the driver works on."""
+        self._drivers, self._owner, self._clock, self._grid = drivers, owner, clock, grid
         self._process = ProcessIdentity.here()
         self._keys: frozenset[str] = frozenset()
         self._news: Mapping[str, Any] = {}
@@ -54,7 +59,7 @@ class Heartbeat:
                 self.beat()
             return
         self._said = self._clock()
-        self._drivers.say(self._owner, self._process, self._keys, self._news)
+        self._say()
         self._thread = threading.Thread(
             target=_run, args=(weakref.ref(self), self._changed, self._over), daemon=True
         )
@@ -97,10 +102,13 @@ class Heartbeat:
         self._checked = min(self._gaps, self._checked + gaps)
         self._looked = self._clock()
 
+    def _say(self) -> None:
+        self._drivers.say(self._owner, self._process, self._keys, self._grid, self._news)
+
     def beat(self) -> None:
         """Give a sign of life, as far as the store can be written."""
         with suppress(OSError), self._lock:
-            self._drivers.say(self._owner, self._process, self._keys, self._news)
+            self._say()
             now = self._clock()
             self._gaps += int(now - self._said > self._limit_s)
             self._said = now

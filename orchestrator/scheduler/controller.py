@@ -57,6 +57,7 @@ class Controller:
             self._results,
             keep_transfer_weights=resolved.grid.storage.keep_transfer_weights,
             readers=self._parts.readers,
+            grid=resolved.key,
         )
         self._launcher = launcher
         self._clock = clock
@@ -105,9 +106,7 @@ class Controller:
         """Return what this driver does now, beside what a view shows."""
         activity = self._state.activity()
         working = self._state.working(self._launcher.heard(), self._clock())
-        return DriverNews(
-            self._resolved.key, self._began, working, activity.waits, activity.given_up
-        )
+        return DriverNews(self._began, working, activity.waits, activity.given_up)
 
     def _work(self) -> None:
         self._endings.take_up(self._capacity)

@@ -28,7 +28,6 @@ class Work:
 class DriverNews:
     """What the driver of a grid does now, by the keys of stages."""
 
-    grid: str = ""  # the grid's key
     began: float = 0.0  # of the driver, in seconds since the epoch
     working: Mapping[str, Work] = field(default_factory=dict)
     waits: Mapping[str, str] = field(default_factory=dict)  # for what
@@ -37,7 +36,6 @@ class DriverNews:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; of each of the last three the first MOST_TOLD."""
         return {
-            "grid": self.grid,
             "began": self.began,
             "working": {key: asdict(work) for key, work in _first(self.working.items())},
             "waits": dict(_first(self.waits.items())),
