@@ -19,9 +19,9 @@ from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
-from orchestrator.report.live import Report, make_report
 from orchestrator.report.printing import print_line
-from orchestrator.report.status_tables import print_status
+from orchestrator.report.standing.live_report import Report, make_report
+from orchestrator.report.standing.status_tables import print_status
 from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
@@ -125,7 +125,7 @@ class Driver:
         if view is not self._shown:
             self._shown = view
             report.show(view)
-        report.tick()
+        report.tick(self._controller.news())
         if view.parts:  # of a grid that was never seen nothing is told
             self._listeners.tell(view)
         if news := self._listeners.news():

@@ -25,7 +25,7 @@ _LIBRARY: Mapping[str, str] = {
     "data": "config errors outages",
     "distributed": "config errors",
     "losses": "chunk_sizes config errors",
-    "progress_lines": "distributed",
+    "progress_lines": "distributed",  # where lines are shown, not where they are told
     "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors outages records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
@@ -58,11 +58,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
-        trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
-        trsp.versions""",
+        trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
+        trsp.transfer trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "report.looking": "kept_grids redact report views",
+    "report.standing": "redact report stages views trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
@@ -70,7 +71,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution execution.apart layouts store",
+    "ray_backend.sharing": "execution execution.apart layouts newest store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler.chains": "layouts stages",
@@ -85,15 +86,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report scheduler scratch
-        stages store tracking views trsp.errors""",
+    "driver": """execution listeners parallel projection_turn redact report report.standing
+        scheduler scratch stages store tracking views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
     "commands": "grid",
     "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
         stages views""",
-    "commands.looking": """commands grid kept_grids redact report report.looking run views
-        trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report report.looking report.standing
+        run views trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

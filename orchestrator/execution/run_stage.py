@@ -12,7 +12,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.execution.stage_functions import STAGES
-from orchestrator.execution.stage_task import RankContext, StageTask, never_preempted, untold
+from orchestrator.execution.stage_task import (
+    RankContext,
+    StageTask,
+    never_preempted,
+    unheard,
+    untold,
+)
 from orchestrator.execution.timings import Stopwatch
 from orchestrator.layouts.peak import GPU_CONTEXT_BYTES
 from orchestrator.scratch import remove_left_folders, scratch_folder
@@ -23,6 +29,7 @@ from orchestrator.store.failures import NOWHERE, Failure, Node, RankFailure
 from orchestrator.store.patience import stage_patience
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport, read_tail
 from orchestrator.store.store import Store
+from trsp.progress_lines import telling
 
 __all__ = ["RankError", "StageTask", "run_rank", "run_task"]
 
@@ -43,18 +50,21 @@ def run_task(
     leaving: Callable[[], bool] = never_preempted,
     computes: Callable[[], None] = untold,
     node: Node = NOWHERE,
+    tells: Callable[[str], None] = unheard,
 ) -> Failure | None:
     """Run one stage to its commit, in this process alone.
 
     Returns None on success. An error is recorded in the store, as far as that can be written, and
     returned. ``leaving`` says whether this process was told to go; a training stage then keeps what
-    it has and fails as PREEMPTED. ``computes`` is called once it has its device. ``node`` is where
-    this process runs. It waits for minutes for a store that gives no answer.
+    it has and fails as PREEMPTED. ``computes`` is called once it has its device, ``tells`` now and
+    then with how far it has come, in words. ``node`` is where this process runs. It waits for
+    minutes for a store that gives no answer.
     """
     with stage_patience():
         store, key = Store(task.store), task.spec.key
         watch = Stopwatch(task.asked)
-        crash = run_function(RankContext(task, store, 0, leaving, computes, watch, node.address))
+        context = RankContext(task, store, 0, leaving, computes, tells, watch, node.address)
+        crash = run_function(context)
         if crash is None:
             return None
         failure = failure_of(crash.error, crash.traceback, task.layout.to_json(), node)
@@ -69,17 +79,18 @@ def run_rank(
     leaving: Callable[[], bool] = never_preempted,
     computes: Callable[[], None] = untold,
     node: Node = NOWHERE,
+    tells: Callable[[str], None] = unheard,
 ) -> None:
     """Run one rank of a gang's stage, to its commit where that is rank 0.
 
     Raises RankError for whatever goes wrong. Nothing is recorded: to make one failure of what all
-    the ranks raised is the business of whoever started them. ``leaving``, ``computes`` and ``node``
-    are those of ``run_task``; only rank 0 says that it computes.
+    the ranks raised is the business of whoever started them. The other arguments are those of
+    ``run_task``; only rank 0 says that it computes, and how far it is.
     """
     watch = Stopwatch(task.asked)
     with stage_patience():
         store = Store(task.store)
-        context = RankContext(task, store, rank, leaving, computes, watch, node.address)
+        context = RankContext(task, store, rank, leaving, computes, tells, watch, node.address)
         crash = run_function(context)
     if crash is None:
         return
@@ -108,7 +119,8 @@ def run_function(
             with context.timings.phase(Phase.COMPUTE), _devices(context):
                 if context.leads and work is None:
                     context.computes()
-                (work or STAGES[context.task.spec.kind])(context)
+                with telling(context.tells if context.leads else unheard):
+                    (work or STAGES[context.task.spec.kind])(context)
         except Exception as error:
             with suppress(OSError):  # nor is there room for this on a full disk
                 traceback.print_exc()

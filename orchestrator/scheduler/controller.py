@@ -28,6 +28,7 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import ViewBuilder
 from orchestrator.views.grid_view import GridView, concluded, stopped
+from orchestrator.views.news import DriverNews
 from orchestrator.views.parts import GridParts
 
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster
@@ -73,6 +74,7 @@ class Controller:
         self._outage = StoreOutage(clock)
         self._last = LastView(resolved.key, resolved.grid.name)
         self._stopped = ""
+        self._began = time.time()
 
     def _new_starts(self) -> Starts:
         """Return what starts the stages that are decided to start."""
@@ -97,7 +99,14 @@ class Controller:
         self._endings.keep(self._launcher.poll(wait_s))
         self._outage.guard(self._work)
         self._state.see_begun(self._launcher.begun(), self._clock())
+        self._stages.holdings.tell(self.news().to_json())
         return self.view()
+
+    def news(self) -> DriverNews:
+        """Return what this driver does now, beside what a view shows."""
+        activity = self._state.activity()
+        working = self._state.working(self._launcher.heard(), self._clock())
+        return DriverNews(self._began, working, activity.waits, activity.given_up)
 
     def _work(self) -> None:
         self._endings.take_up(self._capacity)

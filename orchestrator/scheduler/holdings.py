@@ -8,8 +8,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.parallel import at_once
@@ -77,6 +78,10 @@ class Holdings:
                 self._owed.pop(key, None)  # the new claim is in its place
                 self._heartbeat.hold(self._tickets)
         return taken
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """Let this driver's next signs of life carry the news of its work (JSON)."""
+        self._heartbeat.tell(news)
 
     def release(self, key: str) -> Standing:
         """Give a stage back, if this driver has claimed it; return how it stood to it.

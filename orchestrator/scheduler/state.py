@@ -1,13 +1,15 @@
 """What a driver remembers of its grid's stages: which run, what was attempted, why others wait.
 
-Knows no store, launcher or clock: times are given to it, in seconds on the controller's clock.
+Knows no store or launcher: times are given to it, in seconds on the controller's clock.
 The next driver needs nothing of it.
 """
 
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.execution.launcher import Heard
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.attempt import Attempt, note_on
@@ -19,6 +21,7 @@ from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
+from orchestrator.views.news import Work
 
 
 class Needs:
@@ -175,6 +178,22 @@ class SchedulerState:
 
     def _turns(self) -> Turns:
         return turns_of(self.running)
+
+    def working(
+        self, heard: Mapping[str, Heard], now: float, wall: Callable[[], float] = time.time
+    ) -> dict[str, Work]:
+        """Return the stages that compute, in order of start, with what was ``heard`` of them.
+
+        ``wall`` gives seconds since the epoch, as ``now`` is on the controller's clock.
+        """
+        passed_to, ahead = self._turns().passed_to, wall() - now
+        silent = Heard()
+        return {
+            key: Work(ahead + attempt.began, said.progress, said.where)
+            for key, attempt in self.running.items()
+            if attempt.began is not None and key not in passed_to
+            for said in (heard.get(key, silent),)
+        }
 
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""

@@ -45,6 +45,7 @@ class DenseView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     versions: Versions = field(default_factory=dict)
+    stage_keys: Mapping[str, str] = field(default_factory=dict)  # by kind
 
     def metrics(self) -> dict[str, float]:
         """Return every number that is known of the model, by the names that cells use."""

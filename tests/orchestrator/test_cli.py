@@ -95,7 +95,7 @@ def test_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "best: m r=0.2 reverse none seed=2" in printed
     assert "runner-up: m r=0.2 reverse none seed=1" in printed
     assert (
-        "behind by +0.35 +- 0.05 (standard error) nats a token over the same 2 windows" in printed
+        "behind by +0.35 +- 0.05 (standard error) nats per token over the same 2 windows" in printed
     )
     assert 'model = AutoModelForCausalLM.from_pretrained("/store/prune-2")' in printed
 

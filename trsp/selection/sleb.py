@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from typing import Any
 
 import torch
@@ -47,15 +46,14 @@ def rank_by_sleb(
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
-    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
-    scored, total = count(1), sum(allowed - number for number in range(len(removed), depth))
     for number in range(len(removed), depth):
         started = time.monotonic()
         nll = {}
-        for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
+        scored = candidates(layers, removed, settings.protect_first, settings.protect_last)
+        for layer in scored:
             nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
             beat()
-            tick(next(scored), total)
+            tick(len(nll), len(scored), "candidate", within=f"round {number + 1} of {depth}")
         require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
