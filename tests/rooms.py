@@ -54,15 +54,16 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
     "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
+    "store.logs": "coordination redact store",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
-    "execution": """coordination layouts scratch stages store trsp.architecture
+    "execution": """coordination layouts scratch stages store store.logs trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
         trsp.transfer trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "report.looking": "kept_grids redact report views",
+    "report.looking": "kept_grids redact report store.logs views",
     "report.standing": "redact report stages views trsp.records",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
@@ -94,7 +95,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
         stages views""",
     "commands.looking": """commands grid kept_grids redact report report.looking report.standing
-        run views trsp.errors""",
+        run store store.logs views trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
