@@ -45,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -56,7 +56,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
     "store.logs": "coordination redact store",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
+    "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store store.logs trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
@@ -65,7 +66,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "report.looking": "kept_grids redact report store.logs views",
     "report.standing": "redact report stages views trsp.records",
-    "tracking.content": "grid redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -91,11 +92,14 @@ _ORCHESTRATOR: Mapping[str, str] = {
         scheduler scratch stages store tracking views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
-    "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
-        stages views""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
+        redact report run stages views""",
     "commands.looking": """commands grid kept_grids redact report report.looking report.standing
         run store store.logs views trsp.errors""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
+    "first_grid": "trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
