@@ -111,12 +111,13 @@ class Driver:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
         with make_report(self._out, self._grid.headline_metrics) as report:
-            while not received:
+            while not (received or self._controller.asked_to_stop):
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
-            self._stop(f"stopped by {received[0]}")
+            by_wish = self._controller.asked_to_stop
+            self._stop(by_wish if not received else f"stopped by {received[0]}")
             view = self._controller.view()
             self._tell(view, report)
         return view

@@ -80,8 +80,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
     "scheduler.expected": "grid layouts stages views",
+    "scheduler.wished": "coordination stages views",
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
-        scheduler.faults scheduler.placement stages store views""",
+        scheduler.faults scheduler.placement scheduler.wished stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
@@ -94,7 +95,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         views trsp.errors""",
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
-        redact report run stages views""",
+        kept_grids redact report report.looking run stages store views""",
     "commands.looking": """commands grid kept_grids redact report report.looking report.standing
         run store store.logs views trsp.errors""",
     "grid.reference": "grid",

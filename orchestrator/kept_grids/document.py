@@ -48,6 +48,7 @@ class KeptGrid(BaseModel):
     ended: float | None = None  # None while it runs, and where its driver was killed
     status: str = ""  # of the grid, as its driver saw it last
     reason: str = ""
+    cancelled: Mapping[str, str] = {}  # why, by the keys of cells that people have cancelled
     cells: Mapping[str, int] = {}  # numbers of cells by their status, as its driver saw them last
 
     @property
@@ -123,6 +124,12 @@ def _of_another_version(kept: KeptGrid, key: str) -> StoreError:
         f"grid {kept.name!r} ({key}) was kept by another version of trsp, and this one cannot tell "
         "what its settings mean; give its file in place of its name"
     )
+
+
+def cancelled_in(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return why cells were cancelled, by their keys, as a grid's document says; empty for none."""
+    cancelled = document.get("cancelled")
+    return {str(key): str(why) for key, why in cancelled.items()} if cancelled else {}
 
 
 def asked_of(grid: Grid) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from orchestrator.store.store import Store
 
 _LOG = re.compile(r"(?P<began>\d+)-(?P<attempt>.+)-(?P<rank>\d{5})\.txt")
 _REPORT = re.compile(r"(?P<attempt>.+)-(?P<rank>\d{5})")
+_PRINTED_OVER = re.compile(r"[^\n]*\r(?!\n)")
 _FAILED = re.compile(r"log-(?P<when>\d+)\.txt")
 
 
@@ -64,6 +65,9 @@ def _add(found: dict[str, AttemptLog], attempt: str, began: float, rank: int, pa
 
 
 def read_log(store: Store, key: str, path: str) -> str:
-    """Return the end of a log, without credentials; "" where it is gone meanwhile."""
+    """Return the end of a log, without credentials; "" where it is gone meanwhile.
+
+    Of a line that was printed over, as bars of progress are, it has what came last.
+    """
     data = store.files.read(f"{stage_folder(key)}/{path}") or b""
-    return redact(data[-LOG_BYTES:].decode(errors="replace"))
+    return redact(_PRINTED_OVER.sub("", data[-LOG_BYTES:].decode(errors="replace")))

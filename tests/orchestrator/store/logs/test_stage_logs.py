@@ -45,6 +45,12 @@ def test_what_a_rank_printed_is_kept(store: Store) -> None:
     assert read_log(store, KEY, log.ranks[0]) == "step 1\n"
 
 
+def test_of_a_bar_of_progress_the_last_state_is_read(store: Store) -> None:
+    keep(store, "before\n 0%\r 50%\r100%\nafter\r\n")
+    (log,) = attempt_logs(store, KEY)
+    assert read_log(store, KEY, log.ranks[0]) == "before\n100%\nafter\r\n"
+
+
 def test_each_rank_has_a_log(store: Store) -> None:
     for rank in (0, 1):
         keep(store, f"rank {rank}", rank=rank)
