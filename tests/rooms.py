@@ -82,7 +82,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.expected": "grid layouts stages views",
     "scheduler.wished": "coordination stages views",
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
-        scheduler.faults scheduler.placement scheduler.wished stages store views""",
+        scheduler.faults scheduler.placement scheduler.wished stages store store.logs views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",

@@ -118,7 +118,7 @@ def run_function(
     crash = None
     remove_left_folders()
     log = context.log
-    with _captured_output(context.report, log) as output:
+    with _captured_output(context.report, log if work is None else None) as output:
         say(_beginning(context))
         try:
             with context.timings.phase(Phase.COMPUTE), _devices(context):
@@ -168,17 +168,19 @@ def _devices(context: RankContext) -> Iterator[None]:
 
 
 @contextmanager
-def _captured_output(report: RankReport, log: RankLog) -> Iterator[io.StringIO]:
+def _captured_output(report: RankReport, log: RankLog | None) -> Iterator[io.StringIO]:
     """Divert what any library in any language writes to file descriptors 1 and 2 into a file.
 
-    Afterwards, the yielded StringIO holds the end of it, and the ``log`` more. The file is the
-    report's, which others can read meanwhile, or a temporary one where the store has no room.
+    Afterwards, the yielded StringIO holds the end of it, and the ``log``, if there is one, more.
+    The file is the report's, which others can read meanwhile, or a temporary one where the store
+    has no room.
     """
     end = io.StringIO()
     with ExitStack() as stack:
         path = report.output_path() or stack.enter_context(scratch_folder("output")) / "output.txt"
         file = stack.enter_context(path.open("wb"))
-        stack.enter_context(log.kept(path))
+        if log is not None:
+            stack.enter_context(log.kept(path))
         _flush()
         saved = [os.dup(1), os.dup(2)]
         os.dup2(file.fileno(), 1)

@@ -68,6 +68,8 @@ def retry(
         if cell.status is Status.DONE:
             raise InvalidInputError(f"{cell.cell.name!r} is done: there is nothing to try again")
     parts = [part for part in (cells or view.parts) if part.status is not Status.DONE]
+    if not parts:
+        raise InvalidInputError(f"grid {view.name!r} is done: there is nothing to try again")
     keys = sorted({key for part in parts for key in part.stage_keys.values()})
     failed = at_once(store.failures.has_any, keys)
     stages = tuple(key for key, has_failed in zip(keys, failed, strict=True) if has_failed)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.coordination.stage_log import stage_folder
@@ -9,6 +10,7 @@ from orchestrator.redact import redact
 from orchestrator.store.logs.rank_log import LOG_BYTES, LOGS
 from orchestrator.store.store import Store
 
+MOST_ATTEMPTS = 10  # whose logs are kept: a preempted stage may have hundreds
 _LOG = re.compile(r"(?P<began>\d+)-(?P<attempt>.+)-(?P<rank>\d{5})\.txt")
 _REPORT = re.compile(r"(?P<attempt>.+)-(?P<rank>\d{5})")
 _PRINTED_OVER = re.compile(r"[^\n]*\r(?!\n)")
@@ -62,6 +64,15 @@ def _add(found: dict[str, AttemptLog], attempt: str, began: float, rank: int, pa
         {**before.ranks, rank: path},
         runs=path.startswith("ranks/"),
     )
+
+
+def remove_old_logs(store: Store, key: str) -> None:
+    """Delete the logs of all but the last attempts at a stage. Only for the holder of its claim."""
+    logs = [each for each in attempt_logs(store, key) if not each.runs]
+    for log in logs[:-MOST_ATTEMPTS]:
+        for path in log.ranks.values():
+            with suppress(FileNotFoundError):
+                store.files.remove_file(f"{stage_folder(key)}/{path}")
 
 
 def read_log(store: Store, key: str, path: str) -> str:

@@ -77,6 +77,12 @@ def test_a_cell_that_is_done_cannot_be_cancelled(store: Store, grid: Resolved) -
         cancel(store, view_of(grid), ["#1"])
 
 
+def test_a_grid_that_is_done_cannot_be_tried_again(store: Store, grid: Resolved) -> None:
+    drive(controller_of(grid, FakeLauncher()))
+    with pytest.raises(InvalidInputError, match="grid 'g' is done"):
+        retry(store, view_of(grid), [])
+
+
 def test_failures_are_forgotten_for_the_next_run(store: Store, grid: Resolved) -> None:
     key = fail_the_ranking(store, grid)
     assert view_of(grid).cells[0].status is Status.FAILED

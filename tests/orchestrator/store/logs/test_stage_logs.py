@@ -12,7 +12,12 @@ from orchestrator.store.files import StoreFolder
 from orchestrator.store.logs import rank_log
 from orchestrator.store.logs.following import follow
 from orchestrator.store.logs.rank_log import LOG_BYTES, RankLog, end_of
-from orchestrator.store.logs.stage_logs import attempt_logs, read_log
+from orchestrator.store.logs.stage_logs import (
+    MOST_ATTEMPTS,
+    attempt_logs,
+    read_log,
+    remove_old_logs,
+)
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
 
@@ -118,6 +123,15 @@ def test_how_far_a_stage_is_is_printed_now_and_then_and_at_its_end(
     log.print_last_progress()
     said = [line.partition(" ")[2] for line in capfd.readouterr().out.splitlines()]
     assert said == ["step 2 of 3", "step 3 of 3"]
+
+
+def test_of_many_attempts_the_last_are_kept(store: Store) -> None:
+    for number in range(MOST_ATTEMPTS + 2):
+        keep(store, "text", f"a{number}")
+    remove_old_logs(store, KEY)
+    assert [log.attempt for log in attempt_logs(store, KEY)] == [
+        f"a{number}" for number in range(2, MOST_ATTEMPTS + 2)
+    ]
 
 
 # --- attempts that did not come to write one -----------------------------------
