@@ -16,7 +16,7 @@ from orchestrator.report.printing import console
 StoreOf = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FILE]", help="A grid file, for the grids of its store.", show_default=False
+        metavar="FILE", help="A grid file, for the grids of its store.", show_default=False
     ),
 ]
 

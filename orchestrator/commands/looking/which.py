@@ -21,7 +21,7 @@ WhichGrid = Annotated[
 OptionalGrid = Annotated[
     str | None,
     typer.Argument(
-        metavar="[GRID]",
+        metavar="GRID",
         help="A grid file; or a kept grid's name or the beginning of its key; default: the grid "
         "that was run last in the store.",
         show_default=False,

@@ -12,7 +12,7 @@ from orchestrator.report.printing import console, print_line
 Cells = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CELL]...",
+        metavar="CELL",
         help="Cells, each by a part of its name or its number (#3); default: all of the grid.",
         show_default=False,
     ),

@@ -1,8 +1,10 @@
 """Logs of stages: kept in the store by the rank that prints, read from any machine."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
@@ -20,13 +22,16 @@ from orchestrator.store.logs.stage_logs import (
 )
 from orchestrator.store.rank_reports import RankReport
 from orchestrator.store.store import Store
+from tests.orchestrator.requests import counted_requests
+from tests.s3_server import new_bucket, options
 
 KEY = "transfer-1"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "store"))
+def s3(s3_server: str) -> Store:
+    port = int(s3_server.rpartition(":")[2])
+    return Store(f"s3://{new_bucket(port)}/a/prefix?{options(port)}")
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +42,11 @@ def _each_a_millisecond_later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keep(store: Store, text: str, attempt: str = "a", rank: int = 0) -> None:
     """Let a rank print this, and end."""
-    output = Path(store.uri, "output.txt")
-    output.parent.mkdir(exist_ok=True)
-    with RankLog(store.stages.folder(KEY, "logs"), attempt, rank).kept(output):
-        output.write_text(text, encoding="utf-8")
+    with (
+        NamedTemporaryFile() as output,
+        RankLog(store.stages.folder(KEY, "logs"), attempt, rank).kept(Path(output.name)),
+    ):
+        Path(output.name).write_text(text, encoding="utf-8")
 
 
 def test_what_a_rank_printed_is_kept(store: Store) -> None:
@@ -77,7 +83,10 @@ def test_a_rank_that_printed_nothing_leaves_no_log(store: Store) -> None:
 def test_no_credentials_are_kept(store: Store) -> None:
     keep(store, "no answer of s3://KEY:SECRET@bucket\n")
     (log,) = attempt_logs(store, KEY)
-    assert "SECRET" not in Path(store.stages.uri(KEY), log.ranks[0]).read_text()
+    kept = store.files.read(f"stages/transfer/{KEY}/{log.ranks[0]}")
+    assert kept is not None
+    assert b"bucket" in kept
+    assert b"SECRET" not in kept
 
 
 def test_of_a_long_log_the_end_is_kept_from_a_whole_line_on(tmp_path: Path) -> None:
@@ -97,18 +106,28 @@ def test_a_store_that_is_full_goes_without_a_log(
     assert attempt_logs(store, KEY) == ()
 
 
-def test_elsewhere_than_on_a_local_store_a_log_is_written_while_the_rank_computes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def test_on_an_object_store_a_log_is_written_while_the_rank_computes(
+    s3: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, output = store.stages.folder(KEY, "logs"), Path(store.uri, "output.txt")
-    output.parent.mkdir()
-    monkeypatch.setattr(StoreFolder, "local_path", None)
     monkeypatch.setattr(rank_log, "WRITE_EVERY_S", 0.01)
-    with RankLog(folder, "a").kept(output):
+    output = tmp_path / "output.txt"
+    with RankLog(s3.stages.folder(KEY, "logs"), "a").kept(output):
         output.write_text("step 1\n", encoding="utf-8")
-        while not (logs := attempt_logs(store, KEY)):
+        while not (logs := attempt_logs(s3, KEY)):
             pass
-        assert read_log(store, KEY, logs[0].ranks[0]) == "step 1\n"
+        assert read_log(s3, KEY, logs[0].ranks[0]) == "step 1\n"
+
+
+def test_a_log_is_written_again_only_where_more_was_printed(
+    s3: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_log, "WRITE_EVERY_S", 0.01)
+    requests = counted_requests(monkeypatch)
+    output = tmp_path / "output.txt"
+    with RankLog(s3.stages.folder(KEY, "logs"), "a").kept(output):
+        output.write_text("step 1\n", encoding="utf-8")
+        time.sleep(0.3)
+    assert sum(requests.values()) == 1
 
 
 def test_how_far_a_stage_is_is_printed_now_and_then_and_at_its_end(
@@ -137,13 +156,13 @@ def test_of_many_attempts_the_last_are_kept(store: Store) -> None:
 # --- attempts that did not come to write one -----------------------------------
 
 
-def test_a_rank_that_computes_is_read_where_it_prints(store: Store) -> None:
-    path = RankReport(store, KEY, "a", 1).output_path()
+def test_a_rank_that_computes_is_read_where_it_prints(local: Store) -> None:
+    path = RankReport(local, KEY, "a", 1).output_path()
     assert path is not None
     path.write_text("step 1\n")
-    (log,) = attempt_logs(store, KEY)
+    (log,) = attempt_logs(local, KEY)
     assert log.runs
-    assert read_log(store, KEY, log.ranks[1]) == "step 1\n"
+    assert read_log(local, KEY, log.ranks[1]) == "step 1\n"
 
 
 def test_an_attempt_that_was_killed_is_known_by_its_failure(store: Store) -> None:
@@ -175,10 +194,10 @@ class Driver:
                 file.write(line)
 
 
-def test_a_log_is_followed_to_its_end(store: Store) -> None:
+def test_a_log_is_followed_to_its_end(local: Store) -> None:
     lines = [f"step {step}\n" for step in range(15)]
-    driver = Driver(store, iter(lines))
-    assert "".join(follow(store, KEY, 0, driver.wait)) == "".join(lines)
+    driver = Driver(local, iter(lines))
+    assert "".join(follow(local, KEY, 0, driver.wait)) == "".join(lines)
 
 
 def test_a_stage_that_nobody_works_on_is_printed_once(store: Store) -> None:
