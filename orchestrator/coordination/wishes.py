@@ -100,14 +100,18 @@ class NewWishes:
             self._looked = self._clock()
 
     def look(self) -> tuple[Wish, ...]:
-        """Return the new wishes, each once, and say that they are obeyed; asked now and then."""
+        """Return the new wishes, each once, and say that they are obeyed; asked now and then.
+
+        Those that the store gives no answer to come next time. OSError: it gave none at all.
+        """
         self.begin()
         if self._seen is None or self._clock() - self._looked < LOOK_EVERY_S:
             return ()
         self._looked = self._clock()
-        found = []
-        for name in self._wishes.names(self._grid):
-            if name not in self._seen:
+        new = [name for name in self._wishes.names(self._grid) if name not in self._seen]
+        found: list[Wish] = []
+        with suppress(OSError):
+            for name in new:
                 wish = self._wishes.read(self._grid, name)
                 self._wishes.take_up(self._grid, name, self._owner)
                 self._seen.add(name)

@@ -137,7 +137,8 @@ def asked_of(grid: Grid) -> dict[str, Any]:
 
     Of absolute paths only the last part counts: they differ from one machine to another.
     """
-    asked: dict[str, Any] = _without_folders(grid.model_dump(mode="json", exclude=set(NOT_ASKED)))
+    settings = grid.model_dump(mode="json", exclude=set(NOT_ASKED))
+    asked: dict[str, Any] = _without_folders(redact_tree(settings))
     return asked
 
 

@@ -57,6 +57,28 @@ def test_the_store_is_asked_now_and_then_only() -> None:
     assert driver.new.look() == ()
 
 
+class Forgetful(MemoryFiles):
+    """A store that gives no answer to the second wish that is taken up, once."""
+
+    left = 1
+
+    def create(self, path: str, data: bytes) -> bool:
+        if ".by-" in path:
+            self.left -= 1
+            if self.left == -1:
+                raise OSError("no answer")
+        return super().create(path, data)
+
+
+def test_a_store_that_is_away_loses_no_wish() -> None:
+    files = Forgetful()
+    driver = Watch("me", files)
+    other = Wish(WishKind.RETRY, "ada@node-1")
+    for wish in (WISH, other):
+        Wishes(files).make(GRID, wish)
+    assert (driver.later(), driver.later(), driver.later()) == ((WISH,), (other,), ())
+
+
 def test_what_is_no_wish_is_passed_over() -> None:
     files = MemoryFiles()
     driver = Watch("me", files)
