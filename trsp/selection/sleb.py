@@ -33,20 +33,24 @@ def rank_by_sleb(
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
-    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
     passes = -(-len(blocks_NT) // rows_at_once(model, blocks_NT.shape[1]))
-    total = passes * sum(allowed - number for number in range(len(removed), depth))
-    scored = count(1)
-
-    def heard() -> None:
-        beat()
-        tick(next(scored), total)
-
     for number in range(len(removed), depth):
         started = time.monotonic()
         left = candidates(layers, removed, settings.protect_first, settings.protect_last)
+        heard = _hearing(beat, passes * len(left), f"round {number + 1} of {depth}")
         nll = bypass_losses(model, blocks_NT, left, removed, heard)
         require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)
+
+
+def _hearing(beat: Callable[[], None], losses: int, within: str) -> Callable[[], None]:
+    """Return what is to be called after each of a round's ``losses``."""
+    computed = count(1)
+
+    def heard() -> None:
+        beat()
+        tick(next(computed), losses, "loss", within=within)
+
+    return heard
