@@ -10,12 +10,13 @@ from pathlib import Path
 from textwrap import indent
 
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
-from orchestrator.commands.looking import best, status
-from orchestrator.commands.running import doctor, init, measure, plan, run
+from orchestrator.commands.looking import best, compare, list_grids, logs, status
+from orchestrator.commands.running import asking, doctor, init, measure, plan, run
 from orchestrator.redact import redact
 from trsp.errors import TrspError
 
-_IN_ORDER = [module.__name__ for module in (init, run, plan, doctor, measure, status, best)]
+_MODULES = (init, run, plan, asking, doctor, measure, status, best, compare, logs, list_grids)
+_IN_ORDER = [module.__name__ for module in _MODULES]
 app.registered_commands.sort(key=lambda command: _IN_ORDER.index(command.callback.__module__))
 
 

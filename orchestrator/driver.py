@@ -19,9 +19,9 @@ from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
-from orchestrator.report.live import Report, make_report
 from orchestrator.report.printing import print_line
-from orchestrator.report.status_tables import print_status
+from orchestrator.report.standing.live_report import Report, make_report
+from orchestrator.report.standing.status_tables import print_status
 from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
@@ -111,12 +111,13 @@ class Driver:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
         with make_report(self._out, self._grid.headline_metrics) as report:
-            while not received:
+            while not (received or self._controller.asked_to_stop):
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
-            self._stop(f"stopped by {received[0]}")
+            by_wish = self._controller.asked_to_stop
+            self._stop(by_wish if not received else f"stopped by {received[0]}")
             view = self._controller.view()
             self._tell(view, report)
         return view
@@ -125,7 +126,7 @@ class Driver:
         if view is not self._shown:
             self._shown = view
             report.show(view)
-        report.tick()
+        report.tick(self._controller.news())
         if view.parts:  # of a grid that was never seen nothing is told
             self._listeners.tell(view)
         if news := self._listeners.news():

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.kept_grids.document import KeptGrid, kept_grid
+from orchestrator.kept_grids.document import KeptGrid, cancelled_in, kept_grid
 from orchestrator.kept_grids.lookup import as_it_ran
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
@@ -43,16 +43,18 @@ def view_offline(grid: Grid) -> GridView:
 def view_of(resolved: Resolved) -> GridView:
     """Return a grid as its store knows it now, without a cluster, on its study's hardware.
 
-    A stage that a living driver has claimed counts as running. UnreachableError or StoreError where
-    the store cannot be read.
+    A stage that a living driver has claimed counts as running, and what people have cancelled since
+    the last run as killed. UnreachableError or StoreError where the store cannot be read.
     """
     with in_words(resolved.grid.storage.store):
         store = Store(resolved.grid.storage.store)
+        cancelled = cancelled_in(store.grids.load(resolved.key))
         held = store.claims.held_now()
         parts = GridParts(resolved, StoreResults(store))
         parts.update()
         running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
-        return ViewBuilder(parts).view(Activity(running, live=bool(running)))
+        activity = Activity(running, cancelled=cancelled, live=bool(running))
+        return ViewBuilder(parts).view(activity)
 
 
 def measurements_of(resolved: Resolved) -> tuple[Measurement, ...]:

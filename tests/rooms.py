@@ -25,7 +25,7 @@ _LIBRARY: Mapping[str, str] = {
     "data": "config errors outages",
     "distributed": "config errors",
     "losses": "chunk_sizes config errors",
-    "progress_lines": "distributed",
+    "progress_lines": "distributed",  # where lines are shown, not where they are told
     "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors outages records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
@@ -54,16 +54,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
-    "kept_grids": "grid parallel redact stages store trsp.errors",
+    "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
+    "store.logs": "coordination redact store",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
     "pictures": "grid views trsp.records",
-    "execution": """coordination layouts scratch stages store trsp.architecture
+    "execution": """coordination layouts scratch stages store store.logs trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
-        trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
-        trsp.versions""",
+        trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
+        trsp.transfer trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report.looking": "kept_grids redact report store.logs views",
+    "report.standing": "redact report stages views trsp.records",
     "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
@@ -71,31 +74,34 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.sharing": "execution execution.apart layouts store",
+    "ray_backend.sharing": "execution execution.apart layouts newest store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
     "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
     "scheduler.expected": "grid layouts stages views",
+    "scheduler.wished": "coordination stages views",
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
-        scheduler.faults scheduler.placement stages store views""",
+        scheduler.faults scheduler.placement scheduler.wished stages store store.logs views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
-    "listeners": "card_writer newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report scheduler scratch
-        stages store tracking views trsp.errors""",
+    "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
+    "driver": """execution listeners parallel projection_turn redact report report.standing
+        scheduler scratch stages store tracking views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
     "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
         trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings first_grid grid
-        grid.reference redact report run stages views trsp.errors""",
-    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+        grid.reference kept_grids redact report report.looking run stages store views
+        trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report report.looking report.standing
+        run store store.logs views trsp.errors""",
     "grid.reference": "grid",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",

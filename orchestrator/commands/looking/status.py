@@ -4,7 +4,7 @@ from orchestrator.commands.app import LOOKING, app
 from orchestrator.commands.looking.which import StoreOption, WhichGrid, resolved_grid
 from orchestrator.commands.options import AllowVariables
 from orchestrator.report.printing import console
-from orchestrator.report.status_tables import print_status
+from orchestrator.report.standing.status_tables import print_status
 
 
 @app.command(rich_help_panel=LOOKING)

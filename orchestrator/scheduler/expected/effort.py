@@ -108,9 +108,10 @@ def _ranking(spec: StageSpec, size: _Size, done: int) -> Effort:
             factor = TRAINED if selector["train_weights"] else THROUGH_FROZEN
             passed = sum(size.passed(size.layers - gone) for gone in rounds)
             operations = factor * steps * per_step * tokens * passed
-        case "sleb":  # a pass without each candidate in turn
+        case "sleb":  # a pass, and of each candidate's the end that follows it: half, on average
             left = (size.layers - gone for gone in rounds)
-            operations = FORWARD * blocks * tokens * sum(n * size.passed(n - 1) for n in left)
+            passed = sum(size.passed(n) + n * size.passed((n - 1) // 2) for n in left)
+            operations = FORWARD * blocks * tokens * passed
         case _:  # all at once
             operations = FORWARD * blocks * tokens * size.passed(size.layers)
     return Effort(operations)  # loading is nothing beside it, and is done once

@@ -82,9 +82,10 @@ def test_a_ranking_is_as_much_as_the_rounds_that_it_lacks() -> None:
     assert first < all_ < 3 * first, "each round has a layer less"
 
 
-def test_a_pass_without_each_candidate_in_turn_is_more_than_one_pass() -> None:
+def test_without_each_candidate_in_turn_is_about_half_a_pass_for_each() -> None:
     one_pass = operations(ranking(BlockInfluenceSettings()))
-    assert operations(ranking(SlebSettings(), depth=1)) == pytest.approx(10 * one_pass, rel=0.1)
+    candidates = operations(ranking(SlebSettings(), depth=1)) - one_pass
+    assert 0.4 < candidates / (10 * one_pass) < 0.7
 
 
 def test_an_order_that_looks_at_nothing_takes_no_effort() -> None:
