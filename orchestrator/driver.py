@@ -14,6 +14,8 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
+from orchestrator.interrupts import EXIT_CODES as SIGNAL_CODES
+from orchestrator.interrupts import end_now, say_at_interrupt
 from orchestrator.listeners import Listeners
 from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
@@ -36,7 +38,9 @@ from trsp.errors import TrackingError
 STEP_WAIT_S = 0.5
 PROJECT_S = 3.0  # after so long, MLflow is given the newest view, or the last
 DEFAULT_UI_URL = "http://127.0.0.1:5000"
-EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
+EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1}
+STOPPING = "stopping: what runs is ended in good order, within seconds; Ctrl-C again ends at once"
+GO_ON = "what is done is kept; the same command goes on from there"
 
 
 class Driver:
@@ -62,6 +66,8 @@ class Driver:
     def run(self) -> int:
         """Work until the grid is done, failed or stopped by a signal; return its exit code.
 
+        At a second signal the process ends at once.
+
         Raises TrackingError when MLflow is away at the end (the results are printed before), and
         whatever breaks the driver itself, after everything that runs was stopped.
         """
@@ -79,7 +85,10 @@ class Driver:
             ending.callback(self._conclude, view)
             ending.callback(self._controller.close)
             ending.callback(self._launcher.stop)
-        return EXIT_CODES[view.status]
+        if view.status is not Status.KILLED:
+            return EXIT_CODES[view.status]
+        print_line(self._out, f"stopped by {received[0]}: {GO_ON}")
+        return SIGNAL_CODES[received[0]]
 
     def _abandon(self, reason: str) -> None:
         """End what runs and close the MLflow runs, as far as that goes.
@@ -116,6 +125,7 @@ class Driver:
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
+            print_line(self._out, STOPPING)
             self._stop(f"stopped by {received[0]}")
             view = self._controller.view()
             self._tell(view, report)
@@ -220,18 +230,22 @@ def job_facts() -> dict[str, str]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list that the names of the stop signals are added to as they arrive.
+    """A list that the name of the first stop signal is added to; a second ends this process.
 
     Must be entered after ``ray.init``, which replaces signal handlers by its own.
     """
     received: list[str] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        if received:
+            end_now(name, f"stopped at once: {GO_ON}")
+        received.append(name)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:
+        say_at_interrupt(f"stopped at its end: {GO_ON}")
         for number, handler in before.items():
             signal.signal(number, handler)

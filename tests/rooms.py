@@ -86,16 +86,18 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report report.standing
-        scheduler scratch stages store tracking views trsp.errors""",
+    "driver": """execution interrupts listeners parallel projection_turn redact report
+        report.standing scheduler scratch stages store tracking views trsp.errors""",
+    "interrupts": "",
+    "watching": "coordination report.standing scheduler stages store views trsp.errors",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        views trsp.errors""",
+        views watching trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
-        stages views""",
-    "commands.looking": """commands grid kept_grids redact report report.standing run views
-        trsp.errors""",
-    "cli": "commands commands.looking commands.running redact trsp.errors",
+    "commands.running": """commands commands.looking doctor doctor.findings grid interrupts redact
+        report run stages views""",
+    "commands.looking": """commands grid interrupts kept_grids redact report report.standing run
+        views watching trsp.errors""",
+    "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
 
