@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.report.printing import headers, metric_texts
+from orchestrator.report.printing import UNKNOWN, headers, metric_texts
 from orchestrator.report.standing.fitting import shortened
 from orchestrator.report.standing.rows import part_name
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
@@ -40,11 +40,15 @@ def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[str, 
 
 
 def _columns(parts: Sequence[CellView | DenseView], metrics: Sequence[str]) -> list[list[str]]:
-    """Return each column as texts of one width, its header first; the removed layers last."""
+    """Return each column as texts of one width, its header first; the removed layers last.
+
+    One of which nothing is known is left out.
+    """
     values = [metric_texts(part, metrics) for part in parts]
     columns = [
-        [header.removeprefix("perplexity/"), *(row[place] for row in values)]
-        for place, header in enumerate(headers(metrics))
+        [header.removeprefix("perplexity/"), *column]
+        for header, *column in zip(headers(metrics), *values, strict=True)
+        if any(text != UNKNOWN for text in column)
     ]
     aligned = [[text.rjust(max(map(len, column))) for text in column] for column in columns]
     layers = [_LAYERS, *map(_removed_layers, parts)]
