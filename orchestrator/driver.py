@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.interrupts import EXIT_CODES as SIGNAL_CODES
-from orchestrator.interrupts import end_now, say_at_interrupt
+from orchestrator.interrupts import ending_at_the_second, say_at_interrupt
 from orchestrator.listeners import Listeners
 from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
@@ -230,21 +230,19 @@ def job_facts() -> dict[str, str]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list that the name of the first stop signal is added to; a second ends this process.
+    """A list that the names of stop signals are added to; a second one ends this process at once.
 
     Must be entered after ``ray.init``, which replaces signal handlers by its own.
     """
     received: list[str] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if received:
-            end_now(name, f"stopped at once: {GO_ON}")
-        received.append(name)
+        received.append(signal.Signals(number).name)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield received
+        with ending_at_the_second(f"stopped at once: {GO_ON}"):
+            yield received
     finally:
         say_at_interrupt(f"stopped at its end: {GO_ON}")
         for number, handler in before.items():

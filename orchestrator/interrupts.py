@@ -6,7 +6,9 @@ It ends at once, without a traceback, and says what comes of that. Whoever has s
 
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,6 +42,37 @@ def end_now(name: str, text: str) -> NoReturn:
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     os.write(2, f"{cursor}\n{text}\n".encode() if text else f"{cursor}\n".encode())
     os._exit(EXIT_CODES[name])
+
+
+@contextmanager
+def ending_at_the_second(text: str) -> Iterator[None]:
+    """While open, the second SIGINT or SIGTERM ends this process at once, and says so.
+
+    A thread sees to it, for Python's own handlers have their turn only when a call into another
+    language returns, and two signals that come meanwhile count as one there. To be entered, and
+    left, in the main thread.
+    """
+    ours, told = socket.socketpair()
+    told.setblocking(False)
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(ours, text), name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        told.close()  # which ends the thread
+
+
+def _watch(told: socket.socket, text: str) -> None:
+    """End the process at the second signal that is told; return when nobody tells any more."""
+    names = {int(signal.Signals[name]): name for name in EXIT_CODES}
+    seen = 0
+    with told:
+        while numbers := told.recv(16):
+            for number in numbers:
+                seen += number in names
+                if seen > 1 and number in names:
+                    end_now(names[number], text)
 
 
 @contextmanager

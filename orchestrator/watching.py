@@ -4,12 +4,11 @@ Starts nothing, and needs no cluster: from any machine that reaches the store.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from orchestrator.coordination.drivers import SignOfLife
 from orchestrator.report.standing.live_report import Report
-from orchestrator.scheduler.lookout import Lookout
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.patience import in_words
@@ -41,14 +40,12 @@ class Seen:
 class GridWatch:
     """Looks at one grid again and again; what did not change in the store is not read again."""
 
-    def __init__(self, resolved: Resolved, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, resolved: Resolved) -> None:
         self._uri, self._key = resolved.grid.storage.store, resolved.key
         self._store = Store(self._uri)
-        results = StoreResults(self._store)
-        self._parts = GridParts(resolved, results)
+        self._results = StoreResults(self._store)
+        self._parts = GridParts(resolved, self._results)
         self._views = ViewBuilder(self._parts)
-        self._lookout = Lookout(results, self._held, clock, every_s=0.0)
-        self._signs: Mapping[str, SignOfLife] = {}
         self._looked = False
 
     def look(self) -> Seen:
@@ -59,21 +56,16 @@ class GridWatch:
         """
         with in_words(self._uri):
             drivers = self._store.claims.drivers
-            self._signs = drivers.living() if self._looked else drivers.seen_alive()
+            signs = (drivers.living() if self._looked else drivers.seen_alive()).values()
             if self._looked:
-                self._lookout.look(())
-            else:
-                self._lookout.look_at_claims()
-            self._looked = True
+                self._results.look_for_new_stages()
+                self._results.look_again({spec.key for spec in self._parts.needs})
             self._parts.update()
-        ours = [sign for sign in self._signs.values() if sign.grid == self._key]
+            self._looked = True
+        ours = [sign for sign in signs if sign.grid == self._key]
         news = together(news_of(sign.news) for sign in ours)
-        activity = activity_of(self._parts.needs, self._signs.values(), news, driven=bool(ours))
+        activity = activity_of(self._parts.needs, signs, news, driven=bool(ours))
         return Seen(self._views.view(activity), news, bool(ours))
-
-    def _held(self) -> dict[str, str]:
-        """Return who holds each stage, by key, by the signs of life of the last look."""
-        return {key: sign.process.text for sign in self._signs.values() for key in sign.keys}
 
 
 def together(news: Iterable[DriverNews]) -> DriverNews:

@@ -89,7 +89,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "driver": """execution interrupts listeners parallel projection_turn redact report
         report.standing scheduler scratch stages store tracking views trsp.errors""",
     "interrupts": "",
-    "watching": "coordination report.standing scheduler stages store views trsp.errors",
+    "watching": "coordination report.standing stages store views trsp.errors",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views watching trsp.errors""",
     "commands": "grid",

@@ -13,11 +13,11 @@ _LEAST_NAME = 24  # columns; rather than less, a column is left out
 _LAYERS = "removed layers"
 
 
-def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[str, list[str]]:
-    """Return the headings of the columns, and a row for all that is done.
+def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[list[str], list[str]]:
+    """Return what stands above the cells that are done, and a row for each of them, best first.
 
-    First are the unpruned models, then the cells, best first. The columns are the name, then, as
-    far as there is room, the ``metrics``, the size, the latency and the removed layers.
+    Above are the headings of the columns and the unpruned models. The columns are the name, then,
+    as far as there is room, the ``metrics``, the size, the latency and the removed layers.
     """
     cells = [cell for cell in view.cells if cell.status is Status.DONE]
     cells.sort(key=lambda cell: cost(cell, metrics))
@@ -36,7 +36,8 @@ def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[str, 
         for number, name in enumerate(rows)
     ]
     heading = _BETWEEN.join(("cell".ljust(width_of_name), *(column[0] for column in columns)))
-    return heading.rstrip(), [line.rstrip() for line in lines]
+    lines = [line.rstrip() for line in (heading, *lines)]
+    return lines[: 1 + len(dense)], lines[1 + len(dense) :]
 
 
 def _columns(parts: Sequence[CellView | DenseView], metrics: Sequence[str]) -> list[list[str]]:

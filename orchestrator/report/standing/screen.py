@@ -40,17 +40,17 @@ class Section:
     title: str
     status: Status
     rows: Sequence[Sequence[str]]
-    heading: str = ""  # a line above the rows, where they are columns
+    heading: Sequence[str] = ()  # lines above the rows, where they are columns
 
     @property
     def lines(self) -> int:
         """How many lines all of it takes."""
-        return 1 + bool(self.heading) + sum(map(len, self.rows))
+        return 1 + len(self.heading) + sum(map(len, self.rows))
 
     @property
     def least(self) -> int:
         """How many lines its title, its first row, and the number of the others take."""
-        return 1 + bool(self.heading) + len(self.rows[0]) + (len(self.rows) > 1)
+        return 1 + len(self.heading) + len(self.rows[0]) + (len(self.rows) > 1)
 
 
 def screen(moment: Moment, metrics: Sequence[str], width: int, height: int) -> list[Text]:
@@ -216,7 +216,7 @@ def _fitted(section: Section, height: int, width: int) -> list[Text]:
     style = STYLES[section.status]
     lines = [Text(section.title, f"bold {style}")]
     if section.heading and height >= section.least:
-        lines.append(Text(_INDENT + section.heading, "dim"))
+        lines += [Text(_INDENT + line, "dim") for line in section.heading]
     shown = 0
     for row in section.rows:
         last = shown == len(section.rows) - 1
