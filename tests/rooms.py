@@ -45,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -55,7 +55,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.records trsp.training""",
     "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
+    "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
@@ -64,7 +65,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": """doctor.findings grid kept_grids layouts redact stages views trsp.checkpoints
         trsp.records""",
     "report.standing": "redact report stages views trsp.records",
-    "tracking.content": "grid redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -92,11 +93,14 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "watching": "coordination report.standing stages store views trsp.errors",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views watching trsp.errors""",
-    "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid interrupts redact
-        report run stages views""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
+        interrupts redact report run stages views""",
     "commands.looking": """commands grid interrupts kept_grids redact report report.standing run
         views watching trsp.errors""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
+    "first_grid": "trsp.errors",
     "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
