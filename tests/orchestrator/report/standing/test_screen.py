@@ -32,7 +32,9 @@ def large_grid(store: Path, copies: int) -> Moment:
     cells: list[CellView] = []
     work: dict[str, Work] = {}
     for copy in range(copies):
-        every = [replace(cell, seed=copy) for cell in sample.cells()]
+        every = [
+            replace(cell, seed=copy, name=f"{cell.name} seed={copy}") for cell in sample.cells()
+        ]
         first, second, third, fourth, fifth, sixth = map(sample.waiting, every)
         cells += [sample.done(cell, store) for cell in every[:2]]
         for number, cell in enumerate((third, fourth), start=2 * copy):
