@@ -23,7 +23,7 @@ from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.printing import print_line
 from orchestrator.report.standing.live_report import Report, make_report
-from orchestrator.report.standing.status_tables import print_status
+from orchestrator.report.standing.status_tables import print_failures, print_status
 from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
@@ -194,13 +194,10 @@ class Driver:
             alias = alias_name(self._grid.name, choice.budget)
             print_choice(choice, view.cells, self._out, alias)
         failed = [cell for cell in view.cells if cell.status is Status.FAILED]
-        hints = self._log_hints({cell.stage_keys.get(cell.stage, "") for cell in failed} - {""})
-        for cell in failed:
-            hint = hints.get(cell.stage_keys.get(cell.stage, ""), "")
-            where = f"{cell.cell.name} in {cell.stage}"
-            print_line(self._out, f"failed: {where}: {cell.reason}{hint}")
+        logs = self._logs({cell.stage_keys.get(cell.stage, "") for cell in failed} - {""})
+        print_failures(failed, logs, self._out)
 
-    def _log_hints(self, keys: Collection[str]) -> dict[str, str]:
+    def _logs(self, keys: Collection[str]) -> dict[str, str]:
         """Where the logs of failed stages are, by key, of those that left a failure.
 
         Empty where the store gives no answer: nobody waits for it once per cell.
@@ -208,7 +205,7 @@ class Driver:
         with suppress(OSError):
             left = at_once(self._store.failures.has_any, keys)
             return {
-                key: f"; its log is in {self._store.stages.uri(key)}"
+                key: self._store.stages.uri(key)
                 for key, has_any in zip(keys, left, strict=True)
                 if has_any
             }

@@ -4,11 +4,14 @@ Starts nothing, and needs no cluster: from any machine that reaches the store.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
 from orchestrator.coordination.drivers import SignOfLife
 from orchestrator.report.standing.live_report import Report
+from orchestrator.stages.next_stages import Done
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.patience import in_words
@@ -17,7 +20,7 @@ from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import SETTLED, GridView
 from orchestrator.views.news import DriverNews, news_of
-from orchestrator.views.parts import GridParts
+from orchestrator.views.parts import GridParts, Part
 from trsp.errors import TrspError
 
 TICK_S = 1.0  # between two looks, times go on
@@ -59,13 +62,22 @@ class GridWatch:
             signs = (drivers.living() if self._looked else drivers.seen_alive()).values()
             if self._looked:
                 self._results.look_for_new_stages()
-                self._results.look_again({spec.key for spec in self._parts.needs})
+                self._results.look_again(self._unfinished())
             self._parts.update()
             self._looked = True
         ours = [sign for sign in signs if sign.grid == self._key]
         news = together(news_of(sign.news) for sign in ours)
         activity = activity_of(self._parts.needs, signs, news, driven=bool(ours))
         return Seen(self._views.view(activity), news, bool(ours))
+
+    def _unfinished(self) -> set[str]:
+        """Return the keys of all stages of the parts that are not done.
+
+        Not only of those that they need next: a later one ends, and an earlier one's weights go.
+        """
+        every = (self._parts.dense, self._parts.rankings, self._parts.cells)
+        parts: Iterator[Part[Any]] = chain.from_iterable(every)
+        return {key for part in parts if not isinstance(part.needed, Done) for key in part.keys}
 
 
 def together(news: Iterable[DriverNews]) -> DriverNews:

@@ -151,9 +151,9 @@ class StoreResults:
             self._listed[kind] = names
 
     def look_again(self, keys: Iterable[str]) -> None:
-        """Ask anew about those of these stages that are there: they may be done by now."""
+        """Ask anew about those of these stages that have begun: they may be done by now."""
         for key in keys:
-            if self._may_be_there(key):
+            if self._may_be_there(key) and self._records.get(key) is None:
                 self.forget(key)
 
     def take_changed(self) -> set[str]:

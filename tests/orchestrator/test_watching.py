@@ -16,7 +16,8 @@ from orchestrator.views.grid_view import GridView, Status
 from orchestrator.views.news import DriverNews, Work
 from orchestrator.watching import GridWatch, Seen, follow, together
 from tests.orchestrator import sample_views
-from tests.orchestrator.fake_launcher import FakeLauncher, controller_of, one_cell
+from tests.orchestrator.fake_chains import FakeChains, until_begun
+from tests.orchestrator.fake_launcher import FakeLauncher, controller_of, drive, one_cell
 from trsp.errors import UnreachableError
 
 DIVERGED = Failure("TrainingDivergedError", "the loss is 1e9", FailureKind.BAD_INPUT)
@@ -44,8 +45,10 @@ def test_it_sees_what_runs_and_how_far_it_is(tmp_path: Path) -> None:
     controller.stop("the test is over")
 
 
-def test_it_sees_each_stage_end_without_reading_the_grid_anew(tmp_path: Path) -> None:
-    grid, launcher = one_cell(tmp_path), FakeLauncher()
+@pytest.mark.parametrize("launcher", [FakeLauncher(), FakeChains()], ids=["alone", "in chains"])
+def test_it_sees_each_stage_end_and_so_the_grid(tmp_path: Path, launcher: FakeLauncher) -> None:
+    """In a chain all stages are claimed at its beginning, long before they end."""
+    grid = one_cell(tmp_path)
     watch, controller = GridWatch(grid), controller_of(grid, launcher)
     watch._store.claims.drivers._recheck_s = 0.0  # this driver lives for tenths of a second
     statuses = [watch.look().view.status]
@@ -126,3 +129,17 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(capsys: pytest.CaptureFi
 def test_a_store_that_cannot_be_read_at_first_is_an_error() -> None:
     with pytest.raises(UnreachableError):
         follow(looks(UnreachableError("no")), LineReport(console()), 1.0, lambda _: None)
+
+
+def test_it_sees_the_end_of_a_chain_of_which_it_saw_the_beginning_alone(tmp_path: Path) -> None:
+    """By then the first stage's weights are dropped, as if nobody had computed it."""
+    grid, launcher = one_cell(tmp_path), FakeChains()
+    watch, controller = GridWatch(grid), controller_of(grid, launcher)
+    watch._store.claims.drivers._recheck_s = 0.0
+    until_begun(controller, launcher, StageKind.TRANSFER)
+    assert watch.look().view.cells[0].stage == StageKind.TRANSFER
+    watch.look()
+    launcher.holds = False
+    drive(controller)
+    controller.close()
+    assert watch.look().view.status is Status.DONE

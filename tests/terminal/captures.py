@@ -29,7 +29,7 @@ POLL_S, LIMIT_S, SETTLE_S = 0.1, 150.0, 1.2
 MOMENTS = (
     ("beginning", r"running: [1-9][\s\S]*step [1-9]"),
     ("middle", r"[2-9] done[\s\S]*transfer +step [1-9]"),
-    ("failure", r"failed: [1-9]\n[\s\S]*Diverged[\s\S]*running|running[\s\S]*Diverged"),
+    ("failure", r"(?m)^failed$"),
     ("end", r"exit code \d"),
 )
 
@@ -117,6 +117,8 @@ def capture(out: Path) -> None:
             if number == 1:
                 large.type(f"trsp status --watch --every 1 {grid.name}")
                 large.wait_for("running:")
+            if number == len(MOMENTS):
+                large.wait_for(r"cells done")
             time.sleep(SETTLE_S)
             for terminal, size in zip(both, ("80x24", "160x50"), strict=True):
                 (out / f"{number}-{moment}-{size}.txt").write_text(terminal.text())

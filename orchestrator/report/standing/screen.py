@@ -101,28 +101,23 @@ def _sections(moment: Moment, metrics: Sequence[str], width: int) -> tuple[Secti
     failures, waits = failed(view), waiting(view)
     heading, done = done_rows(view, metrics, width - len(_INDENT))
     return (
-        Section(f"running: {len(runs)}", Status.RUNNING, running_rows(runs, width - len(_INDENT))),
         Section(
-            f"failed: {_number(failures)}",
+            f"running: {len(runs)} stage{'' if len(runs) == 1 else 's'}",
+            Status.RUNNING,
+            running_rows(runs, width - len(_INDENT)),
+        ),
+        Section(
+            "failed",
             Status.FAILED,
             [_failure(group, width - len(_INDENT)) for group in failures],
         ),
         Section(
-            f"waiting: {_number(waits)}",
+            "waiting",
             Status.WAITING,
             [_waiting(group, width - len(_INDENT)) for group in waits],
         ),
-        Section(
-            f"done: {counts(view).get(Status.DONE, 0)}",
-            Status.DONE,
-            [(row,) for row in done],
-            heading,
-        ),
+        Section("done", Status.DONE, [(row,) for row in done], heading),
     )
-
-
-def _number(groups: Sequence[Group]) -> int:
-    return sum(len(group.names) for group in groups)
 
 
 def running_rows(runs: Sequence[Running], width: int) -> list[tuple[str, ...]]:

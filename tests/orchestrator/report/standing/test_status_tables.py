@@ -1,12 +1,19 @@
 """``trsp status`` as it is printed: few cells one by one, many in groups."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from orchestrator.report.standing.status_tables import FEW_CELLS, GROUPED_LINES, print_status
+from orchestrator.report.standing.status_tables import (
+    FEW_CELLS,
+    GROUPED_LINES,
+    print_failures,
+    print_status,
+)
+from orchestrator.views.grid_view import Status
 from tests.orchestrator import sample_views as sample
 from tests.orchestrator.report.standing.test_screen import METRICS, large_grid
 
@@ -46,4 +53,32 @@ def test_on_a_narrow_terminal_few_cells_are_told_without_a_table(tmp_path: Path)
     lines = printed(tmp_path, 1, 80)
     assert max(map(len, lines)) <= 80
     assert "every cell" not in lines[-1]
-    assert any(line.startswith("failed: 1") for line in lines)
+    assert any(line == "failed" for line in lines)
+
+
+def failures(folder: Path, out: Console) -> list[str]:
+    """The printed failures of three cells in one stage, for one reason; the first has a log."""
+    cells = [
+        replace(cell, stage_keys={"evaluate": f"evaluate-{number}"})
+        for number, cell in enumerate(large_grid(folder, 3).view.cells)
+        if cell.status is Status.FAILED
+    ]
+    first = cells[0].stage_keys["evaluate"]
+    print_failures(cells, {first: "/store/stages/evaluate/evaluate-4"}, out)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().splitlines()
+
+
+def test_in_a_log_equal_failures_are_one_line(tmp_path: Path) -> None:
+    (line,) = failures(tmp_path, Console(file=io.StringIO(), width=80))
+    assert line.startswith("failed: ")
+    assert " and 2 more in evaluate: InvalidInputError" in line
+    assert line.endswith("; its log is in /store/stages/evaluate/evaluate-4")
+
+
+def test_on_a_terminal_failures_are_wrapped_between_words(tmp_path: Path) -> None:
+    out = Console(file=io.StringIO(), width=80, force_terminal=True, no_color=True)
+    lines = failures(tmp_path, out)
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "its log is in /store/stages/evaluate/evaluate-4"
