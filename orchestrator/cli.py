@@ -12,6 +12,7 @@ from textwrap import indent
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
 from orchestrator.commands.looking import best, compare, list_grids, logs, status
 from orchestrator.commands.running import asking, doctor, measure, plan, run
+from orchestrator.interrupts import end_at_interrupts
 from orchestrator.redact import redact
 from trsp.errors import TrspError
 
@@ -37,8 +38,11 @@ def _with_command(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit. An error that a user can cure is printed without a traceback.
 
-    Neither shows credentials. ``arguments``: default those that the process was started with.
+    Neither shows credentials. ``arguments``: default those that the process was started with; its
+    SIGINT is then ours.
     """
+    if arguments is None:
+        end_at_interrupts()
     try:
         app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
     except TrspError as error:

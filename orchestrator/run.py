@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.kept_grids.document import KeptGrid, cancelled_in, kept_grid
+from orchestrator.kept_grids.document import KeptGrid, kept_grid
 from orchestrator.kept_grids.lookup import as_it_ran
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
@@ -28,10 +28,9 @@ from orchestrator.store.claims import Ticket
 from orchestrator.store.patience import in_words
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Measurement, Selection, measurements
-from orchestrator.views.parts import GridParts
+from orchestrator.watching import GridWatch
 from trsp.errors import InvalidInputError
 
 
@@ -43,18 +42,10 @@ def view_offline(grid: Grid) -> GridView:
 def view_of(resolved: Resolved) -> GridView:
     """Return a grid as its store knows it now, without a cluster, on its study's hardware.
 
-    A stage that a living driver has claimed counts as running, and what people have cancelled since
-    the last run as killed. UnreachableError or StoreError where the store cannot be read.
+    What a living driver works on counts as running, and what people have cancelled since the last
+    run as killed. UnreachableError or StoreError where the store cannot be read.
     """
-    with in_words(resolved.grid.storage.store):
-        store = Store(resolved.grid.storage.store)
-        cancelled = cancelled_in(store.grids.load(resolved.key))
-        held = store.claims.held_now()
-        parts = GridParts(resolved, StoreResults(store))
-        parts.update()
-        running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
-        activity = Activity(running, cancelled=cancelled, live=bool(running))
-        return ViewBuilder(parts).view(activity)
+    return GridWatch(resolved).look().view
 
 
 def measurements_of(resolved: Resolved) -> tuple[Measurement, ...]:
@@ -75,7 +66,8 @@ def run_grid(
 ) -> int:
     """Make every result of the grid exist, and anew the measurements of ``measure_again``.
 
-    Return 0 when all cells are done, 1 when one failed, 143 when the grid was stopped by a signal.
+    Return 0 when all cells are done, 1 when one failed, 130 or 143 when the grid was stopped by
+    Ctrl-C or by SIGTERM.
     ``address``: of a Ray cluster; None starts a local Ray. ``launcher`` takes the place of Ray.
     Raises TrspError for bad input, an unwritable store or an absent tracking server, before any
     stage is started.
@@ -87,6 +79,7 @@ def run_grid(
     for note in resolved.expansion.notes:
         print_line(out, f"note: {note}")
     if launcher is None:
+        print_line(out, _starting(address))
         launcher = _ray_launcher(grid.resources, address)
     with ExitStack() as until_driven:
         until_driven.callback(launcher.stop)
@@ -143,6 +136,13 @@ def preflight(grid: Grid) -> None:
 
     Store(grid.storage.store).files.check_writable()
     check(grid.tracking.uri)
+
+
+def _starting(address: str | None) -> str:
+    """Return what is done now that takes seconds."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        return "joining Ray, as its job"
+    return f"connecting to Ray at {address}" if address else "starting Ray on this machine"
 
 
 def _ray_launcher(resources: Resources, address: str | None) -> Launcher:

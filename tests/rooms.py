@@ -89,19 +89,21 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report report.standing
-        scheduler scratch stages store tracking views trsp.errors""",
+    "driver": """execution interrupts listeners parallel projection_turn redact report
+        report.standing scheduler scratch stages store tracking trsp.errors views""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        views trsp.errors""",
+        trsp.errors views watching""",
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
-        kept_grids redact report report.looking run stages store views""",
-    "commands.looking": """commands grid kept_grids redact report report.looking report.standing
-        run store store.logs views trsp.errors""",
+        interrupts kept_grids redact report report.looking run stages store views""",
+    "commands.looking": """commands grid interrupts kept_grids redact report report.looking
+        report.standing run store store.logs trsp.errors views watching""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
     "first_grid": "trsp.errors",
-    "cli": "commands commands.looking commands.running redact trsp.errors",
+    "interrupts": "",
+    "watching": "coordination kept_grids report.standing stages store trsp.errors views",
+    "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
 

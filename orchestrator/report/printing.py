@@ -27,6 +27,7 @@ _HEADERS = {
     "latency_ms": "latency ms",
 }
 SIZE_COLUMNS = tuple(_HEADERS)  # every number that a budget may limit
+UNKNOWN = "-"  # in the place of a number
 _IN_MILLIONS = {"params": "M", "bytes": "MB"}
 
 
@@ -52,7 +53,7 @@ def format_number(value: float | None) -> str:
     ``28.61``, ``1,234``; ``-`` for None.
     """
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

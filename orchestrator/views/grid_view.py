@@ -74,6 +74,11 @@ class RankingView:
         return tuple(round_.layer for round_ in self.rounds)
 
     @property
+    def ranked(self) -> int:
+        """How many of the ``depth`` layers are ranked; the store may hold more for other grids."""
+        return min(len(self.rounds), self.depth)
+
+    @property
     def slowed(self) -> str:
         """At which share of the settings' learning rate it was learned; "" where at the whole."""
         return _slowed({"rank": lowest_rate(self.rounds)})

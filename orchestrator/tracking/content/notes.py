@@ -41,7 +41,7 @@ def ranking_note(ranking: RankingView) -> str:
     slowed = f" Learned with {ranking.slowed}: it diverged at the whole." if ranking.slowed else ""
     return (
         f"Order of removal of **{ranking.model}** by `{ranking.selector}`: **{order}** "
-        f"({len(ranking.rounds)} of {ranking.depth} rounds).{slowed}\n\n"
+        f"({ranking.ranked} of {ranking.depth} rounds).{slowed}\n\n"
         f"A cell takes the first layers of this order; {len(ranking.cells)} cells share it. "
         "See `heatmap.png` under Artifacts."
     )
