@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow.entities import Metric
 
+from orchestrator.tracking.content.metrics import STDERR
 from orchestrator.tracking.content.states import RUN_ID, RunState
 from orchestrator.tracking.written_run import WrittenRun
 
@@ -53,7 +54,7 @@ def _links(name: str, state: RunState, model_id: str | None) -> dict[str, Any]:
         return {}
     links: dict[str, Any] = {"model_id": model_id}
     if name.startswith("perplexity/"):
-        text = name.partition("/")[2]
+        text = name.removesuffix(STDERR).partition("/")[2]
         links |= {"dataset_name": text, "dataset_digest": state.model.texts.get(text, text)}
     return links
 

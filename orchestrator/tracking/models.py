@@ -24,11 +24,11 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 def logged_name(cell_name: str) -> str:
-    """Return what MLflow takes as a LoggedModel's name: ``r=0.1`` -> ``r=0_1``.
+    """Return what MLflow takes as a LoggedModel's name: ``10% l1=0.02`` -> ``10pct l1=0_02``.
 
     It may not contain . / : % and quotes.
     """
-    return re.sub(r"[./:%\"']", "_", cell_name)
+    return re.sub(r"[./:\"']", "_", cell_name.replace("%", "pct"))
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,9 @@ def grid_note(view: GridView, experiment_id: str) -> str:
     """Return what a grid's run says of it, with links to MLflow's pages of the experiment."""
     counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
     cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    head = f"**{len(view.cells)} cells**: {cells}; {len(view.rankings)} rankings."
-    links = " · ".join(_links(view, experiment_id)) if experiment_id else ""
-    body = _body(Known.of(view))
-    return redact("\n\n".join(part for part in (head, links, body) if part))
+    links = _links(view, experiment_id) if experiment_id else ()
+    head = " · ".join((f"{len(view.cells)} cells: {cells}", *links))
+    return redact("\n\n".join(filter(None, (head, _body(Known.of(view))))))
 
 
 def _links(view: GridView, experiment_id: str) -> Iterator[str]:
@@ -73,7 +72,8 @@ def _body(known: Known) -> str:
     """The answers and the table of cells, as many of these as there is room for."""
     view = known.view
     choices = known_answers(known)
-    text = "\n\n".join(filter(None, (_answers_text(view, choices), *_warnings(choices))))
+    summary = "\n".join(map(_in_short, choices))
+    text = "\n\n".join(filter(None, (summary, _answers_text(choices), *_warnings(choices))))
     ranked = _best_first(view)
     if not ranked:
         return text
@@ -95,7 +95,26 @@ def _as_many_as_fit(rows: Sequence[str], characters: int) -> list[str]:
     return shown
 
 
-def _answers_text(view: GridView, choices: Sequence[Choice]) -> str:
+def _in_short(choice: Choice) -> str:
+    """The answer in a line of a list: MLflow hides all but the first lines of a note."""
+    within, best = limits_text(choice.budget), choice.best
+    if best is None:
+        return f"- {within}: {_nearest(choice)}"
+    tie = choice.comparison is not None and choice.comparison.tie and choice.runner_up
+    next_to = f", a tie with {_code(tie.cell.name)}" if tie else ""
+    score = f"{choice.metric} {_score(best, choice.metric)}"
+    return f"- {within}: **{_code(best.cell.name)}**, {score}{next_to}"
+
+
+def _nearest(choice: Choice) -> str:
+    """Why nothing is best under a budget."""
+    if choice.nearest is None:
+        return "no cell is known yet"
+    percent = 100 * ((choice.overshoot or 1) - 1)
+    return f"nothing; nearest is {_code(choice.nearest.cell.name)}, {percent:.1f} % above"
+
+
+def _answers_text(choices: Sequence[Choice]) -> str:
     if not choices:
         return ""
     head = ("within", "best", "score", *map(shown_name, SIZES), "against the next")
@@ -107,12 +126,7 @@ def _answers_text(view: GridView, choices: Sequence[Choice]) -> str:
 def _answer(choice: Choice) -> Iterator[str]:
     yield limits_text(choice.budget)
     if choice.best is None:
-        nearest = choice.nearest
-        percent = 100 * ((choice.overshoot or 1) - 1)
-        missed = (
-            f"none; nearest is {_code(nearest.cell.name)}, {percent:.1f} % above" if nearest else ""
-        )
-        yield missed or "none yet"
+        yield _nearest(choice)
         yield from ("", *("" for _ in SIZES), "")
         return
     yield f"**{_code(choice.best.cell.name)}**"

@@ -22,11 +22,12 @@ TAG_PREFIX = "mlflow.sharedViewState."
 SIZES = (*map(shown_name, ("params", "bytes", "latency_ms")), KEPT)
 RUN_NAME = "attributes.`Run Name`"
 WIDTHS = {  # of columns in pixels
-    "params.`selector`": 130,
+    "params.`selector`": 125,
     "params.`layers`": 170,
     "attributes.`Models`": 260,
     "tags.`trsp.reason`": 260,
 }
+SORTED_PX, ERROR_PX = 24, 100  # the mark of the sorted column; a standard error, its header cut
 BESIDE_NAME_PX, CHARACTER_PX = 50, 6.6  # the colour and margins of a name's column; a letter's mean
 NARROWEST_NAME_PX, WIDEST_NAME_PX = 160, 430
 
@@ -63,6 +64,9 @@ def shared_view(view: GridView) -> str:
     columns = _columns(view, settings, scores)
     shown = [RUN_NAME, *columns]
     widths = {column: WIDTHS.get(column, _width(column)) for column in columns}
+    widths[_column("metrics", first)] += SORTED_PX
+    if scores:
+        widths[_column("metrics", first + STDERR)] = ERROR_PX
     state = {
         "searchFilter": cells_filter(view.key),
         "orderByKey": _column("metrics", first),
@@ -109,13 +113,14 @@ def _column(group: str, name: str) -> str:
 
 def _width(column: str) -> int:
     """The width in pixels that a column's header needs."""
-    return max(75, 7 * len(column.partition("`")[2]) + 25)
+    return max(62, 7 * len(column.partition("`")[2]) + 18)
 
 
 def _settings(view: GridView) -> list[str]:
     """The settings that tell the cells apart, by the names of their params."""
-    cells = [view.cell for view in view.cells]
-    return [name for name, value_of in SETTINGS.items() if len(set(map(value_of, cells))) > 1]
+    cells = [cell.cell for cell in view.cells]
+    values = {name: set(map(value_of, cells)) - {None} for name, value_of in SETTINGS.items()}
+    return [name for name, known in values.items() if len(known) > 1]
 
 
 def _headline(scores: Sequence[str]) -> list[str]:
