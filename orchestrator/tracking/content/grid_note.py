@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from orchestrator.pictures.album import Picture
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import limits_text, margin
 from orchestrator.report.printing import format_number
@@ -20,7 +21,7 @@ from orchestrator.views.budget import Choice
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from trsp.records import lower_is_better
 
-MOST_CHARACTERS = 7000  # MLflow takes 8000
+MOST_CHARACTERS = 5500  # of answers and cells; MLflow takes 8000 in all
 SIZES = ("params", "bytes", "latency_ms")
 
 
@@ -48,13 +49,25 @@ def known_answers(known: Known) -> tuple[Choice, ...]:
     return answers(known.view)
 
 
-def grid_note(view: GridView, experiment_id: str) -> str:
-    """Return what a grid's run says of it, with links to MLflow's pages of the experiment."""
+def picture_path(picture: Picture) -> str:
+    """Return where a picture lies among the artifacts of the grid's run."""
+    return f"pictures/{picture.name}.png"
+
+
+def grid_note(view: GridView, experiment_id: str, pictures: Sequence[Picture] = ()) -> str:
+    """Return what a grid's run says of it, with links to MLflow's pages of the experiment.
+
+    ``pictures``: among the run's artifacts, to be shown.
+    """
     counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
     cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
     links = _links(view, experiment_id) if experiment_id else ()
     head = " · ".join((f"{len(view.cells)} cells: {cells}", *links))
-    return redact("\n\n".join(filter(None, (head, _body(Known.of(view))))))
+    images = (
+        f"![{picture.title}](get-artifact?path={picture_path(picture)}&run_uuid={RUN_ID})"
+        for picture in pictures
+    )
+    return redact("\n\n".join(filter(None, (head, _body(Known.of(view)), *images))))
 
 
 def _links(view: GridView, experiment_id: str) -> Iterator[str]:
