@@ -53,8 +53,9 @@ def _links(name: str, state: RunState, model_id: str | None) -> dict[str, Any]:
     if state.model is None or name not in state.model.scores:
         return {}
     links: dict[str, Any] = {"model_id": model_id}
-    if name.startswith("perplexity/"):
-        text = name.removesuffix(STDERR).partition("/")[2]
+    score = name.removeprefix(STDERR)
+    if score.startswith("perplexity/"):
+        text = score.partition("/")[2]
         links |= {"dataset_name": text, "dataset_digest": state.model.texts.get(text, text)}
     return links
 

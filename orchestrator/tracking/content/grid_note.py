@@ -4,9 +4,11 @@ Pure. What costs time is made again only where a number has changed that it rest
 has a new view every second, and a new number seldom.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from html import escape
+from itertools import chain
 
 from orchestrator.pictures.album import Picture
 from orchestrator.redact import redact
@@ -23,6 +25,8 @@ from trsp.records import lower_is_better
 
 MOST_CHARACTERS = 5500  # of answers and cells; MLflow takes 8000 in all
 SIZES = ("params", "bytes", "latency_ms")
+IMAGE_PX = 420  # two stand side by side at 1600 pixels
+_MARGIN = "\N{NO-BREAK SPACE}" * 2
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,14 @@ def grid_note(view: GridView, experiment_id: str, pictures: Sequence[Picture] = 
     cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
     links = _links(view, experiment_id) if experiment_id else ()
     head = " · ".join((f"{len(view.cells)} cells: {cells}", *links))
-    images = (
-        f"![{picture.title}](get-artifact?path={picture_path(picture)}&run_uuid={RUN_ID})"
-        for picture in pictures
-    )
-    return redact("\n\n".join(filter(None, (head, _body(Known.of(view)), *images))))
+    images = "\n".join(map(_image, pictures))
+    return redact("\n\n".join(filter(None, (head, _body(Known.of(view)), images))))
+
+
+def _image(picture: Picture) -> str:
+    """A picture in the note: MLflow's server gives artifacts out by this address."""
+    address = f"get-artifact?path={picture_path(picture)}&run_uuid={RUN_ID}"
+    return f'<img src="{address}" alt="{escape(picture.title)}" width="{IMAGE_PX}">'
 
 
 def _links(view: GridView, experiment_id: str) -> Iterator[str]:
@@ -91,14 +98,15 @@ def _body(known: Known) -> str:
     if not ranked:
         return text
     parts: tuple[CellView | DenseView, ...] = (*view.dense, *ranked)
-    rows = [*_table_head(view), *(_row(part, view) for part in parts)]
+    head = _table_head(view)
+    rows = chain(head, (_row(part, view) for part in parts))
     shown = _as_many_as_fit(rows, MOST_CHARACTERS - len(text))
-    left = len(rows) - len(shown)
+    left = len(head) + len(parts) - len(shown)
     more = f"\n\n{left} more are in the leaderboard and in `cells.json`." if left else ""
     return f"{text}\n\n### Cells with scores, best first\n\n" + "\n".join(shown) + more
 
 
-def _as_many_as_fit(rows: Sequence[str], characters: int) -> list[str]:
+def _as_many_as_fit(rows: Iterable[str], characters: int) -> list[str]:
     shown: list[str] = []
     for row in rows:
         characters -= len(row) + 1
@@ -206,4 +214,5 @@ def _code(name: str) -> str:
 
 
 def _joined(texts: Iterator[str] | Sequence[str]) -> str:
-    return f"| {' | '.join(texts)} |"
+    """A row of a table; MLflow draws no margins, so each cell ends with blanks that stay."""
+    return f"| {' | '.join(f'{text}{_MARGIN}' for text in texts)} |"

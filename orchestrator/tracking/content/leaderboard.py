@@ -1,4 +1,4 @@
-"""The leaderboard: a view of MLflow's runs list that a link can open.
+"""The leaderboard: a view of MLflow's runs, as a list and as charts, that a link can open.
 
 Pure; makes JSON and links, calls nothing. MLflow's page reads the view from the experiment tag
 ``mlflow.sharedViewState.KEY`` when its link carries ``viewStateShareKey=KEY``. The format is
@@ -10,9 +10,9 @@ known.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from orchestrator.tracking.content.charts import saved_charts
 from orchestrator.tracking.content.describe_cell import SETTINGS
 from orchestrator.tracking.content.metrics import KEPT, STDERR, ordered_scores, shown_name
 from orchestrator.views.grid_view import GridView
@@ -30,6 +30,8 @@ WIDTHS = {  # of columns in pixels
 SORTED_PX, ERROR_PX = 24, 100  # the mark of the sorted column; a standard error, its header cut
 BESIDE_NAME_PX, CHARACTER_PX = 50, 6.6  # the colour and margins of a name's column; a letter's mean
 NARROWEST_NAME_PX, WIDEST_NAME_PX = 160, 430
+MOST_SCORES = 3  # that have charts of their own
+RUNS_IN_CHART = 100
 
 
 def share_key(grid_key: str) -> str:
@@ -66,7 +68,7 @@ def shared_view(view: GridView) -> str:
     widths = {column: WIDTHS.get(column, _width(column)) for column in columns}
     widths[_column("metrics", first)] += SORTED_PX
     if scores:
-        widths[_column("metrics", first + STDERR)] = ERROR_PX
+        widths[_column("metrics", STDERR + first)] = ERROR_PX
     state = {
         "searchFilter": cells_filter(view.key),
         "orderByKey": _column("metrics", first),
@@ -80,7 +82,7 @@ def shared_view(view: GridView) -> str:
         "columnWidths": {RUN_NAME: name_width(cell.cell.name for cell in view.cells), **widths},
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": True,
-        **saved_charts(settings, _headline(scores)),
+        **_saved_charts(settings, _headline(scores)),
     }
     return json.dumps(state)
 
@@ -134,9 +136,69 @@ def _columns(view: GridView, settings: Sequence[str], scores: Sequence[str]) -> 
     """The columns beside the run's name: settings, scores, sizes, layers, checkpoint, reason."""
     metrics = [*_headline(scores), *SIZES]
     if scores:
-        metrics[1:1] = [scores[0] + STDERR]
+        metrics[1:1] = [STDERR + scores[0]]
         metrics.append(f"dense/{scores[0]}")
     columns = [_column("params", name) for name in settings]
     columns += [_column("metrics", name) for name in metrics]
     columns += [_column("params", "layers"), _column("attributes", "Models")]
     return [*columns, _column("tags", "trsp.reason")]
+
+
+def _saved_charts(settings: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
+    """Return what the page's state says of its charts: quality against what it costs.
+
+    Below these the page makes a chart of every metric by itself.
+
+    ``settings``: params that tell the cells apart. ``scores``: those that matter, best first.
+    """
+    sections: list[dict[str, Any]] = []
+    charts: list[dict[str, Any]] = []
+    for score in scores[:MOST_SCORES]:
+        section = _section(f"{score} against size, speed and ratio")
+        sections.append(section)
+        charts += _scatters(score, section["uuid"])
+    if scores and settings:
+        sections.append(_section("Settings and scores"))
+        charts.append(_parallel(settings, scores[:MOST_SCORES], sections[-1]["uuid"]))
+    return {
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
+        "isAccordionReordered": True,  # ours stay first; else the page sorts all by their names
+    }
+
+
+def _section(name: str) -> dict[str, Any]:
+    kept = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+    return {"uuid": f"trsp {name}", "name": name, **kept}
+
+
+def _scatters(score: str, section: str) -> Iterator[dict[str, Any]]:
+    """Yield charts of a score against the numbers of a checkpoint that a budget limits."""
+    axes = [("METRIC", shown_name("params")), ("METRIC", "latency_ms"), ("PARAM", "ratio")]
+    for kind, x in axes:
+        yield {
+            **_card("SCATTER", f"{score} {x}", section),
+            "xaxis": {"key": x, "type": kind},
+            "yaxis": {"key": score, "type": "METRIC"},
+        }
+
+
+def _parallel(settings: Sequence[str], scores: Sequence[str], section: str) -> dict[str, Any]:
+    """Return a chart with a line per cell, through its settings to its scores."""
+    return {
+        **_card("PARALLEL", "settings", section),
+        "selectedParams": list(settings),
+        "selectedMetrics": list(scores),
+        "showAllRuns": True,
+    }
+
+
+def _card(kind: str, name: str, section: str) -> dict[str, Any]:
+    return {
+        "uuid": f"trsp {name}",
+        "type": kind,
+        "runsCountToCompare": RUNS_IN_CHART,
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+    }

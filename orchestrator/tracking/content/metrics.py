@@ -11,7 +11,7 @@ from orchestrator.views.grid_view import CellView, DenseView
 from trsp.records import Score
 
 KEPT = "kept"  # the share of the unpruned model's parameters
-STDERR = "_stderr"  # ends the name of a score's standard error
+STDERR = "stderr/"  # begins the name of a score's standard error
 _UNITS = {  # by our own name: MLflow's, and how much of ours is one of that
     "params": ("params_M", 1e6),
     "bytes": ("size_GB", 1e9),
@@ -61,5 +61,5 @@ def _with_errors(scores: Mapping[str, Score]) -> dict[str, float]:
     for name, score in scores.items():
         shown[name] = score.value
         if score.stderr is not None:
-            shown[name + STDERR] = score.stderr
+            shown[STDERR + name] = score.stderr
     return shown

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.small_views import small_story
 from tests.orchestrator.tracking.reading import (
     EXPERIMENT,
     all_runs,
@@ -48,8 +49,8 @@ def test_a_cells_numbers_are_short_and_say_their_units(finished: tuple[str, Grid
     assert metrics["size_GB"] == 0.00216
     assert metrics["kv_KB_per_token"] == 0.64
     assert metrics["peak_memory_GB"] == 0.9
-    assert metrics["perplexity/wiki_stderr"] == 0.31
-    assert "perplexity/c4_stderr" not in metrics, "it is not known"
+    assert metrics["stderr/perplexity/wiki"] == 0.31
+    assert "stderr/perplexity/c4" not in metrics, "it is not known"
     assert not {"params", "bytes"} & metrics.keys()
 
 
@@ -60,7 +61,7 @@ def test_what_a_cell_wrote_first_is_its_first_score(finished: tuple[str, GridVie
 
 
 def test_a_cells_numbers_wait_for_its_scores(uri: str, tmp_path: Path) -> None:
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     unscored = replace(view.cells[0], status=Status.RUNNING, stage="evaluate", evaluation=None)
     tracker = MlflowTracker(uri, EXPERIMENT)
     tracker.project(replace(view, cells=(unscored,), status=Status.RUNNING))
@@ -70,14 +71,14 @@ def test_a_cells_numbers_wait_for_its_scores(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_cell_that_failed_without_scores_says_what_it_has(uri: str, tmp_path: Path) -> None:
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     failed = replace(view.cells[0], status=Status.FAILED, reason="it broke", evaluation=None)
     MlflowTracker(uri, EXPERIMENT).finish(replace(view, cells=(failed,), status=Status.FAILED))
     assert cell_run(all_runs(uri), view, 0).data.metrics["params_M"] == 1.29
 
 
 def test_a_cells_run_is_as_long_as_its_own_stages_took(uri: str, tmp_path: Path) -> None:
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     cell = replace(view.cells[0], began=1_000_000.0, ended=1_000_090.5)
     MlflowTracker(uri, EXPERIMENT).finish(replace(view, cells=(cell,)))
     info = cell_run(all_runs(uri), view, 0).info
@@ -86,7 +87,7 @@ def test_a_cells_run_is_as_long_as_its_own_stages_took(uri: str, tmp_path: Path)
 
 def test_a_run_never_ends_before_it_began(uri: str, tmp_path: Path) -> None:
     """A stage's node has another clock than the driver, which saw the stage begin."""
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     running = replace(view.cells[0], status=Status.RUNNING, stage="prune", evaluation=None)
     tracker = MlflowTracker(uri, EXPERIMENT)
     tracker.project(replace(view, cells=(running,), status=Status.RUNNING))
@@ -97,7 +98,7 @@ def test_a_run_never_ends_before_it_began(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_cell_whose_ranking_runs_has_no_run_yet(uri: str, tmp_path: Path) -> None:
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     ranks = replace(sample.waiting(view.cells[0].cell), status=Status.RUNNING, stage="rank")
     MlflowTracker(uri, EXPERIMENT).project(
         replace(view, cells=(ranks,), status=Status.RUNNING, rankings=())
@@ -106,7 +107,7 @@ def test_a_cell_whose_ranking_runs_has_no_run_yet(uri: str, tmp_path: Path) -> N
 
 
 def test_a_run_that_an_earlier_driver_named_is_renamed(uri: str, tmp_path: Path) -> None:
-    view = sample.finished(tmp_path / "store")
+    view = small_story(tmp_path / "store")[-1]
     before = replace(view.cells[0].cell, name="Tiny-1.5M r=0.166667 gates l1=0.001 drift l2=0.001")
     old = replace(view, cells=(replace(view.cells[0], cell=before),))
     MlflowTracker(uri, EXPERIMENT).finish(old)

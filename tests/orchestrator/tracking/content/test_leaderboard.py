@@ -47,7 +47,7 @@ def test_the_scores_come_before_the_sizes_with_the_error_of_the_first(tmp_path: 
     metrics = [name.split("`")[1] for name in columns if name.startswith("metrics")]
     assert metrics == [
         "perplexity/wiki",
-        "perplexity/wiki_stderr",
+        "stderr/perplexity/wiki",
         "perplexity/c4",
         "accuracy",
         "params_M",

@@ -12,13 +12,13 @@ def test_scores_come_first_and_each_has_its_error_beside_it(tmp_path: Path) -> N
     names = list(shown_metrics(sample.finished(tmp_path).cells[0]))
     assert names[:8] == [
         "perplexity/wiki",
-        "perplexity/wiki_stderr",
+        "stderr/perplexity/wiki",
         "perplexity/c4",
         "accuracy",
         "piqa/acc_norm",
-        "piqa/acc_norm_stderr",
+        "stderr/piqa/acc_norm",
         "arc_easy/acc_norm",
-        "arc_easy/acc_norm_stderr",
+        "stderr/arc_easy/acc_norm",
     ]
 
 
