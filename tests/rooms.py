@@ -68,9 +68,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
+    "ray_backend.submission": "grid scratch trsp.errors",
     "ray_backend.sharing": "execution execution.apart layouts store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
-        ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+        ray_backend.sharing ray_backend.submission scratch stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
     "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
@@ -88,7 +90,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
+    "commands.running": """commands doctor doctor.findings grid ray_backend.submission redact report
+        run stages views trsp.errors""",
     "commands.looking": "commands grid redact report run views trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
