@@ -68,7 +68,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.submission": "grid scratch trsp.errors",
+    "ray_backend.submission": "grid redact scratch trsp.errors",
     "ray_backend.sharing": "execution execution.apart layouts store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing ray_backend.submission scratch stages store trsp.distributed

@@ -80,6 +80,6 @@ class Follower:
                     return False
                 new = piece[max(0, self._written - passed) :]
                 passed += len(piece)
+                self._written = max(self._written, passed)
                 if new:
                     self._write(new)
-                    self._written = passed

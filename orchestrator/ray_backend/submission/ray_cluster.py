@@ -1,5 +1,6 @@
 """A cluster behind Ray's own client of jobs: the only module of the folder that imports Ray."""
 
+import logging
 import os
 import platform
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -16,8 +17,14 @@ from orchestrator.ray_backend.submission.jobs import (
     JobState,
 )
 from orchestrator.ray_backend.submission.versions import Versions
+from orchestrator.redact import redact
 from trsp.errors import InvalidInputError, TrspError, UnreachableError, first_line
 
+_TALKATIVE = (  # about every upload and closed connection
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray takes these before any argument
 
 
@@ -106,6 +113,8 @@ def connect(address: str | None, environ: Mapping[str, str], home: Path) -> RayC
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     where = address or next(filter(None, map(environ.get, _ADDRESSES)), None)
     asked = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     with _address_first(address), _found(where):
@@ -137,7 +146,7 @@ def _found(where: str | None) -> Iterator[None]:
         yield
     except TrspError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError):
         if where is None:
             raise UnreachableError(
                 "no Ray cluster runs on this machine; name one by --address "
@@ -145,7 +154,7 @@ def _found(where: str | None) -> Iterator[None]:
                 "without a cluster by `trsp run`"
             ) from None
         raise UnreachableError(
-            f"no Ray cluster answers at {where} ({first_line(error)}); the address is that of the "
+            f"no Ray cluster answers at {redact(where)}; the address is that of the "
             "dashboard, such as http://HEAD:8265: it must run there, and be reachable from here "
             "(--dashboard-host=0.0.0.0 of `ray start --head`, or `ssh -L 8265:localhost:8265 HEAD`)"
         ) from None
