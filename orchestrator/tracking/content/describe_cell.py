@@ -8,6 +8,7 @@ from functools import partial
 
 from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
+from orchestrator.tracking.content.registry_notes import version_note
 from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
     Artifact,
@@ -117,5 +118,5 @@ def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | N
         content=view.stage_keys.get("prune") or uri,
         scores=(*view.metrics(), "kept"),
         texts=texts,
-        note=notes.version_note(view, uri),
+        note=version_note(view, uri),
     )
