@@ -80,19 +80,20 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
         scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
+    "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
-        stages store tracking views trsp.errors""",
+        stages store tracking tracking.pages views trsp.errors""",
     "run": """driver execution grid layouts ray_backend report stages store tracking views
         trsp.errors""",
     "commands": "grid",
     "commands.running": """commands doctor doctor.findings grid ray_backend.submission redact report
         run stages views trsp.errors""",
-    "commands.looking": "commands grid redact report run views trsp.errors",
+    "commands.looking": "commands grid redact report run tracking.pages views trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
