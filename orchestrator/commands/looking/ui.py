@@ -57,7 +57,7 @@ def ui(
         _show(tracking, name, pages_url(tracking.uri, tracking.ui_url), no_open)
         return
     require_database(tracking.uri)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is ended then, too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # its server ends then, too
     try:
         with served(tracking.uri, port) as base:
             _show(tracking, name, base, no_open)
@@ -65,6 +65,8 @@ def ui(
             threading.Event().wait()
     except KeyboardInterrupt:
         _say("ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:
