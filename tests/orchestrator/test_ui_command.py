@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.grid.schema import load_grid
+from orchestrator.kept_grids import lookup
+from orchestrator.stages.resolve import resolved_of
 from orchestrator.tracking.pages import find, server
 from tests.orchestrator.test_cli import call
 from tests.tiny_grid import tiny_grid
@@ -86,6 +89,16 @@ def test_a_grid_that_never_ran_says_so_and_shows_what_is_there(
     assert call("ui", grid_on(tmp_path, "http://mlflow:5000")) == 0
     assert opened == ["http://mlflow:5000"]
     assert "MLflow has no grid 'tiny' in experiment 'trsp' yet" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("page")
+def test_a_grid_may_be_named_that_a_store_keeps(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = resolved_of(load_grid(grid_on(tmp_path, "http://mlflow:5000")), {}, "", {}, {})
+    monkeypatch.setattr(lookup, "look_up", lambda which, store, note: kept)
+    assert call("ui", "tiny", "--store", str(tmp_path)) == 0
+    assert opened == [f"http://mlflow:5000{PAGE}"]
 
 
 def test_without_a_file_all_of_a_database_is_shown(database: str, opened: list[str]) -> None:

@@ -1,24 +1,30 @@
 """``trsp best``: which checkpoint is best under a budget."""
 
 import json
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from orchestrator.commands.app import LOOKING, NOTHING_WITHIN_BUDGET, app
-from orchestrator.commands.options import AllowVariables, AsJson, GridFile
+from orchestrator.commands.looking.which import StoreOption, WhichGrid, resolved_grid
+from orchestrator.commands.options import AllowVariables, AsJson
 from orchestrator.grid.budgets import Budget
-from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.grid.schema import Grid
 from orchestrator.grid.yaml_file import explain
-from orchestrator.redact import redact_tree
+from orchestrator.redact import redact, redact_tree
 from orchestrator.report.choice_json import choice_dict
 from orchestrator.report.choice_tables import print_choice
-from orchestrator.report.printing import console
+from orchestrator.report.printing import console, print_line
 from orchestrator.views.aliases import alias_name
-from orchestrator.views.budget import choose
+from orchestrator.views.budget import Choice, choose
+from orchestrator.views.reach import reach
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from orchestrator.stages.resolve import Resolved
 
 MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
@@ -29,16 +35,21 @@ MaxKvBytes = Annotated[
 Metric = Annotated[
     str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
 ]
+PathOnly = Annotated[
+    bool, typer.Option("--path", help="Print the checkpoint's folder or address, nothing else.")
+]
 
 
 @app.command(rich_help_panel=LOOKING)
 def best(
-    file: GridFile,
+    grid: WhichGrid,
+    store: StoreOption = None,
     max_params: MaxParams = None,
     max_bytes: MaxBytes = None,
     max_latency_ms: MaxLatency = None,
     max_kv_bytes_per_token: MaxKvBytes = None,
     metric: Metric = None,
+    path: PathOnly = False,
     as_json: AsJson = False,
     allow_variable: AllowVariables = None,
 ) -> None:
@@ -53,9 +64,10 @@ def best(
         "max_kv_bytes_per_token": max_kv_bytes_per_token,
         "metric": metric,
     }
-    grid = load_grid(file)
-    budgets = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
-    raise typer.Exit(_answer(grid, budgets, as_json))
+    given = {name: value for name, value in limits.items() if value is not None}
+    resolved = resolved_grid(grid, store)
+    form = "path" if path else "json" if as_json else "text"
+    raise typer.Exit(_answer(resolved, _budgets(resolved.grid, given), form))
 
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
@@ -74,23 +86,43 @@ def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
     return budgets
 
 
-def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
-    """Print the best checkpoint under each budget; return the exit code."""
-    from orchestrator.run import view_offline
+def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], form: str) -> int:
+    """Print the best checkpoint under each budget; return the exit code.
 
-    view = view_offline(grid)
+    ``form``: ``text``, ``json`` or ``path``: of each budget that one meets, a line.
+    """
+    from orchestrator.run import view_of
+
+    grid, view = resolved.grid, view_of(resolved)
     cells = view.cells
     choices = [
         with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
         for budget in budgets
     ]
-    if as_json:
+    choices = [
+        choice
+        if choice.best
+        else replace(choice, reaches=reach(view, choice.budget, grid.precision))
+        for choice in choices
+    ]
+    if form == "path":
+        for choice in choices:
+            _print_path(choice)
+    elif form == "json":
         shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]
         print(json.dumps(redact_tree(shown), indent=2))
     else:
         for choice in choices:
             print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
     return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
+
+
+def _print_path(choice: Choice) -> None:
+    """Print where the best checkpoint is; why there is none goes to stderr."""
+    if choice.best is not None and choice.best.checkpoint_uri is not None:
+        print(redact(choice.best.checkpoint_uri.removeprefix("file://")))
+    else:
+        print_line(console(stderr=True), f"nothing meets {choice.budget.alias}")
 
 
 def _alias(grid: Grid, budget: Budget) -> str | None:

@@ -9,22 +9,25 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.app import LOOKING, app
+from orchestrator.commands.looking.which import StoreOption, resolved_grid
 from orchestrator.commands.options import AllowVariables
 from orchestrator.grid.run_settings import Tracking
 from orchestrator.grid.schema import load_grid
 from orchestrator.report.printing import console, print_line
 
-OptionalFile = Annotated[
-    Path | None,
+WhichPages = Annotated[
+    str | None,
     typer.Argument(
-        help="A grid file, whose leaderboard is opened; default: all that is in MLflow.",
+        metavar="[GRID]",
+        help="A grid file; or a kept grid's name or the beginning of its key; default: all that "
+        "MLflow has.",
         show_default=False,
     ),
 ]
 Uri = Annotated[
     str | None,
     typer.Option(
-        help="MLflow's database or server; default: FILE's tracking.uri, else "
+        help="MLflow's database or server; default: the grid's tracking.uri, else "
         "sqlite:///~/.trsp/mlflow.db.",
         show_default=False,
     ),
@@ -36,7 +39,8 @@ Port = Annotated[
 
 @app.command(rich_help_panel=LOOKING)
 def ui(
-    file: OptionalFile = None,
+    grid: WhichPages = None,
+    store: StoreOption = None,
     uri: Uri = None,
     port: Port = None,
     no_open: Annotated[
@@ -48,11 +52,9 @@ def ui(
     from orchestrator.tracking.pages.links import is_server, pages_url
     from orchestrator.tracking.pages.server import require_database, served
 
-    grid = load_grid(file) if file else None
-    tracking = grid.tracking if grid else Tracking()
+    name, tracking = _meant(grid, store) if grid else ("", Tracking())
     if uri:
         tracking = tracking.model_copy(update={"uri": uri, "ui_url": None})
-    name = grid.name if grid else ""
     if is_server(tracking.uri):
         _show(tracking, name, pages_url(tracking.uri, tracking.ui_url), no_open)
         return
@@ -67,6 +69,16 @@ def ui(
         _say("ended")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _meant(which: str, store: str | None) -> tuple[str, Tracking]:
+    """Return a grid's name and tracking settings: of its file, else as its store keeps it.
+
+    A file's models and texts need not be here.
+    """
+    path = Path(which)
+    grid = load_grid(path) if path.is_file() else resolved_grid(which, store).grid
+    return grid.name, grid.tracking
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from orchestrator.views.aliases import AliasClaim
 from orchestrator.views.grid_view import CellView
 
 HEADING = "### Best under each budget"
+_GAP = "&emsp;"
 _MILLIONS = {"params": ("M params", 1e6), "bytes": ("MB", 1e6)}
 
 
@@ -55,14 +56,24 @@ def with_best(description: str, model: str, marked: Iterable[Marked]) -> str:
 def _best_table(model: str, marked: Iterable[Marked]) -> str:
     """Return the section: a row for each alias that marks a version; "" where none does."""
     rows = [
-        f"| {each.claim.budget} | [Version {each.version}](#/models/{model}/versions/"
-        f"{each.version}) | {each.claim.score} | {_cell(each.note)} | `{each.alias}` |"
+        _row(
+            each.claim.budget,
+            f"[Version {each.version}](#/models/{model}/versions/{each.version})",
+            each.claim.score,
+            _cell(each.note),
+            f"`{each.alias}`",
+        )
         for each in marked
     ]
     if not rows:
         return ""
-    head = ("| budget | best | score | what it is | alias |", "|---|---|---|---|---|")
+    head = (_row("budget", "best", "score", "what it is", "alias"), "|---|---|---|---|---|")
     return "\n".join((HEADING, "", *head, *rows))
+
+
+def _row(*cells: str) -> str:
+    """Return a row whose cells do not touch: MLflow's pages leave no room between columns."""
+    return f"| {f' {_GAP} | '.join(cells)} |"
 
 
 def _cell(note: str) -> str:
