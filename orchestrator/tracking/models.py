@@ -181,7 +181,8 @@ def _tags(model: ModelState) -> dict[str, str]:
 
 def _is_ours(version: ModelVersion) -> bool:
     """Whether a version's description is as a driver wrote it; those from before said no digest."""
-    return version.tags.get(_NOTE, digest(version.description)) == digest(version.description)
+    now = digest(version.description)
+    return bool(version.tags.get(_NOTE, now) == now)
 
 
 def versions(client: MlflowClient, name: str, cell_key: str) -> list[ModelVersion]:
