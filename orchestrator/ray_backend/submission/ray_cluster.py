@@ -43,7 +43,7 @@ class RayCluster:
         try:
             known = answer.json()["data"]
             return Versions(str(known.get("rayVersion", "")), str(known.get("pythonVersion", "")))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             return Versions()
 
     def submit(self, job: Job) -> None:
@@ -146,10 +146,11 @@ def _found(where: str | None) -> Iterator[None]:
         yield
     except TrspError:
         raise
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, RuntimeError, ValueError) as error:
         if where is None:
             raise UnreachableError(
-                "no Ray cluster runs on this machine; name one by --address "
+                "it is not clear which cluster is meant: "
+                f"{first_line(error).partition(' Please')[0]} Name one by --address "
                 "http://HEAD:8265 or RAY_ADDRESS, start one by `ray start --head`, or run the grid "
                 "without a cluster by `trsp run`"
             ) from None
