@@ -18,7 +18,7 @@ from orchestrator.report.printing import console, print_line
 WhichPages = Annotated[
     str | None,
     typer.Argument(
-        metavar="[GRID]",
+        metavar="GRID",
         help="A grid file; or a kept grid's name or the beginning of its key; default: all that "
         "MLflow has.",
         show_default=False,
@@ -27,13 +27,15 @@ WhichPages = Annotated[
 Uri = Annotated[
     str | None,
     typer.Option(
+        metavar="URI",
         help="MLflow's database or server; default: the grid's tracking.uri, else "
         "sqlite:///~/.trsp/mlflow.db.",
         show_default=False,
     ),
 ]
 Port = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Default: 5000, or any that is free.")
+    int | None,
+    typer.Option(metavar="PORT", min=1, max=65535, help="Default: 5000, or any that is free."),
 ]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Dashboard = Annotated[
     str | None,
     typer.Option(
+        metavar="URL",
         help="Its dashboard, such as http://HEAD:8265; default: RAY_ADDRESS, "
         "or the cluster that runs on this machine.",
         show_default=False,
@@ -45,7 +46,7 @@ Variables = Annotated[
 ]
 Extra = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- OPTIONS]", help="Options of `trsp run`.", show_default=False),
+    typer.Argument(metavar="-- OPTIONS", help="Options of `trsp run`.", show_default=False),
 ]
 
 
