@@ -26,6 +26,7 @@ from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
 from orchestrator.store.store import Store
+from orchestrator.tracking.pages.links import link_line, pages_url
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
 from orchestrator.views.answers import answers
@@ -35,14 +36,22 @@ from trsp.errors import TrackingError
 
 STEP_WAIT_S = 0.5
 PROJECT_S = 3.0  # after so long, MLflow is given the newest view, or the last
-DEFAULT_UI_URL = "http://127.0.0.1:5000"
 EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
 
 
 class Driver:
     """One process's pass over a grid: its controller, and those who are told of its views."""
 
-    def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
+    def __init__(
+        self,
+        resolved: Resolved,
+        store: Store,
+        launcher: Launcher,
+        out: Console,
+        file: str = "FILE",
+    ) -> None:
+        """``file``: the grid's, as people name it, for the lines that tell them what to do."""
+        self._file = file
         self._grid, self._study = resolved.grid, resolved.study
         self._store = store
         self._launcher = launcher
@@ -55,7 +64,7 @@ class Driver:
         )
         self._listeners = Listeners(self._tracker, store)
         self._leaderboard = self._tracker.leaderboard_url(
-            tracking.ui_url or DEFAULT_UI_URL, resolved.key
+            pages_url(tracking.uri, tracking.ui_url), resolved.key
         )
         self._shown: GridView | None = None
 
@@ -65,7 +74,7 @@ class Driver:
         Raises TrackingError when MLflow is away at the end (the results are printed before), and
         whatever breaks the driver itself, after everything that runs was stopped.
         """
-        print_line(self._out, f"leaderboard: {self._leaderboard}")
+        print_line(self._out, link_line(self._leaderboard, self._file))
         remove_left_folders()
         try:
             with _stop_signals() as received:
@@ -146,7 +155,7 @@ class Driver:
             self._move_aliases(view, choices)
         elif choices:
             print_line(self._out, "aliases stay where they are: the grid is not done")
-        print_line(self._out, f"leaderboard: {self._leaderboard}")
+        print_line(self._out, link_line(self._leaderboard, self._file))
 
     def _finish_listeners(self, view: GridView) -> None:
         """Wait for MLflow and the model cards.

@@ -70,9 +70,11 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
+    "ray_backend.submission": "grid redact scratch trsp.errors",
     "ray_backend.sharing": "execution execution.apart layouts store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
-        ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+        ray_backend.sharing ray_backend.submission scratch stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
     "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
@@ -80,19 +82,21 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
         scheduler.faults scheduler.placement stages store views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
+    "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
-        stages store tracking views trsp.errors""",
+        stages store tracking tracking.pages views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
-        redact report run stages views""",
-    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+        ray_backend.submission redact report run stages views trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report run tracking.pages views
+        trsp.errors""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
     "first_grid": "trsp.errors",

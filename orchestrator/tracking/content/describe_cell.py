@@ -10,6 +10,7 @@ from orchestrator.grid.cells import Cell
 from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
 from orchestrator.tracking.content.metrics import KEPT, ordered_scores, shown_metrics
+from orchestrator.tracking.content.registry_notes import version_note
 from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
     Artifact,
@@ -141,5 +142,5 @@ def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | N
         content=view.stage_keys.get("prune") or uri,
         scores=(*shown_metrics(view), KEPT),
         texts=texts,
-        note=notes.version_note(view, uri),
+        note=version_note(view, uri),
     )
