@@ -89,7 +89,7 @@ def run_grid(
             store = _prepared_store(kept_grid(resolved, grid, path), resolved, measure_again)
         from orchestrator.driver import Driver
 
-        driver = Driver(resolved, store, launcher, out)
+        driver = Driver(resolved, store, launcher, out, str(path))
         until_driven.pop_all()
     return driver.run()
 
