@@ -100,6 +100,11 @@ class Resources(Settings):
         description="of one GPU, by Ray's types, in any unit: where there are several types, a "
         "stage has the cheapest that hold it; default: the fewest, then the smallest",
     )
+    price_per_hour: PositiveFloat | None = Field(
+        None,
+        description="of one GPU, or of one core where there are none, in any currency: what trsp "
+        "plan counts with",
+    )
     memory: Bytes | None = Field(
         None,
         description="host memory that all stages together may take where there are no GPUs; "
