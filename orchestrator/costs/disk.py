@@ -39,6 +39,9 @@ class Disk:
         )
 
 
+NO_BYTES = Disk()
+
+
 @dataclass(frozen=True)
 class Keeping:
     """What of stages a grid keeps. ``tokenizer_bytes``: by models' names, of all small files."""
@@ -71,7 +74,7 @@ class Keeping:
         if self.storage.keep_transfer_weights:
             return Disk(size, size)
         handed_over = self.resources.hand_over and layout.ranks == 1
-        return Disk() if handed_over else Disk(size, 0, size)
+        return NO_BYTES if handed_over else Disk(size, 0, size)
 
     def _snapshots(
         self, spec: StageSpec, shape: ModelShape, layout: Layout, seconds: float

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from orchestrator.costs.cost import GridCost
 from orchestrator.costs.machine import Machine
+from orchestrator.costs.model_sizes import with_sizes
+from orchestrator.costs.of_grid import cost_of
 from orchestrator.costs.stage_costs import StageCosts
 from orchestrator.grid.cells import ModelInfo
 from orchestrator.layouts.layout import Layout
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.expected.devices import type_of_device
-from orchestrator.scheduler.expected.durations import Durations
+from orchestrator.scheduler.expected.durations import Durations, as_it_ran
 from orchestrator.scheduler.expected.effort import Effort, effort_of, evaluation_effort
-from orchestrator.scheduler.expected.paths import ROUND_BY_ROUND, as_it_ran
 from orchestrator.scheduler.simulation.begun import Begun
 from orchestrator.scheduler.simulation.grid import SimulatedGrid
 from orchestrator.stages.resolve import Resolved
@@ -23,7 +25,22 @@ from orchestrator.store.files import UnreadableRecordError
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 
-MOST_LEARNED = 100  # stages of each kind that a plan reads; they tell as much as a thousand
+_MOST_LEARNED = 100  # stages of each kind that a plan reads; they tell as much as a thousand
+
+
+def cost_in(
+    store: Store, resolved: Resolved, machine: Machine, price: float | None = None
+) -> GridCost:
+    """Return what is left to do of a grid whose keys are the real ones, by what its store holds.
+
+    Speed counts as measured where it was on the hardware that the grid last ran on.
+    """
+    if not resolved.study.hardware:
+        hardware = str(store.grids.load(resolved.key).get("hardware", ""))
+        resolved = replace(resolved, study=replace(resolved.study, hardware=hardware))
+    resolved = with_sizes(resolved).resolved
+    begun, durations = begun_in(store, resolved, machine), durations_in(store, resolved)
+    return cost_of(resolved, machine, price, begun, durations)
 
 
 def begun_in(store: Store, resolved: Resolved, machine: Machine) -> Begun:
@@ -58,7 +75,7 @@ def durations_in(store: Store, resolved: Resolved) -> Durations:
     reader = _Reader(store, resolved)
     for kind in SCHEDULED:
         keys = store.files.names(f"stages/{kind}")
-        every = max(1, len(keys) // MOST_LEARNED)
+        every = max(1, len(keys) // _MOST_LEARNED)
         for found in at_once(partial(reader.read, kind), keys[::every]):
             for each in found:
                 durations.learn(each.spec, each.effort, each.layout, each.seconds)

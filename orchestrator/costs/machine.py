@@ -61,8 +61,10 @@ def planned_machine(resources: Resources, gpus: int | None, gpu_type: str | None
     memory = GPU_TYPES[named].memory_bytes if named else _GPU_MEMORY
     memory = resources.gpu_memory or memory
     number = gpus or _number_of_gpus(resources) or _GPUS
-    nodes = [_node(min(_GPUS_PER_NODE, number - first), memory, resources)
-             for first in range(0, number, _GPUS_PER_NODE)]
+    nodes = [
+        _node(min(_GPUS_PER_NODE, number - first), memory, resources)
+        for first in range(0, number, _GPUS_PER_NODE)
+    ]
     settings = resources.model_copy(update={"use_gpus": True, "gpu_memory": memory})
     capacity = nodes[0] if len(nodes) == 1 else Capacity.of(nodes)
     unsaid = []

@@ -16,8 +16,12 @@ from orchestrator.layouts.peak import peak
 from orchestrator.layouts.share import planned_capacity
 from orchestrator.layouts.workload import Work, work_of
 from orchestrator.scheduler.expected.durations import Durations, Knowledge, begin_s
-from orchestrator.scheduler.expected.effort import Effort, effort_of, evaluation_effort
-from orchestrator.scheduler.expected.paths import ROUND_BY_ROUND
+from orchestrator.scheduler.expected.effort import (
+    ROUND_BY_ROUND,
+    Effort,
+    effort_of,
+    evaluation_effort,
+)
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from trsp.architecture.shape import ModelShape
@@ -44,7 +48,8 @@ class StageCosts:
 
     def __init__(self, resolved: Resolved, machine: Machine, durations: Durations) -> None:
         self._resolved, self._machine, self._durations = resolved, machine, durations
-        self._places: dict[tuple[str, Work], _Place] = {}
+        self._places: dict[tuple[str, Work], _Place] = {}  # by what computes alike
+        self._place_of: dict[str, _Place] = {}  # by key
         self._seconds: dict[tuple[str, int, Layout], Sequence[float]] = {}
         self._removed: dict[str, int] = {}  # layers, by the keys of checkpoints
 
@@ -119,10 +124,12 @@ class StageCosts:
         return replace(layout, gpu_type=self._machine.gpu_type) if layout.gpus else layout
 
     def _place(self, spec: StageSpec) -> _Place:
-        alike = spec.locations["model"]["name"], work_of(spec)
-        if alike not in self._places:
-            self._places[alike] = self._found(spec, alike[1])
-        return self._places[alike]
+        if spec.key not in self._place_of:
+            alike = spec.locations["model"]["name"], work_of(spec)
+            if alike not in self._places:
+                self._places[alike] = self._found(spec, alike[1])
+            self._place_of[spec.key] = self._places[alike]
+        return self._place_of[spec.key]
 
     def _found(self, spec: StageSpec, work: Work) -> _Place:
         machine, shape = self._machine, self.shape_of(spec)

@@ -6,12 +6,15 @@ of it.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from orchestrator.costs.cost import GridCost
 from orchestrator.grid.cells import Cell, ModelInfo, Study
+from orchestrator.grid.run_settings import Resources
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
-from orchestrator.layouts.layout import counted
+from orchestrator.layouts.layout import Layout, counted
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.share import planned_capacity
 from orchestrator.layouts.workload import Work, work_of
@@ -78,6 +81,7 @@ class Plan:
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     share: str = ""  # the most that the grid takes of a cluster at once; "" for all of it
+    cost: GridCost | None = None  # None where there are refusals: nothing would run
 
     @property
     def cells(self) -> int:
@@ -85,18 +89,27 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as values that JSON can say."""
-        return {**asdict(self), "cells": self.cells}
+        cost = self.cost and self.cost.as_dict()
+        return {**asdict(replace(self, cost=None)), "cells": self.cells, "cost": cost}
 
 
-def make_plan(resolved: Resolved) -> Plan:
-    """Return the plan of a grid: the same on every machine that knows the same models."""
+def make_plan(
+    resolved: Resolved, capacity: Capacity | None = None, resources: Resources | None = None
+) -> Plan:
+    """Return the plan of a grid: the same on every machine that knows the same models.
+
+    Layouts are for a cluster of this ``capacity`` under these ``resources``; default: the largest
+    that the grid speaks of, under its own.
+    """
+    resources = resources or resolved.grid.resources
+    capacity = capacity or planned_capacity(resources)
     expansion = resolved.expansion
     return Plan(
         name=resolved.grid.name,
         models=tuple(_model_counts(resolved)),
         stages=_stage_counts(resolved),
         rounds=_round_count(resolved),
-        layouts=tuple(_layouts(resolved)),
+        layouts=tuple(_layouts(resolved, capacity, resources)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
         share=resolved.grid.resources.share.text if resolved.grid.resources.share else "",
@@ -161,7 +174,7 @@ def _round_count(resolved: Resolved) -> StageCount:
     return StageCount("rank rounds", naive, sum(deepest.values()))
 
 
-def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
+def _layouts(resolved: Resolved, capacity: Capacity, resources: Resources) -> Iterator[StageLayout]:
     """One layout for all stages of a model that compute alike, as far as memory goes."""
     seen: set[tuple[str, Work]] = set()
     for model, label, spec in _labelled(resolved):
@@ -172,14 +185,15 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
             continue
         seen.add((model.name, work))
         gone = f", {counted(work.bypassed, 'layer')} gone" if work.bypassed else ""
-        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip() + gone, spec)
+        stage = f"{spec.kind} {label}".strip() + gone
+        layout = layout_for(spec, model.shape, capacity, resources, resolved.grid.engine)
+        yield _stage_layout(model, stage, work, layout)
 
 
-def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:
+def _stage_layout(
+    model: ModelInfo, stage: str, work: Work, layout: Layout | DoesNotFit
+) -> StageLayout:
     assert model.shape is not None
-    grid, work = resolved.grid, work_of(spec)
-    capacity = planned_capacity(grid.resources)
-    layout = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
     if isinstance(layout, DoesNotFit):
         return StageLayout(model.name, stage, refusal=layout.reason)
     needed = peak(model.shape, work, layout)

@@ -4,7 +4,7 @@ Knows no store and no clock.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from orchestrator.layouts.layout import Layout
@@ -50,6 +50,13 @@ def estimated_s(effort: Effort, layout: Layout) -> float:
     compute = effort.operations / (devices * rates.operations)
     stream = effort.streamed_bytes / rates.bytes
     return compute + stream + effort.stored_bytes / _DISK_BYTES
+
+
+def as_it_ran(layout: Layout, ranks: int, cpus: float, gpus: float) -> Layout:
+    """Return the layout with the devices that a stage really had; both are of all its ranks."""
+    gpus_each = gpus / ranks
+    whole = int(gpus_each) if gpus_each.is_integer() else gpus_each
+    return replace(layout, ranks=ranks, cpus=max(1, int(cpus // ranks)), gpus=whole)
 
 
 class Durations:

@@ -13,6 +13,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 # Operations per parameter and token: a forward pass, and backward passes to activations alone, as
 # through frozen weights, and to the weights as well (Kaplan et al., arXiv 2001.08361, section 2.1).
 FORWARD, THROUGH_FROZEN, TRAINED = 2.0, 4.0, 6.0
+ROUND_BY_ROUND = ("gates", "sleb")  # selectors whose rounds cost as much as they say
 _TEXT_TOKENS = 300_000  # of a text that is scored as a whole
 # Of tasks that are commonly scored: their items, and the tokens of one over all its answers, as a
 # llama's tokenizer counts them. The others are taken to be middling.

@@ -207,18 +207,18 @@ class SimulatedGrid:
         """Return the true seconds of the longest chain of stages, a cell's from its ranking on.
 
         Scores are as fast as in the place of the training. A measurement hangs on that of its
-        checkpoints which can be there first. Call it before anything is published.
+        checkpoints which can be there first. What is done takes no time.
         """
-        scored_s, measured = list[float](), dict[str, list[float]]()
-        for key, cells in self._waiting.items():
-            for cell in cells:
-                stages = self._cell_stages(key, cell)
-                ranked_s = sum(self._seconds_of(self.needs[key])[: cell.removed])
-                scored_s.append(ranked_s + self._shortest_s(stages))
-                for stage in stages:
-                    if stage.kind is StageKind.MEASURE:
-                        path_s = scored_s[-1] + sum(self._seconds_of(stage))
-                        measured.setdefault(stage.key, []).append(path_s)
+        scored_s, measured = [0.0], dict[str, list[float]]()
+        for key, cell in self._cells:
+            stages = tuple(missing_stages(self._cell_stages(key, cell), self))
+            rounds = slice(self._published[key], cell.removed)
+            ranked_s = sum(self._seconds_of(self._rankings[key])[rounds])
+            scored_s.append(ranked_s + self._shortest_s(stages))
+            for stage in stages:
+                if stage.kind is StageKind.MEASURE:
+                    path_s = scored_s[-1] + sum(self._seconds_of(stage))
+                    measured.setdefault(stage.key, []).append(path_s)
         return max(*scored_s, *map(min, measured.values()))
 
     def _seconds_of(self, spec: StageSpec) -> Sequence[float]:
