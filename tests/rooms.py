@@ -53,6 +53,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
+    "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
@@ -60,7 +61,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
         trsp.versions""",
     "execution.apart": "execution processes stages store",
-    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report": """doctor.findings grid kept_grids layouts redact stages views trsp.checkpoints
+        trsp.records""",
     "tracking.content": "grid redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
@@ -82,14 +84,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
-    "listeners": "card_writer newest redact store tracking views trsp.errors",
+    "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
         stages store tracking views trsp.errors""",
-    "run": """driver execution grid layouts ray_backend report stages store tracking views
-        trsp.errors""",
+    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
+        views trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
-    "commands.looking": "commands grid redact report run views trsp.errors",
+    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
+        stages views""",
+    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

@@ -54,6 +54,7 @@ class SignOfLife:
     process: ProcessIdentity
     nonce: str = ""  # another one each time
     keys: tuple[str, ...] = ()  # of the stages that it holds
+    grid: str = ""  # the key of the grid that it works on; "" where that was not said
 
 
 _SIGN = TypeAdapter(SignOfLife)
@@ -97,9 +98,11 @@ class Drivers:
         self._looked = float("-inf")
         self._lock = threading.RLock()
 
-    def say(self, owner: str, process: ProcessIdentity, keys: Collection[str] = ()) -> None:
-        """Give a sign of life of ``owner``, who holds these stages."""
-        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], tuple(sorted(keys)))
+    def say(
+        self, owner: str, process: ProcessIdentity, keys: Collection[str] = (), grid: str = ""
+    ) -> None:
+        """Give a sign of life of ``owner``, who holds these stages for this grid."""
+        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], tuple(sorted(keys)), grid)
         self._files.write(_path(owner), json.dumps(asdict(sign)).encode())
 
     def leave(self, owner: str) -> None:

@@ -25,9 +25,14 @@ class Heartbeat:
     """The signs of life of one driver, from ``begin`` to ``end``."""
 
     def __init__(
-        self, drivers: Drivers, owner: str, clock: Callable[[], float] = boot_clock
+        self,
+        drivers: Drivers,
+        owner: str,
+        clock: Callable[[], float] = boot_clock,
+        grid: str = "",
     ) -> None:
-        self._drivers, self._owner, self._clock = drivers, owner, clock
+        """``grid``: the key of the grid that the driver works on."""
+        self._drivers, self._owner, self._clock, self._grid = drivers, owner, clock, grid
         self._process = ProcessIdentity.here()
         self._keys: frozenset[str] = frozenset()
         self._said = 0.0  # when a sign last reached the store
@@ -52,7 +57,7 @@ class Heartbeat:
                 self.beat()
             return
         self._said = self._clock()
-        self._drivers.say(self._owner, self._process, self._keys)
+        self._drivers.say(self._owner, self._process, self._keys, self._grid)
         self._thread = threading.Thread(
             target=_run, args=(weakref.ref(self), self._changed, self._over), daemon=True
         )
@@ -94,7 +99,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Give a sign of life, as far as the store can be written."""
         with suppress(OSError), self._lock:
-            self._drivers.say(self._owner, self._process, self._keys)
+            self._drivers.say(self._owner, self._process, self._keys, self._grid)
             now = self._clock()
             self._gaps += int(now - self._said > self._limit_s)
             self._said = now

@@ -56,6 +56,7 @@ class Controller:
             self._results,
             keep_transfer_weights=resolved.grid.storage.keep_transfer_weights,
             readers=self._parts.readers,
+            grid=resolved.key,
         )
         self._launcher = launcher
         self._clock = clock

@@ -77,8 +77,9 @@ class StageStore:
         *,
         keep_transfer_weights: bool,
         readers: Callable[[str], Collection[str]] = lambda key: (),
+        grid: str = "",
     ) -> None:
-        """``keep_transfer_weights``: stage two's weights stay where they are.
+        """``keep_transfer_weights``: stage two's weights stay where they are. ``grid``: its key.
 
         ``readers``: gives the keys of the grid's stages that read the artifacts of a stage.
         """
@@ -87,7 +88,7 @@ class StageStore:
         self._keep_transfer_weights = keep_transfer_weights
         self._store = store
         self._results = results
-        self.holdings = Holdings(store.claims)
+        self.holdings = Holdings(store.claims, grid)
 
     def claim(self, spec: StageSpec) -> ClaimOutcome:
         """Claim a stage for this driver, and clear away what a dead attempt left half-written.

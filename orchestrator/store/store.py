@@ -3,7 +3,8 @@
 It lies on a local disk, a shared file system, S3 or GCS. Everything is written whole or not at all;
 ``result.json`` comes last and means done. It knows nothing of cells or MLflow.
 
-    ROOT/grids/KEY.json                     the hardware that a grid ran on
+    ROOT/grids/KEY.json                     a grid that ran here: its settings, who, how far, on
+                                            which hardware (orchestrator/kept_grids)
     ROOT/layouts/KEY.json                   how far the ladder was climbed, for stages that ran out
                                             of memory
     ROOT/memory/DEVICE.json                 measured beside estimated memory of a kind of device
@@ -93,8 +94,7 @@ class Store:
         self.items = Items(self.files, self.stages)
         self.rankings = Rankings(self.files, self.claims.log)
         self.failures = FailureLog(self.files)
-        # By a grid's key, what only a running cluster knows of it (its hardware), for those who
-        # read the results without one.
+        # By a grid's key, all that its results can be read by, without its file and models.
         self.grids = JsonDocuments(self.files, "grids")
         # For all drivers, by a key of stages that need as much memory: the layout at which these
         # are to begin.

@@ -11,6 +11,7 @@ from orchestrator import run as driver
 from orchestrator.cli import main
 from orchestrator.grid.schema import Grid, json_schema
 from orchestrator.views.grid_view import GridView, Status
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored
 
 CELLS = (
@@ -31,10 +32,10 @@ def call(*arguments: str | Path) -> int:
 def finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in which every cell is done; what is in a store is for tests of views to test."""
 
-    def view_offline(grid: Grid) -> GridView:
+    def view(grid: Grid) -> GridView:
         return GridView("grid-0", grid.name, CELLS, (), (), status=Status.DONE)
 
-    monkeypatch.setattr(driver, "view_offline", view_offline)
+    looks_at(monkeypatch, view)
 
 
 # --- plan and schema ----------------------------------------------------------
