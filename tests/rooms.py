@@ -82,16 +82,19 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
+    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
+        trsp.architecture trsp.checkpoints trsp.errors""",
+    "report.cost": "costs report",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
         stages store tracking views trsp.errors""",
-    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        views trsp.errors""",
+    "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
+        store tracking views trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
-        stages views""",
+    "commands.running": """commands commands.looking costs doctor doctor.findings grid kept_grids redact
+        report report.cost run stages store views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",

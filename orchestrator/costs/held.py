@@ -31,13 +31,7 @@ _MOST_LEARNED = 100  # stages of each kind that a plan reads; they tell as much 
 def cost_in(
     store: Store, resolved: Resolved, machine: Machine, price: float | None = None
 ) -> GridCost:
-    """Return what is left to do of a grid whose keys are the real ones, by what its store holds.
-
-    Speed counts as measured where it was on the hardware that the grid last ran on.
-    """
-    if not resolved.study.hardware:
-        hardware = str(store.grids.load(resolved.key).get("hardware", ""))
-        resolved = replace(resolved, study=replace(resolved.study, hardware=hardware))
+    """Return what is left to do of a grid whose keys are the real ones, by what its store holds."""
     resolved = with_sizes(resolved).resolved
     begun, durations = begun_in(store, resolved, machine), durations_in(store, resolved)
     return cost_of(resolved, machine, price, begun, durations)

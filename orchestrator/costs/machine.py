@@ -33,6 +33,11 @@ class Machine:
         return self.capacity.gpus
 
     @property
+    def devices(self) -> int:
+        """How many GPUs there are, or cores where there are none."""
+        return self.gpus or self.capacity.cpus
+
+    @property
     def device(self) -> str:
         """What hours are counted of: ``GPU`` or ``core``."""
         return "GPU" if self.gpus else "core"

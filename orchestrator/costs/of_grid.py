@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.costs.cost import GridCost, grid_cost
+from orchestrator.costs.cost import GridCost
+from orchestrator.costs.count import grid_cost
 from orchestrator.costs.disk import Keeping
 from orchestrator.costs.machine import Machine
 from orchestrator.costs.model_sizes import Sized, with_sizes

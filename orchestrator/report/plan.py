@@ -6,10 +6,9 @@ of it.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.costs.cost import GridCost
 from orchestrator.grid.cells import Cell, ModelInfo, Study
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
@@ -81,7 +80,6 @@ class Plan:
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     share: str = ""  # the most that the grid takes of a cluster at once; "" for all of it
-    cost: GridCost | None = None  # None where there are refusals: nothing would run
 
     @property
     def cells(self) -> int:
@@ -89,8 +87,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as values that JSON can say."""
-        cost = self.cost and self.cost.as_dict()
-        return {**asdict(replace(self, cost=None)), "cells": self.cells, "cost": cost}
+        return {**asdict(self), "cells": self.cells}
 
 
 def make_plan(

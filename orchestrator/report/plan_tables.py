@@ -4,7 +4,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.report.cost.tables import print_cost
 from orchestrator.report.plan import Plan, StageLayout
 from orchestrator.report.printing import print_line
 
@@ -19,8 +18,6 @@ def print_plan(plan: Plan, file: str, out: Console) -> None:
     for layout in plan.layouts:
         if layout.refusal:
             print_line(out, f"cannot run: {layout.model} {layout.stage}: {layout.refusal}")
-    if plan.cost is not None:
-        print_cost(plan.cost, out)
     if plan.share:
         print_line(out, f"takes at most {plan.share} at once (resources.share)")
     for warning in plan.warnings:

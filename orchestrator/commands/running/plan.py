@@ -1,7 +1,6 @@
 """``trsp plan``: what a grid would run; ``trsp schema``: what a grid file may say."""
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,20 +53,25 @@ def plan(
 ) -> None:
     """Show what a grid would run and cost: cells, stages, hours, bytes. Needs no cluster."""
     from orchestrator.costs.machine import planned_machine
+    from orchestrator.report.cost.tables import print_cost
     from orchestrator.report.plan import make_plan
     from orchestrator.stages.resolve import resolve_offline
 
-    grid = load_grid(file)
+    grid, out = load_grid(file), console()
     machine = planned_machine(grid.resources, gpus, gpu)
-    asked = gpus is not None or gpu is not None
     resolved = resolve_offline(grid)
-    grid_plan = make_plan(resolved, machine.capacity if asked else None, machine.resources)
-    if not grid_plan.refusals:
-        grid_plan = replace(grid_plan, cost=_cost(resolved, machine, price, held))
-    if as_json:
-        print(json.dumps(redact_tree(grid_plan.as_dict()), indent=2))
+    if gpus is None and gpu is None:
+        grid_plan = make_plan(resolved)
     else:
-        print_plan(grid_plan, str(file), console())
+        grid_plan = make_plan(resolved, machine.capacity, machine.resources)
+    cost = None if grid_plan.refusals else _cost(resolved, machine, price, held)
+    if as_json:
+        whole = {**grid_plan.as_dict(), "cost": cost and cost.as_dict()}
+        print(json.dumps(redact_tree(whole), indent=2))
+    else:
+        print_plan(grid_plan, str(file), out)
+        if cost is not None:
+            print_cost(cost, out)
     raise typer.Exit(BAD_INPUT if grid_plan.refusals else 0)
 
 
@@ -81,13 +85,14 @@ def _cost(
     if not (store_is_at_hand(offline.grid) if held is None else held):
         return cost_of(offline, machine, price)
     from orchestrator.costs.held import cost_in
+    from orchestrator.kept_grids.lookup import as_it_ran
     from orchestrator.stages.resolve import resolve
     from orchestrator.store.patience import in_words
     from orchestrator.store.store import Store
 
     uri = offline.grid.storage.store
     with in_words(uri):
-        return cost_in(Store(uri), resolve(offline.grid), machine, price)
+        return cost_in(Store(uri), as_it_ran(resolve(offline.grid)), machine, price)
 
 
 @app.command(rich_help_panel=RUNNING)
