@@ -37,7 +37,11 @@ def two_digits(number: float) -> str:
     return f"{float(f'{number:.2g}'):g}"
 
 
-def band_text(band: Band, text: Callable[[float], str] = two_digits) -> str:
-    """Return what is expected and the band around it: ``0.47 (0.22 to 1)``; alone without one."""
+def band_text(band: Band, text: Callable[[float], str] = two_digits, unit: str = "") -> str:
+    """Return what is expected and the band around it; alone where there is none.
+
+    ``0.47 (0.22 to 1)``; with a unit, ``0.47 core-hours (0.22 to 1)``.
+    """
     low, likely, high = map(text, (band.low, band.likely, band.high))
-    return likely if low == high else f"{likely} ({low} to {high})"
+    words = f"{likely} {unit}".strip()
+    return words if low == high else f"{words} ({low} to {high})"

@@ -12,7 +12,8 @@ from orchestrator.report.printing import print_line
 
 def print_cost(cost: GridCost, out: Console) -> None:
     """Print what is left to do of a grid, and what that costs."""
-    out.print(_table(cost))
+    if cost.cells:
+        out.print(_table(cost))
     for line in _lines(cost):
         print_line(out, line)
 
@@ -20,11 +21,11 @@ def print_cost(cost: GridCost, out: Console) -> None:
 def cost_line(cost: GridCost) -> str:
     """Return all of it in one line; of a grid of which all is done, that.
 
-    ``about 0.47 core-hours (0.22 to 1), 15 min on 2 cores; 3.1 GB (2.9 to 3.4) in the store``
+    ``about 0.47 core-hours (0.22 to 1), 15 min on 2 cores; 3.1 GB (2.9 GB to 3.4 GB) in the store``
     """
     if not cost.left:
         return "nothing is left to do: the store holds all of it"
-    hours = f"{band_text(cost.device_hours)} {cost.device}-hours"
+    hours = _hours_text(cost)
     time = "" if cost.makespan_s is None else f", {duration_text(cost.makespan_s.likely)}"
     kept = f"{band_text(cost.kept_bytes, bytes_text)} in the store"
     return f"about {hours}{time} on {cost.machine}; {kept}"
@@ -56,17 +57,25 @@ def _row(kind: KindCost, device: str) -> tuple[str, ...]:
 def _lines(cost: GridCost) -> Iterator[str]:
     if cost.cells < cost.of_cells:
         yield f"cost: of {cost.cells} of {cost.of_cells} cells"
-    if not cost.left:
+    if cost.left:
+        yield from _totals(cost)
+    elif cost.cells:
         yield f"cost: {cost_line(cost)}"
-        return
-    yield f"hours: {band_text(cost.device_hours)} {cost.device}-hours{_rests_on(cost)}"
+    for note in cost.notes:
+        yield f"note: {note}"
+
+
+def _totals(cost: GridCost) -> Iterator[str]:
+    yield f"hours: {_hours_text(cost)}{_rests_on(cost)}"
     if cost.makespan_s is not None:
         yield f"time: {band_text(cost.makespan_s, duration_text)} on {cost.machine}"
     yield f"store: {_store_text(cost)}"
     if cost.money is not None:
         yield f"money: {_money_text(cost)}"
-    for note in cost.notes:
-        yield f"note: {note}"
+
+
+def _hours_text(cost: GridCost) -> str:
+    return band_text(cost.device_hours, unit=f"{cost.device}-hours")
 
 
 def _rests_on(cost: GridCost) -> str:
@@ -83,7 +92,9 @@ def _store_text(cost: GridCost) -> str:
     kept = f"{band_text(cost.kept_bytes, bytes_text)} kept"
     more = cost.written_bytes.likely > 1.01 * cost.kept_bytes.likely
     written = f", {bytes_text(cost.written_bytes.likely)} written" if more else ""
-    passing = f", {bytes_text(cost.passing_bytes)} more at a time" if cost.passing_bytes else ""
+    passing = (
+        f", up to {bytes_text(cost.passing_bytes)} more meanwhile" if cost.passing_bytes else ""
+    )
     return f"{kept}{written}{passing}"
 
 
