@@ -45,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -55,7 +55,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.records trsp.training""",
     "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
+    "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
@@ -63,7 +64,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "execution.apart": "execution processes stages store",
     "report": """doctor.findings grid kept_grids layouts redact stages views trsp.checkpoints
         trsp.records""",
-    "tracking.content": "grid redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -92,10 +93,13 @@ _ORCHESTRATOR: Mapping[str, str] = {
         stages store tracking views trsp.errors""",
     "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
         store tracking views trsp.errors""",
-    "commands": "grid",
-    "commands.running": """commands commands.looking costs doctor doctor.findings grid kept_grids redact
-        report report.cost run stages store views""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking costs doctor doctor.findings grid grid.reference
+        kept_grids redact report report.cost run stages store views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
+    "first_grid": "trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }
