@@ -63,10 +63,11 @@ class _Counted:
         tally, costs = self.tallies[spec.kind], self._costs
         tally.stages += 1
         tally.all_s += sum(costs.true(spec, costs.layouts(spec)[0]))
-        memory, knowledge = costs.peak(spec), costs.knowledge(spec)
-        tally.host_bytes = max(tally.host_bytes, memory.host.total)
-        if memory.gpu:
-            tally.gpu_bytes = max(tally.gpu_bytes or 0, memory.gpu.total)
+        gpu_bytes, host_bytes = costs.memory(spec)
+        tally.host_bytes = max(tally.host_bytes, host_bytes)
+        if gpu_bytes is not None:
+            tally.gpu_bytes = max(tally.gpu_bytes or 0, gpu_bytes)
+        knowledge = costs.knowledge(spec)
         if MAY_ERR[knowledge] >= tally.may_err:
             tally.may_err, tally.rests_on = MAY_ERR[knowledge], knowledge.value
 

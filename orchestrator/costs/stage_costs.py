@@ -11,7 +11,6 @@ from orchestrator.grid.cells import ModelInfo
 from orchestrator.layouts.estimate import UNCORRECTED, DoesNotFit
 from orchestrator.layouts.kinds import layouts_for
 from orchestrator.layouts.layout import Layout
-from orchestrator.layouts.memory import Peak
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.share import planned_capacity
 from orchestrator.layouts.workload import Work, work_of
@@ -34,7 +33,8 @@ class _Place:
     """Where stages that need as much run; ``misfit``: why not on the machine asked about."""
 
     layout: Layout
-    peak: Peak
+    gpu_bytes: int | None  # None without a GPU
+    host_bytes: int
     misfit: str = ""
 
 
@@ -65,9 +65,10 @@ class StageCosts:
         """
         return (self._place(spec).layout,)
 
-    def peak(self, spec: StageSpec) -> Peak:
-        """Return the peak memory of each of the stage's ranks."""
-        return self._place(spec).peak
+    def memory(self, spec: StageSpec) -> tuple[int | None, int]:
+        """Return the peak bytes of each rank: on each of its GPUs, if it has any; on its host."""
+        place = self._place(spec)
+        return place.gpu_bytes, place.host_bytes
 
     def true(self, spec: StageSpec, layout: Layout) -> Sequence[float]:
         """Return the seconds of a stage, or of each round of a ranking to its depth."""
@@ -141,4 +142,6 @@ class StageCosts:
             more = planned_capacity(machine.resources)
             found = layouts_for(spec, shape, more, *settings, lambda _: UNCORRECTED)
         layout = Layout(gpus=min(1, machine.gpus)) if isinstance(found, DoesNotFit) else found[0]
-        return _Place(layout, peak(shape, work, layout), misfit)
+        needed = peak(shape, work, layout)
+        gpu_bytes = needed.gpu.total if needed.gpu else None
+        return _Place(layout, gpu_bytes, needed.host.total, misfit)
