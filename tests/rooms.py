@@ -94,8 +94,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
         store tracking views trsp.errors""",
     "commands": "grid trsp.versions",
-    "commands.running": """commands commands.looking costs doctor doctor.findings grid grid.reference
-        kept_grids redact report report.cost run stages store views""",
+    "commands.running": """commands commands.looking costs doctor doctor.findings grid
+        grid.reference kept_grids redact report report.cost run stages store views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",

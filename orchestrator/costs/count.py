@@ -169,7 +169,8 @@ def _makespan_s(grid: SimulatedGrid, machine: Machine, most: _Counted) -> float:
     """Return the seconds in which the scheduler brings the grid to its end on the machine."""
     if not most.stages_left:
         return 0.0
-    if most.stages_left > _MOST_SIMULATED:
+    limited = machine.capacity.limit is not None  # to a share, which simulated nodes know not
+    if limited or most.stages_left > _MOST_SIMULATED:
         return _OVER_LEAST * max(most.work_s, grid.critical_path_s())
     rules = Rules(measure_alone=not machine.gpus)
     cluster = SimulatedCluster(machine.capacity.machines)

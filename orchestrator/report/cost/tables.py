@@ -19,12 +19,14 @@ def print_cost(cost: GridCost, out: Console) -> None:
 
 
 def cost_line(cost: GridCost) -> str:
-    """Return all of it in one line; of a grid of which all is done, that.
+    """Return all of it in one line; of a grid that is done or not known, that.
 
     ``about 0.47 core-hours (0.22 to 1), 15 min on 2 cores; 3.1 GB (2.9 GB to 3.4 GB) in the store``
     """
+    if not cost.cells:
+        return "not known, for the size of no model is"
     if not cost.left:
-        return "nothing is left to do: the store holds all of it"
+        return "nothing, the store holds all of it"
     hours = _hours_text(cost)
     time = "" if cost.makespan_s is None else f", {duration_text(cost.makespan_s.likely)}"
     kept = f"{band_text(cost.kept_bytes, bytes_text)} in the store"
@@ -60,7 +62,7 @@ def _lines(cost: GridCost) -> Iterator[str]:
     if cost.left:
         yield from _totals(cost)
     elif cost.cells:
-        yield f"cost: {cost_line(cost)}"
+        yield f"left to do: {cost_line(cost)}"
     for note in cost.notes:
         yield f"note: {note}"
 

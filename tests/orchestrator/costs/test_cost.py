@@ -3,6 +3,9 @@
 import pytest
 
 from orchestrator.costs.bands import Band
+from orchestrator.costs.machine import machine_of
+from orchestrator.grid.run_settings import PartOfCluster, Resources
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.stages.stage_specs import StageKind
 from tests.orchestrator.costs.planned import (
     BYTES,
@@ -10,6 +13,7 @@ from tests.orchestrator.costs.planned import (
     TWO_CORES,
     cost,
     gpus,
+    of_7b,
     of_kind,
 )
 
@@ -88,6 +92,20 @@ def test_a_grid_too_large_to_be_simulated_takes_little_more_than_its_work() -> N
     assert least_s < found.makespan_s.likely < 1.1 * least_s
 
 
+def test_a_share_of_a_cluster_takes_as_long_as_its_devices_do() -> None:
+    """A quarter of eight cores are two."""
+    ratios = [each / 32 for each in range(1, 17)]
+    settings = Resources(use_gpus=False, share=PartOfCluster(part=0.25))
+    changes = {"ratios": ratios, "selectors": "reverse"}
+    shared, two = (
+        cost(machine, **changes) for machine in (machine_of(Capacity(8), settings), TWO_CORES)
+    )
+    assert shared.machine == "2 cores"
+    assert shared.makespan_s is not None
+    assert two.makespan_s is not None
+    assert shared.makespan_s.likely == pytest.approx(two.makespan_s.likely, rel=0.1)
+
+
 def test_nothing_is_quicker_than_the_longest_path_however_many_gpus() -> None:
     several = [cost(gpus(number), calibration=LONG, **TRAINED) for number in (8, 64)]
     times = [each.makespan_s.likely for each in several if each.makespan_s]
@@ -149,8 +167,6 @@ def test_a_price_may_stand_in_the_file() -> None:
 
 
 def test_a_price_changes_no_key() -> None:
-    from tests.orchestrator.costs.planned import of_7b
-
     assert of_7b(resources={"price_per_hour": 3.0}).key == of_7b().key
 
 

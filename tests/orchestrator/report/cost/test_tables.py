@@ -75,8 +75,14 @@ def test_what_is_partly_done_says_how_many_are_left() -> None:
 
 
 def test_a_grid_that_is_done_costs_nothing(done: GridCost) -> None:
-    assert "cost: nothing is left to do: the store holds all of it" in printed(done)
+    assert "left to do: nothing, the store holds all of it" in printed(done)
     assert "hours: " not in printed(done)
+
+
+def test_a_grid_of_unknown_models_is_not_said_to_be_done(done: GridCost) -> None:
+    unknown = replace(done, cells=0)
+    assert cost_line(unknown) == "not known, for the size of no model is"
+    assert "the store holds all of it" not in printed(unknown)
 
 
 def test_all_of_it_in_one_line() -> None:
