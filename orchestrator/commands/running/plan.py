@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Gpus = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Count for so many GPUs. Default: what the file says; else its cores."
+        min=1,
+        help="Count for so many GPUs. Default: what the file says, or this machine's cores.",
+        show_default=False,
     ),
 ]
 GpuType = Annotated[
