@@ -92,12 +92,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
     "driver": """execution interrupts listeners parallel projection_turn redact report
         report.standing scheduler scratch stages store tracking tracking.pages trsp.errors views""",
-    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        trsp.errors views watching""",
+    "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
+        store tracking trsp.errors views watching""",
     "commands": "grid trsp.versions",
-    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
-        interrupts kept_grids ray_backend.submission redact report report.looking run stages
-        store trsp.errors views""",
+    "commands.running": """commands commands.looking costs doctor doctor.findings grid
+        grid.reference interrupts kept_grids ray_backend.submission redact report report.cost
+        report.looking run stages store trsp.errors views""",
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
         report.standing run store store.logs tracking.pages trsp.errors views watching""",
     "grid.reference": "grid",
@@ -107,6 +107,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "watching": "coordination kept_grids report.standing stages store trsp.errors views",
     "ray_backend.submission": "grid redact scratch trsp.errors",
     "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
+    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
+        trsp.architecture trsp.checkpoints trsp.errors""",
+    "report.cost": "costs report",
     "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
