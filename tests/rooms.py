@@ -95,14 +95,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
         store tracking trsp.errors views watching""",
     "commands": "grid trsp.versions",
-    "commands.running": """commands commands.looking costs doctor doctor.findings grid
+    "commands.running": """commands commands.looking costs doctor doctor.findings first_grid grid
         grid.reference interrupts kept_grids ray_backend.submission redact report report.cost
         report.looking run stages store trsp.errors views""",
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
         report.standing run store store.logs tracking.pages trsp.errors views watching""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
-    "first_grid": "trsp.errors",
+    "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
+        trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
     "interrupts": "",
     "watching": "coordination kept_grids report.standing stages store trsp.errors views",
     "ray_backend.submission": "grid redact scratch trsp.errors",

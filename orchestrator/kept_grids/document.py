@@ -135,11 +135,13 @@ def cancelled_in(document: Mapping[str, Any]) -> dict[str, str]:
 def asked_of(grid: Grid) -> dict[str, Any]:
     """Return what a grid file asks for, wherever its models and texts lie, as JSON.
 
-    Of absolute paths only the last part counts: they differ from one machine to another.
+    Of absolute paths only the last part counts: they differ from one machine to another. Of budgets
+    their limits count where ratios follow them.
     """
     settings = grid.model_dump(mode="json", exclude=set(NOT_ASKED))
     asked: dict[str, Any] = _without_folders(redact_tree(settings))
-    return asked
+    limits = [budget.limits for budget in grid.budgets]
+    return {**asked, "budgets": limits} if grid.follows_budgets else asked
 
 
 def _without_folders(value: Any, key: str = "") -> Any:
