@@ -78,19 +78,20 @@ def _question(choice: Choice, alias: str) -> str:
 
 def _answer(choice: Choice) -> Iterator[str]:
     if choice.best is None:
-        yield _nearest(choice)
+        yield nearest(choice)
         return
     yield f"best: {choice.best.cell.name}"
     if choice.runner_up is None:
         yield "no other cell meets this budget"
     else:
-        yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+        yield f"runner-up: {choice.runner_up.cell.name}; {margin(choice)}"
     for cell in (choice.best, choice.runner_up):
         if cell is not None and cell.slowed:
             yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
 
 
-def _nearest(choice: Choice) -> str:
+def nearest(choice: Choice) -> str:
+    """Return why nothing is best under a budget, and which cell comes nearest to it."""
     if choice.nearest is None:
         return (
             f"no cell has {choice.metric} and every number that the budget limits; "
@@ -101,7 +102,8 @@ def _nearest(choice: Choice) -> str:
     return f"nothing meets this budget; {nearest}"
 
 
-def _margin(choice: Choice) -> str:
+def margin(choice: Choice) -> str:
+    """Return how far the runner-up is behind the best, and whether that can be told apart."""
     comparison = choice.comparison
     if comparison is None:
         return "how certain the difference is cannot be known from these scores"

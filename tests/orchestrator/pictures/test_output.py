@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 
 from orchestrator.grid.cells import Cell
-from orchestrator.pictures.album import grid_pictures, ranking_pictures
+from orchestrator.pictures.album import grid_pictures, gate_pictures
 from orchestrator.pictures.fronts import pareto_front
 from orchestrator.pictures.output import png, svg
 from orchestrator.pictures.theme import DARK, LIGHT
@@ -24,7 +24,7 @@ METRIC = "perplexity/wiki"
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Every picture of a finished grid as SVG, by name."""
     view = sample.finished(tmp_path_factory.mktemp("store"))
-    album = [*grid_pictures(view, (METRIC, "accuracy")), *ranking_pictures(view)]
+    album = [*grid_pictures(view, (METRIC, "accuracy")), *gate_pictures(view)]
     return {each.name: svg(each.draw(), each.name) for each in album}
 
 
