@@ -53,6 +53,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
+    "kept_grids": "grid parallel redact stages store trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid stages store trsp.errors trsp.records",
     "pictures": "grid views trsp.records",
@@ -86,11 +87,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
         stages store tracking views trsp.errors""",
-    "run": """driver execution grid layouts ray_backend report stages store tracking views
-        trsp.errors""",
+    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
+        views trsp.errors""",
     "commands": "grid",
-    "commands.running": """commands doctor doctor.findings grid redact report run stages views""",
-    "commands.looking": "commands grid redact report run views trsp.errors",
+    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
+        stages views""",
+    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

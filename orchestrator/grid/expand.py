@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.grid.cells import Cell, ModelInfo
-from orchestrator.grid.labels import method_labels, method_name
+from orchestrator.grid.labels import method_labels, method_name, named
 from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
+from orchestrator.grid.shorthand import as_written
 from trsp.config import DriftSettings, NoTransfer
 from trsp.config.engine import lora_refusal
 from trsp.errors import InvalidInputError
@@ -78,7 +79,10 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
         if twin is not cell:
             notes.append(_merge_note(twin, cell))
     distinct_notes = tuple(dict.fromkeys(notes))
-    return Expansion(tuple(cells.values()), tuple(refusals), distinct_notes, unresolved)
+    several = len({point.models for point in combinations}) > 1
+    return Expansion(
+        named(tuple(cells.values()), several), tuple(refusals), distinct_notes, unresolved
+    )
 
 
 def _text_notes(grid: Grid) -> Iterator[str]:
@@ -128,7 +132,7 @@ def _cell(point: Point, info: ModelInfo, labels: Mapping[str, str]) -> Cell:
 def _refusal_reason(cell: Cell) -> str | None:
     """Return why this many layers cannot go, and what can be done about it; None where they can."""
     model, layers, removed = cell.model.name, cell.model.layers, cell.removed
-    ratio = f"ratio {cell.ratio:g}"
+    ratio = f"ratio {as_written(cell.ratio)}"
     if removed < 1:
         least = f"{1 / layers:.3g}"
         return (
@@ -166,7 +170,8 @@ def _merge_note(twin: Cell, cell: Cell) -> str:
             f"models {twin.model.name} and {cell.model.name} have the same content: "
             "their equal cells are one"
         )
+    kept, same = as_written(twin.ratio), as_written(cell.ratio)
     return (
-        f"{cell.model.name}: ratios {twin.ratio:g} and {cell.ratio:g} both remove {cell.removed} "
-        f"of {cell.model.layers} layers: their equal cells are one, under {twin.ratio:g}"
+        f"{cell.model.name}: ratios {kept} and {same} both remove {cell.removed} "
+        f"of {cell.model.layers} layers: their equal cells are one, under {kept}"
     )

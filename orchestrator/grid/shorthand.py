@@ -4,9 +4,17 @@ Functions that read these, and the annotated types of fields that take them. Kno
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    NonNegativeFloat,
+    PlainSerializer,
+    PositiveInt,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BYTE_UNITS = {
@@ -59,6 +67,48 @@ def read_number(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a number; write 0.25, 1/4, 25% or 1e-4") from None
 
 
+class WrittenNumber(float):
+    """A number that remembers how people wrote it, to be shown to them: ``1/6``, ``10%``.
+
+    It computes, compares and is hashed as the number that it is.
+    """
+
+    written: str
+
+    def __new__(cls, value: float, written: str = "") -> Self:
+        """Make the number; ``written`` defaults to its six significant digits."""
+        number = super().__new__(cls, value)
+        number.written = written or f"{value:g}"
+        return number
+
+
+def as_written(value: float) -> str:
+    """Return a number as people wrote it, where that is remembered; else six digits of it."""
+    return value.written if isinstance(value, WrittenNumber) else f"{value:g}"
+
+
+def shortest(value: float) -> str:
+    """Return the shortest way to write a number: ``0.1``, ``0.02``, but ``5e-3`` and ``1e-4``.
+
+    It has as many digits as tell the number from its neighbours.
+    """
+    decimal = f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+    digits, _, exponent = f"{value:e}".partition("e")
+    power = f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return power if len(power) < len(decimal) and float(power) == value else decimal
+
+
+def _keep_writing(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Return a number as ``check`` lets it pass, with how it was written where that was text."""
+    number = check(read_number(value))
+    return WrittenNumber(number, "".join(value.split())) if isinstance(value, str) else number
+
+
+def _dump_writing(value: float) -> float | str:
+    """Return what is read again as this number, and as the way in which it was written."""
+    return value.written if isinstance(value, WrittenNumber) else value
+
+
 def check_ratio(value: float) -> float:
     """Return a share of the layers; ValueError unless it is more than nothing and less than all."""
     if not 0 < value < 1:
@@ -107,7 +157,8 @@ def short_count(value: float, units: tuple[str, ...] = SHORT_COUNT_UNITS) -> str
 Ratio = Annotated[
     float,
     AfterValidator(check_ratio),
-    BeforeValidator(read_number, json_schema_input_type=float | str),
+    WrapValidator(_keep_writing, json_schema_input_type=float | str),
+    PlainSerializer(_dump_writing, when_used="json"),
 ]
 Strength = Annotated[
     NonNegativeFloat, BeforeValidator(read_number, json_schema_input_type=float | str)

@@ -116,7 +116,7 @@ def margin(choice: Choice) -> str:
 def _difference(comparison: Comparison, metric: str) -> str:
     value = f"{comparison.difference:+.4g} +- {comparison.stderr:.2g} (standard error)"
     if comparison.paired:
-        return f"{value} nats a token over the same {comparison.windows} windows"
+        return f"{value} nats per token over the same {comparison.windows} windows"
     return f"{value} in {metric}, unpaired"
 
 
