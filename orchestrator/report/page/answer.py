@@ -40,9 +40,7 @@ class Answer:
 def answer(view: GridView, choice: Choice) -> Answer:
     """Return what a page says of a choice that was made in this view."""
     best, name = choice.best, alias_name(view.name, choice.budget)
-    dense = next(
-        (each for each in view.dense if best and each.model == best.cell.model), None
-    )
+    dense = next((each for each in view.dense if best and each.model == best.cell.model), None)
     return Answer(
         alias=name,
         question=_question(choice),
@@ -79,7 +77,11 @@ def _facts(choice: Choice, best: CellView, dense: DenseView | None) -> tuple[Fac
     return tuple(facts)
 
 
-_TITLES = {"bytes": "size", "latency_ms": "latency (ms)", "kv_bytes_per_token": "kv bytes per token"}
+_TITLES = {
+    "bytes": "size",
+    "latency_ms": "latency (ms)",
+    "kv_bytes_per_token": "kv bytes per token",
+}
 
 
 def _verdict(choice: Choice) -> str:
@@ -95,4 +97,4 @@ def _verdict(choice: Choice) -> str:
 def _runner_up(choice: Choice) -> str:
     if choice.runner_up is None:
         return "no other cell meets this budget"
-    return f"runner-up: {choice.runner_up.cell.name}; {margin(choice)}"
+    return f"runner-up: {choice.runner_up.cell.name}; {margin(choice)}".replace("+-", "±")

@@ -28,8 +28,8 @@ def cell_table(view: GridView, choices: Sequence[Choice]) -> PageTable:
     """Return a row per cell: those with scores first, the best by the first metric on top."""
     settings = _telling_settings(view)
     columns = (
-        Column("cell", wide=True),
-        Column("status", wide=True),
+        Column("cell"),
+        Column("status"),
         *(Column(name, numeric=name in ("ratio", "λ₁", "λ₂", "seed")) for name in settings),
         Column("removed layers", wide=True),
         *_number_columns(view.metrics),
@@ -41,7 +41,11 @@ def cell_table(view: GridView, choices: Sequence[Choice]) -> PageTable:
 
 def dense_table(view: GridView) -> PageTable:
     """Return a row per unpruned model: the reference of its cells."""
-    columns = (Column("unpruned model"), Column("status", wide=True), Column("layers", numeric=True))
+    columns = (
+        Column("unpruned model"),
+        Column("status"),
+        Column("layers", numeric=True),
+    )
     rows = tuple(
         (
             text(dense.model.name),

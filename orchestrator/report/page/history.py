@@ -1,6 +1,6 @@
 """How a grid went: its rankings, what failed and why, and what the stages took."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -8,9 +8,14 @@ from orchestrator.redact import redact
 from orchestrator.report.page.tables import Column, PageTable, Value, duration, text
 from orchestrator.report.printing import format_number
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.views.grid_view import CellView, GridView, RankingView, Status
+from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 
 _FAILED = (Status.FAILED, Status.KILLED)
+
+_KINDS: Mapping[str, str] = {
+    StageKind.RANKING: "ranking",
+    StageKind.DENSE: "evaluate the unpruned model",
+}
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,22 @@ def failures(view: GridView) -> tuple[Failure, ...]:
     found: dict[tuple[str, str], list[str]] = {}
     for part in view.parts:
         if part.status in _FAILED:
-            is_cell = isinstance(part, CellView)
-            name = part.cell.name if is_cell else f"{part.model.name} (unpruned)"
-            stage = part.stage if is_cell else str(StageKind.DENSE)
-            found.setdefault((stage, redact(part.reason)), []).append(name)
+            stage = part.stage if isinstance(part, CellView) else str(StageKind.DENSE)
+            found.setdefault((stage, redact(part.reason)), []).append(_name(part))
     return tuple(Failure(stage, reason, tuple(names)) for (stage, reason), names in found.items())
+
+
+def _name(part: CellView | DenseView) -> str:
+    if isinstance(part, CellView):
+        return part.cell.name
+    return f"{part.model.name} (unpruned)"
 
 
 def ranking_table(view: GridView) -> PageTable:
     """Return a row per ranking: how far it is, the order it found, and by how much."""
     columns = (
-        Column("ranking", wide=True),
-        Column("status", wide=True),
+        Column("ranking"),
+        Column("status"),
         Column("rounds", numeric=True),
         Column("order, first removed first", wide=True),
         Column("smallest margin", numeric=True),
@@ -91,9 +100,6 @@ def _cost_row(kind: str, times: list[float]) -> tuple[Value, ...]:
         text(duration(fmean(times)), fmean(times)),
         text(duration(sum(times)), sum(times)),
     )
-
-
-_KINDS = {StageKind.RANKING: "ranking", StageKind.DENSE: "unpruned model's evaluation"}
 
 
 def _stage_seconds(view: GridView) -> Iterator[tuple[str, float]]:

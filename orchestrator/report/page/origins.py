@@ -19,9 +19,19 @@ def origin_table(view: GridView) -> PageTable:
 
 
 def grid_file(view: GridView) -> str:
-    """Return the resolved settings of a grid as YAML, defaults included, without secrets."""
-    settings = redact_tree(view.settings)
+    """Return the resolved settings of a grid as YAML, defaults included, without secrets.
+
+    What is not set is left out.
+    """
+    settings = _set(redact_tree(view.settings))
     return str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _set(settings: Any) -> Any:
+    """Return the settings without those that are None."""
+    if isinstance(settings, Mapping):
+        return {name: _set(value) for name, value in settings.items() if value is not None}
+    return [_set(each) for each in settings] if isinstance(settings, list) else settings
 
 
 def _origins(view: GridView) -> Iterator[tuple[str, str]]:
@@ -50,7 +60,8 @@ def _texts(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _text(text_: Mapping[str, Any]) -> str:
     """Return a text's name, and where it is from: a file, or a dataset of the hub."""
-    parts = [text_.get(key) for key in ("path", "dataset", "config", "split", "revision")]
+    place = ("path",) if text_.get("path") else ("dataset", "config", "split", "revision")
+    parts = (text_.get(key) for key in place)
     return f"{text_.get('name')}: {' '.join(str(part) for part in parts if part)}"
 
 

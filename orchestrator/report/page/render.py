@@ -16,7 +16,7 @@ from orchestrator.pictures.theme import DARK, LIGHT, css_variables
 from orchestrator.report.page.contents import Contents
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SPECIAL = re.compile(r"([\\`*_\[\]|])")  # characters that Markdown may read as its own
+_SPECIAL = re.compile(r"([\\`*\[\]|])")  # characters that Markdown may read as its own
 _SECTIONS = {
     "answers": "Best",
     "failures": "Failures",
@@ -36,16 +36,20 @@ def html_page(report: Contents, written: str) -> str:
     """
     script = _file("page.js")
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
-    return _environment(html=True).get_template("page.html.jinja").render(
-        report=report,
-        written=written,
-        sections=_sections(report),
-        drawn=_drawn,
-        light=Markup(css_variables(LIGHT)),
-        dark=Markup(css_variables(DARK)),
-        style=Markup(_file("page.css")),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
+    return (
+        _environment(html=True)
+        .get_template("page.html.jinja")
+        .render(
+            report=report,
+            written=written,
+            sections=_sections(report),
+            drawn=_drawn,
+            light=Markup(css_variables(LIGHT)),
+            dark=Markup(css_variables(DARK)),
+            style=Markup(_file("page.css")),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
     )
 
 
@@ -62,9 +66,7 @@ def now() -> str:
 
 def _sections(report: Contents) -> list[tuple[str, str]]:
     """Return the anchors and titles of the sections that the page has."""
-    absent = {
-        name for name in ("answers", "failures", "pictures") if not getattr(report, name)
-    }
+    absent = {name for name in ("answers", "failures", "pictures") if not getattr(report, name)}
     return [(name, title) for name, title in _SECTIONS.items() if name not in absent]
 
 
@@ -80,8 +82,9 @@ def _environment(html: bool) -> Environment:
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=html,
         undefined=StrictUndefined,
-        trim_blocks=not html,
-        lstrip_blocks=not html,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["md"] = _markdown_text
     return environment

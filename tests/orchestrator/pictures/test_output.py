@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 
 from orchestrator.grid.cells import Cell
-from orchestrator.pictures.album import grid_pictures, gate_pictures
+from orchestrator.pictures.album import gate_pictures, grid_pictures
 from orchestrator.pictures.fronts import pareto_front
 from orchestrator.pictures.output import png, svg
 from orchestrator.pictures.theme import DARK, LIGHT
