@@ -45,7 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -55,7 +55,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.records trsp.training""",
     "kept_grids": "grid parallel redact stages store trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
     "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
@@ -89,10 +89,13 @@ _ORCHESTRATOR: Mapping[str, str] = {
         stages store tracking views trsp.errors""",
     "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
         views trsp.errors""",
-    "commands": "grid",
-    "commands.running": """commands commands.looking doctor doctor.findings grid redact report run
-        stages views""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
+        redact report run stages views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
+    "first_grid": "trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from orchestrator.grid.shorthand import Ratio, Strength, as_tuple, check_filled
 from trsp.config import NonNegativeInt, Selector, Settings, Transfer
@@ -33,12 +40,31 @@ class ModelEntry(Settings):
     """A model: a hub id or a local folder, written bare or with more to say about it."""
 
     source: str = Field(
-        min_length=1, description="hub id (meta-llama/Llama-2-7b-hf) or local folder"
+        min_length=1,
+        description="hub id or local folder, in transformers' format with safetensors",
+        examples=["meta-llama/Llama-2-7b-hf"],
     )
-    name: str = Field("", description="short name for people; default: the last part of the source")
-    revision: str | None = Field(None, description="hub branch, tag or commit; default: main")
+    name: str = Field(
+        "",
+        description="short name for people; default: the last part of the source",
+        examples=["Llama-2-7b"],
+    )
+    revision: str | None = Field(
+        None,
+        description="branch, tag or commit on the hub; a commit where a study must not move; "
+        "default: main",
+        examples=["main"],
+    )
     layers: PositiveInt | None = Field(
-        None, description="number of layers, for planning without the hub"
+        None,
+        description="number of layers, so that trsp plan can count cells without the hub; default: "
+        "what the model's config says",
+        examples=[32],
+    )
+    latency_ms: PositiveFloat | None = Field(
+        None,
+        description="prompt latency of the unpruned model on the hardware of the measurement, as "
+        "`trsp measure` shows it: what ratios: auto judges max_latency_ms by",
     )
 
     @model_validator(mode="before")
@@ -104,13 +130,37 @@ class Combination(Settings):
     """Part of a combination: the axes it names; the others are left open.
     Models are meant by their name or source."""
 
-    models: Names | None = None
-    selectors: Selectors | None = None
-    ratios: Ratios | None = None
-    gate_l1: Strengths | None = None
-    drift: Strengths | None = None
-    transfer: Transfers | None = None
-    seeds: Seeds | None = None
+    models: Names | None = Field(
+        None,
+        description="names or sources of models of the grid; default: all",
+        examples=["Llama-2-7b"],
+    )
+    selectors: Selectors | None = Field(
+        None,
+        description="selectors, as in the grid's key; default: all",
+        examples=[["block_influence", "sleb"]],
+    )
+    ratios: Ratios | None = Field(
+        None,
+        description="shares of the layers, as in the grid's key; default: all",
+        examples=["7/32"],
+    )
+    gate_l1: Strengths | None = Field(
+        None, description="strengths lambda_1, as in the grid's key; default: all", examples=[5e-3]
+    )
+    drift: Strengths | None = Field(
+        None,
+        description="strengths lambda_2, as in the grid's key; default: all",
+        examples=[[0.1, 0.3]],
+    )
+    transfer: Transfers | None = Field(
+        None,
+        description="transfers, as in the grid's key; default: all",
+        examples=[["none", "heal"]],
+    )
+    seeds: Seeds | None = Field(
+        None, description="random seeds, as in the grid's key; default: all", examples=[[0, 1, 2]]
+    )
 
     @model_validator(mode="after")
     def _names_an_axis(self) -> Self:

@@ -14,16 +14,38 @@ class Budget(Settings):
     name: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_-]*$",
-        description="ends the registry alias, after the grid's name; default: made of the limits",
+        description="ends the alias in the registry, after the grid's name; default: made of the "
+        "limits, such as best-params-5b",
+        examples=["phone"],
     )
-    max_params: Count | None = None
-    max_bytes: Bytes | None = Field(None, description="size of the checkpoint's weights")
+    max_params: Count | None = Field(
+        None,
+        description="most parameters, such as 110M or 1.5B; default: no limit",
+        examples=["5B"],
+    )
+    max_bytes: Bytes | None = Field(
+        None,
+        description="largest size of the checkpoint's weights, in the precision they are saved in; "
+        "default: no limit",
+        examples=["12GB"],
+    )
     max_latency_ms: PositiveFloat | None = Field(
-        None, description="prompt latency on the hardware of the measurement"
+        None,
+        description="longest latency of a prompt in milliseconds, on the hardware and by the "
+        "protocol of the measurement; default: no limit",
+        examples=[250],
     )
-    max_kv_bytes_per_token: Bytes | None = None
+    max_kv_bytes_per_token: Bytes | None = Field(
+        None,
+        description="most bytes of keys and values per token of context, which bound batch and "
+        "context when serving; default: no limit",
+        examples=["96KiB"],
+    )
     metric: str | None = Field(
-        None, description="e.g. perplexity/wiki or accuracy; default: the first perplexity"
+        None,
+        description="what is best: a perplexity (lowest) or an accuracy (highest); default: the "
+        "first perplexity",
+        examples=["accuracy"],
     )
 
     @field_validator("name")

@@ -20,7 +20,7 @@ from trsp.config import Settings
 class PartOfCluster(Settings):
     """A part of all that a cluster can become."""
 
-    part: float = Field(gt=0, le=1)
+    part: float = Field(gt=0, le=1, description="the share of it, as 25% or 0.25", examples=[0.25])
 
     @property
     def text(self) -> str:
@@ -31,7 +31,7 @@ class PartOfCluster(Settings):
 class NumberOfGpus(Settings):
     """So many GPUs of a cluster, and as large a part of everything else as they are of all GPUs."""
 
-    gpus: PositiveInt
+    gpus: PositiveInt = Field(description="how many, as 8 GPUs", examples=[8])
 
     @property
     def text(self) -> str:
@@ -75,75 +75,109 @@ class Resources(Settings):
     ``auto`` in place of all of it: every layout is chosen by an estimate of its memory.
     """
 
-    cpus_per_rank: PositiveInt = 1
+    cpus_per_rank: PositiveInt = Field(
+        1,
+        description="CPU cores of each process of a stage: its threads where there is no GPU, "
+        "and what loads texts and weights beside one",
+        examples=[8],
+    )
     use_gpus: Literal["auto"] | bool = Field(
         "auto",
-        description="one per rank, or a part of one where that will do; "
+        description="true: one per rank, or a part of one where that will do; false: CPUs alone; "
         "auto: where the cluster has any, or can have some",
+        examples=[True],
     )
     ranks: Literal["auto"] | PositiveInt = Field(
-        "auto", description="processes of a training stage; auto: as few as its memory needs"
+        "auto",
+        description="processes of a training stage; auto: as few as its memory needs. No result "
+        "depends on it beyond rounding",
+        examples=[4],
     )
     max_ranks: PositiveInt | None = Field(
-        None, description="most that a stage may be given; default: all that the cluster has"
+        None,
+        description="most processes that a stage may be given; default: all that the cluster has",
+        examples=[64],
     )
     gpu_memory: Bytes | None = Field(
-        None, description="of one GPU; default: that of the cluster's type of accelerator"
+        None,
+        description="memory of one GPU; default: that of the cluster's type of accelerator",
+        examples=["80GB"],
     )
     share_gpus: bool = Field(
         True,
         description="whether stages that need at most half of a GPU's memory share one; "
         "false where a GPU takes one process only",
+        examples=[False],
     )
     gpu_cost: Mapping[str, PositiveFloat] | None = Field(
         None,
-        description="of one GPU, by Ray's types, in any unit: where there are several types, a "
-        "stage has the cheapest that hold it; default: the fewest, then the smallest",
+        description="cost of one GPU, by Ray's types, in any unit: where there are several types, "
+        "a stage has the cheapest that hold it; default: the fewest, then the smallest",
+        examples=[{"H100": 4.0, "A10G": 1.0}],
     )
     memory: Bytes | None = Field(
         None,
         description="host memory that all stages together may take where there are no GPUs; "
         "default: the cluster's",
+        examples=["7GB"],
     )
     max_parallel: PositiveInt | None = Field(
         None,
         description="stages at once; default: as many as fit. Where Ray knows of no autoscaler, "
         "a number says that nodes come all the same when stages wait for them",
+        examples=[4],
     )
     share: ShareItem | None = Field(
         None,
         description="the most that this grid takes of the cluster at once: a part of all that it "
         "can become, such as 25%, or a number such as 8 GPUs; default: all that others leave",
+        examples=["25%"],
     )
     max_attempts: PositiveInt = Field(
-        2, description="of a stage that makes no progress; one that does may be lost more often"
+        2,
+        description="attempts of a stage that makes no progress; one that does may be lost more "
+        "often",
+        examples=[3],
     )
     timeout_s: PositiveFloat | None = Field(
         None,
-        description="wall time of one attempt of one stage, from when its process has its device; "
-        "a measurement may wait as long again for that",
+        description="seconds that one attempt of a stage may take, from when its process has its "
+        "device; a measurement may wait as long again for that; default: any number",
+        examples=[28800],
     )
     hang_timeout_s: PositiveFloat = Field(
-        1800, description="a training stage without a step for so long hangs, and is ended"
+        1800,
+        description="a training stage without a step for so many seconds hangs, and is ended",
+        examples=[600],
     )
     measure_on: str | None = Field(
         None,
-        description="Ray's type of accelerator that speed is measured on, for example H100; "
-        "default: the type that the cluster has most of",
+        description="Ray's type of accelerator that speed is measured on; default: the type that "
+        "the cluster has most of",
+        examples=["H100"],
     )
     measure_wait_s: PositiveFloat = Field(
         1800,
-        description="how long a measurement waits for others who compute on its device; "
+        description="seconds that a measurement waits for others who compute on its device; "
         "then it is made all the same, and marked as noisy",
+        examples=[600],
     )
     snapshot_every_s: PositiveFloat = Field(
-        600, description="how much training a lost rank or node may cost"
+        600,
+        description="seconds of training that a lost rank or node may cost: how often a snapshot "
+        "is taken (docs/snapshots.md)",
+        examples=[1200],
     )
-    snapshot_every_steps: PositiveInt | None = None
+    snapshot_every_steps: PositiveInt | None = Field(
+        None,
+        description="take a snapshot also after so many steps; default: by time alone",
+        examples=[100],
+    )
     hand_over: bool = Field(
         True,
         description="whether the stages of a cell that follow one another may share a process and "
         "hand the model over in memory; false: each loads it from the store, as for a debugger",
+        examples=[False],
     )
 
 
@@ -159,28 +193,47 @@ ExpandedText = Annotated[str, BeforeValidator(expand_text_variables)]
 
 
 class Storage(Settings):
+    """Where results are kept, and which of them."""
+
     store: Annotated[ExpandedText, AfterValidator(absolute_location)] = Field(
         "${TRSP_HOME:-~/.trsp}/store",
         validate_default=True,
-        description="folder or URI (s3://bucket/prefix) of stage results",
+        description="folder or bucket (s3://, gs://) of all results, which every node reaches. "
+        "Grids that share one share equal work",
+        examples=["s3://bucket/trsp"],
     )
     keep_transfer_weights: bool = Field(
-        False, description="keep stage two's weights after the checkpoint is written"
+        False,
+        description="keep stage two's weights, as large as the whole model, after the checkpoint "
+        "is written",
+        examples=[True],
     )
 
 
 class Tracking(Settings):
+    """Where MLflow shows the grid."""
+
     uri: ExpandedText = Field(
         "sqlite:///${TRSP_HOME:-~/.trsp}/mlflow.db",
         validate_default=True,
-        description="MLflow tracking URI",
+        description="MLflow's tracking URI: a server that the driver reaches, or a local database",
+        examples=["http://mlflow:5000"],
     )
-    experiment: str = Field("trsp", min_length=1)
+    experiment: str = Field(
+        "trsp",
+        min_length=1,
+        description="MLflow's experiment, made where there is none; the leaderboard is one's",
+        examples=["trsp-7b"],
+    )
     shared_aliases: bool = Field(
         False,
         description="also move registry aliases without this grid's name, such as "
         "best-params-110m, which all grids of a model share",
+        examples=[True],
     )
     ui_url: str | None = Field(
-        None, description="where people reach the MLflow UI; for the printed links"
+        None,
+        description="where people reach MLflow's pages, for the printed links; default: this "
+        "machine's port 5000",
+        examples=["https://mlflow.example.org"],
     )

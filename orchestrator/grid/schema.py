@@ -1,12 +1,10 @@
-"""The grid file: what is asked for, as frozen pydantic types, and its JSON Schema.
+"""The grid file: what is asked for, as frozen pydantic types.
 
-Knows neither what a model holds nor what the store has. The JSON Schema is kept in
-``orchestrator/grid.schema.json`` (``trsp schema`` writes it): grid files name that path in their
-second line, so it stays there wherever this module lies.
+Knows neither what a model holds nor what the store has.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -23,6 +21,7 @@ from orchestrator.grid.axes import (
 )
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.run_settings import Resources, ResourcesItem, Storage, Tracking
+from orchestrator.grid.shorthand import AUTO
 from orchestrator.grid.yaml_file import expand_variables, explain, read_yaml
 from trsp.config import (
     CalibrationSettings,
@@ -41,42 +40,116 @@ class Grid(Settings):
     """One file: the product of its axes, less ``exclude``, plus ``include``;
     and what all its cells share."""
 
-    name: str = Field("", description="default: the file's name without .yaml")
+    name: str = Field(
+        "",
+        description="short name: begins the registry's aliases; default: the file's name without "
+        ".yaml",
+        examples=["llama-7b"],
+    )
 
-    models: Models
-    selectors: Selectors = (GatesSettings(),)
-    ratios: Ratios = (0.25,)
+    models: Models = Field(
+        description="models to prune: hub ids or local folders, bare or as mappings (ModelEntry)",
+        examples=[["meta-llama/Llama-2-7b-hf", "/models/Mistral-7B"]],
+    )
+    selectors: Selectors = Field(
+        (GatesSettings(),),
+        description="how layers are ranked, by name or as mappings with settings: gates (stage "
+        "one), block_influence, sleb, random, reverse",
+        examples=[["gates", "block_influence"]],
+    )
+    ratios: Ratios = Field(
+        (0.25,),
+        description="share of the layers to remove, as 0.25, 25% or 1/4; of L layers ratio * L "
+        "go, rounded half up. One ranking serves all ratios",
+        examples=[["10%", "1/4", 0.5]],
+    )
     gate_l1: Strengths = Field(
-        (5e-3,), description="lambda_1, the strength of the l1 penalty on the gates"
+        (5e-3,),
+        description="lambda_1, the strength of the l1 penalty on the gates; a ranking for each",
+        examples=[[1e-3, 5e-3]],
     )
     drift: Strengths | None = Field(
         None,
         description="lambda_2, the strength of stage two's drift penalty; default: the transfer's "
         "own (docs/method.md, section 2)",
+        examples=[[0.1, 0.3]],
     )
-    transfer: Transfers = (DriftSettings(),)
-    seeds: Seeds = (0,)
+    transfer: Transfers = Field(
+        (DriftSettings(),),
+        description="what happens to the weights, by name or as mappings with settings: drift "
+        "(stage two), none, heal (the same training after deletion)",
+        examples=[["drift", "none", "heal"]],
+    )
+    seeds: Seeds = Field(
+        (0,),
+        description="of everything random: which calibration blocks are cut, the random selector. "
+        "Several show how much results spread",
+        examples=[[0, 1, 2]],
+    )
     include: tuple[Combination, ...] = Field(
-        (), description="combinations added; axes left open take all the grid's values"
+        (),
+        description="combinations added to the product; axes that one leaves open take all the "
+        "grid's values",
+        examples=[[{"selectors": "block_influence", "transfer": ["none", "heal"]}]],
     )
-    exclude: tuple[Combination, ...] = Field((), description="combinations of the product left out")
+    exclude: tuple[Combination, ...] = Field(
+        (),
+        description="combinations of the product left out",
+        examples=[[{"selectors": "sleb", "ratios": 0.5}]],
+    )
     zip: tuple[tuple[AxisName, ...], ...] = Field(
-        (), description="axes of equal length that move together"
+        (),
+        description="groups of axes of equal length that move together, not as a product",
+        examples=[[["gate_l1", "drift"]]],
     )
 
-    calibration: CalibrationSettings
-    evaluation: EvaluationSettings = EvaluationSettings()
+    calibration: CalibrationSettings = Field(
+        description="the text that both stages learn from, and the blocks cut from it",
+        examples=[{"text": {"name": "wiki", "path": "/data/wiki-train.jsonl"}, "blocks": 32}],
+    )
+    evaluation: EvaluationSettings = Field(
+        EvaluationSettings(),
+        description="what every checkpoint and the dense model are scored on",
+        examples=[{"benchmarks": {"tasks": ["piqa", "arc_easy"]}}],
+    )
     measurement: MeasurementSettings = Field(
-        default_factory=lambda: MeasurementSettings.model_validate({})
+        default_factory=lambda: MeasurementSettings.model_validate({}),
+        description="how speed and memory are measured, once per number and types of layers",
+        examples=[{"protocol": "small"}],
     )
-    precision: Precision = "auto"
+    precision: Precision = Field(
+        "auto",
+        description="of weights and arithmetic: bf16, fp32, or auto, the checkpoint's own "
+        "(float16 becomes bf16)",
+        examples=["bf16"],
+    )
     engine: Literal["auto"] | EngineSettings = Field(
-        "auto", description="auto: chosen by the estimate of its memory"
+        "auto",
+        description="how trainings are laid out by DeepSpeed; auto: chosen by the estimate of "
+        "their memory. No result depends on it beyond rounding",
+        examples=[{"zero_stage": 3, "micro_batch": 2}],
     )
-    budgets: tuple[Budget, ...] = ()
-    resources: ResourcesItem = Resources()
-    storage: Storage = Field(default_factory=Storage)
-    tracking: Tracking = Field(default_factory=Tracking)
+    budgets: tuple[Budget, ...] = Field(
+        (),
+        description="limits under each of which trsp best chooses a checkpoint, and the registry "
+        "gets an alias",
+        examples=[[{"max_params": "5B"}, {"max_latency_ms": 250, "metric": "accuracy"}]],
+    )
+    resources: ResourcesItem = Field(
+        Resources(),
+        description="what stages may take, and how often they may fail; changes no result",
+        examples=[{"use_gpus": True, "cpus_per_rank": 8}],
+    )
+    storage: Storage = Field(
+        default_factory=Storage,
+        description="where results are kept",
+        examples=[{"store": "s3://bucket/trsp"}],
+    )
+    tracking: Tracking = Field(
+        default_factory=Tracking,
+        description="where MLflow shows them",
+        examples=[{"uri": "http://mlflow:5000"}],
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,6 +159,7 @@ class Grid(Settings):
         _check_unique("evaluation.perplexity: text name", texts)
         _check_unique("budgets: name", [budget.alias for budget in self.budgets])
         _check_zip(self)
+        _check_auto(self)
         for combination in (*self.include, *self.exclude):
             for name in combination.models or ():
                 self.model(name)
@@ -139,6 +213,16 @@ def _check_zip(grid: Grid) -> None:
             raise ValueError(f"zip: axes that move together need equally many values, but {counts}")
 
 
+def _check_auto(grid: Grid) -> None:
+    """Raise ValueError where ``ratios: auto`` has no budget to go by."""
+    axes = [grid.ratios, *(combination.ratios or () for combination in grid.include)]
+    if any(AUTO in ratios for ratios in axes) and not any(each.limits for each in grid.budgets):
+        raise ValueError(
+            "ratios: auto takes the fewest layers that meet each budget, but the file has none; "
+            "add budgets: [{max_params: 5B}], or write ratios such as [1/10, 1/5]"
+        )
+
+
 def _check_budget(grid: Grid, budget: Budget) -> None:
     """Raise ValueError for a budget whose metric or latency this grid does not measure."""
     metric = grid.metric(budget)
@@ -166,24 +250,3 @@ def load_grid(path: Path | str) -> Grid:
         return Grid.model_validate(data)
     except ValidationError as error:
         raise InvalidInputError(explain(error, path)) from None
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema by which an editor completes and checks grid files."""
-    schema = Grid.model_json_schema(mode="validation")
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {**dialect, **_with_whole_summaries(schema)}
-
-
-def _with_whole_summaries(schema: Any) -> Any:
-    """Return the schema with each description's summary on one line: docstrings are wrapped."""
-    if isinstance(schema, list):
-        return [_with_whole_summaries(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    whole = {key: _with_whole_summaries(value) for key, value in schema.items()}
-    description = whole.get("description")
-    if isinstance(description, str):
-        summary, blank, rest = description.partition("\n\n")
-        whole["description"] = summary.replace("\n", " ") + blank + rest
-    return whole

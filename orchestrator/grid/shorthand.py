@@ -4,16 +4,14 @@ Functions that read these, and the annotated types of fields that take them. Kno
 """
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     NonNegativeFloat,
     PlainSerializer,
+    PlainValidator,
     PositiveInt,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
 )
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
@@ -30,6 +28,8 @@ _BYTE_UNITS = {
     "tib": 2**40,
 }
 _QUANTITY = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+# In place of a ratio: for each budget the fewest layers that must go to meet it (docs/budgets.md).
+AUTO: Final = "auto"
 SHORT_COUNT_UNITS = ("", "k", "m", "b")
 SHORT_BYTE_UNITS = ("b", "kb", "mb", "gb")
 
@@ -98,25 +98,29 @@ def shortest(value: float) -> str:
     return power if len(power) < len(decimal) and float(power) == value else decimal
 
 
-def _keep_writing(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Return a number as ``check`` lets it pass, with how it was written where that was text."""
-    number = check(read_number(value))
-    return WrittenNumber(number, "".join(value.split())) if isinstance(value, str) else number
-
-
-def _dump_writing(value: float) -> float | str:
+def _dump_writing(value: float | str) -> float | str:
     """Return what is read again as this number, and as the way in which it was written."""
     return value.written if isinstance(value, WrittenNumber) else value
 
 
-def check_ratio(value: float) -> float:
-    """Return a share of the layers; ValueError unless it is more than nothing and less than all."""
-    if not 0 < value < 1:
+def read_ratio(value: Any) -> float | Literal["auto"]:
+    """Return a share of the layers, with how it was written where that was text, or ``auto``.
+
+    ValueError unless it is more than nothing and less than all.
+    """
+    if value == AUTO:
+        return AUTO
+    share = read_number(value)
+    if not isinstance(share, int | float):
+        raise ValueError(f"{value!r} is not a ratio; write 0.25, 1/4, 25% or auto")
+    if not 0 < share < 1:
         raise ValueError(
-            f"ratio {value:g} is outside (0, 1); "
+            f"ratio {share:g} is outside (0, 1); "
             "it is the share of layers to remove, such as 0.25 or 25%"
         )
-    return value
+    if isinstance(value, str):
+        return WrittenNumber(share, "".join(value.split()))
+    return share if isinstance(share, WrittenNumber) else float(share)
 
 
 def _read_quantity(value: Any, units: dict[str, int], example: str) -> int:
@@ -155,9 +159,8 @@ def short_count(value: float, units: tuple[str, ...] = SHORT_COUNT_UNITS) -> str
 
 
 Ratio = Annotated[
-    float,
-    AfterValidator(check_ratio),
-    WrapValidator(_keep_writing, json_schema_input_type=float | str),
+    float | Literal["auto"],
+    PlainValidator(read_ratio, json_schema_input_type=float | str),
     PlainSerializer(_dump_writing, when_used="json"),
 ]
 Strength = Annotated[

@@ -20,6 +20,7 @@ from orchestrator.report.printing import (
 )
 from orchestrator.views.budget import Choice, Comparison, pareto_front
 from orchestrator.views.grid_view import CellView
+from orchestrator.views.reach import Reach
 
 
 def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias: str = "") -> None:
@@ -78,7 +79,7 @@ def _question(choice: Choice, alias: str) -> str:
 
 def _answer(choice: Choice) -> Iterator[str]:
     if choice.best is None:
-        yield nearest(choice)
+        yield from shortfall(choice)
         return
     yield f"best: {choice.best.cell.name}"
     if choice.runner_up is None:
@@ -90,8 +91,13 @@ def _answer(choice: Choice) -> Iterator[str]:
             yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
 
 
-def nearest(choice: Choice) -> str:
-    """Return why nothing is best under a budget, and which cell comes nearest to it."""
+def shortfall(choice: Choice) -> Iterator[str]:
+    """Yield why nothing is best under a budget: the nearest cell, and what would meet it."""
+    yield _nearest(choice)
+    yield from map(_reach, choice.reaches)
+
+
+def _nearest(choice: Choice) -> str:
     if choice.nearest is None:
         return (
             f"no cell has {choice.metric} and every number that the budget limits; "
@@ -100,6 +106,25 @@ def nearest(choice: Choice) -> str:
     percent = 100 * ((choice.overshoot or 1) - 1)
     nearest = f"nearest is {choice.nearest.cell.name}, {percent:.1f} % above it"
     return f"nothing meets this budget; {nearest}"
+
+
+def _reach(reach: Reach) -> str:
+    """Return what would meet the budget: ``to meet it, 7 of 30 layers of m must go: ...``."""
+    if reach.removed is None:
+        return f"no ratio of {reach.model} would meet it: {reach.reason}"
+    if reach.removed == 0:
+        return f"{reach.model} would meet it as it is{_grounds(reach)}"
+    needed = f"{reach.removed} of {reach.layers} layers of {reach.model} must go{_grounds(reach)}"
+    if reach.asked:
+        return f"to meet it, {needed}: the grid has such cells, see 'trsp status'"
+    return f"to meet it, {needed}: add {reach.removed}/{reach.layers} to the file's ratios"
+
+
+def _grounds(reach: Reach) -> str:
+    """Return what an answer that is not exact rests on."""
+    if reach.shapes > 1:
+        return f", by the line through the latencies of {reach.shapes} shapes"
+    return ", by the unpruned model's latency and the share of each layer" if reach.shapes else ""
 
 
 def margin(choice: Choice) -> str:

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 
 from orchestrator.grid.expand import expand
-from orchestrator.grid.schema import json_schema, load_grid
+from orchestrator.grid.reference.json_schema import json_schema
+from orchestrator.grid.schema import load_grid
 from orchestrator.grid.yaml_file import read_yaml
 from orchestrator.stages.resolve import resolve_offline
 from tests.orchestrator.sample_grids import model

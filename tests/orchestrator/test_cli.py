@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator import run as driver
 from orchestrator.cli import main
-from orchestrator.grid.schema import Grid, json_schema
+from orchestrator.grid.reference.json_schema import json_schema
+from orchestrator.grid.schema import Grid
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored

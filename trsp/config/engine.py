@@ -12,19 +12,39 @@ Offload = Literal["none", "cpu", "nvme"]
 class EngineSettings(Settings):
     """How a stage is computed, never what: none of this is part of a content key."""
 
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
-    micro_batch: PositiveInt = Field(
-        1, description="blocks per forward pass on one rank; the rest is accumulated"
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
+        2,
+        description="DeepSpeed's ZeRO stage, what ranks share out: 0 nothing, 1 the optimizer's "
+        "states, 2 also gradients, 3 also weights",
+        examples=[3],
     )
-    activation_checkpointing: bool = False
+    micro_batch: PositiveInt = Field(
+        1,
+        description="blocks per forward pass on one rank; the rest of the effective batch is "
+        "accumulated. More are faster and take more memory",
+        examples=[4],
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep only each layer's input and compute the rest again in the backward "
+        "pass: less memory, one more forward pass per step",
+        examples=[True],
+    )
     offload_optimizer: Offload = Field(
-        "none", description="where optimizer states live (cpu: ZeRO 1 to 3; nvme: ZeRO 3)"
+        "none",
+        description="where the optimizer's states live. none: on the GPU; cpu: in host memory "
+        "(ZeRO 1 to 3); nvme: on nvme_path (ZeRO 3)",
+        examples=["cpu"],
     )
     offload_weights: Offload = Field(
-        "none", description="where weights wait for their layer's turn (ZeRO 3)"
+        "none",
+        description="where weights wait for their layer's turn: none, cpu or nvme (ZeRO 3)",
+        examples=["cpu"],
     )
     nvme_path: str | None = Field(
-        None, description="folder on each node's local disk, for offload to nvme"
+        None,
+        description="folder on each node's local disk, needed for offload to nvme; default: none",
+        examples=["/local/nvme"],
     )
 
     @model_validator(mode="after")

@@ -6,6 +6,19 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from trsp.config.settings import NonNegativeInt, Settings
 
+FirstLayers = Annotated[
+    NonNegativeInt,
+    Field(description="so many layers at the input are never removed", examples=[2]),
+]
+LastLayers = Annotated[
+    NonNegativeInt,
+    Field(
+        description="so many layers at the output are never removed; 1 or more for gates with "
+        "placement: output, whose last gate measures nothing (docs/output_gate.md)",
+        examples=[4],
+    ),
+]
+
 
 class SelectorSettings(Settings):
     """What every selector has.
@@ -17,8 +30,8 @@ class SelectorSettings(Settings):
     uses_seed: ClassVar[bool] = True
     uses_text: ClassVar[bool] = True
 
-    protect_first: NonNegativeInt = 0
-    protect_last: NonNegativeInt = 0
+    protect_first: FirstLayers = 0
+    protect_last: LastLayers = 0
 
 
 class GatesSettings(SelectorSettings):
@@ -29,32 +42,58 @@ class GatesSettings(SelectorSettings):
 
     uses_gate_l1: ClassVar[bool] = True
 
-    name: Literal["gates"] = "gates"
+    name: Literal["gates"] = Field(
+        "gates", description="this selector: gates learned under an l1 penalty, TRSP's stage one"
+    )
     preset: Literal["default", "paper"] = Field(
-        "default", description="'paper': the literal published settings"
+        "default",
+        description="paper: the published settings to the letter, for comparison; "
+        "keys given beside it still count",
+        examples=["paper"],
     )
     placement: Literal["output", "residual"] = Field(
         "residual",
-        description="output: s * layer(x), as published; residual: x + s * (layer(x) - x)",
+        description="what a gate s scales. residual: what the layer adds, x + s * (layer(x) - x); "
+        "output: all that leaves it, s * layer(x), as published (docs/output_gate.md)",
+        examples=["output"],
     )
     train_weights: bool = Field(
-        False, description="also train the model's weights, as the authors' code does"
+        False,
+        description="also train the model's weights in stage one, as the authors' code does; "
+        "needs the memory of stage two",
+        examples=[True],
     )
     weights_learning_rate: PositiveFloat = Field(
-        2e-5, description="rate of the weights when train_weights is on"
+        2e-5, description="AdamW's rate of the weights where train_weights is on", examples=[1e-5]
     )
-    reset_each_round: bool = Field(False, description="start every round from gates at 1.0")
+    reset_each_round: bool = Field(
+        False,
+        description="start every round with all gates at 1.0; else each goes on from its value",
+        examples=[True],
+    )
     learning_rate: PositiveFloat = Field(
-        1e-2, description="AdamW rate of the gates, constant; times steps_per_round about 1"
+        1e-2,
+        description="AdamW's rate of the gates, constant. A gate moves by about this much per "
+        "step, so choose it with steps_per_round: their product about 1 lets it go from 1 to 0",
+        examples=[0.1],
     )
     steps_per_round: PositiveInt | None = Field(
-        None, description="default: one pass over the calibration blocks"
+        None,
+        description="optimizer steps before a layer is chosen: more are surer and cost as much "
+        "more; default: one pass over the calibration blocks",
+        examples=[8],
     )
     blocks_per_step: PositiveInt = Field(
-        1, description="effective batch, in blocks; independent of the number of GPUs"
+        1,
+        description="effective batch, in calibration blocks; the same on any number of GPUs. "
+        "Larger ones make less noisy gates",
+        examples=[4],
     )
     average_steps: bool = Field(
-        True, description="compare the gates' mean over the round's steps, not their last value"
+        True,
+        description="compare the gates' mean over the round's steps, which noise moves less, "
+        "not their last value",
+        examples=[False],
     )
 
     @model_validator(mode="before")
@@ -82,7 +121,10 @@ class BlockInfluenceSettings(SelectorSettings):
     See docs/method.md, section 4.
     """
 
-    name: Literal["block_influence"] = "block_influence"
+    name: Literal["block_influence"] = Field(
+        "block_influence",
+        description="this selector: ShortGPT's block influence, a single forward pass",
+    )
 
 
 class SlebSettings(SelectorSettings):
@@ -91,9 +133,11 @@ class SlebSettings(SelectorSettings):
     It is the one whose bypass gives the lowest calibration NLL (docs/method.md, section 4).
     """
 
-    name: Literal["sleb"] = "sleb"
-    protect_first: NonNegativeInt = 1
-    protect_last: NonNegativeInt = 1
+    name: Literal["sleb"] = Field(
+        "sleb", description="this selector: SLEB, a forward pass per candidate and round"
+    )
+    protect_first: FirstLayers = 1
+    protect_last: LastLayers = 1
 
 
 class RandomSettings(SelectorSettings):
@@ -101,7 +145,9 @@ class RandomSettings(SelectorSettings):
 
     uses_text: ClassVar[bool] = False
 
-    name: Literal["random"] = "random"
+    name: Literal["random"] = Field(
+        "random", description="this selector: a shuffle by the seed, the control of every method"
+    )
 
 
 class ReverseSettings(SelectorSettings):
@@ -110,8 +156,10 @@ class ReverseSettings(SelectorSettings):
     uses_seed: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
 
-    name: Literal["reverse"] = "reverse"
-    protect_last: NonNegativeInt = 1
+    name: Literal["reverse"] = Field(
+        "reverse", description="this selector: the deepest layers first, without any data"
+    )
+    protect_last: LastLayers = 1
 
 
 Selector = Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from trsp.config.settings import Settings
+from trsp.config.settings import LaterSetting, Settings
 
 BosPolicy = Literal["auto", "always", "never", "once"]
 
@@ -16,25 +16,57 @@ class TextSource(Settings):
     """
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9_-]+$", description="short name, used in metric names: perplexity/NAME"
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="short name; the text's metric is perplexity/NAME",
+        examples=["wiki"],
     )
     path: str | None = Field(
-        None, description="local file: .jsonl, .parquet, or .txt (documents parted by blank lines)"
+        None,
+        description="local file: .jsonl, .parquet, or .txt (documents parted by blank lines); "
+        "this or dataset; default: none",
+        examples=["/data/wiki-train.jsonl"],
     )
-    dataset: str | None = Field(None, description="hub dataset id, e.g. Salesforce/wikitext")
+    dataset: str | None = Field(
+        None,
+        description="data set on the hub; this or path; default: none",
+        examples=["Salesforce/wikitext"],
+    )
     config: str | None = Field(
-        None, description="hub dataset configuration, e.g. wikitext-2-raw-v1"
+        None,
+        description="configuration of the data set on the hub; default: its only one",
+        examples=["wikitext-2-raw-v1"],
     )
-    split: str = "train"
-    revision: str = "main"
-    field: str = Field("text", description="column that holds the text")
+    split: str = Field(
+        "train",
+        description="split of the data set on the hub; score on one that is not trained on",
+        examples=["test"],
+    )
+    revision: str = Field(
+        "main",
+        description="branch, tag or commit of the data set on the hub; a commit where a study "
+        "must not move",
+        examples=["v1.0"],
+    )
+    field: str = Field(
+        "text",
+        description="column of .jsonl, .parquet or the data set that holds the text",
+        examples=["content"],
+    )
     document_start: str | None = Field(
         None,
-        description="pattern of a row that begins a document, where rows are lines of one; "
-        "wikitext: '^ = [^=]'",
+        description="regular expression of a row that begins a document, where rows are lines of "
+        "one, as in WikiText; default: each row is a document",
+        examples=["^ = [^=]"],
     )
     max_documents: PositiveInt | None = Field(
-        None, description="read only the first so many documents (streams a hub dataset)"
+        None,
+        description="read only the first so many documents, streamed from the hub; default: all",
+        examples=[2000],
+    )
+    skip_documents: Annotated[PositiveInt | None, LaterSetting()] = Field(
+        None,
+        description="leave out the first so many documents: so one file serves calibration, which "
+        "reads as many (max_documents), and evaluation, which reads none of these",
     )
 
     @model_validator(mode="after")
@@ -51,20 +83,37 @@ class CalibrationSettings(Settings):
     """
 
     preset: Literal["default", "paper"] = Field(
-        "default", description="'paper': the published loaders' blocks, cut: stream and bos: once"
+        "default",
+        description="paper: the published loaders' blocks, which is cut: stream and bos: once",
+        examples=["paper"],
     )
-    text: TextSource
-    blocks: PositiveInt = 128
-    block_tokens: Annotated[int, Field(ge=8)] = 2048
+    text: TextSource = Field(
+        description="what both stages train on and every data-driven selector reads",
+        examples=[{"name": "wiki", "path": "/data/wiki-train.jsonl"}],
+    )
+    blocks: PositiveInt = Field(
+        128,
+        description="how many blocks are cut from the text: the data of a pass. A text that does "
+        "not fill them is refused",
+        examples=[32],
+    )
+    block_tokens: Annotated[int, Field(ge=8)] = Field(
+        2048,
+        description="tokens per block; less where the model's context or the memory is small",
+        examples=[512],
+    )
     cut: Literal["documents", "stream"] = Field(
         "documents",
         description="documents: shuffled by the seed, joined, cut one block after the other; "
         "stream: blocks at random places of the whole text, in its order",
+        examples=["stream"],
     )
     bos: BosPolicy = Field(
         "auto",
-        description="BOS at the start of every block; auto: when the tokenizer adds one itself; "
-        "once: as auto, but of the whole text only",
+        description="token that begins a sequence (BOS), at the start of every block: always, "
+        "never, auto (where the tokenizer adds one itself), or once: as auto, but at the start "
+        "of the whole text only",
+        examples=["never"],
     )
 
     @model_validator(mode="before")

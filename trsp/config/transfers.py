@@ -11,7 +11,9 @@ class NoTransfer(Settings):
     """Delete at once, train nothing."""
 
     uses_drift: ClassVar[bool] = False
-    name: Literal["none"] = "none"
+    name: Literal["none"] = Field(
+        "none", description="this transfer: none; the chosen layers are deleted as they are"
+    )
 
 
 class LoraSettings(Settings):
@@ -20,11 +22,19 @@ class LoraSettings(Settings):
     They are merged into the weights before deletion.
     """
 
-    rank: PositiveInt = 16
-    alpha: PositiveFloat = 32.0
+    rank: PositiveInt = Field(
+        16,
+        description="rank of each adapter; memory and what it can learn grow with it",
+        examples=[32],
+    )
+    alpha: PositiveFloat = Field(
+        32.0, description="an adapter's output is scaled by alpha / rank", examples=[64]
+    )
     target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear",
-        description="names of linear modules; all-linear: every one but the output head",
+        description="names of the linear modules that get an adapter; "
+        "all-linear: every one but the output head",
+        examples=[["q_proj", "v_proj"]],
     )
 
 
@@ -32,15 +42,38 @@ class TrainingSettings(Settings):
     """The training budget. An effective batch has blocks_per_step blocks on any number of GPUs."""
 
     steps: PositiveInt | None = Field(
-        None, description="default: one pass over the calibration blocks"
+        None,
+        description="optimizer steps, the training budget; default: one pass over the "
+        "calibration blocks, which is blocks / blocks_per_step",
+        examples=[200],
     )
-    blocks_per_step: PositiveInt = 1
-    learning_rate: PositiveFloat = 2e-5
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
+    blocks_per_step: PositiveInt = Field(
+        1,
+        description="effective batch, in calibration blocks; the same on any number of GPUs",
+        examples=[16],
+    )
+    learning_rate: PositiveFloat = Field(
+        2e-5,
+        description="AdamW's highest rate, after the warm-up; it falls linearly to 0 at the last "
+        "step. Adapters take about ten times as much, as jobs/70b.yaml does",
+        examples=[1e-4],
+    )
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.03, description="share of the steps over which the rate rises linearly", examples=[0.1]
+    )
+    weight_decay: NonNegativeFloat = Field(
+        0.0,
+        description="share of itself, times the rate, that a weight loses per step (AdamW)",
+        examples=[0.01],
+    )
+    max_grad_norm: PositiveFloat = Field(
+        1.0, description="a gradient with a larger norm is scaled down to it", examples=[0.5]
+    )
     lora: Annotated[LoraSettings | None, LaterSetting()] = Field(
-        None, description="train low-rank adapters instead of all weights; merged at the end"
+        None,
+        description="train low-rank adapters instead of all weights, merged before deletion: for "
+        "models whose full training does not fit; default: all weights",
+        examples=[{"rank": 16}],
     )
 
 
@@ -52,22 +85,38 @@ class DriftSettings(TrainingSettings):
 
     uses_drift: ClassVar[bool] = True
 
-    name: Literal["drift"] = "drift"
+    name: Literal["drift"] = Field(
+        "drift", description="this transfer: TRSP's stage two, training while the layers fade out"
+    )
     preset: Literal["default", "paper"] = Field(
-        "default", description="'paper': the literal published settings"
+        "default",
+        description="paper: the published settings to the letter, for comparison; "
+        "keys given beside it still count",
+        examples=["paper"],
     )
     norm: Literal["l2", "l1"] = Field(
-        "l2", description="l2: Frobenius norm of a sequence's [T, D]; l1: mean absolute value"
+        "l2",
+        description="how what a layer adds is measured. l2: the Frobenius norm of a sequence's "
+        "[T, D] difference; l1: its mean absolute value",
+        examples=["l1"],
     )
     drift_scale: Literal["relative", "absolute"] = Field(
-        "relative", description="relative: each token's, by the norm of its input"
+        "relative",
+        description="relative: each token's drift over the norm of its input, alike in all "
+        "models; absolute: as published. Each has its own range of lambda_2 (drift)",
+        examples=["absolute"],
     )
     anneal: bool = Field(
         True,
-        description="also scale the chosen branches from 1 to 0, so that deletion changes nothing",
+        description="also scale what the chosen layers add from 1 down to 0 during the training, "
+        "so that the deletion at its end changes nothing (docs/annealing.md)",
+        examples=[False],
     )
     anneal_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.75, description="share of the steps over which the branches go down; held at 0 after that"
+        0.75,
+        description="share of the steps over which they go down; the rest trains without them. "
+        "Less leaves more of the training to the model that is saved",
+        examples=[0.4],
     )
 
     @model_validator(mode="before")
@@ -129,7 +178,9 @@ class HealSettings(TrainingSettings):
 
     uses_drift: ClassVar[bool] = False
 
-    name: Literal["heal"] = "heal"
+    name: Literal["heal"] = Field(
+        "heal", description="this transfer: plain training after deletion, the control to beat"
+    )
 
 
 Transfer = Annotated[NoTransfer | DriftSettings | HealSettings, Field(discriminator="name")]

@@ -1,6 +1,7 @@
 """``trsp best``: which checkpoint is best under a budget."""
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.printing import console
 from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose
+from orchestrator.views.reach import reach
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError
 
@@ -88,6 +90,12 @@ def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], as_json: bool) ->
     choices = [
         with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
         for budget in budgets
+    ]
+    choices = [
+        choice
+        if choice.best
+        else replace(choice, reaches=reach(view, choice.budget, grid.precision))
+        for choice in choices
     ]
     if as_json:
         shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]

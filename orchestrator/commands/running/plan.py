@@ -6,7 +6,8 @@ import typer
 
 from orchestrator.commands.app import BAD_INPUT, RUNNING, app
 from orchestrator.commands.options import AllowVariables, AsJson, GridFile
-from orchestrator.grid.schema import json_schema, load_grid
+from orchestrator.grid.reference.json_schema import json_schema
+from orchestrator.grid.schema import load_grid
 from orchestrator.redact import redact_tree
 from orchestrator.report.plan_tables import print_plan
 from orchestrator.report.printing import console

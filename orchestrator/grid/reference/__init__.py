@@ -1,0 +1,1 @@
+"""What a grid file may say, told to editors."""
