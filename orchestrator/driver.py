@@ -7,7 +7,7 @@ nothing about stages, and knows neither grid files nor how a cluster is opened.
 import json
 import os
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -28,9 +28,9 @@ from orchestrator.stages.resolve import Resolved
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
-from orchestrator.views.budget import Choice, choose, outside
+from orchestrator.views.answers import answers
+from orchestrator.views.budget import Choice, outside
 from orchestrator.views.grid_view import SETTLED, GridView, Status, stopped
-from orchestrator.views.versions import with_version_warnings
 from trsp.errors import TrackingError
 
 STEP_WAIT_S = 0.5
@@ -137,10 +137,7 @@ class Driver:
         In this order: a tracking server that is away (TrackingError) must not keep the results from
         being seen.
         """
-        choices = [
-            with_version_warnings(choose(view.cells, budget, self._grid.metric(budget)), view.dense)
-            for budget in self._grid.budgets
-        ]
+        choices = answers(view)
         self._print_results(view, choices)
         self._finish_listeners(view)
         if self._tracker.writer:
@@ -166,7 +163,7 @@ class Driver:
         if missing:
             print_line(self._out, missing)
 
-    def _move_aliases(self, view: GridView, choices: list[Choice]) -> None:
+    def _move_aliases(self, view: GridView, choices: Sequence[Choice]) -> None:
         """Give each budget's aliases to its best checkpoint where they may move; say what came."""
         for choice in choices:
             for claim in alias_claims(choice, self._grid, self._study):
@@ -178,7 +175,7 @@ class Driver:
                 came = "moves" if decision.moves else "stays"
                 print_line(self._out, f"alias {claim.alias} {came}: {decision.reason}")
 
-    def _print_results(self, view: GridView, choices: list[Choice]) -> None:
+    def _print_results(self, view: GridView, choices: Sequence[Choice]) -> None:
         print_status(view, self._grid.headline_metrics, self._out)
         for choice in choices:
             alias = alias_name(self._grid.name, choice.budget)

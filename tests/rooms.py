@@ -63,7 +63,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid pictures redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact report views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.grid.budgets import Budget
 from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
@@ -70,11 +71,16 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
 
 def _question(choice: Choice, alias: str) -> str:
     budget = choice.budget
-    limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
     return (
-        f"{alias or budget.alias}: best {choice.metric} with {', '.join(limits) or 'no limit'} "
+        f"{alias or budget.alias}: best {choice.metric} with {limits_text(budget)} "
         f"({choice.candidates} of {choice.cells} cells known)"
     )
+
+
+def limits_text(budget: Budget) -> str:
+    """Return a budget's limits: ``params <= 125.0M, latency_ms <= 40``, or ``no limit``."""
+    limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
+    return ", ".join(limits) or "no limit"
 
 
 def _answer(choice: Choice) -> Iterator[str]:
@@ -128,7 +134,7 @@ def _grounds(reach: Reach) -> str:
 
 
 def margin(choice: Choice) -> str:
-    """Return how far the runner-up is behind the best, and whether that can be told apart."""
+    """Return how far the runner-up is from the best, and how sure that is; there must be one."""
     comparison = choice.comparison
     if comparison is None:
         return "how certain the difference is cannot be known from these scores"

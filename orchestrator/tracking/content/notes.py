@@ -3,7 +3,7 @@
 Pure.
 """
 
-from orchestrator.views.grid_view import CellView, GridView, RankingView, Status
+from orchestrator.views.grid_view import CellView, RankingView
 
 EXPERIMENT_NOTE = """\
 Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a model.
@@ -23,16 +23,6 @@ REGISTRY_NOTE = """\
 The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
 Aliases such as `demo-best-params-110m` mark the best version under a budget of the grid `demo`;
 the tag `trsp.alias.` and the alias says why."""
-
-
-def grid_note(view: GridView) -> str:
-    """Return what a grid's run says of it: its cells counted by status, and its rankings."""
-    counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
-    cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    return (
-        f"Grid **{view.name}** (`{view.key}`): "
-        f"{len(view.cells)} cells ({cells}), {len(view.rankings)} rankings."
-    )
 
 
 def ranking_note(ranking: RankingView) -> str:
