@@ -10,12 +10,12 @@ from pathlib import Path
 from textwrap import indent
 
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
-from orchestrator.commands.looking import best, status
+from orchestrator.commands.looking import best, report, status
 from orchestrator.commands.running import doctor, measure, plan, run
 from orchestrator.redact import redact
 from trsp.errors import TrspError
 
-_IN_ORDER = [module.__name__ for module in (run, plan, doctor, measure, status, best)]
+_IN_ORDER = [module.__name__ for module in (run, plan, doctor, measure, status, best, report)]
 app.registered_commands.sort(key=lambda command: _IN_ORDER.index(command.callback.__module__))
 
 

@@ -63,7 +63,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid pictures redact report views trsp.config trsp.records",
+    "report.page": "grid pictures redact report stages views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact report report.page views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -92,7 +93,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
         redact report run stages views""",
-    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report report.page run views trsp.errors""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
     "first_grid": "trsp.errors",

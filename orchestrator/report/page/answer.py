@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.redact import redact
-from orchestrator.report.choice_tables import load_snippet, margin, nearest
+from orchestrator.report.choice_tables import load_snippet, margin, shortfall
 from orchestrator.report.page.tables import layer_list, metric_value
 from orchestrator.report.printing import format_metric
 from orchestrator.views.aliases import alias_name
@@ -29,7 +29,7 @@ class Answer:
     alias: str
     question: str
     best: str
-    why: str
+    why: tuple[str, ...]
     facts: tuple[Fact, ...]
     verdict: str
     runner_up: str
@@ -45,7 +45,7 @@ def answer(view: GridView, choice: Choice) -> Answer:
         alias=name,
         question=_question(choice),
         best=best.cell.name if best else "",
-        why="" if best else nearest(choice),
+        why=() if best else tuple(shortfall(choice)),
         facts=_facts(choice, best, dense) if best else (),
         verdict=_verdict(choice),
         runner_up=_runner_up(choice) if best else "",

@@ -1,7 +1,8 @@
 """All that a grid's report says, as plain data, and pictures still to be drawn."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from orchestrator.pictures.album import Picture, gate_pictures, grid_pictures
 from orchestrator.redact import redact
@@ -11,7 +12,10 @@ from orchestrator.report.page.history import Failure, cost_table, failures, rank
 from orchestrator.report.page.origins import grid_file, origin_table
 from orchestrator.report.page.tables import PageTable
 from orchestrator.views.answers import answers
+from orchestrator.views.budget import Choice
 from orchestrator.views.grid_view import GridView, Status
+from orchestrator.views.reach import reach
+from trsp.config import Precision
 
 MOST_GATE_PICTURES = 12
 
@@ -40,7 +44,7 @@ class Contents:
 
 def contents(view: GridView) -> Contents:
     """Return the report of a grid as it stands in this view."""
-    choices = answers(view)
+    choices = tuple(_reaching(choice, view) for choice in answers(view))
     gates = tuple(gate_pictures(view))
     return Contents(
         name=view.name,
@@ -60,6 +64,14 @@ def contents(view: GridView) -> Contents:
         origins=origin_table(view),
         grid_file=grid_file(view),
     )
+
+
+def _reaching(choice: Choice, view: GridView) -> Choice:
+    """Return the choice, with what would meet its budget where nothing does."""
+    if choice.best is not None:
+        return choice
+    precision = view.settings.get("precision", "auto")
+    return replace(choice, reaches=reach(view, choice.budget, cast(Precision, precision)))
 
 
 def _progress(view: GridView) -> str:

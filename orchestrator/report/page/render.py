@@ -38,7 +38,7 @@ def html_page(report: Contents, written: str) -> str:
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
     return (
         _environment(html=True)
-        .get_template("page.html.jinja")
+        .get_template("page.html.j2")
         .render(
             report=report,
             written=written,
@@ -55,7 +55,7 @@ def html_page(report: Contents, written: str) -> str:
 
 def markdown_page(report: Contents, written: str) -> str:
     """Return the report as Markdown, without its pictures."""
-    template = _environment(html=False).get_template("page.md.jinja")
+    template = _environment(html=False).get_template("page.md.j2")
     return template.render(report=report, written=written)
 
 
