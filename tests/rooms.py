@@ -93,7 +93,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
         redact report run stages views""",
-    "commands.looking": """commands grid kept_grids redact report report.page run views trsp.errors""",
+    "commands.looking": """commands grid kept_grids redact report report.page run views
+        trsp.errors""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
     "first_grid": "trsp.errors",

@@ -115,5 +115,7 @@ def _stage_seconds(view: GridView) -> Iterator[tuple[str, float]]:
     known: dict[str, tuple[str, float]] = {}
     for cell in view.cells:
         for kind, seconds in cell.seconds.items():
+            if kind == StageKind.RANKING:
+                continue  # counted already
             known[cell.stage_keys.get(kind, cell.cell.key + kind)] = kind, seconds
     yield from known.values()

@@ -32,7 +32,8 @@ def named(view: GridView, name: str) -> GridView:
     """Return the view with a model of another name."""
 
     def renamed(cell: Cell) -> Cell:
-        return replace(cell, model=replace(cell.model, name=name))
+        model = replace(cell.model, name=name)
+        return replace(cell, model=model, name=f"{cell.name} {name}")
 
     cells = tuple(replace(each, cell=renamed(each.cell)) for each in view.cells)
     return replace(view, cells=cells)
