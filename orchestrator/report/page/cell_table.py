@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.grid.cells import Cell
+from orchestrator.grid.shorthand import as_written, shortest
 from orchestrator.redact import redact
 from orchestrator.report.page.tables import Column, PageTable, Value, layer_list, metric_value, text
 from orchestrator.views.budget import Choice
@@ -100,7 +101,7 @@ def _is_best(cell: CellView, choice: Choice) -> bool:
 def _setting(name: str, cell: Cell) -> Value:
     value = _SETTINGS[name](cell)
     if isinstance(value, float):
-        return text(f"{value:.4g}", value)
+        return text(as_written(value) if name == "ratio" else shortest(value), value)
     return text(value, value)
 
 
