@@ -66,7 +66,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "report.looking": "kept_grids redact report store.logs views",
     "report.standing": "redact report stages views trsp.records",
-    "tracking.content": "grid pictures redact report trsp.config trsp.records views",
+    "tracking.content": "grid pictures redact report report.page trsp.config trsp.records views",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -99,7 +99,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         grid.reference interrupts kept_grids ray_backend.submission redact report report.cost
         report.looking run stages store trsp.errors views""",
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
-        report.standing run store store.logs tracking.pages trsp.errors views watching""",
+        report.page report.standing run store store.logs tracking.pages trsp.errors views
+        watching""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
     "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
@@ -111,6 +112,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
         trsp.architecture trsp.checkpoints trsp.errors""",
     "report.cost": "costs report",
+    "report.page": "grid pictures redact report stages trsp.config trsp.records views",
     "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
