@@ -7,7 +7,6 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 TRSP_HOME ?= $(HOME)/.trsp
-UI_PORT ?= 5000
 export TRSP_HOME
 # Ninja, ray and mlflow are found by name: by DeepSpeed, by the job, by the tests.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -35,10 +34,8 @@ check: .venv/installed ## what CI checks on every change: lint, format, types, t
 	@.venv/bin/mypy
 	@.venv/bin/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST_ARGS)
 
-ui: .venv/installed ## MLflow's pages on the results (UI_PORT=5000)
-	@test -e "$$TRSP_HOME/mlflow.db" || { echo "no $$TRSP_HOME/mlflow.db yet: run 'make demo' first, or set TRSP_HOME"; exit 1; }
-	@echo "http://127.0.0.1:$(UI_PORT)  (Ctrl-C ends it)"
-	@cd "$$TRSP_HOME" && mlflow ui --backend-store-uri "sqlite:///$$TRSP_HOME/mlflow.db" --host 127.0.0.1 --port $(UI_PORT)
+ui: .venv/installed ## MLflow's pages on the demo's results, in the browser (UI_PORT=5000)
+	@.venv/bin/trsp ui jobs/demo.yaml $(if $(UI_PORT),--port $(UI_PORT))
 
 clean: ## remove caches (results stay in TRSP_HOME)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache build

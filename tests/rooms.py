@@ -45,7 +45,6 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid.fitting": "trsp.architecture",
     "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
@@ -67,7 +66,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
     "report.looking": "kept_grids redact report store.logs views",
     "report.standing": "redact report stages views trsp.records",
-    "tracking.content": "grid pictures redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact report report.page trsp.config trsp.records views",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -76,7 +75,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "ray_backend.growth": "layouts",
     "ray_backend.sharing": "execution execution.apart layouts newest store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
-        ray_backend.sharing scratch stages store trsp.distributed trsp.errors trsp.evaluation""",
+        ray_backend.sharing ray_backend.submission scratch stages store trsp.distributed
+        trsp.errors trsp.evaluation""",
     "scheduler.chains": "layouts stages",
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
@@ -90,20 +90,30 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report report.standing
-        scheduler scratch stages store tracking views trsp.errors""",
-    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        views trsp.errors""",
+    "driver": """execution interrupts listeners parallel projection_turn redact report
+        report.standing scheduler scratch stages store tracking tracking.pages trsp.errors views""",
+    "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
+        store tracking trsp.errors views watching""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking costs doctor doctor.findings first_grid grid
+        grid.reference interrupts kept_grids ray_backend.submission redact report report.cost
+        report.looking run stages store trsp.errors views""",
+    "commands.looking": """commands grid interrupts kept_grids redact report report.looking
+        report.page report.standing run store store.logs tracking.pages trsp.errors views
+        watching""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
     "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
         trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
-    "commands": "grid trsp.versions",
-    "commands.running": """commands commands.looking doctor doctor.findings first_grid grid
-        grid.reference kept_grids redact report report.looking run stages store views
-        trsp.errors""",
-    "commands.looking": """commands grid kept_grids redact report report.looking report.standing
-        run store store.logs views trsp.errors""",
-    "grid.reference": "grid",
-    "cli": "commands commands.looking commands.running redact trsp.errors",
+    "interrupts": "",
+    "watching": "coordination kept_grids report.standing stages store trsp.errors views",
+    "ray_backend.submission": "grid redact scratch trsp.errors",
+    "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
+    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
+        trsp.architecture trsp.checkpoints trsp.errors""",
+    "report.cost": "costs report",
+    "report.page": "grid pictures redact report stages trsp.config trsp.records views",
+    "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
 

@@ -44,6 +44,8 @@ class ViewBuilder:
             rankings=(),
             dense=(),
             settings=resolved.grid.model_dump(mode="json"),
+            metrics=resolved.grid.headline_metrics,
+            budgets=resolved.grid.budgets,
         )
         self._last = self._empty
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.report.printing import headers, metric_texts
+from orchestrator.report.printing import UNKNOWN, headers, metric_texts
 from orchestrator.report.standing.fitting import shortened
 from orchestrator.report.standing.rows import part_name
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
@@ -13,11 +13,11 @@ _LEAST_NAME = 24  # columns; rather than less, a column is left out
 _LAYERS = "removed layers"
 
 
-def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[str, list[str]]:
-    """Return the headings of the columns, and a row for all that is done.
+def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[list[str], list[str]]:
+    """Return what stands above the cells that are done, and a row for each of them, best first.
 
-    First are the unpruned models, then the cells, best first. The columns are the name, then, as
-    far as there is room, the ``metrics``, the size, the latency and the removed layers.
+    Above are the headings of the columns and the unpruned models. The columns are the name, then,
+    as far as there is room, the ``metrics``, the size, the latency and the removed layers.
     """
     cells = [cell for cell in view.cells if cell.status is Status.DONE]
     cells.sort(key=lambda cell: cost(cell, metrics))
@@ -36,15 +36,20 @@ def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[str, 
         for number, name in enumerate(rows)
     ]
     heading = _BETWEEN.join(("cell".ljust(width_of_name), *(column[0] for column in columns)))
-    return heading.rstrip(), [line.rstrip() for line in lines]
+    lines = [line.rstrip() for line in (heading, *lines)]
+    return lines[: 1 + len(dense)], lines[1 + len(dense) :]
 
 
 def _columns(parts: Sequence[CellView | DenseView], metrics: Sequence[str]) -> list[list[str]]:
-    """Return each column as texts of one width, its header first; the removed layers last."""
+    """Return each column as texts of one width, its header first; the removed layers last.
+
+    One of which nothing is known is left out.
+    """
     values = [metric_texts(part, metrics) for part in parts]
     columns = [
-        [header.removeprefix("perplexity/"), *(row[place] for row in values)]
-        for place, header in enumerate(headers(metrics))
+        [header.removeprefix("perplexity/"), *column]
+        for header, *column in zip(headers(metrics), *values, strict=True)
+        if any(text != UNKNOWN for text in column)
     ]
     aligned = [[text.rjust(max(map(len, column))) for text in column] for column in columns]
     layers = [_LAYERS, *map(_removed_layers, parts)]

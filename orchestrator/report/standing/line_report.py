@@ -99,10 +99,9 @@ class LineReport:
             self._print("the store answers again")
 
     def _show_ranking(self, ranking: RankingView) -> None:
-        rounds = min(len(ranking.rounds), ranking.depth)  # the store may hold more
-        if rounds > self._rounds[ranking.key]:
-            self._rounds[ranking.key] = rounds
-            layers = ", ".join(str(layer) for layer in ranking.order[:rounds])
+        if ranking.ranked > self._rounds[ranking.key]:
+            self._rounds[ranking.key] = ranking.ranked
+            layers = ", ".join(str(layer) for layer in ranking.order[: ranking.ranked])
             self._print(f"{ranking.name}: {layers_ranked(ranking)}: {layers}")
         self._remark(ranking.name, ranking.status, ranking.reason)
 

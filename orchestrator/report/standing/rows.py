@@ -116,7 +116,7 @@ def _rounds_done(view: GridView, key: str) -> str:
 
 def layers_ranked(ranking: RankingView) -> str:
     """Return ``2 of 6 layers ranked``, of those that this grid needs."""
-    return f"{min(len(ranking.rounds), ranking.depth)} of {ranking.depth} layers ranked"
+    return f"{ranking.ranked} of {ranking.depth} layers ranked"
 
 
 def failed(view: GridView) -> tuple[Group, ...]:

@@ -17,7 +17,6 @@ from orchestrator.report.standing.rows import Group, Running, counts, failed, ru
 from orchestrator.views.grid_view import GridView, Status
 from orchestrator.views.news import DriverNews
 
-_LEAST_LINES = 3  # of a section: its title, a row, and how many more there are
 _NOTICE_LINES = 2
 _REASON_LINES = 6  # of one failure
 _INDENT = "  "
@@ -41,12 +40,17 @@ class Section:
     title: str
     status: Status
     rows: Sequence[Sequence[str]]
-    heading: str = ""  # a line above the rows, where they are columns
+    heading: Sequence[str] = ()  # lines above the rows, where they are columns
 
     @property
     def lines(self) -> int:
         """How many lines all of it takes."""
-        return 1 + bool(self.heading) + sum(map(len, self.rows)) if self.rows else 0
+        return 1 + len(self.heading) + sum(map(len, self.rows))
+
+    @property
+    def least(self) -> int:
+        """How many lines its title, its first row, and the number of the others take."""
+        return 1 + len(self.heading) + len(self.rows[0]) + (len(self.rows) > 1)
 
 
 def screen(moment: Moment, metrics: Sequence[str], width: int, height: int) -> list[Text]:
@@ -56,7 +60,7 @@ def screen(moment: Moment, metrics: Sequence[str], width: int, height: int) -> l
     """
     head = _head(moment, width)
     sections = [section for section in _sections(moment, metrics, width) if section.rows]
-    room = _shared([section.lines for section in sections], height - len(head))
+    room = _shared(sections, height - len(head))
     spare = height - len(head) - sum(room) >= len(sections)
     lines = head[:height]
     for section, lines_of_it in zip(sections, room, strict=True):
@@ -71,7 +75,7 @@ def _head(moment: Moment, width: int) -> list[Text]:
     view = moment.view
     parts = ", ".join(f"{number} {status}" for status, number in counts(view).items())
     lines = [Text(line, "bold") for line in wrapped(f"{view.name}: {_cells(view)}: {parts}", width)]
-    lines += [Text(line) for line in wrapped(times(moment), width)]
+    lines += [Text(line) for line in wrapped(times(moment), width) if line]
     for notice in view.notices:
         lines += [Text(line, "yellow") for line in wrapped(redact(notice), width, _NOTICE_LINES)]
     return lines
@@ -97,28 +101,23 @@ def _sections(moment: Moment, metrics: Sequence[str], width: int) -> tuple[Secti
     failures, waits = failed(view), waiting(view)
     heading, done = done_rows(view, metrics, width - len(_INDENT))
     return (
-        Section(f"running: {len(runs)}", Status.RUNNING, running_rows(runs, width - len(_INDENT))),
         Section(
-            f"failed: {_number(failures)}",
+            f"running: {len(runs)} stage{'' if len(runs) == 1 else 's'}",
+            Status.RUNNING,
+            running_rows(runs, width - len(_INDENT)),
+        ),
+        Section(
+            "failed",
             Status.FAILED,
             [_failure(group, width - len(_INDENT)) for group in failures],
         ),
         Section(
-            f"waiting: {_number(waits)}",
+            "waiting",
             Status.WAITING,
             [_waiting(group, width - len(_INDENT)) for group in waits],
         ),
-        Section(
-            f"done: {counts(view).get(Status.DONE, 0)}",
-            Status.DONE,
-            [(row,) for row in done],
-            heading,
-        ),
+        Section("done", Status.DONE, [(row,) for row in done], heading),
     )
-
-
-def _number(groups: Sequence[Group]) -> int:
-    return sum(len(group.names) for group in groups)
 
 
 def running_rows(runs: Sequence[Running], width: int) -> list[tuple[str, ...]]:
@@ -189,15 +188,17 @@ def _indented(text: str, width: int) -> tuple[str, ...]:
     return tuple(f"{_INDENT}{line}" for line in wrapped(text, width - len(_INDENT)) if line)
 
 
-def _shared(wanted: Sequence[int], height: int) -> list[int]:
-    """Return how many lines each section gets: a few for each, and the rest in their order."""
+def _shared(sections: Sequence[Section], height: int) -> list[int]:
+    """Return how many lines each section gets: the least for each, and the rest in their order.
+
+    Where there is not even that, the last ones get what is left, or nothing.
+    """
     room, left = [], height
-    for lines in wanted:
-        given = min(lines, _LEAST_LINES)
-        room.append(given if given <= left else 0)
+    for section in sections:
+        room.append(min(section.least, left) if left > 1 else 0)
         left -= room[-1]
-    for number, lines in enumerate(wanted):
-        more = min(lines - room[number], left) if room[number] else 0
+    for number, section in enumerate(sections):
+        more = min(section.lines - room[number], left) if room[number] else 0
         room[number] += more
         left -= more
     return room
@@ -209,8 +210,8 @@ def _fitted(section: Section, height: int, width: int) -> list[Text]:
         return []
     style = STYLES[section.status]
     lines = [Text(section.title, f"bold {style}")]
-    if section.heading and height > _LEAST_LINES:
-        lines.append(Text(_INDENT + section.heading, "dim"))
+    if section.heading and height >= section.least:
+        lines += [Text(_INDENT + line, "dim") for line in section.heading]
     shown = 0
     for row in section.rows:
         last = shown == len(section.rows) - 1

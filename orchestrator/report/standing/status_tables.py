@@ -4,7 +4,7 @@ Decides nothing; knows views alone.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +14,10 @@ from rich.text import Text
 from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES, cell_row, headers, metric_texts, print_line
 from orchestrator.report.standing.done_rows import cost
+from orchestrator.report.standing.fitting import wrapped
+from orchestrator.report.standing.rows import and_more
 from orchestrator.report.standing.screen import Moment, screen
-from orchestrator.views.grid_view import DenseView, GridView, Status
+from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from orchestrator.views.news import DriverNews
 
 FEW_CELLS = 40  # so many are shown one by one
@@ -51,6 +53,28 @@ def print_status(
         out.print(line, soft_wrap=True)
     if not few:
         print_line(out, "every cell: trsp status --all")
+
+
+def print_failures(failed: Sequence[CellView], logs: Mapping[str, str], out: Console) -> None:
+    """Print which cells failed, in which stage, why, and where a log is: equal ones together.
+
+    ``logs``: by the stage's key, of those that have one. On a terminal texts are wrapped between
+    words; elsewhere each failure is one line.
+    """
+    alike: dict[tuple[str, str], list[CellView]] = {}
+    for cell in failed:
+        alike.setdefault((cell.stage, cell.reason), []).append(cell)
+    for (stage, reason), cells in alike.items():
+        names = and_more([cell.cell.name for cell in cells])
+        text = redact(f"failed: {names} in {stage}: {reason}")
+        log = logs.get(cells[0].stage_keys.get(stage, ""), "")
+        if not out.is_terminal:
+            print_line(out, f"{text}; its log is in {log}" if log else text)
+            continue
+        for line in wrapped(text, out.width):
+            print_line(out, line)
+        if log:
+            print_line(out, f"its log is in {log}")
 
 
 def status_table(view: GridView, metrics: Sequence[str]) -> Table:

@@ -162,7 +162,7 @@ def test_once_a_minute_without_a_line_one_says_how_far_what_runs_is() -> None:
     for clock.now in (1, 59, 61, 62, 119, 122):
         report.tick(DriverNews(working={ranking.key: work}))
     heartbeat = (
-        "0 of 1 cells done; running: Tiny-1.5M gates l1=0.001 (10.0.0.3) rank: "
+        "0 of 1 cells done; running: gates l1=1e-3 (10.0.0.3) rank: "
         "round 1 of 4, step 12 of 20, loss 2.713"
     )
     assert printed(console) == [f"[ 1 min 1 s] {heartbeat}", f"[ 2 min 2 s] {heartbeat}"]
