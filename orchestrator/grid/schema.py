@@ -47,7 +47,7 @@ class Grid(Settings):
     )
 
     models: Models = Field(
-        description="models to prune: hub ids or local folders, bare or as mappings (ModelEntry)",
+        description="models to prune: hub ids or local folders, by their source or as mappings with more to say",
         examples=[["meta-llama/Llama-2-7b-hf", "/models/Mistral-7B"]],
     )
     selectors: Selectors = Field(
