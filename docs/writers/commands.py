@@ -5,9 +5,11 @@ from html import unescape
 
 import typer
 from typer.cli import get_docs_for_click
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from orchestrator.cli import app
+import orchestrator.cli  # noqa: F401, it adds every command
+from orchestrator.commands.app import app
 
 HEAD = """# Every command
 
@@ -21,7 +23,7 @@ This page is written by `python -m docs.write_reference`, from the commands them
 
 def commands_page() -> str:
     """Return the page, as Markdown: the commands under the headings of ``trsp --help``."""
-    group = get_command(app)
+    group = _group()
     context = typer.Context(group, info_name="trsp")
     pages = [
         unescape(get_docs_for_click(obj=command, ctx=context, indent=1, call_prefix="trsp"))
@@ -33,9 +35,16 @@ def commands_page() -> str:
 def _contents() -> Iterator[str]:
     """Yield a table of the commands, with the first sentence of each."""
     panel = ""
-    for name, command in get_command(app).commands.items():
+    for name, command in _group().commands.items():
+        assert isinstance(command, TyperCommand)
         if command.rich_help_panel != panel:
-            panel = command.rich_help_panel
+            panel = command.rich_help_panel or ""
             yield from ("", f"| {panel} | |", "|---|---|")
         summary = (command.help or "").split("\n\n")[0].replace("\n", " ")
         yield f"| [`trsp {name}`](#trsp-{name}) | {summary} |"
+
+
+def _group() -> TyperGroup:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
