@@ -7,12 +7,13 @@ import os
 import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.kept_grids.document import KeptGrid, kept_grid
+from orchestrator.kept_grids.lookup import as_it_ran
 from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
@@ -35,14 +36,18 @@ from trsp.errors import InvalidInputError
 
 
 def view_offline(grid: Grid) -> GridView:
-    """Return a grid as its store knows it, without a cluster: on the hardware it last ran on.
+    """Return a grid as its store knows it, on the hardware it last ran on (see ``view_of``)."""
+    return view_of(as_it_ran(resolve(grid)))
+
+
+def view_of(resolved: Resolved) -> GridView:
+    """Return a grid as its store knows it now, without a cluster, on its study's hardware.
 
     A stage that a living driver has claimed counts as running. UnreachableError or StoreError where
     the store cannot be read.
     """
-    resolved = resolve(grid)
-    with in_words(grid.storage.store):
-        resolved, store = _as_it_ran(resolved)
+    with in_words(resolved.grid.storage.store):
+        store = Store(resolved.grid.storage.store)
         held = store.claims.held_now()
         parts = GridParts(resolved, StoreResults(store))
         parts.update()
@@ -50,26 +55,14 @@ def view_offline(grid: Grid) -> GridView:
         return ViewBuilder(parts).view(Activity(running, live=bool(running)))
 
 
-def measurements_offline(grid: Grid) -> tuple[Measurement, ...]:
-    """Return the measurements of a grid on the hardware it last ran on, without a cluster.
+def measurements_of(resolved: Resolved) -> tuple[Measurement, ...]:
+    """Return the measurements of a grid on its study's hardware, without a cluster.
 
     UnreachableError or StoreError where the store cannot be read.
     """
-    resolved = resolve(grid)
-    with in_words(grid.storage.store):
-        resolved, store = _as_it_ran(resolved)
+    with in_words(resolved.grid.storage.store):
+        store = Store(resolved.grid.storage.store)
         return measurements(resolved, StoreResults(store))
-
-
-def _as_it_ran(resolved: Resolved) -> tuple[Resolved, Store]:
-    """Return a grid on the hardware that it last ran on, and its store."""
-    store = Store(resolved.grid.storage.store)
-    return _on_hardware(resolved, str(store.grids.load(resolved.key).get("hardware", ""))), store
-
-
-def _on_hardware(resolved: Resolved, hardware: str) -> Resolved:
-    """The grid with its measurements keyed by that hardware."""
-    return replace(resolved, study=replace(resolved.study, hardware=hardware))
 
 
 def run_grid(
@@ -96,9 +89,9 @@ def run_grid(
     with ExitStack() as until_driven:
         until_driven.callback(launcher.stop)
         require_capacity(launcher, grid.resources, path)
-        resolved = _on_hardware(resolved, launcher.hardware())
+        resolved = resolved.measured_on(launcher.hardware())
         with in_words(grid.storage.store):
-            store = _prepared_store(resolved, measure_again)
+            store = _prepared_store(kept_grid(resolved, grid, path), resolved, measure_again)
         from orchestrator.driver import Driver
 
         driver = Driver(resolved, store, launcher, out)
@@ -106,11 +99,10 @@ def run_grid(
     return driver.run()
 
 
-def _prepared_store(resolved: Resolved, measure_again: Selection | None) -> Store:
-    """Return the grid's store, which knows its hardware now, without what is measured again."""
+def _prepared_store(kept: KeptGrid, resolved: Resolved, measure_again: Selection | None) -> Store:
+    """Return the grid's store, which keeps the grid now, without what is measured again."""
     store = Store(resolved.grid.storage.store)
-    facts = {"name": resolved.grid.name, "hardware": resolved.study.hardware}
-    store.grids.save(resolved.key, facts)
+    store.grids.save(resolved.key, kept.model_dump(mode="json"))
     if measure_again is not None:
         _forget_measurements(measure_again.of(measurements(resolved, StoreResults(store))), store)
     return store

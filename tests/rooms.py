@@ -45,8 +45,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "redact": "",
     "parallel": "",
     "scratch": "",
-    "grid": "trsp.architecture trsp.config trsp.errors",
-    "grid.reference": "grid",
+    "grid": "grid.fitting trsp.architecture trsp.config trsp.errors",
     "stages": """grid trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.errors
         trsp.evaluation""",
     "coordination": "",
@@ -54,15 +53,17 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
+    "kept_grids": "grid parallel redact stages store trsp.errors",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
-    "views": "grid stages store trsp.errors trsp.records",
+    "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
+    "pictures": "grid views trsp.records",
     "execution": """coordination layouts scratch stages store trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
         trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
         trsp.versions""",
     "execution.apart": "execution processes stages store",
     "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid redact views trsp.config trsp.records",
+    "tracking.content": "grid pictures redact views trsp.config trsp.records",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
@@ -86,12 +87,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "listeners": "card_writer newest redact store tracking views trsp.errors",
     "driver": """execution listeners parallel projection_turn redact report scheduler scratch
         stages store tracking views trsp.errors""",
-    "run": """driver execution grid layouts ray_backend report stages store tracking views
-        trsp.errors""",
-    "commands": "grid",
-    "commands.running": """commands doctor doctor.findings grid grid.reference redact report run
-        stages views""",
-    "commands.looking": "commands grid redact report run views trsp.errors",
+    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
+        views trsp.errors""",
+    "commands": "grid trsp.versions",
+    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
+        redact report run stages views""",
+    "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
+    "grid.reference": "grid",
+    "grid.fitting": "trsp.architecture",
+    "first_grid": "trsp.errors",
     "cli": "commands commands.looking commands.running redact trsp.errors",
     "__main__": "cli",
 }

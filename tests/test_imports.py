@@ -31,7 +31,7 @@ PLACES = {
     "peft": {"trsp.training.lora"},
     "ray": {"orchestrator.ray_backend"},
     "mlflow": {"orchestrator.tracking"},
-    "matplotlib": {"orchestrator.tracking.content.figures"},
+    "matplotlib": {"orchestrator.pictures"},
     "pyarrow.fs": {"orchestrator.store"},
     "obstore": {"orchestrator.coordination.exclusive"},
     "typer": {"orchestrator.commands"},

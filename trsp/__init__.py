@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from trsp.language_model import LanguageModel
 
+    __version__: str
+
 __all__ = [
     "BlockInfluenceSettings",
     "DriftSettings",
@@ -41,6 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("trsp.versions").own_version()
     if name not in __all__:
         raise AttributeError(
             f"module 'trsp' has no attribute {name!r}; it has {', '.join(__all__)}"

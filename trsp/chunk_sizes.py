@@ -7,6 +7,8 @@ the same numbers (docs/memory.md).
 # Tokens of a forward pass without gradients that keep a device busy: more at once save no time.
 CPU_PASS_TOKENS = 512
 GPU_PASS_TOKENS = 8192
+# Of a step through frozen weights on a CPU: 768 in one pass take 6 to 9 % less than in three.
+CPU_STEP_TOKENS = 1024
 
 
 def rows_per_pass(tokens: int, pass_tokens: int) -> int:

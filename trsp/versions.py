@@ -1,4 +1,4 @@
-"""Which versions of the libraries that compute results are installed. Imports none of them."""
+"""Which version this is, and of the libraries that compute results. Imports none of them."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,6 +14,17 @@ LIBRARIES = (
     "accelerate",
     "safetensors",
 )
+
+_DISTRIBUTION = "trsp-orchestrator"
+UNKNOWN = "0+unknown"  # of a copy of the files that nobody has installed
+
+
+def own_version() -> str:
+    """Return the installed version of these packages, or ``UNKNOWN``."""
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return UNKNOWN
 
 
 def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:

@@ -4,13 +4,16 @@
 meets the budget.
 """
 
+from typing import Annotated
+
 import typer
+
+from trsp.versions import own_version
 
 FAILED, BAD_INPUT, NOTHING_WITHIN_BUDGET = 1, 2, 3
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Structured pruning of language models by grids: what is wanted in, "
     "the best checkpoint under a budget out.",
@@ -19,6 +22,24 @@ app = typer.Typer(
 RUNNING = "Run grids"  # the help's headings
 LOOKING = "See what came of them"
 KEEPING = "Checkpoints and stores"
+
+
+def _show_version(wanted: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    if wanted:
+        print(f"trsp {own_version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """Take the options that stand before any command."""
 
 
 def command_names() -> list[str]:

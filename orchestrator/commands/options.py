@@ -5,10 +5,14 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands.completion import grid_files
 from orchestrator.grid.locations import ALLOWED_VARIABLES, allow_variables
 
 GridFile = Annotated[
-    Path, typer.Argument(help="A grid file, such as jobs/demo.yaml.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A grid file, such as jobs/demo.yaml.", show_default=False, autocompletion=grid_files
+    ),
 ]
 
 

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from orchestrator.grid.shorthand import Ratio, Strength, as_tuple, check_filled
 from trsp.config import NonNegativeInt, Selector, Settings, Transfer
@@ -53,6 +60,11 @@ class ModelEntry(Settings):
         description="number of layers, so that trsp plan can count cells without the hub; default: "
         "what the model's config says",
         examples=[32],
+    )
+    latency_ms: PositiveFloat | None = Field(
+        None,
+        description="prompt latency of the unpruned model on the hardware of the measurement, as "
+        "`trsp measure` shows it: what ratios: auto judges max_latency_ms by",
     )
 
     @model_validator(mode="before")

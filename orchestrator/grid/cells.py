@@ -85,8 +85,11 @@ class Cell:
     transfer: Transfer
     drift: float | None  # None where the transfer has no use for it
     seed: int
-    selector_label: str = ""  # what tells this selector from the grid's others, for people
-    transfer_label: str = ""  # what tells this transfer from the grid's others, for people
+    # What tells it from the grid's others, for people (``grid/labels.py``): no part of its key.
+    selector_label: str = ""
+    transfer_label: str = ""
+    name: str = ""
+    ranking_name: str = ""  # of its ranking, which other cells share
 
     @property
     def removed(self) -> int:
@@ -109,28 +112,8 @@ class Cell:
             },
         )
 
-    @cached_property
-    def name(self) -> str:
-        """A short name, unique in its grid: ``opt-350m r=0.1 gates l1=0.001 drift l2=0.01``."""
-        parts = [self.model.name, f"r={self.ratio:g}", self.selector_label or self.selector.name]
-        if self.gate_l1 is not None:
-            parts.append(f"l1={self.gate_l1:g}")
-        parts.append(self.transfer_label or self.transfer.name)
-        if self.drift is not None:
-            parts.append(f"l2={self.drift:g}")
-        if self.seed:
-            parts.append(f"seed={self.seed}")
-        return " ".join(parts)
-
     @property
-    def ranking_name(self) -> str:
-        """A name of its ranking: ``SmolLM2-135M gates l1=0.005 seed=1``.
-
-        A strength or seed of nothing is left out.
-        """
-        parts = [self.model.name, self.selector_label or self.selector.name]
-        if self.gate_l1 is not None:
-            parts.append(f"l1={self.gate_l1:g}")
-        if self.seed:
-            parts.append(f"seed={self.seed}")
-        return " ".join(parts)
+    def full_name(self) -> str:
+        """The name, and the model's where that leaves it out: for where other grids are shown."""
+        known = self.name.endswith(self.model.name)
+        return self.name if known else f"{self.name} {self.model.name}"

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.grid.cells import Cell, ModelInfo
-from orchestrator.grid.labels import method_labels, method_name
+from orchestrator.grid.fitting.fit import Fit, fit
+from orchestrator.grid.fitting.sizes import size_lines
+from orchestrator.grid.labels import method_labels, method_name, named
 from orchestrator.grid.points import Point, idle_excludes, points
 from orchestrator.grid.schema import Grid
+from orchestrator.grid.shorthand import AUTO, WrittenNumber, as_written
 from trsp.config import DriftSettings, NoTransfer
 from trsp.config.engine import lora_refusal
 from trsp.errors import InvalidInputError
@@ -18,6 +21,10 @@ from trsp.errors import InvalidInputError
 _NOTHING_LEFT = (
     "exclude leaves no combination of the axes, so that nothing would be computed; "
     "exclude less, or include something"
+)
+_NOTHING_TO_MEET = (
+    "ratios: auto finds nothing to remove, since no budget asks for it of any model; lower a "
+    "budget, or write ratios such as [1/10, 1/5]"
 )
 
 
@@ -38,6 +45,7 @@ class Expansion:
     notes: tuple[str, ...] = ()
     # Number of combinations of each model of which nothing is known, by the model's name.
     unresolved: Mapping[str, int] = field(default_factory=dict)
+    fits: tuple[Fit, ...] = ()  # what ``ratios: auto`` comes to, of each model
 
     def require(self, file: str) -> tuple[Cell, ...]:
         """Return the cells. InvalidInputError names every refusal, if there are any.
@@ -64,21 +72,50 @@ def expand(grid: Grid, models: Mapping[str, ModelInfo]) -> Expansion:
     if not combinations:
         refusals[Refusal("", _NOTHING_LEFT)] = None
     labels = _labels_by_repr(combinations)
+    fits = _fits(grid, combinations, models)
+    for each in fits.values():
+        notes.extend(each.notes)
+        refusals.update(dict.fromkeys(Refusal(each.model, reason) for reason in each.refusals))
     for point in combinations:
         info = models.get(point.models)
-        if info is None:
+        if info is None or (point.ratios == AUTO and info.shape is None):
             unresolved[point.models] = unresolved.get(point.models, 0) + 1
             continue
-        cell = _cell(point, info, labels)
-        reason = _refusal_reason(cell) or _engine_refusal(cell, grid)
-        if reason is not None:
-            refusals[Refusal(info.name, reason)] = None
-            continue
-        twin = cells.setdefault(cell.key, cell)
-        if twin is not cell:
-            notes.append(_merge_note(twin, cell))
+        for cell, origin in _cells(point, info, labels, fits.get(point.models)):
+            reason = _refusal_reason(cell) or _engine_refusal(cell, grid)
+            if reason is not None:
+                refusals[Refusal(info.name, reason + origin)] = None
+                continue
+            twin = cells.setdefault(cell.key, cell)
+            if twin is not cell and twin.ratio != cell.ratio:
+                notes.append(_merge_note(twin, cell))
+    if not (cells or refusals or unresolved):
+        refusals[Refusal("", _NOTHING_TO_MEET)] = None
     distinct_notes = tuple(dict.fromkeys(notes))
-    return Expansion(tuple(cells.values()), tuple(refusals), distinct_notes, unresolved)
+    several = len({point.models for point in combinations}) > 1
+    return Expansion(
+        named(tuple(cells.values()), several),
+        tuple(refusals),
+        distinct_notes,
+        unresolved,
+        tuple(fits.values()),
+    )
+
+
+def _fits(
+    grid: Grid, combinations: Sequence[Point], models: Mapping[str, ModelInfo]
+) -> dict[str, Fit]:
+    """Return what ``ratios: auto`` comes to, by the names of the models that are asked for so."""
+    budgets = {budget.alias: budget.limits for budget in grid.budgets if budget.limits}
+    fits: dict[str, Fit] = {}
+    for name in dict.fromkeys(point.models for point in combinations if point.ratios == AUTO):
+        info = models.get(name)
+        if info is None or info.shape is None:
+            continue
+        weight_bytes = info.shape.weight_bytes(grid.precision)
+        lines = size_lines(info.shape, weight_bytes, grid.model(name).latency_ms)
+        fits[name] = fit(name, info.layers, lines, budgets)
+    return fits
 
 
 def _text_notes(grid: Grid) -> Iterator[str]:
@@ -111,11 +148,28 @@ def _labels_by_repr(combinations: Sequence[Point]) -> dict[str, str]:
     }
 
 
-def _cell(point: Point, info: ModelInfo, labels: Mapping[str, str]) -> Cell:
+def _cells(
+    point: Point, info: ModelInfo, labels: Mapping[str, str], fitted: Fit | None
+) -> Iterator[tuple[Cell, str]]:
+    """Yield the cells of a combination, and for people where a number is from that no file names.
+
+    That is one cell, or with ``ratios: auto`` one for each number of layers.
+    """
+    if point.ratios != AUTO:
+        yield _cell(point, point.ratios, info, labels), ""
+        return
+    assert fitted is not None  # the model's shape is known
+    for removed in fitted.counts:
+        origin = f" (ratios: auto, for budget {fitted.budgets(removed)})"
+        ratio = WrittenNumber(removed / info.layers, f"{removed}/{info.layers}")
+        yield _cell(point, ratio, info, labels), origin
+
+
+def _cell(point: Point, ratio: float, info: ModelInfo, labels: Mapping[str, str]) -> Cell:
     return Cell(
         model=info,
         selector=point.selectors,
-        ratio=point.ratios,
+        ratio=ratio,
         gate_l1=point.gate_l1,
         transfer=point.transfer,
         drift=point.drift,
@@ -128,7 +182,7 @@ def _cell(point: Point, info: ModelInfo, labels: Mapping[str, str]) -> Cell:
 def _refusal_reason(cell: Cell) -> str | None:
     """Return why this many layers cannot go, and what can be done about it; None where they can."""
     model, layers, removed = cell.model.name, cell.model.layers, cell.removed
-    ratio = f"ratio {cell.ratio:g}"
+    ratio = f"ratio {as_written(cell.ratio)}"
     if removed < 1:
         least = f"{1 / layers:.3g}"
         return (
@@ -166,7 +220,8 @@ def _merge_note(twin: Cell, cell: Cell) -> str:
             f"models {twin.model.name} and {cell.model.name} have the same content: "
             "their equal cells are one"
         )
+    kept, same = as_written(twin.ratio), as_written(cell.ratio)
     return (
-        f"{cell.model.name}: ratios {twin.ratio:g} and {cell.ratio:g} both remove {cell.removed} "
-        f"of {cell.model.layers} layers: their equal cells are one, under {twin.ratio:g}"
+        f"{cell.model.name}: ratios {kept} and {same} both remove {cell.removed} "
+        f"of {cell.model.layers} layers: their equal cells are one, under {kept}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import isclose
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.grid.axes import AXES, AxisName, Combination
 from orchestrator.grid.schema import Grid
@@ -20,7 +20,7 @@ class Point:
 
     models: str  # the entry's name
     selectors: Selector
-    ratios: float
+    ratios: float | Literal["auto"]
     gate_l1: float | None
     drift: float | None
     transfer: Transfer
@@ -142,5 +142,5 @@ def _same(value: Any, pattern: Any) -> bool:
             getattr(value, key) == getattr(pattern, key) for key in spelled
         )
     if isinstance(pattern, float):
-        return value is not None and isclose(value, pattern, rel_tol=1e-9)
+        return isinstance(value, float) and isclose(value, pattern, rel_tol=1e-9)
     return bool(value == pattern)

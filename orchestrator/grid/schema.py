@@ -21,6 +21,7 @@ from orchestrator.grid.axes import (
 )
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.run_settings import Resources, ResourcesItem, Storage, Tracking
+from orchestrator.grid.shorthand import AUTO
 from orchestrator.grid.yaml_file import expand_variables, explain, read_yaml
 from trsp.config import (
     CalibrationSettings,
@@ -158,6 +159,7 @@ class Grid(Settings):
         _check_unique("evaluation.perplexity: text name", texts)
         _check_unique("budgets: name", [budget.alias for budget in self.budgets])
         _check_zip(self)
+        _check_auto(self)
         for combination in (*self.include, *self.exclude):
             for name in combination.models or ():
                 self.model(name)
@@ -209,6 +211,16 @@ def _check_zip(grid: Grid) -> None:
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{axis} has {n}" for axis, n in lengths.items())
             raise ValueError(f"zip: axes that move together need equally many values, but {counts}")
+
+
+def _check_auto(grid: Grid) -> None:
+    """Raise ValueError where ``ratios: auto`` has no budget to go by."""
+    axes = [grid.ratios, *(combination.ratios or () for combination in grid.include)]
+    if any(AUTO in ratios for ratios in axes) and not any(each.limits for each in grid.budgets):
+        raise ValueError(
+            "ratios: auto takes the fewest layers that meet each budget, but the file has none; "
+            "add budgets: [{max_params: 5B}], or write ratios such as [1/10, 1/5]"
+        )
 
 
 def _check_budget(grid: Grid, budget: Budget) -> None:

@@ -4,9 +4,15 @@ Functions that read these, and the annotated types of fields that take them. Kno
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    NonNegativeFloat,
+    PlainSerializer,
+    PlainValidator,
+    PositiveInt,
+)
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BYTE_UNITS = {
@@ -22,6 +28,8 @@ _BYTE_UNITS = {
     "tib": 2**40,
 }
 _QUANTITY = re.compile(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+# In place of a ratio: for each budget the fewest layers that must go to meet it (docs/budgets.md).
+AUTO: Final = "auto"
 SHORT_COUNT_UNITS = ("", "k", "m", "b")
 SHORT_BYTE_UNITS = ("b", "kb", "mb", "gb")
 
@@ -59,14 +67,60 @@ def read_number(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a number; write 0.25, 1/4, 25% or 1e-4") from None
 
 
-def check_ratio(value: float) -> float:
-    """Return a share of the layers; ValueError unless it is more than nothing and less than all."""
-    if not 0 < value < 1:
+class WrittenNumber(float):
+    """A number that remembers how people wrote it, to be shown to them: ``1/6``, ``10%``.
+
+    It computes, compares and is hashed as the number that it is.
+    """
+
+    written: str
+
+    def __new__(cls, value: float, written: str = "") -> Self:
+        """Make the number; ``written`` defaults to its six significant digits."""
+        number = super().__new__(cls, value)
+        number.written = written or f"{value:g}"
+        return number
+
+
+def as_written(value: float) -> str:
+    """Return a number as people wrote it, where that is remembered; else six digits of it."""
+    return value.written if isinstance(value, WrittenNumber) else f"{value:g}"
+
+
+def shortest(value: float) -> str:
+    """Return the shortest way to write a number: ``0.1``, ``0.02``, but ``5e-3`` and ``1e-4``.
+
+    It has as many digits as tell the number from its neighbours.
+    """
+    decimal = f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+    digits, _, exponent = f"{value:e}".partition("e")
+    power = f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return power if len(power) < len(decimal) and float(power) == value else decimal
+
+
+def _dump_writing(value: float | str) -> float | str:
+    """Return what is read again as this number, and as the way in which it was written."""
+    return value.written if isinstance(value, WrittenNumber) else value
+
+
+def read_ratio(value: Any) -> float | Literal["auto"]:
+    """Return a share of the layers, with how it was written where that was text, or ``auto``.
+
+    ValueError unless it is more than nothing and less than all.
+    """
+    if value == AUTO:
+        return AUTO
+    share = read_number(value)
+    if not isinstance(share, int | float):
+        raise ValueError(f"{value!r} is not a ratio; write 0.25, 1/4, 25% or auto")
+    if not 0 < share < 1:
         raise ValueError(
-            f"ratio {value:g} is outside (0, 1); "
+            f"ratio {share:g} is outside (0, 1); "
             "it is the share of layers to remove, such as 0.25 or 25%"
         )
-    return value
+    if isinstance(value, str):
+        return WrittenNumber(share, "".join(value.split()))
+    return share if isinstance(share, WrittenNumber) else float(share)
 
 
 def _read_quantity(value: Any, units: dict[str, int], example: str) -> int:
@@ -105,9 +159,9 @@ def short_count(value: float, units: tuple[str, ...] = SHORT_COUNT_UNITS) -> str
 
 
 Ratio = Annotated[
-    float,
-    AfterValidator(check_ratio),
-    BeforeValidator(read_number, json_schema_input_type=float | str),
+    float | Literal["auto"],
+    PlainValidator(read_ratio, json_schema_input_type=float | str),
+    PlainSerializer(_dump_writing, when_used="json"),
 ]
 Strength = Annotated[
     NonNegativeFloat, BeforeValidator(read_number, json_schema_input_type=float | str)

@@ -12,7 +12,7 @@ from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity, most_ranks
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.workload import Trains, Work
-from trsp.chunk_sizes import GPU_PASS_TOKENS, rows_per_pass
+from trsp.chunk_sizes import CPU_STEP_TOKENS, GPU_PASS_TOKENS, rows_per_pass
 from trsp.config import EngineSettings, Offload
 
 # Where the optimizer is and where the weights are, the least costly first.
@@ -122,11 +122,16 @@ class Candidates:
         return (1, 2, 3) if self._trains_weights else (0, 3)
 
     def _micro_batches(self, ranks: int) -> tuple[int, ...]:
-        """Return micro-batches from the largest that is worth while down to one row."""
-        if not self.first.gpus:
+        """Return micro-batches from the largest that is worth while down to one row.
+
+        On CPUs rows share a pass only through frozen weights: trained ones would need more memory
+        for it, and save little (docs/seconds.md).
+        """
+        if not self.first.gpus and self._trains_weights:
             return (1,)
         rows = -(-self.work.rows // ranks)
-        busy = rows_per_pass(self.work.tokens, GPU_PASS_TOKENS)
+        pass_tokens = GPU_PASS_TOKENS if self.first.gpus else CPU_STEP_TOKENS
+        busy = rows_per_pass(self.work.tokens, pass_tokens)
         return doubling(max(1, min(rows, busy)))[::-1]
 
     def _processes(self) -> Iterator[Layout]:

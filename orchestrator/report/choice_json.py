@@ -32,6 +32,7 @@ def choice_dict(
         "warnings": choice.warnings,
         "nearest": _cell_dict(choice.nearest),
         "overshoot": choice.overshoot,
+        "would_meet": [asdict(reach) for reach in choice.reaches],
         "pareto_front": [_cell_dict(cell) for cell in front],
         "load": "\n".join(load_snippet(choice.best)),
     }

@@ -20,6 +20,7 @@ from orchestrator.report.printing import (
 )
 from orchestrator.views.budget import Choice, Comparison, pareto_front
 from orchestrator.views.grid_view import CellView
+from orchestrator.views.reach import Reach
 
 
 def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias: str = "") -> None:
@@ -79,6 +80,7 @@ def _question(choice: Choice, alias: str) -> str:
 def _answer(choice: Choice) -> Iterator[str]:
     if choice.best is None:
         yield _nearest(choice)
+        yield from map(_reach, choice.reaches)
         return
     yield f"best: {choice.best.cell.name}"
     if choice.runner_up is None:
@@ -101,6 +103,25 @@ def _nearest(choice: Choice) -> str:
     return f"nothing meets this budget; {nearest}"
 
 
+def _reach(reach: Reach) -> str:
+    """Return what would meet the budget: ``to meet it, 7 of 30 layers of m must go: ...``."""
+    if reach.removed is None:
+        return f"no ratio of {reach.model} would meet it: {reach.reason}"
+    if reach.removed == 0:
+        return f"{reach.model} would meet it as it is{_grounds(reach)}"
+    needed = f"{reach.removed} of {reach.layers} layers of {reach.model} must go{_grounds(reach)}"
+    if reach.asked:
+        return f"to meet it, {needed}: the grid has such cells, see 'trsp status'"
+    return f"to meet it, {needed}: add {reach.removed}/{reach.layers} to the file's ratios"
+
+
+def _grounds(reach: Reach) -> str:
+    """Return what an answer that is not exact rests on."""
+    if reach.shapes > 1:
+        return f", by the line through the latencies of {reach.shapes} shapes"
+    return ", by the unpruned model's latency and the share of each layer" if reach.shapes else ""
+
+
 def _margin(choice: Choice) -> str:
     comparison = choice.comparison
     if comparison is None:
@@ -114,7 +135,7 @@ def _margin(choice: Choice) -> str:
 def _difference(comparison: Comparison, metric: str) -> str:
     value = f"{comparison.difference:+.4g} +- {comparison.stderr:.2g} (standard error)"
     if comparison.paired:
-        return f"{value} nats a token over the same {comparison.windows} windows"
+        return f"{value} nats per token over the same {comparison.windows} windows"
     return f"{value} in {metric}, unpaired"
 
 

@@ -34,7 +34,7 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
         "latency in doubt": (view.measurement and view.measurement.noise) or None,
     }
     return model_card(
-        name=cell.name,
+        name=cell.full_name,
         source=cell.model.source,
         revision=cell.model.revision or cell.model.fingerprint,
         layers=cell.model.layers,

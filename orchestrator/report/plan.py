@@ -4,6 +4,7 @@ Needs no cluster, network, store or torch: what the cluster has is what the grid
 of it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -77,6 +78,7 @@ class Plan:
     layouts: tuple[StageLayout, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()  # how many layers go for each, by ``ratios: auto``
     share: str = ""  # the most that the grid takes of a cluster at once; "" for all of it
 
     @property
@@ -99,6 +101,7 @@ def make_plan(resolved: Resolved) -> Plan:
         layouts=tuple(_layouts(resolved)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
+        budgets=tuple(line for fitted in expansion.fits for line in fitted.lines()),
         share=resolved.grid.resources.share.text if resolved.grid.resources.share else "",
     )
 
@@ -215,7 +218,8 @@ def _warnings(resolved: Resolved) -> Iterator[str]:
         text = perplexity.text
         same_split = text.dataset is None or text.split == calibration.split
         same_source = (text.path or text.dataset) == (calibration.path or calibration.dataset)
-        if same_source and same_split:
+        apart = (calibration.max_documents or math.inf) <= (text.skip_documents or 0)
+        if same_source and same_split and not apart:
             yield (
                 f"perplexity/{text.name} is measured on the calibration text: "
                 "it says nothing of unseen text"
@@ -226,7 +230,12 @@ def _unknown_models(resolved: Resolved) -> Iterator[str]:
     """Warnings for models that cannot be counted or estimated in full on this machine."""
     refused = {refusal.model for refusal in resolved.expansion.refusals}
     for name, cells in resolved.expansion.unresolved.items():
-        if name not in refused:
+        if name in resolved.models:
+            yield (
+                f"{name}: ratios: auto needs its config.json, which is not on this machine: its "
+                f"{cells} combinations are counted, their stages are not; a run asks the hub for it"
+            )
+        elif name not in refused:
             yield (
                 f"{name} is not on this machine: its {cells} combinations are counted, "
                 "their stages are not; give it 'layers'"

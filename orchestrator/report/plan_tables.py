@@ -12,6 +12,8 @@ def print_plan(plan: Plan, file: str, out: Console) -> None:
     """Print what the grid in ``file`` would run, and what it cannot."""
     print_line(out, f"{file}: grid {plan.name}, {plan.cells} cells")
     out.print(_models_table(plan))
+    for line in plan.budgets:
+        print_line(out, line)
     out.print(_stages_table(plan))
     if plan.layouts:
         out.print(_layouts_table(plan))

@@ -45,6 +45,10 @@ class Resolved:
     def cells(self) -> tuple[Cell, ...]:
         return self.expansion.cells
 
+    def measured_on(self, hardware: str) -> "Resolved":
+        """Return the grid with its measurements keyed by that hardware."""
+        return replace(self, study=replace(self.study, hardware=hardware))
+
 
 def resolve(grid: Grid, hardware: str = "") -> Resolved:
     """Return the grid with every file read that a key depends on, large ones once.
@@ -56,6 +60,17 @@ def resolve(grid: Grid, hardware: str = "") -> Resolved:
     models = {entry.name: model_info(entry) for entry in grid.models}
     grid, text_fingerprints = _with_texts(grid)
     benchmark_fingerprints = _benchmark_fingerprints(grid.evaluation.benchmarks)
+    return resolved_of(grid, models, hardware, text_fingerprints, benchmark_fingerprints)
+
+
+def resolved_of(
+    grid: Grid,
+    models: Mapping[str, ModelInfo],
+    hardware: str,
+    text_fingerprints: Mapping[str, str],
+    benchmark_fingerprints: Mapping[str, Any],
+) -> Resolved:
+    """Return a grid of which everything was looked up before; ``grid`` has its absolute paths."""
     study = _study(grid, hardware, text_fingerprints, benchmark_fingerprints)
     return Resolved(grid, models, study, expand(grid, models))
 

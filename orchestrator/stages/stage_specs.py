@@ -84,11 +84,13 @@ def _hashable(settings: Settings) -> dict[str, Any]:
 
 def text_content(study: Study, text: TextSource) -> dict[str, Any]:
     """Return what a text's documents are made of, as it is hashed."""
+    skipped = {} if text.skip_documents is None else {"skip_documents": text.skip_documents}
     return {
         "fingerprint": study.fingerprint(text),
         "field": text.field,
         "document_start": text.document_start,
         "max_documents": text.max_documents,
+        **skipped,
     }
 
 

@@ -141,7 +141,7 @@ class ModelWriter:
         if name in self._registered:
             return name
         note = (
-            f"Pruned checkpoints of **{source_model}**, one version a cell. {notes.REGISTRY_NOTE}"
+            f"Pruned checkpoints of **{source_model}**, one version per cell. {notes.REGISTRY_NOTE}"
         )
         try:
             self._client.create_registered_model(name, {"trsp.model": source_model}, note)

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 from orchestrator.grid.budgets import Budget
 from orchestrator.views.grid_view import TIMES, CellView
+from orchestrator.views.reach import Reach
 from trsp.records import EvaluationRecord, Score, lower_is_better
 
 NOISE_STANDARD_ERRORS = 2.0  # nearer than this, two checkpoints cannot be told apart
@@ -45,6 +46,7 @@ class Choice:
     nearest: CellView | None = None  # to the budget, only where nothing meets it
     overshoot: float | None = None  # by how much the nearest misses it: 1.2 = 20 % above
     warnings: tuple[str, ...] = ()  # why numbers may be wrong, or not to be compared
+    reaches: tuple[Reach, ...] = ()  # by model, what would meet the budget where nothing does
     candidates: int = 0  # cells with every number that the question needs
     cells: int = 0  # in all
 

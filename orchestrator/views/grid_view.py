@@ -62,7 +62,7 @@ class RankingView:
     gate_l1: float | None
     seed: int
     depth: int  # rounds that the deepest cell needs
-    rounds: tuple[RoundRecord, ...]  # published so far
+    rounds: tuple[RoundRecord, ...]  # of these, those published so far
     cells: tuple[str, ...]
     status: Status
     reason: str = ""

@@ -199,7 +199,7 @@ class GridParts:
         cells = [self.resolved.cells[index] for index in users]
         first, depth = cells[0], max(cell.removed for cell in cells)
         spec = self.ranked_by[users[0]]
-        rounds = self.results.rounds(spec.key)
+        rounds = self.results.rounds(spec.key)[:depth]  # other grids may need more of them
         view = RankingView(
             key=spec.key,
             name=first.ranking_name,

@@ -17,12 +17,14 @@ def one_cell_file(tmp_path: Path, empty_database: Path, monkeypatch: pytest.Monk
     Its store and its MLflow database lie beside it.
     """
     from orchestrator import run
+    from orchestrator.kept_grids import lookup
     from tests.orchestrator.fake_launcher import one_cell
     from tests.orchestrator.sample_grids import grid_file
 
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db"}
     resolved = one_cell(tmp_path, tracking=tracking)
+    monkeypatch.setattr(lookup, "resolve", lambda _: resolved)
     monkeypatch.setattr(run, "resolve", lambda _: resolved)
     monkeypatch.setattr(run, "_resolve_checked", lambda *_: resolved)
     return grid_file(tmp_path, tracking=tracking, storage={"store": str(tmp_path / "store")})

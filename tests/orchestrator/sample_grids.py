@@ -64,7 +64,8 @@ def scored(
     accuracy: Score | None = None,
 ) -> CellView:
     """Return a finished cell of that size and those scores; ``seed`` tells cells apart."""
-    cell = Cell(model(), ReverseSettings(), 0.2, None, NoTransfer(), None, seed)
+    name = f"20% reverse seed={seed}"
+    cell = Cell(model(), ReverseSettings(), 0.2, None, NoTransfer(), None, seed, name=name)
     scores = {"perplexity/wiki": Score(value=perplexity)} | (
         {"accuracy": accuracy} if accuracy else {}
     )

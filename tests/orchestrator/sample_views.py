@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.grid.cells import Cell, ModelInfo
+from orchestrator.grid.labels import named
+from orchestrator.grid.shorthand import WrittenNumber, shortest
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 from trsp.config import BlockInfluenceSettings, DriftSettings, GatesSettings, NoTransfer, Selector
 from trsp.records import (
@@ -61,10 +63,10 @@ def ranking_view(
     selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]
 ) -> RankingView:
     round_record = gate_round if selector == "gates" else influence_round
-    strength = f" l1={gate_l1:g}" if gate_l1 else ""
+    strength = f" l1={shortest(gate_l1)}" if gate_l1 else ""
     return RankingView(
         key=f"rank-{selector}-{gate_l1 or 0}",
-        name=f"{MODEL.name} {selector}{strength}",
+        name=f"{selector}{strength}",
         model=MODEL.name,
         selector=selector,
         gate_l1=gate_l1,
@@ -101,15 +103,18 @@ def cells() -> tuple[Cell, ...]:
         (GatesSettings(), 5e-3),
         (BlockInfluenceSettings(), None),
     ]
-    return tuple(
-        _cell(selector, ratio, gate_l1) for ratio in (1 / 6, 1 / 3) for selector, gate_l1 in methods
+    ratios = WrittenNumber(1 / 6, "1/6"), WrittenNumber(1 / 3, "1/3")
+    made = tuple(
+        _cell(selector, ratio, gate_l1) for ratio in ratios for selector, gate_l1 in methods
     )
+    return named(made, several_models=False)
 
 
 def _cell(selector: Selector, ratio: float, gate_l1: float | None) -> Cell:
-    if gate_l1 is None:
-        return Cell(MODEL, selector, ratio, gate_l1, NoTransfer(), None, 0)
-    return Cell(MODEL, selector, ratio, gate_l1, DriftSettings(), 1e-3, 0)
+    drift = gate_l1 and 1e-3
+    transfer = NoTransfer() if gate_l1 is None else DriftSettings()
+    labels = selector.name, transfer.name
+    return Cell(MODEL, selector, ratio, gate_l1, transfer, drift, 0, *labels)
 
 
 def ranking_key(cell: Cell) -> str:

@@ -4,10 +4,11 @@ They are what the pure tests of the scheduling side decide about.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study, text_id
+from orchestrator.grid.labels import named
 from orchestrator.stages.next_stages import Done, chosen_layers, next_stage
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, ranking_spec
 from trsp.config import (
@@ -56,7 +57,9 @@ def cell(**changes: Any) -> Cell:
         "drift": 1e-3,
         "seed": 0,
     }
-    return Cell(**(defaults | changes))
+    made = Cell(**(defaults | changes))
+    labels = {"selector_label": made.selector.name, "transfer_label": made.transfer.name}
+    return named((replace(made, **(labels | changes)),), several_models=False)[0]
 
 
 @dataclass

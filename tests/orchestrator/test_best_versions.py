@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import run
 from orchestrator.cli import main
 from orchestrator.views.grid_view import GridView, Status
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import grid_file, scored
 
 CELLS = tuple(
@@ -23,7 +23,7 @@ CELLS = tuple(
 def _finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in which two cells are done, each scored with a torch of its own."""
     view = GridView("grid-0", "g", CELLS, (), (), status=Status.DONE)
-    monkeypatch.setattr(run, "view_offline", lambda grid: view)
+    looks_at(monkeypatch, lambda _: view)
 
 
 def test_best_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

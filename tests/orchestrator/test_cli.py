@@ -12,6 +12,7 @@ from orchestrator.cli import main
 from orchestrator.grid.reference.json_schema import json_schema
 from orchestrator.grid.schema import Grid
 from orchestrator.views.grid_view import GridView, Status
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file, scored
 
 CELLS = (
@@ -32,10 +33,10 @@ def call(*arguments: str | Path) -> int:
 def finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store in which every cell is done; what is in a store is for tests of views to test."""
 
-    def view_offline(grid: Grid) -> GridView:
+    def view(grid: Grid) -> GridView:
         return GridView("grid-0", grid.name, CELLS, (), (), status=Status.DONE)
 
-    monkeypatch.setattr(driver, "view_offline", view_offline)
+    looks_at(monkeypatch, view)
 
 
 # --- plan and schema ----------------------------------------------------------
@@ -92,10 +93,10 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("best", grid_file(tmp_path), "--max-params", "110") == 0
     printed = capsys.readouterr().out
-    assert "best: m r=0.2 reverse none seed=2" in printed
-    assert "runner-up: m r=0.2 reverse none seed=1" in printed
+    assert "best: 20% reverse seed=2" in printed
+    assert "runner-up: 20% reverse seed=1" in printed
     assert (
-        "behind by +0.35 +- 0.05 (standard error) nats a token over the same 2 windows" in printed
+        "behind by +0.35 +- 0.05 (standard error) nats per token over the same 2 windows" in printed
     )
     assert 'model = AutoModelForCausalLM.from_pretrained("/store/prune-2")' in printed
 
@@ -126,7 +127,7 @@ def test_best_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_budget_that_nothing_meets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("best", grid_file(tmp_path), "--max-params", "60") == 3
     assert (
-        "nothing meets this budget; nearest is m r=0.2 reverse none seed=1, 50.0 % above it"
+        "nothing meets this budget; nearest is 20% reverse seed=1, 50.0 % above it"
         in capsys.readouterr().out
     )
     assert call("best", grid_file(tmp_path), "--max-latency-ms", "5") == 3

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import run as driver
 from orchestrator.cli import main
 from orchestrator.grid.schema import Grid, load_grid
-from orchestrator.run import run_grid
+from orchestrator.kept_grids.lookup import look_up
+from orchestrator.run import measurements_of, run_grid
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import CellView, GridView, Status
 from orchestrator.views.measurements import Selection
 from tests.orchestrator.fake_launcher import FakeLauncher
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import grid_file, scored
 from trsp.records import MeasurementRecord, Spread
 
@@ -39,10 +40,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A grid of three cells that are done: one measured noisily, one of old, one quietly."""
     cells = (measured(1, 300, NOISE), measured(2, 200, None), measured(3, 100, ""))
 
-    def view_offline(grid: Grid) -> GridView:
+    def view(grid: Grid) -> GridView:
         return GridView("grid-0", grid.name, cells, (), (), status=Status.DONE)
 
-    monkeypatch.setattr(driver, "view_offline", view_offline)
+    looks_at(monkeypatch, view)
     return grid_file(tmp_path)
 
 
@@ -105,7 +106,7 @@ def run_again(file: Path, selection: Selection) -> list[str]:
 
 def measurement_keys(file: Path) -> dict[int, str]:
     """The keys of the grid's measurements by the number of layers."""
-    return {each.layers: each.key for each in driver.measurements_offline(load_grid(file))}
+    return {each.layers: each.key for each in measurements_of(look_up(str(file), None, print))}
 
 
 def test_every_shape_is_measured_again_and_nothing_else_is_done(grid: Path) -> None:

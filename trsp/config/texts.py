@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from trsp.config.settings import Settings
+from trsp.config.settings import LaterSetting, Settings
 
 BosPolicy = Literal["auto", "always", "never", "once"]
 
@@ -62,6 +62,11 @@ class TextSource(Settings):
         None,
         description="read only the first so many documents, streamed from the hub; default: all",
         examples=[2000],
+    )
+    skip_documents: Annotated[PositiveInt | None, LaterSetting()] = Field(
+        None,
+        description="leave out the first so many documents: so one file serves calibration, which "
+        "reads as many (max_documents), and evaluation, which reads none of these",
     )
 
     @model_validator(mode="after")

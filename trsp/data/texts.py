@@ -22,13 +22,15 @@ _HASH_CHUNK_BYTES = 1 << 20
 def read_documents(text: TextSource) -> Iterator[str]:
     """Yield documents in the order of the file or dataset, at most ``text.max_documents``.
 
-    Nothing is read beyond them. InvalidInputError: the file, dataset or column is not there, or a
+    The first ``text.skip_documents`` are left out, and count for none of these. Nothing is read
+    beyond them. InvalidInputError: the file, dataset or column is not there, or a
     row is not what it should be; UnreachableError: the hub gives no answer.
     """
     rows = _hub_rows(text) if text.path is None else file_rows(text)
     if text.document_start is not None:
         rows = _grouped(rows, _document_start(text))
-    return islice(rows, text.max_documents)
+    first = text.skip_documents or 0
+    return islice(rows, first, None if text.max_documents is None else first + text.max_documents)
 
 
 def check_text(text: TextSource, characters: int | None = None) -> None:

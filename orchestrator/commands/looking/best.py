@@ -1,15 +1,17 @@
 """``trsp best``: which checkpoint is best under a budget."""
 
 import json
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from orchestrator.commands.app import LOOKING, NOTHING_WITHIN_BUDGET, app
-from orchestrator.commands.options import AllowVariables, AsJson, GridFile
+from orchestrator.commands.looking.which import StoreOption, WhichGrid, resolved_grid
+from orchestrator.commands.options import AllowVariables, AsJson
 from orchestrator.grid.budgets import Budget
-from orchestrator.grid.schema import Grid, load_grid
+from orchestrator.grid.schema import Grid
 from orchestrator.grid.yaml_file import explain
 from orchestrator.redact import redact_tree
 from orchestrator.report.choice_json import choice_dict
@@ -17,8 +19,12 @@ from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.printing import console
 from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose
+from orchestrator.views.reach import reach
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from orchestrator.stages.resolve import Resolved
 
 MaxParams = Annotated[str | None, typer.Option(help="For example 110M.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Size of the weights, for example 250MB.")]
@@ -33,7 +39,8 @@ Metric = Annotated[
 
 @app.command(rich_help_panel=LOOKING)
 def best(
-    file: GridFile,
+    grid: WhichGrid,
+    store: StoreOption = None,
     max_params: MaxParams = None,
     max_bytes: MaxBytes = None,
     max_latency_ms: MaxLatency = None,
@@ -53,9 +60,9 @@ def best(
         "max_kv_bytes_per_token": max_kv_bytes_per_token,
         "metric": metric,
     }
-    grid = load_grid(file)
-    budgets = _budgets(grid, {name: value for name, value in limits.items() if value is not None})
-    raise typer.Exit(_answer(grid, budgets, as_json))
+    given = {name: value for name, value in limits.items() if value is not None}
+    resolved = resolved_grid(grid, store)
+    raise typer.Exit(_answer(resolved, _budgets(resolved.grid, given), as_json))
 
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
@@ -74,15 +81,21 @@ def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
     return budgets
 
 
-def _answer(grid: Grid, budgets: tuple[Budget, ...], as_json: bool) -> int:
+def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], as_json: bool) -> int:
     """Print the best checkpoint under each budget; return the exit code."""
-    from orchestrator.run import view_offline
+    from orchestrator.run import view_of
 
-    view = view_offline(grid)
+    grid, view = resolved.grid, view_of(resolved)
     cells = view.cells
     choices = [
         with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
         for budget in budgets
+    ]
+    choices = [
+        choice
+        if choice.best
+        else replace(choice, reaches=reach(view, choice.budget, grid.precision))
+        for choice in choices
     ]
     if as_json:
         shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]

@@ -1,1 +1,1 @@
-"""How a grid looks in MLflow, as plain data: runs, tables, figures, notes and the leaderboard."""
+"""How a grid looks in MLflow, as plain data: runs, tables, notes and the leaderboard."""

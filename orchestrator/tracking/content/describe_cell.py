@@ -112,7 +112,7 @@ def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | N
     return ModelState(
         source_model=view.cell.model.name,
         cell=view.cell.key,
-        name=view.cell.name,
+        name=view.cell.full_name,
         uri=uri,
         content=view.stage_keys.get("prune") or uri,
         scores=(*view.metrics(), "kept"),

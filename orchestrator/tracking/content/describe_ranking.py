@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 from statistics import fmean
 
 from orchestrator.grid.cells import Cell
+from orchestrator.pictures.gates import gates_over_rounds, round_values
+from orchestrator.pictures.output import png
 from orchestrator.tracking.content import notes
-from orchestrator.tracking.content.figures import round_values, write_heatmap
 from orchestrator.tracking.content.run_tables import gate_table, score_table
 from orchestrator.tracking.content.states import (
     Artifact,
@@ -108,9 +110,13 @@ def _ranking_artifacts(ranking: RankingView) -> tuple[Artifact, ...]:
     if any(round_.scores for round_ in ranking.rounds):
         artifacts.append(table_artifact("scores.json", partial(score_table, ranking), version))
     if any(round_values(round_) for round_ in ranking.rounds):
-        draw = partial(write_heatmap, ranking)
+        draw = partial(_write_heatmap, ranking)
         artifacts.append(Artifact("heatmap.png", partial(str, version), draw))
     return tuple(artifacts)
+
+
+def _write_heatmap(ranking: RankingView, target: Path) -> None:
+    target.write_bytes(png(gates_over_rounds(ranking)))
 
 
 def _order(ranking: RankingView) -> dict[str, object]:

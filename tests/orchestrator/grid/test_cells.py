@@ -1,10 +1,12 @@
 """Cells: their names, keys and the number of layers that a ratio means."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.grid.axes import AXES
 from tests.orchestrator.studies import MODEL, cell
-from trsp.config import BlockInfluenceSettings, HealSettings, NoTransfer, RandomSettings
+from trsp.config import HealSettings, RandomSettings
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,9 @@ def test_equal_cells_have_one_key_wherever_the_model_lies() -> None:
     assert cell(ratio=0.21).key == cell(ratio=0.2).key  # both remove 2 of 10 layers
 
 
-def test_a_name_holds_what_a_person_tells_cells_apart_by() -> None:
-    assert cell().name == "tiny r=0.2 gates l1=0.005 drift l2=0.001"
-    assert cell(seed=3).name.endswith(" seed=3")
-    plain = cell(selector=BlockInfluenceSettings(), gate_l1=None, transfer=NoTransfer(), drift=None)
-    assert plain.name == "tiny r=0.2 block_influence none"
+def test_a_cells_full_name_ends_with_its_model() -> None:
+    assert replace(cell(), name="20% gates").full_name == "20% gates tiny"
+
+
+def test_a_name_that_has_the_model_is_the_full_name() -> None:
+    assert replace(cell(), name="20% gates tiny").full_name == "20% gates tiny"

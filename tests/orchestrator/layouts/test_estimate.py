@@ -14,7 +14,13 @@ from orchestrator.layouts.workload import work_of
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from tests.orchestrator.layouts.samples import B7, B70, SMALL, stages
 from trsp.architecture.shape import ModelShape
-from trsp.config import EngineSettings, RandomSettings, SlebSettings
+from trsp.config import (
+    DriftSettings,
+    EngineSettings,
+    GatesSettings,
+    RandomSettings,
+    SlebSettings,
+)
 
 GB = 10**9
 TRAIN = stages()[StageKind.TRANSFER]
@@ -125,6 +131,18 @@ def test_what_the_user_says_is_taken_as_it_is() -> None:
     fixed = layout_for(TRAIN, B7, gpus(8), Resources(), EngineSettings(zero_stage=3))
     assert isinstance(fixed, Layout)
     assert (fixed.ranks, fixed.engine) == (4, EngineSettings(zero_stage=3))
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(256, 3), (512, 2), (2048, 1)])
+def test_on_cpus_short_blocks_share_a_pass_through_frozen_weights_alone(
+    tokens: int, rows: int
+) -> None:
+    selector = GatesSettings(blocks_per_step=3)
+    specs = stages(selector, DriftSettings(blocks_per_step=3), tokens=tokens)
+    ranked = laid_out(specs[StageKind.RANKING], SMALL, gpus(8), use_gpus=False)
+    assert ranked.engine.micro_batch == rows
+    trained = laid_out(specs[StageKind.TRANSFER], SMALL, gpus(8), use_gpus=False)
+    assert trained.engine.micro_batch == 1
 
 
 def test_nothing_is_known_of_the_model() -> None:

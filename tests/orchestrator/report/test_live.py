@@ -75,7 +75,7 @@ def test_a_ranking_is_told_round_by_round() -> None:
         ranking = sample_views.ranking_view("gates", 1e-3, rounds, Status.RUNNING, ())
         report.show(GridView("grid-1", "sample", (), (ranking,), ()))
     first, second = printed(console)
-    assert first.endswith("gates l1=0.001: 1 of 4 layers ranked: 7")
+    assert first.endswith("gates l1=1e-3: 1 of 4 layers ranked: 7")
     assert second.endswith("3 of 4 layers ranked: 7, 3, 8")
 
 

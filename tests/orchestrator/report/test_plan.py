@@ -137,6 +137,18 @@ def test_warnings() -> None:
     assert planned().warnings == ()
 
 
+@pytest.mark.parametrize(("skipped", "warned"), [(None, True), (99, True), (100, False)])
+def test_a_part_of_the_calibration_text_that_calibration_does_not_read_is_unseen(
+    skipped: int | None, warned: bool
+) -> None:
+    text = grid().calibration.text.model_dump()
+    plan = planned(
+        calibration={"text": {**text, "max_documents": 100}},
+        evaluation={"perplexity": [{"text": {**text, "skip_documents": skipped}}]},
+    )
+    assert bool(plan.warnings) == warned
+
+
 def test_the_study_of_a_plan_has_a_name_for_every_text() -> None:
     resolved = resolve_offline(grid())
     texts = [resolved.grid.calibration.text, resolved.grid.evaluation.perplexity[0].text]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator import run as driver
 from orchestrator.cli import main
 from orchestrator.grid.schema import Grid
 from orchestrator.store.diagnosis import failure_of
@@ -20,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views as sample
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import CALIBRATION, EVALUATION, grid_file
 from tests.orchestrator.tracking.reading import EXPERIMENT, all_runs, contents
 from trsp.errors import StoreError
@@ -98,7 +98,7 @@ def test_a_bug_is_printed_with_its_traceback_and_without_credentials(
     def broken(_: Grid) -> GridView:
         raise OSError("no answer of s3://KEY:SECRET@bucket/x?secret_key=SECRET")
 
-    monkeypatch.setattr("orchestrator.run.view_offline", broken)
+    looks_at(monkeypatch, broken)
     call("status", grid_file(tmp_path))
     printed = capsys.readouterr().err
     assert printed.startswith("Traceback")
@@ -123,10 +123,10 @@ def test_no_table_shows_credentials(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def view_offline(grid: Grid) -> GridView:
+    def view(grid: Grid) -> GridView:
         return secret_view(tmp_path / "store")
 
-    monkeypatch.setattr(driver, "view_offline", view_offline)
+    looks_at(monkeypatch, view)
     secret_grid["budgets"] = [{"max_params": "1B"}]
     call(*arguments, grid_file(tmp_path, **secret_grid))
     shown = capsys.readouterr().out

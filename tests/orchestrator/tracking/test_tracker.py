@@ -36,7 +36,7 @@ def test_a_grid_grows(uri: str, tmp_path: Path) -> None:
 
     for view in story[1:3]:
         tracker.project(view)
-    ranking = all_runs(uri)["rank", "Tiny-1.5M gates l1=0.005 ranking"]
+    ranking = all_runs(uri)["rank", "gates l1=5e-3 ranking"]
     assert ranking.info.status == "RUNNING"
     assert ranking.data.tags["trsp.order"] == "7, 3"
 

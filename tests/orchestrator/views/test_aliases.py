@@ -60,7 +60,7 @@ def test_a_claim_says_by_what_its_checkpoint_was_judged() -> None:
     assert (only.metric, only.value, only.runner_up) == (
         "perplexity/wiki",
         25.0,
-        "m r=0.2 reverse none seed=1 (30)",
+        "20% reverse seed=1 (30)",
     )
     assert only.judged_by["text"]["fingerprint"] == "sha256:wiki"
     assert only.judged_by["windows"] == {"window_tokens": 32, "max_windows": 5, "bos": "auto"}

@@ -75,6 +75,16 @@ def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
     assert (view.cells[1].status, view.cells[1].reason) == (Status.FAILED, "MemoryError: 12 GB")
 
 
+def test_a_ranking_that_other_grids_made_deeper_is_shown_as_deep_as_this_grid_needs_it(
+    tmp_path: Path,
+) -> None:
+    grid = resolved(tmp_path, ratios=[0.2], gate_l1=1e-3)
+    spec = ranking_spec(grid.cells[0], grid.study)
+    run(store_of(grid), replace(spec, depth=4))
+    (ranking,) = view_of(grid).rankings
+    assert (ranking.depth, len(ranking.rounds)) == (2, 2)
+
+
 def test_an_old_failure_counts_only_where_nobody_is_at_work(tmp_path: Path) -> None:
     grid = resolved(tmp_path, ratios=[0.2], gate_l1=1e-3)
     store = store_of(grid)

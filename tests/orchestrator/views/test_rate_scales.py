@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator import run as driver
 from orchestrator.cli import main
 from orchestrator.report.model_cards import cell_card
 from orchestrator.report.status_tables import print_status
@@ -24,6 +23,7 @@ from tests.orchestrator.fake_launcher import (
     store_of,
 )
 from tests.orchestrator.fresh_view import view_of
+from tests.orchestrator.looked_at import looks_at
 from tests.orchestrator.sample_grids import grid_file
 from tests.orchestrator.store.sample_stage import unclaimed
 from trsp.records import RoundRecord
@@ -90,7 +90,7 @@ def test_status_says_so(view: GridView) -> None:
 
 @pytest.fixture
 def grid(tmp_path: Path, view: GridView, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(driver, "view_offline", lambda _: view)
+    looks_at(monkeypatch, lambda _: view)
     return grid_file(tmp_path)
 
 

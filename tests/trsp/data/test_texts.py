@@ -31,6 +31,14 @@ def test_documents_come_from_json_lines_parquet_and_plain_text(tmp_path: Path) -
     assert list(read_documents(plain)) == ["one\nline two", "drei ä"]
 
 
+def test_skipped_documents_are_none_of_those_that_are_read(tmp_path: Path) -> None:
+    rows = [f"document {i}" for i in range(5)]
+    source = write_jsonl(tmp_path / "a.jsonl", *rows).model_copy(update={"skip_documents": 2})
+    assert list(read_documents(source)) == ["document 2", "document 3", "document 4"]
+    limited = source.model_copy(update={"max_documents": 1})
+    assert list(read_documents(limited)) == ["document 2"]
+
+
 def test_max_documents_reads_no_further(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b"}\nnot json\n')
     source = TextSource(name="t", path=str(tmp_path / "a.jsonl"), max_documents=2)

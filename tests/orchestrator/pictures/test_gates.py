@@ -1,6 +1,6 @@
 """Figures of a ranking."""
 
-from orchestrator.tracking.content.figures import heatmap_rows
+from orchestrator.pictures.gates import heatmap_rows
 from orchestrator.views.grid_view import Status
 from tests.orchestrator import sample_views as sample
 

@@ -1,0 +1,42 @@
+"""Which grid a command looks at: by its file, or by what the store keeps of it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.report.printing import console, print_line
+
+if TYPE_CHECKING:
+    from orchestrator.stages.resolve import Resolved
+
+WhichGrid = Annotated[
+    str,
+    typer.Argument(
+        metavar="GRID",
+        help="A grid file; or, of a grid that the store keeps, its name or the beginning of its "
+        "key.",
+        show_default=False,
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URI",
+        help="The store to look into; default: the file's own, else TRSP_STORE in the environment, "
+        "else ~/.trsp/store.",
+        show_default=False,
+    ),
+]
+
+
+def resolved_grid(which: str, store: str | None = None) -> "Resolved":
+    """Return the grid that is meant, from any machine that reaches its store.
+
+    ``which``: a grid file, or the name or the beginning of the key of a grid kept in ``store``. Of
+    a file whose models or texts are not here, it is what the store keeps for equal settings. What
+    people should know of it goes to stderr. Raises TrspError where there is no such grid.
+    """
+    from orchestrator.kept_grids.lookup import look_up
+
+    return look_up(which, store, lambda text: print_line(console(stderr=True), f"note: {text}"))
