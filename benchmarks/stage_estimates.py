@@ -83,6 +83,8 @@ def _cell(info: ModelInfo, axes: dict[str, Any]) -> tuple[Any, Study]:
         }
     )
     texts = [grid.calibration.text, *(each.text for each in grid.evaluation.perplexity)]
+    benchmarks = grid.evaluation.benchmarks
+    assert benchmarks
     study = Study(
         calibration=grid.calibration,
         evaluation=grid.evaluation,
@@ -90,7 +92,7 @@ def _cell(info: ModelInfo, axes: dict[str, Any]) -> tuple[Any, Study]:
         precision=grid.precision,
         hardware="H100",
         text_fingerprints={text_id(text): text.name for text in texts},
-        benchmark_fingerprints=dict.fromkeys(grid.evaluation.benchmarks.tasks, ""),
+        benchmark_fingerprints=dict.fromkeys(benchmarks.tasks, ""),
     )
     return expand(grid, {info.name: info}).cells[0], study
 

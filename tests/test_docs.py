@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import PAGES
 from tests.rooms import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 CODE = re.compile(r"`([^`\n]+)`")
 FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|txt|json|md|svg|png)")
 LINK = re.compile(r"\]\(([^)#\s]+)")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.stage_estimates import lines
 from docs.write_reference import FOLDER, PAGES
 from docs.writers.value_types import type_text
 from orchestrator.commands.app import command_names
@@ -60,3 +61,8 @@ def test_every_command_has_a_section_and_a_line_among_the_contents() -> None:
 )
 def test_what_a_key_takes_is_said_in_words(schema: dict[str, Any], said: str) -> None:
     assert type_text(schema, {"Budget": "[a mapping](#budgets)"}).startswith(said)
+
+
+def test_the_table_of_how_long_stages_take_is_what_its_command_prints() -> None:
+    page = (FOLDER.parent / "guides" / "how_long.md").read_text(encoding="utf-8")
+    assert "\n".join(lines()) in page, "python -m benchmarks.stage_estimates prints it"
