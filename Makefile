@@ -41,7 +41,7 @@ ui: .venv/installed ## MLflow's pages on the results (UI_PORT=5000)
 	@cd "$$TRSP_HOME" && mlflow ui --backend-store-uri "sqlite:///$$TRSP_HOME/mlflow.db" --host 127.0.0.1 --port $(UI_PORT)
 
 docs: .venv/installed-docs ## the documentation as a site, build/site/index.html; warnings and broken links are errors
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "$(CURDIR)/build/site/index.html"
 
 clean: ## remove caches (results stay in TRSP_HOME)

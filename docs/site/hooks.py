@@ -1,4 +1,7 @@
-"""What the site's generator is told: pages and files that lie outside of docs/, and their links."""
+"""What the site's generator is told: the pages and files outside of docs/, and links to them.
+
+In the site, docs/ is the top: README is its front page, and jobs/demo.yaml lies beside it.
+"""
 
 import posixpath
 import re
@@ -11,37 +14,36 @@ from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TOP_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
-TOP_PAGES["CHANGELOG.md"] = "CHANGELOG.md"
+TOP_PAGES = {path: path for path in ("CONTRIBUTING.md", "CHANGELOG.md")} | {"README.md": "index.md"}
+ASSETS = ("site.css", "iframe-worker.js")
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 FOREIGN = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the top, the files that pages link to (jobs/demo.yaml), and the style."""
-    for path, name in TOP_PAGES.items():
-        files.append(File.generated(config, name, content=(ROOT / path).read_text("utf-8")))
-    for name in ("site.css", "iframe-worker.js"):
-        files.append(File.generated(config, name, abs_src_path=str(HERE / name)))
-    pages = [*((name, name) for name in TOP_PAGES), *_pages_of_docs(files)]
-    for path, _ in pages:
-        text = (ROOT / path).read_text("utf-8")
-        for link, _ in LINK.findall(text):
-            _add_linked(
-                posixpath.normpath(posixpath.join(posixpath.dirname(path), link)), files, config
-            )
+    """Add the pages of the top, the site's own assets, and the files that pages link to."""
+    outside = {name: ROOT / path for path, name in TOP_PAGES.items()}
+    outside |= {name: HERE / name for name in ASSETS}
+    for page in (*files.documentation_pages(), *TOP_PAGES.values()):
+        source = _repository_path(page if isinstance(page, str) else page.src_uri)
+        for link, _ in LINK.findall((ROOT / source).read_text("utf-8")):
+            target = _led_to(source, link)
+            if (ROOT / target).is_file():
+                outside.setdefault(_site_path(target), ROOT / target)
+    for name, path in outside.items():
+        if files.get_file_from_path(name) is None:
+            files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with links as the site's folders have them, where docs/ is the top."""
-    sources = {name: path for path, name in TOP_PAGES.items()}
-    source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    """Return the page with its links as the site's folders have them."""
+    source = _repository_path(page.file.src_uri)
+    here = posixpath.dirname(page.file.src_uri) or "."
 
     def moved(match: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[1]))
-        here = posixpath.dirname(page.file.src_uri) or "."
-        return f"]({posixpath.relpath(_site_name(target), here)}{match[2] or ''})"
+        target = posixpath.relpath(_site_path(_led_to(source, match[1])), here)
+        return f"]({target}{match[2] or ''})"
 
     return LINK.sub(moved, markdown)
 
@@ -53,21 +55,16 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     return output
 
 
-def _pages_of_docs(files: Files) -> list[tuple[str, str]]:
-    return [
-        (f"docs/{file.src_uri}", file.src_uri)
-        for file in files.documentation_pages()
-        if file.src_uri not in TOP_PAGES.values()
-    ]
+def _repository_path(name: str) -> str:
+    """Return where a page of the site lies in the repository."""
+    return {page: path for path, page in TOP_PAGES.items()}.get(name, f"docs/{name}")
 
 
-def _site_name(path: str) -> str:
+def _site_path(path: str) -> str:
     """Return where a file of the repository lies in the site."""
     return TOP_PAGES.get(path, path.removeprefix("docs/"))
 
 
-def _add_linked(path: str, files: Files, config: MkDocsConfig) -> None:
-    """Take up a file of the repository that a page links to, unless it is a page or there."""
-    name = _site_name(path)
-    if (ROOT / path).is_file() and files.get_file_from_path(name) is None:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
+def _led_to(source: str, link: str) -> str:
+    """Return the path in the repository that a link of the page ``source`` leads to."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
