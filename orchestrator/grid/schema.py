@@ -48,7 +48,8 @@ class Grid(Settings):
     )
 
     models: Models = Field(
-        description="models to prune: hub ids or local folders, by their source or as mappings with more to say",
+        description="models to prune: hub ids or local folders, by their source or as mappings "
+        "with more to say",
         examples=[["meta-llama/Llama-2-7b-hf", "/models/Mistral-7B"]],
     )
     selectors: Selectors = Field(
