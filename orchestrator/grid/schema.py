@@ -48,7 +48,8 @@ class Grid(Settings):
     )
 
     models: Models = Field(
-        description="models to prune: hub ids or local folders, bare or as mappings (ModelEntry)",
+        description="models to prune: hub ids or local folders, by their source or as mappings "
+        "with more to say",
         examples=[["meta-llama/Llama-2-7b-hf", "/models/Mistral-7B"]],
     )
     selectors: Selectors = Field(
@@ -60,8 +61,8 @@ class Grid(Settings):
     ratios: Ratios = Field(
         (0.25,),
         description="share of the layers to remove, as 0.25, 25% or 1/4; of L layers ratio * L "
-        "go, rounded half up. auto: for each budget, the fewest layers that meet it. One ranking "
-        "serves all ratios",
+        "go, rounded half up. One ranking serves all ratios. auto: of each model the fewest layers "
+        "that meet each of the budgets (docs/budgets.md)",
         examples=[["10%", "1/4", 0.5]],
     )
     gate_l1: Strengths = Field(
