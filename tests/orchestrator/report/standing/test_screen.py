@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.standing.screen import Moment, screen
+from orchestrator.report.standing.rows import Running
+from orchestrator.report.standing.screen import Moment, running_rows, screen
 from orchestrator.views.grid_view import CellView, GridView, Status
 from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views as sample
@@ -143,3 +144,26 @@ def test_credentials_are_hidden() -> None:
     cell = replace(sample.waiting(sample.cells()[0]), status=Status.FAILED, reason=reason)
     view = GridView("grid-1", "sample", (cell,), (), ())
     assert "sesame" not in "\n".join(shown(Moment(view, DriverNews(), NOW), 160, 50))
+
+
+def test_names_that_would_read_alike_are_shown_whole_in_lines_of_their_own() -> None:
+    runs = [
+        Running(
+            f"1/6 gates l1={rate} heal(learning_rate=0.001)", "transfer", "step 3 of 60, loss 3"
+        )
+        for rate in ("1e-3", "5e-3")
+    ]
+    assert running_rows(runs, 70) == [
+        (f"{run.name}  transfer", "  step 3 of 60, loss 3") for run in runs
+    ]
+
+
+def test_names_that_differ_where_they_are_shortened_share_their_lines() -> None:
+    runs = [
+        Running(f"{ratio} gates l1=1e-3 heal(learning_rate=0.001)", "transfer", "step 3 of 60")
+        for ratio in ("1/6", "1/3")
+    ]
+    assert running_rows(runs, 62) == [
+        (f"{ratio} gates … heal(learning_rate=0.001)  transfer  step 3 of 60",)
+        for ratio in ("1/6", "1/3")
+    ]
