@@ -163,7 +163,7 @@ def test_names_that_differ_where_they_are_shortened_share_their_lines() -> None:
         Running(f"{ratio} gates l1=1e-3 heal(learning_rate=0.001)", "transfer", "step 3 of 60")
         for ratio in ("1/6", "1/3")
     ]
-    assert running_rows(runs, 62) == [
+    assert running_rows(runs, 61) == [
         (f"{ratio} gates … heal(learning_rate=0.001)  transfer  step 3 of 60",)
         for ratio in ("1/6", "1/3")
     ]
