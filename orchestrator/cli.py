@@ -10,13 +10,15 @@ from pathlib import Path
 from textwrap import indent
 
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
-from orchestrator.commands.looking import best, list_grids, status
-from orchestrator.commands.running import doctor, measure, plan, run
+from orchestrator.commands.looking import best, compare, list_grids, logs, report, status, ui
+from orchestrator.commands.running import asking, doctor, init, measure, plan, run, submit
 from orchestrator.interrupts import end_at_interrupts
 from orchestrator.redact import redact
 from trsp.errors import TrspError
 
-_IN_ORDER = [module.__name__ for module in (run, plan, doctor, measure, status, best, list_grids)]
+_RUNNING = (init, run, submit, plan, asking, doctor, measure)
+_LOOKING = (status, best, report, compare, logs, list_grids, ui)
+_IN_ORDER = [module.__name__ for module in (*_RUNNING, *_LOOKING)]
 app.registered_commands.sort(key=lambda command: _IN_ORDER.index(command.callback.__module__))
 
 

@@ -7,7 +7,7 @@ nothing about stages, and knows neither grid files nor how a cluster is opened.
 import json
 import os
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -28,16 +28,16 @@ from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
 from orchestrator.store.store import Store
+from orchestrator.tracking.pages.links import link_line, pages_url
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_claims, alias_name
-from orchestrator.views.budget import Choice, choose, outside
+from orchestrator.views.answers import answers
+from orchestrator.views.budget import Choice, outside
 from orchestrator.views.grid_view import SETTLED, GridView, Status, stopped
-from orchestrator.views.versions import with_version_warnings
 from trsp.errors import TrackingError
 
 STEP_WAIT_S = 0.5
 PROJECT_S = 3.0  # after so long, MLflow is given the newest view, or the last
-DEFAULT_UI_URL = "http://127.0.0.1:5000"
 EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1}
 STOPPING = "stopping: what runs is ended in good order, within seconds; Ctrl-C again ends at once"
 GO_ON = "what is done is kept; the same command goes on from there"
@@ -46,7 +46,16 @@ GO_ON = "what is done is kept; the same command goes on from there"
 class Driver:
     """One process's pass over a grid: its controller, and those who are told of its views."""
 
-    def __init__(self, resolved: Resolved, store: Store, launcher: Launcher, out: Console) -> None:
+    def __init__(
+        self,
+        resolved: Resolved,
+        store: Store,
+        launcher: Launcher,
+        out: Console,
+        file: str = "FILE",
+    ) -> None:
+        """``file``: the grid's, as people name it, for the lines that tell them what to do."""
+        self._file = file
         self._grid, self._study = resolved.grid, resolved.study
         self._store = store
         self._launcher = launcher
@@ -59,7 +68,7 @@ class Driver:
         )
         self._listeners = Listeners(self._tracker, store)
         self._leaderboard = self._tracker.leaderboard_url(
-            tracking.ui_url or DEFAULT_UI_URL, resolved.key
+            pages_url(tracking.uri, tracking.ui_url), resolved.key
         )
         self._shown: GridView | None = None
 
@@ -71,7 +80,7 @@ class Driver:
         Raises TrackingError when MLflow is away at the end (the results are printed before), and
         whatever breaks the driver itself, after everything that runs was stopped.
         """
-        print_line(self._out, f"leaderboard: {self._leaderboard}")
+        print_line(self._out, link_line(self._leaderboard, self._file))
         remove_left_folders()
         try:
             with _stop_signals() as received:
@@ -120,13 +129,14 @@ class Driver:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
         with make_report(self._out, self._grid.headline_metrics) as report:
-            while not received:
+            while not (received or self._controller.asked_to_stop):
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
             print_line(self._out, STOPPING)
-            self._stop(f"stopped by {received[0]}")
+            by_wish = self._controller.asked_to_stop
+            self._stop(f"stopped by {received[0]}" if received else by_wish)
             view = self._controller.view()
             self._tell(view, report)
         return view
@@ -147,10 +157,7 @@ class Driver:
         In this order: a tracking server that is away (TrackingError) must not keep the results from
         being seen.
         """
-        choices = [
-            with_version_warnings(choose(view.cells, budget, self._grid.metric(budget)), view.dense)
-            for budget in self._grid.budgets
-        ]
+        choices = answers(view)
         self._print_results(view, choices)
         self._finish_listeners(view)
         if self._tracker.writer:
@@ -159,7 +166,7 @@ class Driver:
             self._move_aliases(view, choices)
         elif choices:
             print_line(self._out, "aliases stay where they are: the grid is not done")
-        print_line(self._out, f"leaderboard: {self._leaderboard}")
+        print_line(self._out, link_line(self._leaderboard, self._file))
 
     def _finish_listeners(self, view: GridView) -> None:
         """Wait for MLflow and the model cards.
@@ -176,7 +183,7 @@ class Driver:
         if missing:
             print_line(self._out, missing)
 
-    def _move_aliases(self, view: GridView, choices: list[Choice]) -> None:
+    def _move_aliases(self, view: GridView, choices: Sequence[Choice]) -> None:
         """Give each budget's aliases to its best checkpoint where they may move; say what came."""
         for choice in choices:
             for claim in alias_claims(choice, self._grid, self._study):
@@ -188,7 +195,7 @@ class Driver:
                 came = "moves" if decision.moves else "stays"
                 print_line(self._out, f"alias {claim.alias} {came}: {decision.reason}")
 
-    def _print_results(self, view: GridView, choices: list[Choice]) -> None:
+    def _print_results(self, view: GridView, choices: Sequence[Choice]) -> None:
         print_status(view, self._grid.headline_metrics, self._out)
         for choice in choices:
             alias = alias_name(self._grid.name, choice.budget)

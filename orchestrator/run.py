@@ -9,14 +9,21 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from rich.console import Console
+
+from orchestrator.costs.held import cost_in
+from orchestrator.costs.machine import machine_of
+from orchestrator.costs.room import lacking_bytes
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.kept_grids.document import KeptGrid, kept_grid
 from orchestrator.kept_grids.lookup import as_it_ran
-from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
+from orchestrator.layouts.capacity import Capacity, describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
+from orchestrator.report.cost.amounts import bytes_text
+from orchestrator.report.cost.tables import cost_line
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.resolve import (
     Resolved,
@@ -42,8 +49,8 @@ def view_offline(grid: Grid) -> GridView:
 def view_of(resolved: Resolved) -> GridView:
     """Return a grid as its store knows it now, without a cluster, on its study's hardware.
 
-    What a living driver works on counts as running. UnreachableError or StoreError where the store
-    cannot be read.
+    What a living driver works on counts as running, and what people have cancelled since the last
+    run as killed. UnreachableError or StoreError where the store cannot be read.
     """
     return GridWatch(resolved).look().view
 
@@ -87,9 +94,10 @@ def run_grid(
         resolved = resolved.measured_on(launcher.hardware())
         with in_words(grid.storage.store):
             store = _prepared_store(kept_grid(resolved, grid, path), resolved, measure_again)
+            _foretell(resolved, store, launcher.potential(), out)
         from orchestrator.driver import Driver
 
-        driver = Driver(resolved, store, launcher, out)
+        driver = Driver(resolved, store, launcher, out, str(path))
         until_driven.pop_all()
     return driver.run()
 
@@ -101,6 +109,18 @@ def _prepared_store(kept: KeptGrid, resolved: Resolved, measure_again: Selection
     if measure_again is not None:
         _forget_measurements(measure_again.of(measurements(resolved, StoreResults(store))), store)
     return store
+
+
+def _foretell(resolved: Resolved, store: Store, potential: Capacity, out: Console) -> None:
+    """Print what is left to do and costs, and a warning where the store's disk has no room."""
+    cost = cost_in(store, resolved, machine_of(potential, resolved.grid.resources))
+    print_line(out, f"left to do: {cost_line(cost)}")
+    if lacking := lacking_bytes(cost, store):
+        print_line(
+            out,
+            f"warning: the disk of {store.files.shown('')} lacks at least {bytes_text(lacking)} "
+            "for what comes; free some, or give storage.store another place",
+        )
 
 
 def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from orchestrator.coordination.drivers import SignOfLife
+from orchestrator.kept_grids.document import cancelled_in
 from orchestrator.report.standing.live_report import Report
 from orchestrator.stages.next_stages import Done
 from orchestrator.stages.resolve import Resolved
@@ -64,10 +65,12 @@ class GridWatch:
                 self._results.look_for_new_stages()
                 self._results.look_again(self._unfinished())
             self._parts.update()
+            cancelled = cancelled_in(self._store.grids.load(self._key))
             self._looked = True
         ours = [sign for sign in signs if sign.grid == self._key]
         news = together(news_of(sign.news) for sign in ours)
         activity = activity_of(self._parts.needs, signs, news, driven=bool(ours))
+        activity = replace(activity, cancelled=cancelled)
         return Seen(self._views.view(activity), news, bool(ours))
 
     def _unfinished(self) -> set[str]:

@@ -1,7 +1,7 @@
 """The command line itself, which every command is added to, and the exit codes.
 
 0 done, 1 a stage or we ourselves failed, 2 what was asked for cannot be done (bad input), 3 nothing
-meets the budget.
+meets the budget, 130 Ctrl-C.
 """
 
 from typing import Annotated
@@ -10,7 +10,7 @@ import typer
 
 from trsp.versions import own_version
 
-FAILED, BAD_INPUT, NOTHING_WITHIN_BUDGET = 1, 2, 3
+FAILED, BAD_INPUT, NOTHING_WITHIN_BUDGET, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -6,10 +6,12 @@ Knows no cluster and no MLflow.
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from orchestrator.execution.stage_functions import STAGES
 from orchestrator.execution.stage_task import (
@@ -26,6 +28,7 @@ from orchestrator.stages.stage_specs import StageKind
 from orchestrator.stages.timings import Phase
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import NOWHERE, Failure, Node, RankFailure
+from orchestrator.store.logs.rank_log import RankLog, say
 from orchestrator.store.patience import stage_patience
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport, read_tail
 from orchestrator.store.store import Store
@@ -114,20 +117,41 @@ def run_function(
     """Call the stage's function, or ``work``, its output captured. None when it did its work."""
     crash = None
     remove_left_folders()
-    with _captured_output(context.report) as output:
+    log = context.log
+    with _captured_output(context.report, log if work is None else None) as output:
+        say(_beginning(context))
         try:
             with context.timings.phase(Phase.COMPUTE), _devices(context):
                 if context.leads and work is None:
                     context.computes()
-                with telling(context.tells if context.leads else unheard):
+                with telling(partial(_tell, context, log)):
                     (work or STAGES[context.task.spec.kind])(context)
+            log.print_last_progress()
+            say(f"{time.strftime('%H:%M:%S')} done")
         except Exception as error:
-            with suppress(OSError):  # nor is there room for this on a full disk
-                traceback.print_exc()
+            say(traceback.format_exc())
             crash = Crash(error, traceback.format_exc()[-TAIL_CHARS:])
     if context.handover is None or not context.handover.holds(context.task.spec.key):
         context.report.remove()
     return crash and replace(crash, output=output.getvalue())
+
+
+def _beginning(context: RankContext) -> str:
+    """Return the first line of a log: ``2026-11-25 03:04:05 transfer-1f3a..., rank 0 of 2, ...``.
+
+    With the attempt, the host and the process.
+    """
+    task, times = context.task, context.times()
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    rank = f"rank {context.rank} of {task.layout.ranks}"
+    return f"{began} {task.spec.key}, attempt {task.attempt}, {rank}, on {times.node}"
+
+
+def _tell(context: RankContext, log: RankLog, words: str) -> None:
+    """Let the log say how far the stage has come, and whoever started its first rank know."""
+    log.print_progress(words)
+    if context.leads:
+        context.tells(words)
 
 
 @contextmanager
@@ -144,20 +168,23 @@ def _devices(context: RankContext) -> Iterator[None]:
 
 
 @contextmanager
-def _captured_output(report: RankReport) -> Iterator[io.StringIO]:
+def _captured_output(report: RankReport, log: RankLog | None) -> Iterator[io.StringIO]:
     """Divert what any library in any language writes to file descriptors 1 and 2 into a file.
 
-    Afterwards, the yielded StringIO holds the end of it. The file is the report's, which others can
-    read meanwhile, or a temporary one where the store has no room for it.
+    Afterwards, the yielded StringIO holds the end of it, and the ``log``, if there is one, more.
+    The file is the report's, which others can read meanwhile, or a temporary one where the store
+    has no room.
     """
     end = io.StringIO()
     with ExitStack() as stack:
         path = report.output_path() or stack.enter_context(scratch_folder("output")) / "output.txt"
-        log = stack.enter_context(path.open("wb"))
+        file = stack.enter_context(path.open("wb"))
+        if log is not None:
+            stack.enter_context(log.kept(path))
         _flush()
         saved = [os.dup(1), os.dup(2)]
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
         try:
             yield end
         finally:

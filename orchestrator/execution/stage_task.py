@@ -20,6 +20,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.stages.timings import Phase, StageTimings
 from orchestrator.store.failures import FailureKind, RankFailure
+from orchestrator.store.logs.rank_log import LOGS, RankLog
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -117,6 +118,12 @@ class RankContext:
     def report(self) -> RankReport:
         """What this rank leaves in the store until a failure is recorded."""
         return RankReport(self.store, self.task.spec.key, self.task.attempt, self.rank)
+
+    @property
+    def log(self) -> RankLog:
+        """The log of this rank, which begins now."""
+        folder = self.store.stages.folder(self.task.spec.key, LOGS)
+        return RankLog(folder, self.task.attempt, self.rank)
 
     def commit(
         self,

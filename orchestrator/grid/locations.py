@@ -44,6 +44,11 @@ def expand_text_variables(text: str) -> str:
     return os.path.expanduser(_VARIABLE.sub(replace, text))
 
 
+def variables_of(text: str) -> frozenset[str]:
+    """Return the names of the variables in a text that a grid may see."""
+    return frozenset(match[1] for match in _VARIABLE.finditer(text) if _may_see(match[1]))
+
+
 def allow_variables(names: Iterable[str]) -> None:
     """Let grids that this process reads see these variables of the environment, too."""
     allowed = {*_allowed_names(), *names}

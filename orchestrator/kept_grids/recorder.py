@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.redact import redact
 from orchestrator.store.store import Store
+from orchestrator.views.build import CANCELLED
 from orchestrator.views.grid_view import SETTLED, GridView, Status
 
 SAVE_EVERY_S = 20.0  # at most, where cells have changed
@@ -50,4 +51,10 @@ class GridRecorder:
 def _standing(view: GridView) -> dict[str, Any]:
     """Return what the document says of how far a grid is."""
     cells = Counter(str(cell.status) for cell in view.cells)
-    return {"status": str(view.status), "reason": redact(view.reason), "cells": dict(cells)}
+    killed = {c.cell.key: redact(c.reason) for c in view.cells if c.status is Status.KILLED}
+    return {
+        "status": str(view.status),
+        "reason": redact(view.reason),
+        "cells": dict(cells),
+        "cancelled": {key: why for key, why in killed.items() if why.startswith(CANCELLED)},
+    }

@@ -15,18 +15,10 @@ from orchestrator.layouts.layout import GPU_TYPE
 from orchestrator.ray_backend.node_kinds import gpu_type
 from orchestrator.ray_backend.preemption import draining_nodes
 from orchestrator.ray_backend.sharing.others import Amounts
+from orchestrator.ray_backend.submission.environment import FORWARDED
 from trsp.errors import InvalidInputError, unknown_name
 from trsp.evaluation.hardware import ANY_GPU, cpu_name, hardware_name
 
-# What a stage must see of our environment on whatever node it runs.
-FORWARDED = (
-    "HF_HUB_OFFLINE",
-    "HF_HOME",
-    "TRSP_HOME",
-    "TRSP_TMPDIR",
-    "TRSP_CACHE_DIR",
-    "TRSP_CACHE_BYTES",
-)
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20  # stages hand over keys, not data
 _ROUNDING = 1e-3  # Ray counts in ten-thousandths
 

@@ -38,6 +38,11 @@ class Holdings:
         self._heartbeat = Heartbeat(claims.drivers, self._owner, grid=grid)
         self._goodbye = weakref.finalize(self, self._heartbeat.end)
 
+    @property
+    def owner(self) -> str:
+        """The driver's name, unique for ever."""
+        return self._owner
+
     def __contains__(self, key: str) -> bool:
         return key in self._tickets
 

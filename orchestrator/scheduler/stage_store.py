@@ -17,6 +17,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.logs.stage_logs import remove_old_logs
 from orchestrator.store.patience import passes
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
@@ -145,6 +146,7 @@ class StageStore:
             self.holdings.release(spec.key)
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
+        remove_old_logs(self._store, spec.key)
         return Claimed(self.progress(spec.key), ticket)
 
     def _has_served(self, spec: StageSpec) -> bool:

@@ -6,7 +6,7 @@ The next driver needs nothing of it.
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from orchestrator.execution.launcher import Heard
@@ -48,6 +48,7 @@ class SchedulerState:
         self.running: dict[str, Attempt] = {}  # in order of start
         self.attempts: dict[str, Attempts] = {}  # of stages that have failed
         self.given_up: dict[str, str] = {}  # why
+        self.cancelled: dict[str, str] = {}  # why, by the keys of cells
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.capacity = Capacity(cpus=0)  # as last seen
         self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
@@ -109,6 +110,19 @@ class SchedulerState:
             text = f"waits {wait_s:.0f} s after: {attempts.message}"
             self._backing_off[spec.key] = now + wait_s, text
         return aftermath.restarts
+
+    def forgive(self, keys: Iterable[str]) -> None:
+        """Forget that these stages have failed: they are tried again as if they never had."""
+        for key in keys:
+            for known in (self.attempts, self.given_up, self._backing_off):
+                known.pop(key, None)
+
+    def unwanted(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Mark the running attempts at these stages as unwanted; return the keys newly marked."""
+        newly = [key for key, each in self.running.items() if key in keys and not each.unwanted]
+        for key in newly:
+            self.running[key] = replace(self.running[key], unwanted=True)
+        return tuple(newly)
 
     def backing_off(self, now: float) -> dict[str, str]:
         """Return what is said of the stages whose next attempt is still to wait, by key."""
@@ -210,6 +224,7 @@ class SchedulerState:
             },
             waits=self.waits | self._not_begun(notes, turns),
             given_up=self.given_up,
+            cancelled=self.cancelled,
             notes=notes,
             live=True,
         )

@@ -13,7 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from orchestrator.redact import redact
-from orchestrator.tracking.models import registered_name, versions
+from orchestrator.tracking.content.registry_notes import Marked, with_best
+from orchestrator.tracking.content.values import registered_name
+from orchestrator.tracking.models import versions
 from orchestrator.views.aliases import AliasClaim, AliasDecision, AliasHolder, decide_alias
 from trsp.errors import TrackingError
 
@@ -31,8 +33,9 @@ def move_alias(
 
     ``model_name``: of the source model. ``outside``: keys of cells that do not keep the claim's
     limits, as they are known now. The version then has the claim as a tag, and the registered
-    model a sentence. An alias of a grid marks one version in all: a grid of several models takes it
-    from their other registered models. Raises TrackingError when there is no such version.
+    model a sentence, and a row in the table of its page. An alias of a grid marks one version in
+    all: a grid of several models takes it from their other registered models. Raises TrackingError
+    when there is no such version.
     """
     name = registered_name(model_name)
     newest_first = versions(client, name, cell_key)
@@ -48,10 +51,28 @@ def move_alias(
     if decision.moves:
         _give(client, version, claim, decision, before)
     holder = version if decision.moves else present
+    changed = {name}
     if holder is not None:
         for each in elsewhere:
             _take(client, each, claim, holder)
+            changed.add(each.name)
+    for each_name in changed:
+        _show_best(client, each_name)
     return decision
+
+
+def _show_best(client: MlflowClient, name: str) -> None:
+    """Let a registered model's page lead from each budget to the version that is best under it."""
+    model = client.get_registered_model(name)
+    marked = []
+    for alias, number in model.aliases.items():
+        version = client.get_model_version(name, number)
+        claim = _read_claim(version.tags.get(_TAG + alias))
+        if claim is not None:
+            marked.append(Marked(alias, str(number), claim, version.description or ""))
+    description = with_best(model.description or "", name, marked)
+    if description != model.description:
+        client.update_registered_model(name, description)
 
 
 def _present_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:

@@ -16,23 +16,20 @@ from mlflow.models.utils import get_external_mlflow_model_spec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
 from orchestrator.scratch import scratch_folder
-from orchestrator.tracking.content import notes
+from orchestrator.tracking.content.registry_notes import model_note
 from orchestrator.tracking.content.states import ModelState, RunState
+from orchestrator.tracking.content.values import digest, registered_name
 
 EXISTS = "RESOURCE_ALREADY_EXISTS"
-
-
-def registered_name(model: str) -> str:
-    """Return what MLflow takes as a model's name: ``org/Model-1.5:b`` -> ``org-Model-1-5-b``."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-") or "model"
+_NOTE = "trsp.note"  # the tag that holds the digest of the description that a driver wrote
 
 
 def logged_name(cell_name: str) -> str:
-    """Return what MLflow takes as a LoggedModel's name: ``r=0.1`` -> ``r=0_1``.
+    """Return what MLflow takes as a LoggedModel's name: ``10% l1=0.02`` -> ``10pct l1=0_02``.
 
     It may not contain . / : % and quotes.
     """
-    return re.sub(r"[./:%\"']", "_", cell_name)
+    return re.sub(r"[./:\"']", "_", cell_name.replace("%", "pct"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class ModelWriter:
         self._experiment_id = experiment_id
         self._known: dict[tuple[str, str], Registered] = {}
         self._registered: set[str] = set()  # names of registered models that are there
+        self._described: dict[tuple[str, str], str] = {}  # what each version was seen to say
 
     def write(self, run_id: str, state: RunState, *, is_new: bool = False) -> Registered:
         """Write the checkpoint of a run's state, which must have one, or find it written.
@@ -59,7 +57,8 @@ class ModelWriter:
         """
         model = state.model
         assert model is not None
-        if (run_id, model.content) not in self._known:
+        written = (run_id, model.content)
+        if written not in self._known:
             logged = None if is_new else self._logged_model(run_id, model)
             if logged is None:
                 logged = self._create(run_id, model, state)
@@ -69,8 +68,23 @@ class ModelWriter:
             version = self._version(run_id, model, logged)
             listed = json.dumps([{"name": version.name, "version": version.version}])
             self._client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: listed})
-            self._known[run_id, model.content] = Registered(logged.model_id, version.version)
-        return self._known[run_id, model.content]
+            self._known[written] = Registered(logged.model_id, str(version.version))
+        self._describe(self._known[written], model)
+        return self._known[written]
+
+    def _describe(self, registered: Registered, model: ModelState) -> None:
+        """Let the version say what is known of it now, unless a person has written something else.
+
+        Scores come after the checkpoint. What was written last is known by its digest, a tag.
+        """
+        name, number = registered_name(model.source_model), registered.version
+        if self._described.get((name, number)) == model.note:
+            return
+        version = self._client.get_model_version(name, number)
+        if _is_ours(version) and version.description != model.note:
+            self._client.update_model_version(name, number, model.note)
+            self._client.set_model_version_tag(name, number, _NOTE, digest(model.note))
+        self._described[name, number] = model.note
 
     def forget_registry(self) -> None:
         """Look again which registered models are there, before the next version is made."""
@@ -116,8 +130,8 @@ class ModelWriter:
             if version.tags.get("trsp.content") == model.content:
                 return version
         # The tag, because MLflow's SQL registry forgets the model_id that it is given below.
-        tags = _tags(model) | {"trsp.logged_model": logged.model_id}
-        return self._client.create_model_version(
+        tags = _tags(model) | {"trsp.logged_model": logged.model_id, _NOTE: digest(model.note)}
+        made = self._client.create_model_version(
             name,
             self._source(model.uri, logged),
             run_id,
@@ -125,6 +139,8 @@ class ModelWriter:
             description=model.note,
             model_id=logged.model_id,
         )
+        self._described[name, str(made.version)] = model.note
+        return made
 
     def _source(self, uri: str, logged: LoggedModel) -> str:
         """What a version names as its source: the checkpoint itself, where MLflow takes that.
@@ -140,11 +156,9 @@ class ModelWriter:
         name = registered_name(source_model)
         if name in self._registered:
             return name
-        note = (
-            f"Pruned checkpoints of **{source_model}**, one version per cell. {notes.REGISTRY_NOTE}"
-        )
+        tags = {"trsp.model": source_model}
         try:
-            self._client.create_registered_model(name, {"trsp.model": source_model}, note)
+            self._client.create_registered_model(name, tags, model_note(source_model))
         except MlflowException as error:
             if error.error_code != EXISTS:
                 raise
@@ -158,6 +172,12 @@ def _tags(model: ModelState) -> dict[str, str]:
         "trsp.content": model.content,
         "trsp.checkpoint": model.uri,
     }
+
+
+def _is_ours(version: ModelVersion) -> bool:
+    """Whether a version's description is as a driver wrote it; those from before said no digest."""
+    now = digest(version.description)
+    return bool(version.tags.get(_NOTE, now) == now)
 
 
 def versions(client: MlflowClient, name: str, cell_key: str) -> list[ModelVersion]:

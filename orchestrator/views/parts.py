@@ -174,6 +174,7 @@ class GridParts:
         transfer = _of(found, StageKind.TRANSFER, TransferRecord)
         prune_key = keys.get(StageKind.PRUNE)
         rounds = results.rounds(ranking.key)
+        began, ended = _worked(keys, results)
         view = CellView(
             cell=cell,
             ranking_key=ranking.key,
@@ -186,6 +187,8 @@ class GridParts:
             evaluation=_of(found, StageKind.EVALUATE, EvaluationRecord),
             measurement=_of(found, StageKind.MEASURE, MeasurementRecord),
             seconds={kind: record.seconds for kind, record in found.items()},
+            began=began,
+            ended=ended,
             versions={kind: known for kind in found if (known := results.versions(keys[kind]))},
             rate_scales=_rate_scales(rounds[: cell.removed], transfer),
         )
@@ -247,6 +250,22 @@ def _later(results: StoreResults, key: str) -> _LaterRecord | None:
 
 def _of(found: Mapping[str, Record], kind: StageKind, type_: type[RecordT]) -> RecordT | None:
     return record if isinstance(record := found.get(kind), type_) else None
+
+
+def _worked(keys: Mapping[str, str], results: StoreResults) -> tuple[float | None, float | None]:
+    """Return when the stages of a cell began and ended, in seconds since the epoch.
+
+    ``keys``: of its stages, by kind. A ranking is not its own, and a measurement that several cells
+    share may be older than all else of it: that counts for the end alone.
+    """
+    times = {
+        kind: known
+        for kind, key in keys.items()
+        if kind != StageKind.RANKING and (known := results.timings(key))
+    }
+    began = (known.began for kind, known in times.items() if kind != StageKind.MEASURE)
+    ended = (known.ended for known in times.values())
+    return min(began, default=None), max(ended, default=None)
 
 
 def _rate_scales(

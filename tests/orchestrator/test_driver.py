@@ -20,6 +20,7 @@ from orchestrator.projection_turn import StoreTurn
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.store import Store
 from orchestrator.tracking import tracker
+from orchestrator.tracking.pages import links
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView
 from tests.orchestrator.fake_launcher import FakeLauncher, one_cell
@@ -103,6 +104,17 @@ def test_a_grid_that_is_done_gives_its_alias_and_says_so(runs: Runs) -> None:
     assert f"alias {ALIAS} moves: nobody had it" in printed
     assert list(runs.aliases()) == [ALIAS]
     assert "best of grid 'demo', perplexity/wiki 23.2 +- 0.5" in runs.aliases()[ALIAS]
+
+
+def test_a_link_that_nobody_answers_comes_with_what_to_do_at_the_beginning_and_the_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "listens", lambda _: False)
+    lines = runs.run(23.2).splitlines()
+    hint = "nothing listens there now; `trsp ui FILE` shows it"
+    at = [number for number, line in enumerate(lines) if line.startswith("leaderboard: http")]
+    assert [lines[number + 1] for number in at] == [hint, hint]
+    assert at[0] == 0
 
 
 def test_a_grid_that_was_stopped_moves_no_alias(runs: Runs) -> None:

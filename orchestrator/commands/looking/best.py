@@ -13,12 +13,12 @@ from orchestrator.commands.options import AllowVariables, AsJson
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.schema import Grid
 from orchestrator.grid.yaml_file import explain
-from orchestrator.redact import redact_tree
+from orchestrator.redact import redact, redact_tree
 from orchestrator.report.choice_json import choice_dict
 from orchestrator.report.choice_tables import print_choice
-from orchestrator.report.printing import console
+from orchestrator.report.printing import console, print_line
 from orchestrator.views.aliases import alias_name
-from orchestrator.views.budget import choose
+from orchestrator.views.budget import Choice, choose
 from orchestrator.views.reach import reach
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError
@@ -35,6 +35,9 @@ MaxKvBytes = Annotated[
 Metric = Annotated[
     str | None, typer.Option(help="For example perplexity/wiki; default: the first perplexity.")
 ]
+PathOnly = Annotated[
+    bool, typer.Option("--path", help="Print the checkpoint's folder or address, nothing else.")
+]
 
 
 @app.command(rich_help_panel=LOOKING)
@@ -46,6 +49,7 @@ def best(
     max_latency_ms: MaxLatency = None,
     max_kv_bytes_per_token: MaxKvBytes = None,
     metric: Metric = None,
+    path: PathOnly = False,
     as_json: AsJson = False,
     allow_variable: AllowVariables = None,
 ) -> None:
@@ -62,7 +66,8 @@ def best(
     }
     given = {name: value for name, value in limits.items() if value is not None}
     resolved = resolved_grid(grid, store)
-    raise typer.Exit(_answer(resolved, _budgets(resolved.grid, given), as_json))
+    form = "path" if path else "json" if as_json else "text"
+    raise typer.Exit(_answer(resolved, _budgets(resolved.grid, given), form))
 
 
 def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
@@ -81,8 +86,11 @@ def _budgets(grid: Grid, limits: dict[str, Any]) -> tuple[Budget, ...]:
     return budgets
 
 
-def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], as_json: bool) -> int:
-    """Print the best checkpoint under each budget; return the exit code."""
+def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], form: str) -> int:
+    """Print the best checkpoint under each budget; return the exit code.
+
+    ``form``: ``text``, ``json`` or ``path``: of each budget that one meets, a line.
+    """
     from orchestrator.run import view_of
 
     grid, view = resolved.grid, view_of(resolved)
@@ -97,13 +105,24 @@ def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], as_json: bool) ->
         else replace(choice, reaches=reach(view, choice.budget, grid.precision))
         for choice in choices
     ]
-    if as_json:
+    if form == "path":
+        for choice in choices:
+            _print_path(choice)
+    elif form == "json":
         shown = [choice_dict(choice, cells, _alias(grid, choice.budget)) for choice in choices]
         print(json.dumps(redact_tree(shown), indent=2))
     else:
         for choice in choices:
             print_choice(choice, cells, console(), _alias(grid, choice.budget) or "")
     return 0 if all(choice.best for choice in choices) else NOTHING_WITHIN_BUDGET
+
+
+def _print_path(choice: Choice) -> None:
+    """Print where the best checkpoint is; why there is none goes to stderr."""
+    if choice.best is not None and choice.best.checkpoint_uri is not None:
+        print(redact(choice.best.checkpoint_uri.removeprefix("file://")))
+    else:
+        print_line(console(stderr=True), f"nothing meets {choice.budget.alias}")
 
 
 def _alias(grid: Grid, budget: Budget) -> str | None:

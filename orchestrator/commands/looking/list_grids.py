@@ -16,7 +16,7 @@ from orchestrator.report.printing import console
 StoreOf = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FILE]", help="A grid file, for the grids of its store.", show_default=False
+        metavar="FILE", help="A grid file, for the grids of its store.", show_default=False
     ),
 ]
 
@@ -31,7 +31,7 @@ def list_grids(
     """List the grids of a store: who ran them, when, how far they are, and which run now."""
     from orchestrator.kept_grids.listing import listed
     from orchestrator.kept_grids.lookup import storage_at
-    from orchestrator.report.grid_list import print_grids
+    from orchestrator.report.looking.grid_list import print_grids
 
     uri = load_grid(file).storage.store if file and not store else storage_at(store).store
     grids = listed(uri)

@@ -72,8 +72,8 @@ def unanswered(check: str, where: str, error: BaseException, hang_cure: str) -> 
             check,
             where,
             one_line(error),
-            "install this project and its libraries there as on the driver, or submit by "
-            "ray job submit --working-dir",
+            "install this project and its libraries there as on the driver; `trsp submit FILE` "
+            "sends its code along, and no libraries",
         )
     if type(error).__name__ in _NODE_IS_GONE:
         return wrong(

@@ -42,8 +42,7 @@ def versions(driver: Software, nodes: Mapping[str, Software]) -> Iterator[Findin
                 "versions",
                 name,
                 f"another copy of this project's code ({software.code}, driver: {driver.code})",
-                "update the node's copy, or send the driver's along: "
-                "ray job submit --working-dir . -- FILE",
+                "update the node's copy, or send the driver's along by `trsp submit FILE`",
             )
 
 

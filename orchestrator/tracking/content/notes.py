@@ -3,7 +3,7 @@
 Pure.
 """
 
-from orchestrator.views.grid_view import CellView, GridView, RankingView, Status
+from orchestrator.views.grid_view import CellView, RankingView
 
 EXPERIMENT_NOTE = """\
 Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a model.
@@ -19,20 +19,6 @@ Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a
 Layers are 0-based indices in the original model. \
 MLflow is a projection of the job's store and can be rebuilt from it.
 """
-REGISTRY_NOTE = """\
-The weights stay in the job's store: a version's tag `trsp.checkpoint` is their address.
-Aliases such as `demo-best-params-110m` mark the best version under a budget of the grid `demo`;
-the tag `trsp.alias.` and the alias says why."""
-
-
-def grid_note(view: GridView) -> str:
-    """Return what a grid's run says of it: its cells counted by status, and its rankings."""
-    counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
-    cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    return (
-        f"Grid **{view.name}** (`{view.key}`): "
-        f"{len(view.cells)} cells ({cells}), {len(view.rankings)} rankings."
-    )
 
 
 def ranking_note(ranking: RankingView) -> str:
@@ -56,25 +42,18 @@ def cell_note(view: CellView, uri: str) -> str:
     text = f"**{model.name}** without layers {layers} ({len(view.layers)} of {model.layers})."
     if view.slowed:
         text += f" Made with {view.slowed}: it diverged at the whole."
-    return f"{text}\n\n{_loading(uri)}" if uri else text
+    return f"{text}\n\n{loading(uri)}" if uri else text
 
 
-def version_note(view: CellView, uri: str) -> str:
-    """Return what a registered version says of itself.
+def loading(uri: str) -> str:
+    """Return Markdown that shows Python which loads a checkpoint.
 
-    The registry's list shows the start of it, unrendered: no Markdown there.
+    A remote one is fetched with MLflow first.
     """
-    layers = ", ".join(map(str, sorted(view.layers or ())))
-    slowed = f"; {view.slowed}" if view.slowed else ""
-    return f"{view.cell.name}: without layers {layers}{slowed}\n\n{_loading(uri)}"
-
-
-def _loading(uri: str) -> str:
-    """Markdown that shows how to load a checkpoint; a remote one is fetched with MLflow first."""
-    load = f'AutoModelForCausalLM.from_pretrained("{uri}")'
+    lines = ["from transformers import AutoModelForCausalLM"]
+    place = f'"{uri}"'
     if "://" in uri and not uri.startswith("file://"):
-        load = (
-            f'mlflow.artifacts.download_artifacts("{uri}"), '
-            "then AutoModelForCausalLM.from_pretrained(that folder)"
-        )
-    return f"```python\n{load}\n```"
+        lines = ["import mlflow", *lines, f"folder = mlflow.artifacts.download_artifacts({place})"]
+        place = "folder"
+    lines.append(f"model = AutoModelForCausalLM.from_pretrained({place})")
+    return "\n".join(("```python", *lines, "```"))

@@ -14,7 +14,7 @@ from orchestrator.kept_grids.document import KeptGrid
 from orchestrator.kept_grids.listing import Listed, listed
 from orchestrator.kept_grids.recorder import SAVE_EVERY_S, GridRecorder
 from orchestrator.kept_grids.shelf import Kept
-from orchestrator.report.grid_list import print_grids
+from orchestrator.report.looking.grid_list import print_grids
 from orchestrator.run import run_grid
 from orchestrator.store.store import Store
 from orchestrator.views.grid_view import GridView, Status, stopped

@@ -153,3 +153,25 @@ def test_the_same_alias_of_another_grid_on_another_model_is_left_alone(
     tracker.move_alias("other", other, of_other_model(22.0, grid="another"))
     assert tracker.move_alias(MODEL, cells[0], claim(ALIAS, 23.2)).moves
     assert len(holders(client)) == 2
+
+
+def test_the_models_page_leads_to_the_version_that_has_the_alias(
+    registry: tuple[MlflowTracker, list[str]], client: MlflowClient
+) -> None:
+    tracker, cells = registry
+    tracker.move_alias(MODEL, cells[0], claim(ALIAS, 23.2))
+    tracker.move_alias(MODEL, cells[1], claim(ALIAS, 22.0))
+    page = str(client.get_registered_model(REGISTERED).description)
+    (row,) = [line for line in page.splitlines() if f"`{ALIAS}`" in line]
+    assert f"[Version {marked(client).version}](#/models/{REGISTERED}/versions/" in row
+    assert "perplexity/wiki 22 " in row
+
+
+def test_the_page_of_a_model_that_lost_an_alias_no_longer_names_it(
+    registry: tuple[MlflowTracker, list[str]], client: MlflowClient, other: str
+) -> None:
+    tracker, cells = registry
+    tracker.move_alias(MODEL, cells[0], claim(ALIAS, 23.2))
+    tracker.move_alias("other", other, of_other_model(22.0))
+    assert f"`{ALIAS}`" not in str(client.get_registered_model(REGISTERED).description)
+    assert f"`{ALIAS}`" in str(client.get_registered_model("other").description)

@@ -67,3 +67,34 @@ def test_a_cell_that_chose_other_layers_gets_a_new_run(uri: str, tmp_path: Path)
         done.cells[0].stage_keys["prune"],
         "prune-other",
     }
+
+
+def note_of(uri: str, view: GridView, cell: int) -> tuple[str, str]:
+    """The version of a cell, and what it says of itself."""
+    client = client_of(uri)
+    (version,) = client.search_model_versions(f"tags.`trsp.cell` = '{view.cells[cell].cell.key}'")
+    return str(version.version), str(version.description)
+
+
+@pytest.fixture
+def half_done(uri: str, tmp_path: Path) -> tuple[str, GridView]:
+    """A grid whose first cell has its checkpoint and no scores yet, and the view of its end."""
+    done = sample.finished(tmp_path / "store")
+    bare = replace(done.cells[0], evaluation=None, measurement=None)
+    MlflowTracker(uri, EXPERIMENT).finish(replace(done, cells=(bare, *done.cells[1:])))
+    return uri, done
+
+
+def test_a_version_says_its_scores_once_they_are_known(half_done: tuple[str, GridView]) -> None:
+    uri, done = half_done
+    assert "perplexity/wiki" not in note_of(uri, done, 0)[1]
+    MlflowTracker(uri, EXPERIMENT).finish(done)
+    assert "perplexity/wiki" in note_of(uri, done, 0)[1]
+
+
+def test_a_description_that_a_person_wrote_stays(half_done: tuple[str, GridView]) -> None:
+    uri, done = half_done
+    version, _ = note_of(uri, done, 0)
+    client_of(uri).update_model_version(REGISTERED, version, "deployed in March")
+    MlflowTracker(uri, EXPERIMENT).finish(done)
+    assert note_of(uri, done, 0)[1] == "deployed in March"

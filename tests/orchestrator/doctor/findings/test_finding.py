@@ -33,7 +33,7 @@ def test_a_check_that_hangs_is_wrong() -> None:
 
 def test_a_node_without_our_code_is_told_how_to_get_it() -> None:
     error = ModuleNotFoundError("No module named 'orchestrator'")
-    assert "--working-dir" in unanswered("node", "node 1", error, "").cure
+    assert "`trsp submit FILE`" in unanswered("node", "node 1", error, "").cure
 
 
 def test_a_node_that_is_gone_is_said_to_be() -> None:

@@ -51,7 +51,7 @@ def test_another_python_is_wrong() -> None:
 
 def test_another_copy_of_our_code_is_wrong() -> None:
     found = _only(list(versions(SOFTWARE, {"node 1": replace(SOFTWARE, code="01d")})))
-    assert "ray job submit --working-dir" in found.cure
+    assert "trsp submit FILE" in found.cure
 
 
 def _clock(shown: float) -> NodeState:
