@@ -181,8 +181,8 @@ def _waiting(group: Group, width: int) -> tuple[str, ...]:
     what = redact(group.what) or "not begun"
     line = f"{group.stage}: {what}"
     if len(who) + 2 + len(line) > width:
-        who = shortened(who, max(_LEAST_NAME, width - len(line) - 2))
-    first, *rest = wrapped(f"{who}, {line}", width, 2)
+        who = shortened(who, max(_LEAST_NAME, width // 2))
+    first, *rest = wrapped(f"{who}, {line}", width - len(_INDENT), 2)
     return first, *(f"{_INDENT}{each}" for each in rest)
 
 

@@ -71,6 +71,14 @@ def test_every_number_is_whole(width: int, height: int, copies: int, tmp_path: P
         assert found <= numbers, line
 
 
+@pytest.mark.parametrize("width", range(30, 90))
+def test_what_waits_for_a_long_reason_fits_too(width: int) -> None:
+    reason = "is being started: takes 1 CPU, 0.7 GB of memory; again after " + REASON
+    cell = replace(sample.waiting(sample.cells()[0]), reason=reason)
+    view = GridView("grid-1", "sample", (cell,), (), ())
+    assert max(map(len, shown(Moment(view, DriverNews(), NOW), width, 24))) <= width
+
+
 def test_totals_and_times_come_first(tmp_path: Path) -> None:
     lines = shown(large_grid(tmp_path, 35), 80, 24)
     assert lines[0] == "sample: 210 cells: 35 waiting, 70 running, 70 done, 35 failed"
