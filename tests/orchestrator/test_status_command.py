@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator import watching
 from orchestrator.cli import main
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from orchestrator.watching import Seen
 from tests.orchestrator import sample_views as sample
 from tests.orchestrator.looked_at import looks_at

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES
 from orchestrator.report.standing.done_rows import done_rows
 from orchestrator.report.standing.fitting import alike, duration, shortened, wrapped
 from orchestrator.report.standing.rows import Group, Running, counts, failed, running, waiting
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews
 
 _NOTICE_LINES = 2
 _REASON_LINES = 6  # of one failure

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.report.standing.rows import Running
 from orchestrator.report.standing.screen import Moment, running_rows, screen
 from orchestrator.views.grid_view import CellView, GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views as sample
 
 METRICS = ("perplexity/wiki", "perplexity/c4", "accuracy")
