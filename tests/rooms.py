@@ -66,7 +66,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "report": """doctor.findings grid grid.fitting layouts redact stages views trsp.checkpoints
         trsp.records""",
     "report.looking": "kept_grids redact report store.logs views",
-    "report.standing": "redact report stages views trsp.records",
+    "report.standing": "coordination redact report stages views trsp.records",
     "tracking.content": "grid pictures redact report report.page trsp.config trsp.records views",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
