@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.grid.budgets import Budget
 from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
@@ -70,26 +71,36 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
 
 def _question(choice: Choice, alias: str) -> str:
     budget = choice.budget
-    limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
     return (
-        f"{alias or budget.alias}: best {choice.metric} with {', '.join(limits) or 'no limit'} "
+        f"{alias or budget.alias}: best {choice.metric} with {limits_text(budget)} "
         f"({choice.candidates} of {choice.cells} cells known)"
     )
 
 
+def limits_text(budget: Budget) -> str:
+    """Return a budget's limits: ``params <= 125.0M, latency_ms <= 40``, or ``no limit``."""
+    limits = [f"{name} <= {format_metric(name, limit)}" for name, limit in budget.limits.items()]
+    return ", ".join(limits) or "no limit"
+
+
 def _answer(choice: Choice) -> Iterator[str]:
     if choice.best is None:
-        yield _nearest(choice)
-        yield from map(_reach, choice.reaches)
+        yield from shortfall(choice)
         return
     yield f"best: {choice.best.cell.name}"
     if choice.runner_up is None:
         yield "no other cell meets this budget"
     else:
-        yield f"runner-up: {choice.runner_up.cell.name}; {_margin(choice)}"
+        yield f"runner-up: {choice.runner_up.cell.name}; {margin(choice)}"
     for cell in (choice.best, choice.runner_up):
         if cell is not None and cell.slowed:
             yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
+
+
+def shortfall(choice: Choice) -> Iterator[str]:
+    """Yield why nothing is best under a budget: the nearest cell, and what would meet it."""
+    yield _nearest(choice)
+    yield from map(_reach, choice.reaches)
 
 
 def _nearest(choice: Choice) -> str:
@@ -122,7 +133,8 @@ def _grounds(reach: Reach) -> str:
     return ", by the unpruned model's latency and the share of each layer" if reach.shapes else ""
 
 
-def _margin(choice: Choice) -> str:
+def margin(choice: Choice) -> str:
+    """Return how far the runner-up is from the best, and how sure that is; there must be one."""
     comparison = choice.comparison
     if comparison is None:
         return "how certain the difference is cannot be known from these scores"

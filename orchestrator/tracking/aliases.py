@@ -14,7 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from orchestrator.redact import redact
 from orchestrator.tracking.content.registry_notes import Marked, with_best
-from orchestrator.tracking.models import registered_name, versions
+from orchestrator.tracking.content.values import registered_name
+from orchestrator.tracking.models import versions
 from orchestrator.views.aliases import AliasClaim, AliasDecision, AliasHolder, decide_alias
 from trsp.errors import TrackingError
 

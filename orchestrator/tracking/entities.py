@@ -7,7 +7,8 @@ from typing import Any
 
 from mlflow.entities import Metric
 
-from orchestrator.tracking.content.states import RunState
+from orchestrator.tracking.content.metrics import STDERR
+from orchestrator.tracking.content.states import RUN_ID, RunState
 from orchestrator.tracking.written_run import WrittenRun
 
 # Metrics per request: MLflow takes 1000 items in all, among them up to 100 params and 100 tags.
@@ -15,14 +16,14 @@ BATCH = 800
 MAX_PARAM, MAX_TAG = 6000, 8000  # characters
 
 
-def state_tags(state: RunState) -> dict[str, str]:
+def state_tags(state: RunState, run_id: str) -> dict[str, str]:
     """Return the state's own tags and those by which MLflow's pages show it."""
     paths = [artifact.path for artifact in state.artifacts if artifact.is_table]
     tables = [{"path": path, "type": "table"} for path in paths]
     return {
         **state.tags,
         "mlflow.runName": state.name,
-        "mlflow.note.content": state.note,
+        "mlflow.note.content": state.note.replace(RUN_ID, run_id),
         "mlflow.loggedArtifacts": json.dumps(tables) if tables else "",
         "trsp.reason": state.reason,
     }
@@ -52,8 +53,9 @@ def _links(name: str, state: RunState, model_id: str | None) -> dict[str, Any]:
     if state.model is None or name not in state.model.scores:
         return {}
     links: dict[str, Any] = {"model_id": model_id}
-    if name.startswith("perplexity/"):
-        text = name.partition("/")[2]
+    score = name.removeprefix(STDERR)
+    if score.startswith("perplexity/"):
+        text = score.partition("/")[2]
         links |= {"dataset_name": text, "dataset_digest": state.model.texts.get(text, text)}
     return links
 

@@ -18,23 +18,18 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERS
 from orchestrator.scratch import scratch_folder
 from orchestrator.tracking.content.registry_notes import model_note
 from orchestrator.tracking.content.states import ModelState, RunState
-from orchestrator.tracking.content.values import digest
+from orchestrator.tracking.content.values import digest, registered_name
 
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 _NOTE = "trsp.note"  # the tag that holds the digest of the description that a driver wrote
 
 
-def registered_name(model: str) -> str:
-    """Return what MLflow takes as a model's name: ``org/Model-1.5:b`` -> ``org-Model-1-5-b``."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-") or "model"
-
-
 def logged_name(cell_name: str) -> str:
-    """Return what MLflow takes as a LoggedModel's name: ``r=0.1`` -> ``r=0_1``.
+    """Return what MLflow takes as a LoggedModel's name: ``10% l1=0.02`` -> ``10pct l1=0_02``.
 
     It may not contain . / : % and quotes.
     """
-    return re.sub(r"[./:%\"']", "_", cell_name)
+    return re.sub(r"[./:\"']", "_", cell_name.replace("%", "pct"))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ before is not looked at.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -17,7 +17,6 @@ from orchestrator.tracking.written_run import HEARTBEAT
 from orchestrator.views.grid_view import GridView, Status
 
 HEARTBEAT_S = 60.0
-_NOT_BEGUN = (Status.WAITING, Status.KILLED)  # as far as these say
 # What MLflow answers about one run, by another driver's doing mostly: asked the same again, it
 # would say the same. The other runs are none the worse.
 _ANSWERS = (
@@ -70,8 +69,8 @@ class GridProjection:
         anew = self._doubted
         if anew:
             self._read(view)
-        changed = {run.id: run for run in described_runs(view, self._view)}
-        self._begun |= {id_ for id_, run in changed.items() if run.status not in _NOT_BEGUN}
+        changed = {run.id: run for run in self._described(view, self._view)}
+        self._begun |= {id_ for id_, run in changed.items() if run.has_begun}
         self._pending |= self._due() | changed
         self._view = view
         self._beat()
@@ -84,6 +83,9 @@ class GridProjection:
         self._share(view)
         return True
 
+    def _described(self, view: GridView, before: GridView | None = None) -> Iterator[DescribedRun]:
+        return described_runs(view, before, self._experiment_id)
+
     def _due(self) -> dict[RunId, DescribedRun]:
         """Take the runs whose artifacts have waited long enough."""
         now = time.monotonic()
@@ -95,7 +97,7 @@ class GridProjection:
     def _read(self, view: GridView) -> None:
         """Take up what MLflow holds; what is not as it was left is to be written anew."""
         changed = self._runs.read()
-        self._pending |= {run.id: run for run in described_runs(view) if run.id in changed}
+        self._pending |= {run.id: run for run in self._described(view) if run.id in changed}
         self._shared_view = ""
         self._doubted = False
 

@@ -117,7 +117,7 @@ class RunWriter:
                 model_id = self._models.write(run.run_id, state, is_new=run.ours).model_id
             due_at = self._write_artifacts(run, state)
             self._write_values(run, state, model_id)
-            self._write_status(run, state.status)
+            self._write_status(run, state)
             return due_at
         except BaseException:
             del self._runs[state.kind, state.key]
@@ -145,7 +145,9 @@ class RunWriter:
             **self._parent(),
             **self._facts,
         }
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=state.name)
+        run = self._client.create_run(
+            self._experiment_id, _ms(state.began), tags=tags, run_name=state.name
+        )
         self.may_have_twins = True
         made = dict(run.data.tags)
         return WrittenRun(run.info.run_id, run.info.start_time, "RUNNING", tags=made, ours=True)
@@ -188,7 +190,7 @@ class RunWriter:
     def _tags(self, run: WrittenRun, state: RunState) -> dict[str, str]:
         """All tags that the run is to have now; those that are empty are to go."""
         parent = {} if state.kind == "grid" else self._parent()
-        return cut({**state_tags(state), **parent, WRITTEN: run.memory()}, MAX_TAG)
+        return cut({**state_tags(state, run.run_id), **parent, WRITTEN: run.memory()}, MAX_TAG)
 
     def _delete_tag(self, run: WrittenRun, name: str) -> None:
         """Delete a tag; that another driver of the grid has done so is as good."""
@@ -222,12 +224,14 @@ class RunWriter:
             parent = Path(artifact.path).parent.as_posix()
             self._client.log_artifact(run.run_id, str(local), None if parent == "." else parent)
 
-    def _write_status(self, run: WrittenRun, status: Status) -> None:
-        mlflow_status = MLFLOW_STATUS[status]
+    def _write_status(self, run: WrittenRun, state: RunState) -> None:
+        mlflow_status = MLFLOW_STATUS[state.status]
         if run.status == mlflow_status:
             return
-        if status in OVER:
-            self._client.set_terminated(run.run_id, status=mlflow_status)
+        if state.status in OVER:
+            ended_ms = _ms(state.ended)  # by the clock of another machine, perhaps
+            end_time = ended_ms and max(ended_ms, run.started_ms)
+            self._client.set_terminated(run.run_id, mlflow_status, end_time)
         else:
             self._client.update_run(run.run_id, status=mlflow_status)
         run.status = mlflow_status
@@ -238,6 +242,10 @@ class RunWriter:
             if id_ not in keep and run.status in OPEN:
                 kill(self._client, run.run_id, "no longer part of the grid")
                 run.status = "KILLED"
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
 
 
 def _contradicts(run: WrittenRun, state: RunState) -> bool:

@@ -124,11 +124,13 @@ def _first_perplexity(cells: Sequence[CellView]) -> str:
 
 def _candidates(cells: Sequence[CellView], budget: Budget, metric: str) -> Iterator[_Candidate]:
     """Yield the cells that have the metric and every limited number."""
+    limits = budget.limits
+    needed = {metric, *limits}
     for cell in cells:
         metrics = cell.metrics()
-        if {metric, *budget.limits} <= metrics.keys():
+        if needed <= metrics.keys():
             order = (_cost(metrics, metric), metrics.get("params", 0), cell.cell.name)
-            yield _Candidate(cell, order, _excess(metrics, budget.limits))
+            yield _Candidate(cell, order, _excess(metrics, limits))
 
 
 def outside(cells: Sequence[CellView], budget: Budget) -> frozenset[str]:

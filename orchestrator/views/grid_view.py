@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from orchestrator.grid.budgets import Budget
 from orchestrator.grid.cells import Cell, ModelInfo
 from trsp.records import (
     CheckpointRecord,
@@ -45,6 +46,7 @@ class DenseView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     versions: Versions = field(default_factory=dict)
+    stage_keys: Mapping[str, str] = field(default_factory=dict)  # by kind
 
     def metrics(self) -> dict[str, float]:
         """Return every number that is known of the model, by the names that cells use."""
@@ -73,6 +75,11 @@ class RankingView:
         return tuple(round_.layer for round_ in self.rounds)
 
     @property
+    def ranked(self) -> int:
+        """How many of the ``depth`` layers are ranked; the store may hold more for other grids."""
+        return min(len(self.rounds), self.depth)
+
+    @property
     def slowed(self) -> str:
         """At which share of the settings' learning rate it was learned; "" where at the whole."""
         return _slowed({"rank": lowest_rate(self.rounds)})
@@ -95,6 +102,10 @@ class CellView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)  # wall time of each kind of stage
+    # Seconds since the epoch: when the first of its own stages began, and the last one ended, as
+    # far as their results say. A ranking, and a speed measured before, are not its own.
+    began: float | None = None
+    ended: float | None = None
     versions: Versions = field(default_factory=dict)
     # By kind, the shares of the settings' learning rates that the trainings behind it were computed
     # at: those below 1, after a run that diverged.
@@ -160,6 +171,8 @@ class GridView:
     rankings: tuple[RankingView, ...]
     dense: tuple[DenseView, ...]
     settings: Mapping[str, object] = field(default_factory=dict)  # the resolved grid file
+    metrics: tuple[str, ...] = ()  # those that tables show, the first of them most
+    budgets: tuple[Budget, ...] = ()
     status: Status = Status.RUNNING
     reason: str = ""
     behind: str = ""  # since when its driver has had no answer of the store, and what it got
@@ -180,16 +193,23 @@ View = TypeVar("View", GridView, RankingView, DenseView, CellView)
 
 
 def concluded(view: GridView) -> GridView:
-    """Return the view with the status of a driven grid: a grid with a failed part has failed.
+    """Return the view with the status of a driven grid: it has failed where a part has.
+
+    So it has where cells were cancelled: not all that it asks for is there.
 
     It is left as it is (RUNNING) until every cell and reference is done or failed.
     """
     if any(part.status in (Status.RUNNING, Status.WAITING) for part in view.parts):
         return view
-    failed = sum(part.status is Status.FAILED for part in view.parts)
-    if not failed:
+    parts = len(view.parts)
+    said = [
+        f"{count} of {parts} {word}"
+        for status, word in ((Status.FAILED, "failed"), (Status.KILLED, "cancelled"))
+        if (count := sum(part.status is status for part in view.parts))
+    ]
+    if not said:
         return replace(view, status=Status.DONE)
-    return replace(view, status=Status.FAILED, reason=f"{failed} of {len(view.parts)} failed")
+    return replace(view, status=Status.FAILED, reason=", ".join(said))
 
 
 def stopped(view: GridView, reason: str) -> GridView:

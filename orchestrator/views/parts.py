@@ -1,8 +1,7 @@
 """Every part of a grid as the store has it, made anew only where what it rests on has changed.
 
 A part is a cell, an unpruned model or a ranking. It is a pure function of what ``StoreResults``
-says of the keys that it rests on, so it stands until ``take_changed`` names one of these. Knows no
-driver: what that does with the stages is added by ``build``.
+says of the keys that it rests on, so it stands until ``take_changed`` names one. Knows no driver.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -175,6 +174,7 @@ class GridParts:
         transfer = _of(found, StageKind.TRANSFER, TransferRecord)
         prune_key = keys.get(StageKind.PRUNE)
         rounds = results.rounds(ranking.key)
+        began, ended = _worked(keys, results)
         view = CellView(
             cell=cell,
             ranking_key=ranking.key,
@@ -187,11 +187,13 @@ class GridParts:
             evaluation=_of(found, StageKind.EVALUATE, EvaluationRecord),
             measurement=_of(found, StageKind.MEASURE, MeasurementRecord),
             seconds={kind: record.seconds for kind, record in found.items()},
+            began=began,
+            ended=ended,
             versions={kind: known for kind in found if (known := results.versions(keys[kind]))},
             rate_scales=_rate_scales(rounds[: cell.removed], transfer),
         )
         needed = ranking if layers is None else first_needed_stage(stages, results)
-        progress = f"round {len(rounds)} of {cell.removed}"
+        progress = f"{len(rounds)} of {cell.removed} layers ranked"
         return Part(view, needed, tuple(keys.values()), progress if layers is None else "")
 
     def _ranking(self, users: Sequence[int]) -> Part[RankingView]:
@@ -217,8 +219,9 @@ class GridParts:
     def _dense(self, model: ModelInfo) -> Part[DenseView]:
         """Return the unpruned model, with its scores and speed as far as they are there."""
         study, results = self.resolved.study, self.results
-        key, measure = dense_spec(model, study).key, measure_spec(model, study, ())
-        dense = results.record(key)
+        reference, measure = dense_spec(model, study), measure_spec(model, study, ())
+        keys = {str(each.kind): each.key for each in (reference, measure) if each}
+        dense = results.record(reference.key)
         measured = results.record(measure.key) if measure else None
         known = dense if isinstance(dense, DenseRecord) else None
         view = DenseView(
@@ -228,12 +231,12 @@ class GridParts:
             evaluation=known.evaluation if known else None,
             measurement=measured if isinstance(measured, MeasurementRecord) else None,
             versions={
-                StageKind.EVALUATE: results.versions(key),
+                StageKind.EVALUATE: results.versions(reference.key),
                 StageKind.MEASURE: results.versions(measure.key) if measure else {},
             },
+            stage_keys=keys,
         )
-        keys = (key, measure.key) if measure else (key,)
-        return Part(view, next_dense_stage(model, study, results), keys)
+        return Part(view, next_dense_stage(model, study, results), tuple(keys.values()))
 
 
 _LaterRecord = TransferRecord | CheckpointRecord | EvaluationRecord | MeasurementRecord
@@ -247,6 +250,22 @@ def _later(results: StoreResults, key: str) -> _LaterRecord | None:
 
 def _of(found: Mapping[str, Record], kind: StageKind, type_: type[RecordT]) -> RecordT | None:
     return record if isinstance(record := found.get(kind), type_) else None
+
+
+def _worked(keys: Mapping[str, str], results: StoreResults) -> tuple[float | None, float | None]:
+    """Return when the stages of a cell began and ended, in seconds since the epoch.
+
+    ``keys``: of its stages, by kind. A ranking is not its own, and a measurement that several cells
+    share may be older than all else of it: that counts for the end alone.
+    """
+    times = {
+        kind: known
+        for kind, key in keys.items()
+        if kind != StageKind.RANKING and (known := results.timings(key))
+    }
+    began = (known.began for kind, known in times.items() if kind != StageKind.MEASURE)
+    ended = (known.ended for known in times.values())
+    return min(began, default=None), max(ended, default=None)
 
 
 def _rate_scales(

@@ -21,7 +21,8 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from orchestrator.tracking.content.leaderboard import leaderboard_url
-from orchestrator.tracking.models import logged_name, registered_name
+from orchestrator.tracking.content.values import registered_name
+from orchestrator.tracking.models import logged_name
 from tests.browser.chromium import browser, close_assistant, open_page, wait_for_text
 from tests.mlflow_server import mlflow_server
 

@@ -12,7 +12,7 @@ from selenium import webdriver
 
 from orchestrator.grid.schema import load_grid
 from orchestrator.run import view_offline
-from orchestrator.tracking.models import registered_name
+from orchestrator.tracking.content.values import registered_name
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.aliases import alias_name
 from orchestrator.views.budget import choose

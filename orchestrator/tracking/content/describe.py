@@ -8,29 +8,36 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
-from orchestrator.redact import redact, redact_tree
-from orchestrator.tracking.content import notes
+from orchestrator.redact import redact
 from orchestrator.tracking.content.describe_cell import cell_state
+from orchestrator.tracking.content.describe_grid import grid_state
 from orchestrator.tracking.content.describe_ranking import ranking_state
-from orchestrator.tracking.content.run_tables import cells_table
-from orchestrator.tracking.content.states import RunState, json_artifact, table_artifact
-from orchestrator.tracking.content.values import all_rounded, digest, reason_of
+from orchestrator.tracking.content.metrics import shown_metrics
+from orchestrator.tracking.content.states import RunState
+from orchestrator.tracking.content.values import digest, reason_of
 from orchestrator.views.grid_view import DenseView, GridView, Status, killed
 
 RunId = tuple[str, str]  # a run's kind and key
+_NOT_BEGUN = (Status.WAITING, Status.KILLED)  # as far as these say
 
 
 @dataclass(frozen=True)
 class DescribedRun:
-    """A run that should exist once ``status`` says that its work has begun.
+    """A run that should exist once its work was seen to have begun.
 
-    ``state`` makes what the run says.
+    ``state`` makes what the run says. ``ranks``: it waits for a ranking that runs.
     """
 
     kind: str
     key: str
     status: Status
     state: Callable[[], RunState]
+    ranks: bool = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its own work has begun, as far as its status says."""
+        return self.status not in _NOT_BEGUN and not self.ranks
 
     @property
     def id(self) -> RunId:
@@ -38,15 +45,19 @@ class DescribedRun:
         return self.kind, self.key
 
 
-def described_runs(view: GridView, before: GridView | None = None) -> Iterator[DescribedRun]:
+def described_runs(
+    view: GridView, before: GridView | None = None, experiment_id: str = ""
+) -> Iterator[DescribedRun]:
     """Yield every run of a grid: the grid's own first, for it is the parent of all others.
 
     ``before``: an earlier view of the same grid; runs that say the same as they did then are left
-    out, which costs next to nothing where their parts are the same objects.
+    out, which costs next to nothing where their parts are the same objects. ``experiment_id``: for
+    links between MLflow's pages.
     """
     if view is before:
         return
-    yield DescribedRun("grid", view.key, view.status, partial(grid_state, view))
+    state = partial(grid_state, view, experiment_id)
+    yield DescribedRun("grid", view.key, view.status, state)
     yield from _ranking_runs(view, before)
     known = _references(before) if before else {}
     for part in view.dense:
@@ -81,7 +92,8 @@ def _cell_runs(view: GridView, before: GridView | None) -> Iterator[DescribedRun
         base = dense.get(model)
         if not (_same(cell, old) and _same(base, old_dense.get(model))):
             state = partial(cell_state, cell, base, texts)
-            yield DescribedRun("cell", cell.cell.key, cell.status, state)
+            ranks = cell.status is Status.RUNNING and cell.layers is None
+            yield DescribedRun("cell", cell.cell.key, cell.status, state, ranks)
 
 
 def _same(part: object, before: object) -> bool:
@@ -99,30 +111,6 @@ def closed(view: GridView) -> GridView:
     return killed(view, view.reason or "the job ended before this was done")
 
 
-def grid_state(view: GridView) -> RunState:
-    """Return what a grid's run says: its progress, the table of its cells, its settings."""
-    done = sum(cell.status is Status.DONE for cell in view.cells)
-    settings = redact_tree(view.settings)
-    return RunState(
-        kind="grid",
-        key=view.key,
-        name=view.name,
-        status=view.status,
-        reason=reason_of(view),
-        params={
-            "models": ", ".join(dict.fromkeys(cell.cell.model.name for cell in view.cells)),
-            "cells": str(len(view.cells)),
-            "rankings": str(len(view.rankings)),
-        },
-        tags={"trsp.progress": f"{done} of {len(view.cells)} cells done"},
-        artifacts=(
-            table_artifact("cells.json", partial(cells_table, view)),
-            json_artifact("grid.json", settings, digest(settings)),
-        ),
-        note=notes.grid_note(view),
-    )
-
-
 def dense_state(part: DenseView) -> RunState:
     """Return what an unpruned model's run says: its source and its scores."""
     return RunState(
@@ -137,7 +125,7 @@ def dense_state(part: DenseView) -> RunState:
             "source": redact(part.model.source),
         },
         tags={"trsp.latency_doubt": part.measurement.doubt if part.measurement else ""},
-        finals=all_rounded(part.metrics()),
+        finals=shown_metrics(part),
         note=f"The unpruned model: the reference of all cells of **{part.model.name}**.",
     )
 

@@ -3,11 +3,13 @@
 Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from orchestrator.grid.cells import Cell
 from orchestrator.redact import redact
 from orchestrator.tracking.content import notes
+from orchestrator.tracking.content.metrics import KEPT, ordered_scores, shown_metrics
 from orchestrator.tracking.content.registry_notes import version_note
 from orchestrator.tracking.content.run_tables import evaluation_table
 from orchestrator.tracking.content.states import (
@@ -18,8 +20,14 @@ from orchestrator.tracking.content.states import (
     RunState,
     table_artifact,
 )
-from orchestrator.tracking.content.values import all_rounded, nested, reason_of, strings
-from orchestrator.views.grid_view import CellView, DenseView, Status
+from orchestrator.tracking.content.values import (
+    all_rounded,
+    nested,
+    reason_of,
+    rounded,
+    strings,
+)
+from orchestrator.views.grid_view import OVER, CellView, DenseView, Status
 from orchestrator.views.versions import shown_versions
 from trsp.records import TransferRecord
 
@@ -50,41 +58,57 @@ def cell_state(view: CellView, dense: DenseView | None, texts: Mapping[str, str]
             **{f"trsp.key.{kind}": key for kind, key in view.stage_keys.items()},
             **{f"trsp.rate_scale.{kind}": f"{scale:g}" for kind, scale in view.rate_scales.items()},
         },
-        finals=all_rounded(_cell_finals(view, dense)),
-        curves=_transfer_curves(view.transfer) if view.transfer else {},
+        finals=_cell_finals(view, dense) if _is_told(view) else {},
+        curves=_transfer_curves(view.transfer) if view.transfer and _is_told(view) else {},
         artifacts=_cell_artifacts(view, dense),
         note=notes.cell_note(view, uri),
         model=_model(view, uri, texts),
+        began=view.began,
+        ended=view.ended if view.status is Status.DONE else None,
     )
+
+
+def _is_told(view: CellView) -> bool:
+    """Whether a cell's numbers are written now: together, for its scores are to be the first.
+
+    MLflow's page of compared runs draws the metric that was written first.
+    """
+    return view.evaluation is not None or view.status in OVER
+
+
+# A cell's params that tell it from others, in the order in which they are read, and what each says.
+# The ratio is a number, for charts: the cell's name has it as it was written.
+SETTINGS: Mapping[str, Callable[[Cell], object]] = {
+    "model": lambda cell: cell.model.name,
+    "ratio": lambda cell: f"{cell.ratio:.4g}",
+    "selector": lambda cell: cell.selector_label or cell.selector.name,
+    "lambda_1": lambda cell: cell.gate_l1,
+    "transfer": lambda cell: cell.transfer_label or cell.transfer.name,
+    "lambda_2": lambda cell: cell.drift,
+    "seed": lambda cell: cell.seed,
+}
 
 
 def _cell_params(view: CellView) -> dict[str, str]:
     cell = view.cell
     layers = None if view.layers is None else ", ".join(map(str, view.layers))
-    axes = {
-        "model": cell.model.name,
-        "ratio": f"{cell.ratio:.4g}",
-        "removed": cell.removed,
-        "selector": cell.selector_label or cell.selector.name,
-        "gate_l1": cell.gate_l1,
-        "transfer": cell.transfer_label or cell.transfer.name,
-        "drift": cell.drift,
-        "seed": cell.seed,
-        "layers": layers,
-    }
-    return strings(
-        {**axes, **nested("selector", cell.selector), **nested("transfer", cell.transfer)}
-    )
+    settings = {name: value_of(cell) for name, value_of in SETTINGS.items()}
+    settings |= {"removed": cell.removed, "layers": layers}
+    methods = nested("selector", cell.selector) | nested("transfer", cell.transfer)
+    return strings(settings | methods)
 
 
 def _cell_finals(view: CellView, dense: DenseView | None) -> dict[str, float]:
-    finals = view.metrics() | {f"seconds/{kind}": value for kind, value in view.seconds.items()}
-    if view.seconds:
-        finals["seconds/total"] = sum(view.seconds.values())
+    """The cell's metrics, each with one value: scores first, where its seconds went last."""
+    finals = shown_metrics(view)
     if dense and dense.checkpoint and view.checkpoint:
-        finals["kept"] = view.checkpoint.params / dense.checkpoint.params
+        finals[KEPT] = rounded(view.checkpoint.params / dense.checkpoint.params)
     if dense and dense.evaluation and view.evaluation:
-        finals |= {f"dense/{name}": score.value for name, score in dense.evaluation.scores.items()}
+        scores = ordered_scores(dense.evaluation.scores)
+        finals |= {f"dense/{name}": rounded(score.value) for name, score in scores.items()}
+    finals |= all_rounded({f"seconds/{kind}": value for kind, value in view.seconds.items()})
+    if view.seconds:
+        finals["seconds/total"] = rounded(sum(view.seconds.values()))
     return finals
 
 
@@ -116,7 +140,7 @@ def _model(view: CellView, uri: str, texts: Mapping[str, str]) -> ModelState | N
         name=view.cell.full_name,
         uri=uri,
         content=view.stage_keys.get("prune") or uri,
-        scores=(*view.metrics(), "kept"),
+        scores=(*shown_metrics(view), KEPT),
         texts=texts,
         note=version_note(view, uri),
     )

@@ -3,7 +3,7 @@
 Pure.
 """
 
-from orchestrator.views.grid_view import CellView, GridView, RankingView, Status
+from orchestrator.views.grid_view import CellView, RankingView
 
 EXPERIMENT_NOTE = """\
 Grids of structured pruning (TRSP): every **cell** is one pruned checkpoint of a model.
@@ -21,23 +21,13 @@ MLflow is a projection of the job's store and can be rebuilt from it.
 """
 
 
-def grid_note(view: GridView) -> str:
-    """Return what a grid's run says of it: its cells counted by status, and its rankings."""
-    counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
-    cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    return (
-        f"Grid **{view.name}** (`{view.key}`): "
-        f"{len(view.cells)} cells ({cells}), {len(view.rankings)} rankings."
-    )
-
-
 def ranking_note(ranking: RankingView) -> str:
     """Return what a ranking's run says of it: the order so far, and how many cells share it."""
     order = ", ".join(map(str, ranking.order)) or "none yet"
     slowed = f" Learned with {ranking.slowed}: it diverged at the whole." if ranking.slowed else ""
     return (
         f"Order of removal of **{ranking.model}** by `{ranking.selector}`: **{order}** "
-        f"({len(ranking.rounds)} of {ranking.depth} rounds).{slowed}\n\n"
+        f"({ranking.ranked} of {ranking.depth} rounds).{slowed}\n\n"
         f"A cell takes the first layers of this order; {len(ranking.cells)} cells share it. "
         "See `heatmap.png` under Artifacts."
     )

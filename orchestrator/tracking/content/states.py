@@ -26,6 +26,7 @@ class Point:
 
 
 Curves = dict[str, tuple[Point, ...]]
+RUN_ID = "(RUN_ID)"  # in a note it stands for that of the run, which is known when it is written
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class ModelState:
 class RunState:
     """All that one run says. Of ``tags``, empty ones are not written, and removed where they were.
 
-    ``finals`` are metrics with one value each; ``curves`` are metrics with many.
+    ``finals`` are metrics with one value each, written in their order; ``curves`` are metrics with
+    many. ``note`` may hold ``RUN_ID``. ``began`` and ``ended``: of its work, in seconds since the
+    epoch; None: as it is written.
     """
 
     kind: str
@@ -79,6 +82,8 @@ class RunState:
     artifacts: tuple[Artifact, ...] = ()
     note: str = ""
     model: ModelState | None = None
+    began: float | None = None
+    ended: float | None = None
 
 
 def table_artifact(path: str, table: Callable[[], Table], version: str | None = None) -> Artifact:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -34,6 +35,11 @@ def nested(prefix: str, settings: Settings) -> dict[str, object]:
         for name, value in settings.model_dump(mode="json").items()
         if name != "name"
     }
+
+
+def registered_name(model: str) -> str:
+    """Return what MLflow takes as a model's name: ``org/Model-1.5:b`` -> ``org-Model-1-5-b``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-") or "model"
 
 
 def digest(value: object) -> str:

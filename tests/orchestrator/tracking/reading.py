@@ -45,13 +45,18 @@ def contents(uri: str) -> dict[Any, Any]:
 
 
 def run_contents(client: MlflowClient, run: Run) -> tuple[Any, ...]:
-    """Status, params, tags, the points of every metric, paths of artifacts, number of models."""
+    """Status, params, tags, the points of every metric, paths of artifacts, number of models.
+
+    Of the grid's own run the last points: its metrics say how far it is.
+    """
     points = {
         name: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
         for name in run.data.metrics
     }
+    if run.data.tags["trsp.kind"] == "grid":
+        points = {name: [(0, value)] for name, value in run.data.metrics.items()}
     tags = {
-        name: value
+        name: value.replace(run.info.run_id, "RUN")
         for name, value in run.data.tags.items()
         if name not in ("mlflow.parentRunId", "trsp.alive")
     }

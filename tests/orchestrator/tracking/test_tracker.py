@@ -130,7 +130,7 @@ def test_a_rerun_opens_the_same_runs_again(uri: str, tmp_path: Path) -> None:
 
 def placed(view: GridView, status: Status, reason: str) -> GridView:
     """The grid whose first cell stands like this, and its ranking with it."""
-    cell = replace(view.cells[0], status=status, reason=reason)
+    cell = replace(view.cells[0], status=status, stage="transfer", reason=reason, layers=(7, 3))
     ranking = replace(view.rankings[0], status=status, reason=reason, rounds=())
     return replace(view, cells=(cell, *view.cells[1:]), rankings=(ranking, *view.rankings[1:]))
 

@@ -25,8 +25,8 @@ class TimeLeft:
         self._begun: float | None = None
         self._done_before: set[str] = set()
 
-    def text(self, view: GridView) -> str:
-        """Return ``, about 12 min left``; empty where there is no estimate or nothing is left.
+    def seconds(self, view: GridView) -> float | None:
+        """Return about how long it still takes; None where there is no estimate, or nothing left.
 
         The first view tells what was done before this driver began.
         """
@@ -37,11 +37,8 @@ class TimeLeft:
         means = _mean_seconds(done)
         left = list(_left(view))
         if not worked_s or not left or not means.keys() >= set(left):
-            return ""
-        left_s = sum(means[kind] for kind in left) * (self._clock() - self._begun) / worked_s
-        if left_s >= 90:
-            return f", about {left_s / 60:.0f} min left"
-        return f", about {left_s:.0f} s left"
+            return None
+        return sum(means[kind] for kind in left) * (self._clock() - self._begun) / worked_s
 
 
 def _done(view: GridView) -> dict[str, tuple[str, float]]:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from orchestrator.report.time_left import TimeLeft
+from orchestrator.report.standing.time_left import TimeLeft
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import GridView, Status
 from tests.orchestrator import sample_views
-from tests.orchestrator.report.clock import Clock
+from tests.orchestrator.report.standing.clock import Clock
 from trsp.records import RoundRecord
 
 
@@ -29,16 +29,16 @@ def test_time_left_is_what_is_left_at_the_pace_of_this_driver() -> None:
     clock = Clock()
     left = TimeLeft(clock)
     before, after = {"prune": 2.0}, {"prune": 2.0, "evaluate": 20.0}
-    assert left.text(staged([before, before])) == "", "this driver has done nothing yet"
+    assert left.seconds(staged([before, before])) is None, "this driver has done nothing yet"
     clock.now = 40
-    assert left.text(staged([after, before])) == "", "no measurement was seen yet"
+    assert left.seconds(staged([after, before])) is None, "no measurement was seen yet"
     # 25 s of work in 50 s; the measurement is shared. Left: 20 s of evaluation, at that pace 40 s.
     clock.now = 50
     both_measured = staged([after | {"measure": 5.0}, before | {"measure": 5.0}])
-    assert left.text(both_measured) == ", about 40 s left"
+    assert left.seconds(both_measured) == 40
     clock.now = 500
-    assert left.text(both_measured) == ", about 7 min left"
-    assert left.text(staged([after | {"measure": 5.0}] * 2)) == "", "nothing is left"
+    assert left.seconds(both_measured) == 400
+    assert left.seconds(staged([after | {"measure": 5.0}] * 2)) is None, "nothing is left"
 
 
 def test_time_left_counts_rounds_of_rankings() -> None:
@@ -48,6 +48,6 @@ def test_time_left_counts_rounds_of_rankings() -> None:
     rounds = tuple(RoundRecord(round=i, layer=i, seconds=10.0) for i in range(2))
     unranked = GridView("grid-1", "sample", (), (replace(ranking, rounds=()),), ())
     half_ranked = GridView("grid-1", "sample", (), (replace(ranking, rounds=rounds),), ())
-    assert left.text(unranked) == ""
+    assert left.seconds(unranked) is None
     clock.now = 20
-    assert left.text(half_ranked) == ", about 20 s left"
+    assert left.seconds(half_ranked) == 20

@@ -1,15 +1,16 @@
-"""What a person is told while a grid runs: each thing once, in plain lines or in one table."""
+"""What a job's log is told while a grid runs: each thing once, in plain lines."""
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.report.live import LineReport, LiveReport, headline, make_report, summary
+from orchestrator.report.standing.line_report import LineReport, headline
+from orchestrator.report.standing.live_report import LiveReport, make_report
 from orchestrator.views.grid_view import GridView, Status
+from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views
-from tests.orchestrator.report.clock import Clock
+from tests.orchestrator.report.standing.clock import Clock
 
 
 def plain() -> Console:
@@ -48,7 +49,10 @@ def test_a_line_for_each_change_and_none_for_the_rest() -> None:
     ):
         clock.now = when
         report.show(grid([status]))
-    assert printed(console) == [f"[     2 s] {name}: transfer", f"[    65 s] {name}: done "]
+    assert printed(console) == [
+        f"[       2 s] {name}: transfer",
+        f"[ 1 min 5 s] {name}: done ",
+    ]
 
 
 def test_what_is_done_already_is_said_once() -> None:
@@ -107,31 +111,14 @@ def test_a_node_that_is_avoided_is_told_once() -> None:
     view = grid([Status.WAITING])
     for avoided in ((), ("node 10.0.0.4 is avoided: 3 stages failed there",), ()):
         report.show(replace(view, avoided=avoided))
-    assert [line[11:] for line in printed(console)] == [
+    assert [line.partition("] ")[2] for line in printed(console)] == [
         "node 10.0.0.4 is avoided: 3 stages failed there"
     ]
 
 
-def test_headline_and_summary() -> None:
+def test_a_headline_is_the_main_scores() -> None:
     assert headline(sample_views.dense_view()) == "wiki 27.56, c4 39.42, accuracy 0.451"
     assert headline(sample_views.dense_view(Status.WAITING)) == ""
-    view = grid([Status.DONE, Status.RUNNING, Status.WAITING, Status.WAITING])
-    assert summary(view) == "sample: 4 cells: 2 waiting, 1 running, 1 done"
-
-
-def test_the_live_table_holds_every_cell_and_the_summary(tmp_path: Path) -> None:
-    console = Console(
-        file=io.StringIO(), width=200, height=60, force_terminal=True, force_interactive=True
-    )
-    view = grid([Status.DONE, Status.RUNNING, Status.WAITING])
-    with LiveReport(console, ["perplexity/wiki"]) as report:
-        report.show(replace(view, behind="behind since 12:03:04: timed out"))
-        report._live.refresh()
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert all(cell.cell.name in text for cell in view.cells)
-    assert summary(view) in text
-    assert "behind since 12:03:04: timed out" in text
 
 
 def test_it_is_said_now_and_then_for_what_a_grid_waits_of_which_nothing_runs() -> None:
@@ -140,10 +127,10 @@ def test_it_is_said_now_and_then_for_what_a_grid_waits_of_which_nothing_runs() -
     stands = grid([Status.WAITING], "waits for 8 GPUs")
     report.show(stands)
     for clock.now in (0, 59, 61, 62, 1900):
-        report.tick()
+        report.tick(DriverNews())
     assert printed(console) == [
-        "[    61 s] nothing runs: waits for 8 GPUs",
-        "[  1900 s] nothing runs: waits for 8 GPUs",
+        "[ 1 min 1 s] nothing runs: waits for 8 GPUs",
+        "[31 min 40 s] nothing runs: waits for 8 GPUs",
     ]
 
 
@@ -152,7 +139,30 @@ def test_a_grid_of_which_something_runs_does_not_stand_still() -> None:
     report = LineReport(console, clock)
     for clock.now in (0, 100, 200):
         report.show(grid([Status.WAITING, Status.RUNNING], ""))
-        report.tick()
+        report.tick(DriverNews())
     report.show(grid([Status.WAITING, Status.WAITING], "waits for 1 GPU"))
-    report.tick()
+    report.tick(DriverNews())
     assert not [line for line in printed(console) if "nothing runs" in line]
+
+
+def test_a_ranking_deeper_than_the_grid_needs_it_is_told_as_deep_as_needed() -> None:
+    console = plain()
+    ranking = sample_views.ranking_view("gates", 1e-3, 4, Status.DONE, ())
+    shallow = replace(ranking, depth=2)
+    LineReport(console, Clock()).show(GridView("grid-1", "sample", (), (shallow,), ()))
+    assert printed(console)[0].endswith("2 of 2 layers ranked: 7, 3")
+
+
+def test_once_a_minute_without_a_line_one_says_how_far_what_runs_is() -> None:
+    console, clock = plain(), Clock()
+    report = LineReport(console, clock, wall=lambda: 1000.0 + clock.now)
+    ranking = sample_views.ranking_view("gates", 1e-3, 0, Status.RUNNING, ())
+    report.show(replace(grid([Status.WAITING]), rankings=(ranking,)))
+    work = Work(1000.0, "round 1 of 4, step 12 of 20, loss 2.713", "10.0.0.3")
+    for clock.now in (1, 59, 61, 62, 119, 122):
+        report.tick(DriverNews(working={ranking.key: work}))
+    heartbeat = (
+        "0 of 1 cells done; running: gates l1=1e-3 (10.0.0.3) rank: "
+        "round 1 of 4, step 12 of 20, loss 2.713"
+    )
+    assert printed(console) == [f"[ 1 min 1 s] {heartbeat}", f"[ 2 min 2 s] {heartbeat}"]

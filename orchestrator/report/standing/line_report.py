@@ -1,56 +1,49 @@
-"""What a person sees of a running grid: a live table on a terminal, plain lines elsewhere.
+"""What a pipe or a job's log is told of a grid that runs: a line for each thing that happens.
 
-Knows views only.
+Where nothing happens for a minute, one line says how far all is. Knows views only.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console
 
 from orchestrator.redact import redact
-from orchestrator.report.status_tables import status_table
-from orchestrator.report.time_left import TimeLeft
+from orchestrator.report.standing.fitting import duration
+from orchestrator.report.standing.rows import (
+    REFERENCE,
+    Running,
+    counts,
+    layers_ranked,
+    part_name,
+    part_stage,
+    running,
+)
+from orchestrator.report.standing.time_left import TimeLeft
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
+from orchestrator.views.news import DriverNews
 
-MAX_ROWS = 40
+HEARTBEAT_S = 60.0  # after so long without a line, one says how far all is
 STANDSTILL_S = 60.0  # after so long it is said for what all of a grid waits,
 SAY_AGAIN_S = 1800.0  # and so often again
-_REFERENCE = "reference scores"  # what an unpruned model is worked on for
-
-
-class Report(Protocol):
-    """One who is told every new view and says what is new in it.
-
-    ``tick`` is called at every step, however little is new.
-    """
-
-    def __enter__(self) -> "Report": ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def show(self, view: GridView) -> None: ...
-
-    def tick(self) -> None: ...
-
-
-def make_report(console: Console, metrics: Sequence[str]) -> Report:
-    """Return a live table with these metrics on a terminal, and lines elsewhere."""
-    return LiveReport(console, metrics) if console.is_terminal else LineReport(console)
+_MOST_RUNNING = 4  # that a heartbeat names
 
 
 class LineReport:
     """Prints a line for everything that starts, ends or fails. ``clock`` gives seconds."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """``wall`` gives seconds since the epoch, as drivers tell them."""
         self._console = console
-        self._clock = clock
-        self._begun = clock()
+        self._clock, self._wall = clock, wall
+        self._begun = self._printed = clock()
         self._known: dict[str, tuple[Status, str]] = {}  # status and stage of a part, by its name
         self._rounds: Counter[str] = Counter()  # rounds told of a ranking, by its key
         self._remarks: dict[str, str] = {}
@@ -70,18 +63,31 @@ class LineReport:
         self._show_notices(view)
         for ranking in view.rankings:
             self._show_ranking(ranking)
-        time_left = self._time_left.text(view)
+        left_s = self._time_left.seconds(view)
         for part in view.parts:
-            self._show_part(part, time_left)
+            self._show_part(part, _about(left_s))
         self._waits = standstill(view)
 
-    def tick(self) -> None:
-        """Print for what the grid of the last view waits, where nothing has run for a while."""
-        if not self._waits:
-            self._say_at = self._clock() + STANDSTILL_S
-        elif self._clock() >= self._say_at:
-            self._say_at = self._clock() + SAY_AGAIN_S
-            self._print(f"nothing runs: {self._waits}")
+    def tick(self, news: DriverNews) -> None:
+        """Print how far all is, or for what it waits, where nothing was printed for a while."""
+        now = self._clock()
+        if self._waits:
+            if now >= self._say_at:
+                self._say_at = now + SAY_AGAIN_S
+                self._print(f"nothing runs: {self._waits}")
+            return
+        self._say_at = now + STANDSTILL_S
+        if self._last is not None and news.working and now >= self._printed + HEARTBEAT_S:
+            self._print(self._heartbeat(self._last, news))
+
+    def _heartbeat(self, view: GridView, news: DriverNews) -> str:
+        """Return what runs and how far it is, and how many cells are done."""
+        runs = running(view, news, self._wall())
+        named = "; ".join(_in_words(run) for run in runs[:_MOST_RUNNING])
+        more = f"; and {len(runs) - _MOST_RUNNING} more" if len(runs) > _MOST_RUNNING else ""
+        done = counts(view).get(Status.DONE, 0)
+        left = _about(self._time_left.seconds(view))
+        return f"{done} of {len(view.cells)} cells done{left}; running: {named}{more}"
 
     def _show_notices(self, view: GridView) -> None:
         """Print what ails the driver when it begins, and that the store answers again."""
@@ -93,17 +99,16 @@ class LineReport:
             self._print("the store answers again")
 
     def _show_ranking(self, ranking: RankingView) -> None:
-        rounds = len(ranking.rounds)
-        if rounds > self._rounds[ranking.key]:
-            self._rounds[ranking.key] = rounds
-            layers = ", ".join(str(layer) for layer in ranking.order)
-            self._print(f"{ranking.name}: {rounds} of {ranking.depth} layers ranked: {layers}")
+        if ranking.ranked > self._rounds[ranking.key]:
+            self._rounds[ranking.key] = ranking.ranked
+            layers = ", ".join(str(layer) for layer in ranking.order[: ranking.ranked])
+            self._print(f"{ranking.name}: {layers_ranked(ranking)}: {layers}")
         self._remark(ranking.name, ranking.status, ranking.reason)
 
     def _show_part(self, part: CellView | DenseView, time_left: str) -> None:
         name, stage = part_name(part), part_stage(part)
         if stage != StageKind.RANKING:  # its ranking has said so
-            self._remark(f"{name}: {stage or _REFERENCE}", part.status, part.reason)
+            self._remark(f"{name}: {stage or REFERENCE}", part.status, part.reason)
         before = self._known.get(name)
         self._known[name] = (part.status, stage)
         first_and_waiting = before is None and part.status is Status.WAITING
@@ -118,7 +123,7 @@ class LineReport:
         self._remarks[name] = remark
 
     def _print_status(self, part: CellView | DenseView, time_left: str) -> None:
-        name, stage = part_name(part), part_stage(part) or _REFERENCE
+        name, stage = part_name(part), part_stage(part) or REFERENCE
         if part.status is Status.DONE:
             self._print(f"{name}: done {headline(part)}{time_left}")
         elif part.status is Status.RUNNING:
@@ -127,37 +132,23 @@ class LineReport:
             self._print(f"{name}: {part.status} in {stage}: {part.reason}")
 
     def _print(self, line: str) -> None:
+        self._printed = self._clock()
         self._console.print(
-            f"[{self._clock() - self._begun:6.0f} s] {redact(line)}",
+            f"[{duration(self._printed - self._begun):>10}] {redact(line)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
 
 
-class LiveReport:
-    """Keeps one table on the terminal, redrawn in place."""
+def _about(left_s: float | None) -> str:
+    return "" if left_s is None else f", about {duration(left_s)} left"
 
-    def __init__(self, console: Console, metrics: Sequence[str]) -> None:
-        self._metrics = metrics
-        self._live = Live(console=console, refresh_per_second=2, transient=True)
-        self._time_left = TimeLeft(time.monotonic)
 
-    def __enter__(self) -> "LiveReport":
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._live.__exit__(None, None, None)
-
-    def show(self, view: GridView) -> None:
-        """Redraw the table from this view."""
-        table = status_table(view, self._metrics, limit=MAX_ROWS)
-        lines = [summary(view) + self._time_left.text(view), *map(redact, view.notices)]
-        self._live.update(Group(table, *map(Text, lines)))
-
-    def tick(self) -> None:
-        """Nothing to do: the table says what waits and for what."""
+def _in_words(run: Running) -> str:
+    where = f" ({run.where})" if run.where else ""
+    progress = f": {run.progress}" if run.progress else ""
+    return f"{run.name}{where} {run.stage}{progress}"
 
 
 def standstill(view: GridView) -> str:
@@ -173,16 +164,6 @@ def standstill(view: GridView) -> str:
     return reasons.most_common(1)[0][0] if reasons else ""
 
 
-def part_name(part: CellView | DenseView) -> str:
-    """Return the name of a cell, or of an unpruned model as ``NAME dense``."""
-    return part.cell.name if isinstance(part, CellView) else f"{part.model.name} dense"
-
-
-def part_stage(part: CellView | DenseView) -> str:
-    """Return the kind of stage that a cell is in; empty for an unpruned model."""
-    return part.stage if isinstance(part, CellView) else ""
-
-
 def headline(part: CellView | DenseView) -> str:
     """Return the main scores, ``wiki 31.2, c4 60.1, accuracy 0.41``; empty without scores."""
     if part.evaluation is None:
@@ -193,10 +174,3 @@ def headline(part: CellView | DenseView) -> str:
         names.append("accuracy")
     shown = [f"{name.removeprefix('perplexity/')} {scores[name].value:.4g}" for name in names]
     return ", ".join(shown)
-
-
-def summary(view: GridView) -> str:
-    """Return the cells counted by status: ``demo: 12 cells: 3 done, 2 running, 7 waiting``."""
-    counts = Counter(cell.status for cell in view.cells)
-    parts = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
-    return f"{view.name}: {len(view.cells)} cells: {parts}"
