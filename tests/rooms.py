@@ -83,8 +83,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "tracking": "redact scratch tracking.content views trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
-    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
-        trsp.architecture trsp.checkpoints trsp.errors""",
+    "costs": """grid kept_grids layouts parallel scheduler.expected scheduler.simulation stages
+        store trsp.architecture trsp.checkpoints trsp.errors""",
     "report.cost": "costs report",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
@@ -95,7 +95,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
         store tracking views trsp.errors""",
     "commands": "grid trsp.versions",
     "commands.running": """commands commands.looking costs doctor doctor.findings grid
-        grid.reference kept_grids redact report report.cost run stages store views""",
+        grid.reference redact report report.cost run stages views""",
     "commands.looking": """commands grid kept_grids redact report run views trsp.errors""",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture",
