@@ -110,8 +110,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "watching": "coordination kept_grids report.standing stages store trsp.errors views",
     "ray_backend.submission": "grid redact scratch trsp.errors",
     "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
-    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
-        trsp.architecture trsp.checkpoints trsp.errors""",
+    "costs": """grid kept_grids layouts parallel scheduler.expected scheduler.simulation stages
+        store trsp.architecture trsp.checkpoints trsp.errors""",
     "report.cost": "costs report",
     "report.page": "grid pictures redact report stages trsp.config trsp.records views",
     "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
