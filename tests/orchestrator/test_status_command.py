@@ -80,7 +80,7 @@ def test_every_cell_is_printed_where_that_is_asked_for(
     )
     looks_at(monkeypatch, lambda grid: GridView("grid-1", "sample", cells, (), ()))
     assert call("status", grid_file(tmp_path)) == 0
-    assert "every cell: trsp status --all" in capsys.readouterr().out
+    assert "--all shows every cell" in capsys.readouterr().out
     assert call("status", "--all", grid_file(tmp_path)) == 0
     printed = capsys.readouterr().out
     assert all(f"seed={seed}" in printed for seed in range(1, 10))

@@ -52,7 +52,7 @@ def print_status(
     for line in screen(moment, metrics, out.width, height):
         out.print(line, soft_wrap=True)
     if not few:
-        print_line(out, "every cell: trsp status --all")
+        print_line(out, "--all shows every cell")
 
 
 def print_failures(failed: Sequence[CellView], logs: Mapping[str, str], out: Console) -> None:
