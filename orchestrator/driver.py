@@ -96,8 +96,9 @@ class Driver:
             ending.callback(self._launcher.stop)
         if view.status is not Status.KILLED:
             return EXIT_CODES[view.status]
-        print_line(self._out, f"stopped by {received[0]}: {GO_ON}")
-        return SIGNAL_CODES[received[0]]
+        by = received[0] if received else self._controller.asked_to_stop
+        print_line(self._out, f"stopped by {by}: {GO_ON}" if received else f"{by}: {GO_ON}")
+        return SIGNAL_CODES[received[0] if received else "SIGTERM"]
 
     def _abandon(self, reason: str) -> None:
         """End what runs and close the MLflow runs, as far as that goes.
