@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from orchestrator.coordination.drivers import SignOfLife
+from orchestrator.coordination.news import DriverNews, news_of
 from orchestrator.kept_grids.document import cancelled_in
 from orchestrator.report.standing.live_report import Report
 from orchestrator.stages.next_stages import Done
@@ -20,7 +21,6 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import SETTLED, GridView
-from orchestrator.views.news import DriverNews, news_of
 from orchestrator.views.parts import GridParts, Part
 from trsp.errors import TrspError
 

@@ -7,6 +7,7 @@ one stopped.
 import time
 from collections.abc import Callable
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.coordination.wishes import NewWishes, WishKind
 from orchestrator.execution.launcher import Launcher
 from orchestrator.layouts.capacity import Capacity
@@ -30,7 +31,6 @@ from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
 from orchestrator.views.build import CANCELLED, ViewBuilder
 from orchestrator.views.grid_view import GridView, concluded, stopped
-from orchestrator.views.news import DriverNews
 from orchestrator.views.parts import GridParts
 
 MOST_DECISIONS = 3  # per step: more only where other drivers were faster

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
+from orchestrator.coordination.news import Work
 from orchestrator.execution.launcher import Heard
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.workload import Trains, work_of
@@ -21,7 +22,6 @@ from orchestrator.scheduler.retries import Attempts, after_failure
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure
 from orchestrator.views.build import Activity
-from orchestrator.views.news import Work
 
 
 class Needs:

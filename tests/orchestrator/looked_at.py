@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator import run, watching
+from orchestrator.coordination.news import DriverNews
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.kept_grids import lookup
 from orchestrator.stages.resolve import Resolved, resolved_of
 from orchestrator.views.grid_view import GridView
-from orchestrator.views.news import DriverNews
 from orchestrator.watching import Seen
 
 

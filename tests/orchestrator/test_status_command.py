@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator import watching
 from orchestrator.cli import main
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from orchestrator.watching import Seen
 from tests.orchestrator import sample_views as sample
 from tests.orchestrator.looked_at import looks_at
@@ -52,11 +52,12 @@ def watches(monkeypatch: pytest.MonkeyPatch, *moments: Seen | KeyboardInterrupt)
 def test_watching_ends_with_the_grid_and_prints_how_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = sample.finished(tmp_path)
-    view = replace(view, cells=tuple(replace(cell, seconds={}) for cell in view.cells))
+    cells = [replace(cell, seconds={}) for cell in sample.finished(tmp_path).cells]
+    cells[0] = replace(cells[0], status=Status.FAILED, stage="evaluate", reason="no such text")
+    view = sample.grid_view(tuple(cells), 4, Status.RUNNING)
     watches(monkeypatch, at_step(1), Seen(view, DriverNews(), driven=True))
     assert call("status", "--watch", "--every", 0.5, grid_file(tmp_path)) == 0
-    assert "6 of 6 cells done" in capsys.readouterr().out
+    assert "failed, 5 of 6 cells done" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_the_watching_and_prints_what_was_seen_last(
@@ -79,7 +80,7 @@ def test_every_cell_is_printed_where_that_is_asked_for(
     )
     looks_at(monkeypatch, lambda grid: GridView("grid-1", "sample", cells, (), ()))
     assert call("status", grid_file(tmp_path)) == 0
-    assert "every cell: trsp status --all" in capsys.readouterr().out
+    assert "--all shows every cell" in capsys.readouterr().out
     assert call("status", "--all", grid_file(tmp_path)) == 0
     printed = capsys.readouterr().out
     assert all(f"seed={seed}" in printed for seed in range(1, 10))

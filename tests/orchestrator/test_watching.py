@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.execution.launcher import Heard
 from orchestrator.report.printing import console
 from orchestrator.report.standing.line_report import LineReport
@@ -13,7 +14,6 @@ from orchestrator.scheduler.controller import Controller
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from orchestrator.watching import GridWatch, Seen, follow, together
 from tests.orchestrator import sample_views
 from tests.orchestrator.fake_chains import FakeChains, until_begun

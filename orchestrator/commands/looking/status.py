@@ -10,6 +10,7 @@ from orchestrator.commands.looking.which import StoreOption, WhichGrid, resolved
 from orchestrator.commands.options import AllowVariables
 from orchestrator.report.printing import console
 from orchestrator.report.standing.status_tables import print_status
+from orchestrator.views.grid_view import concluded
 
 if TYPE_CHECKING:
     from orchestrator.watching import GridWatch, Seen
@@ -40,7 +41,7 @@ def status(
     resolved = resolved_grid(grid, store)
     metrics, watcher = resolved.grid.headline_metrics, GridWatch(resolved)
     seen = _followed(watcher, metrics, every) if watch else watcher.look()
-    print_status(seen.view, metrics, console(), seen.news, every_cell=every_cell)
+    print_status(concluded(seen.view), metrics, console(), seen.news, every_cell=every_cell)
 
 
 def _followed(watcher: "GridWatch", metrics: Sequence[str], every_s: float) -> "Seen":

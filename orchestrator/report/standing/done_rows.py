@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.report.printing import UNKNOWN, headers, metric_texts
-from orchestrator.report.standing.fitting import shortened
+from orchestrator.report.standing.fitting import alike, shortened
 from orchestrator.report.standing.rows import part_name
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
 from trsp.records import lower_is_better
@@ -27,7 +27,7 @@ def done_rows(view: GridView, metrics: Sequence[str], width: int) -> tuple[list[
     columns = _columns(parts, (*metrics, "params", "latency_ms"))
     longest = max(map(len, names), default=0)
     left = width - sum(len(_BETWEEN) + len(column[0]) for column in columns)
-    while columns and left < min(longest, _LEAST_NAME):
+    while columns and (left < min(longest, _LEAST_NAME) or alike(names, left)):
         left += len(_BETWEEN) + len(columns.pop()[0])
     width_of_name = max(len("cell"), min(longest, left))
     rows = [shortened(name, width_of_name).ljust(width_of_name) for name in names]

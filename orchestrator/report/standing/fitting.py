@@ -24,6 +24,11 @@ def shortened(name: str, width: int) -> str:
     return _without_middle(pieces, "", width) or ELLIPSIS[:width]
 
 
+def alike(names: Sequence[str], width: int) -> bool:
+    """Whether different names read alike where they are shortened to so many columns."""
+    return len({shortened(name, max(1, width)) for name in names}) < len({*names})
+
+
 def _without_middle(parts: Sequence[str], between: str, width: int) -> str:
     """Return as many of the first and last parts as fit, those first that begin; "" if none do."""
     first, last = 1, 1

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.redact import redact
 from orchestrator.report.standing.fitting import duration
 from orchestrator.report.standing.rows import (
@@ -23,7 +24,6 @@ from orchestrator.report.standing.rows import (
 from orchestrator.report.standing.time_left import TimeLeft
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
-from orchestrator.views.news import DriverNews
 
 HEARTBEAT_S = 60.0  # after so long without a line, one says how far all is
 STANDSTILL_S = 60.0  # after so long it is said for what all of a grid waits,

@@ -7,11 +7,11 @@ from typing import Protocol
 from rich.console import Console, Group
 from rich.live import Live
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.report.standing.line_report import LineReport
 from orchestrator.report.standing.screen import Moment, screen
 from orchestrator.report.standing.time_left import TimeLeft
 from orchestrator.views.grid_view import GridView
-from orchestrator.views.news import DriverNews
 
 REDRAW_S = 0.5
 

@@ -6,9 +6,9 @@ Cells share stages: a stage that several wait for is one row, named by the first
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
-from orchestrator.views.news import DriverNews
 
 REFERENCE = "reference scores"  # what an unpruned model is worked on for
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES
 from orchestrator.report.standing.done_rows import done_rows
-from orchestrator.report.standing.fitting import duration, shortened, wrapped
+from orchestrator.report.standing.fitting import alike, duration, shortened, wrapped
 from orchestrator.report.standing.rows import Group, Running, counts, failed, running, waiting
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews
 
 _NOTICE_LINES = 2
 _REASON_LINES = 6  # of one failure
@@ -123,7 +123,8 @@ def _sections(moment: Moment, metrics: Sequence[str], width: int) -> tuple[Secti
 def running_rows(runs: Sequence[Running], width: int) -> list[tuple[str, ...]]:
     """Return a row for each stage: name, stage, how far it is, and, with room, since when, where.
 
-    Where not even how far it is fits beside a name, that is a second line.
+    Where not even how far it is fits beside a name, or shortened names would read alike, that is a
+    second line.
     """
     if not runs:
         return []
@@ -133,17 +134,18 @@ def running_rows(runs: Sequence[Running], width: int) -> list[tuple[str, ...]]:
         ["" if run.seconds is None else duration(run.seconds) for run in runs],
         [run.where for run in runs],
     ]
-    name = max(len(run.name) for run in runs)
+    names = [run.name for run in runs]
+    name = max(map(len, names))
     kept = next(
         (kept for kept in ((0, 1, 2, 3), (0, 1, 3), (0, 1)) if _left(columns, kept, width) >= name),
         (0, 1, 3) if _left(columns, (0, 1, 3), width) >= _LEAST_NAME else (0, 1),
     )
-    if _left(columns, kept, width) < min(name, _LEAST_NAME):
+    left = min(name, _left(columns, kept, width))
+    if left < min(name, _LEAST_NAME) or alike(names, left):
         return [_two_lines(run, width) for run in runs]
-    name = min(name, _left(columns, kept, width))
     return [
-        (_row(shortened(run.name, name), name, [columns[each] for each in kept], number),)
-        for number, run in enumerate(runs)
+        (_row(shortened(name, left), left, [columns[each] for each in kept], number),)
+        for number, name in enumerate(names)
     ]
 
 
@@ -179,8 +181,8 @@ def _waiting(group: Group, width: int) -> tuple[str, ...]:
     what = redact(group.what) or "not begun"
     line = f"{group.stage}: {what}"
     if len(who) + 2 + len(line) > width:
-        who = shortened(who, max(_LEAST_NAME, width - len(line) - 2))
-    first, *rest = wrapped(f"{who}, {line}", width, 2)
+        who = shortened(who, max(_LEAST_NAME, width // 2))
+    first, *rest = wrapped(f"{who}, {line}", width - len(_INDENT), 2)
     return first, *(f"{_INDENT}{each}" for each in rest)
 
 

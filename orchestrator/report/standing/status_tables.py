@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.coordination.news import DriverNews
 from orchestrator.redact import redact
 from orchestrator.report.printing import STYLES, cell_row, headers, metric_texts, print_line
 from orchestrator.report.standing.done_rows import cost
@@ -18,7 +19,6 @@ from orchestrator.report.standing.fitting import wrapped
 from orchestrator.report.standing.rows import and_more
 from orchestrator.report.standing.screen import Moment, screen
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
-from orchestrator.views.news import DriverNews
 
 FEW_CELLS = 40  # so many are shown one by one
 GROUPED_LINES = 60  # that more of them are shown in
@@ -52,7 +52,7 @@ def print_status(
     for line in screen(moment, metrics, out.width, height):
         out.print(line, soft_wrap=True)
     if not few:
-        print_line(out, "every cell: trsp status --all")
+        print_line(out, "--all shows every cell")
 
 
 def print_failures(failed: Sequence[CellView], logs: Mapping[str, str], out: Console) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from orchestrator.coordination.news import Work
 from orchestrator.execution.launcher import Heard
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
@@ -10,7 +11,6 @@ from orchestrator.scheduler.retries import Attempts
 from orchestrator.scheduler.state import SchedulerState
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.failures import Failure, FailureKind
-from orchestrator.views.news import Work
 from trsp.config import HealSettings
 
 SPEC = StageSpec(StageKind.PRUNE, {"layers": [1]})

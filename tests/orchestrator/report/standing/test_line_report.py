@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.report.standing.line_report import LineReport, headline
 from orchestrator.report.standing.live_report import LiveReport, make_report
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views
 from tests.orchestrator.report.standing.clock import Clock
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from orchestrator.coordination.news import DriverNews, Work
 from orchestrator.report.standing.live_report import REDRAW_S, LiveReport
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views
 from tests.orchestrator.report.standing.clock import Clock
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.standing.screen import Moment, screen
+from orchestrator.coordination.news import DriverNews, Work
+from orchestrator.report.standing.rows import Running
+from orchestrator.report.standing.screen import Moment, running_rows, screen
 from orchestrator.views.grid_view import CellView, GridView, Status
-from orchestrator.views.news import DriverNews, Work
 from tests.orchestrator import sample_views as sample
 
 METRICS = ("perplexity/wiki", "perplexity/c4", "accuracy")
@@ -68,6 +69,14 @@ def test_every_number_is_whole(width: int, height: int, copies: int, tmp_path: P
     for line in shown(moment, width, height):
         found = set(re.findall(r"\d[\d.,]*", counted.sub("", line)))
         assert found <= numbers, line
+
+
+@pytest.mark.parametrize("width", range(30, 90))
+def test_what_waits_for_a_long_reason_fits_too(width: int) -> None:
+    reason = "is being started: takes 1 CPU, 0.7 GB of memory; again after " + REASON
+    cell = replace(sample.waiting(sample.cells()[0]), reason=reason)
+    view = GridView("grid-1", "sample", (cell,), (), ())
+    assert max(map(len, shown(Moment(view, DriverNews(), NOW), width, 24))) <= width
 
 
 def test_totals_and_times_come_first(tmp_path: Path) -> None:
@@ -143,3 +152,26 @@ def test_credentials_are_hidden() -> None:
     cell = replace(sample.waiting(sample.cells()[0]), status=Status.FAILED, reason=reason)
     view = GridView("grid-1", "sample", (cell,), (), ())
     assert "sesame" not in "\n".join(shown(Moment(view, DriverNews(), NOW), 160, 50))
+
+
+def test_names_that_would_read_alike_are_shown_whole_in_lines_of_their_own() -> None:
+    runs = [
+        Running(
+            f"1/6 gates l1={rate} heal(learning_rate=0.001)", "transfer", "step 3 of 60, loss 3"
+        )
+        for rate in ("1e-3", "5e-3")
+    ]
+    assert running_rows(runs, 70) == [
+        (f"{run.name}  transfer", "  step 3 of 60, loss 3") for run in runs
+    ]
+
+
+def test_names_that_differ_where_they_are_shortened_share_their_lines() -> None:
+    runs = [
+        Running(f"{ratio} gates l1=1e-3 heal(learning_rate=0.001)", "transfer", "step 3 of 60")
+        for ratio in ("1/6", "1/3")
+    ]
+    assert running_rows(runs, 61) == [
+        (f"{ratio} gates … heal(learning_rate=0.001)  transfer  step 3 of 60",)
+        for ratio in ("1/6", "1/3")
+    ]

@@ -35,7 +35,7 @@ def test_many_cells_are_counted_first_and_grouped(width: int, tmp_path: Path) ->
     assert lines[1] == "sample: 210 cells: 35 waiting, 70 running, 70 done, 35 failed"
     assert len(lines) <= GROUPED_LINES + 2
     assert max(map(len, lines)) <= width
-    assert lines[-1] == "every cell: trsp status --all"
+    assert lines[-1] == "--all shows every cell"
 
 
 def test_every_cell_is_shown_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_few_cells_are_a_table_of_all(tmp_path: Path) -> None:
 def test_on_a_narrow_terminal_few_cells_are_told_without_a_table(tmp_path: Path) -> None:
     lines = printed(tmp_path, 1, 80)
     assert max(map(len, lines)) <= 80
-    assert "every cell" not in lines[-1]
+    assert "--all" not in lines[-1]
     assert any(line == "failed" for line in lines)
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from orchestrator.views.news import MOST_TOLD, DriverNews, Work, news_of
+from orchestrator.coordination.news import MOST_TOLD, DriverNews, Work, news_of
 
 NEWS = DriverNews(
     10.0,
