@@ -28,7 +28,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
     client, runs = client_of(uri), all_runs(uri)
     fitting = client.search_logged_models(
         [tracker.experiment_id],
-        "metrics.params <= 1200000",
+        "metrics.params_M <= 1.2",
         order_by=[{"field_name": "metrics.perplexity/wiki"}],
     )
     assert [model.source_run_id for model in fitting] == [
