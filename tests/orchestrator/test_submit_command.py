@@ -140,7 +140,9 @@ def test_the_exit_code_is_the_jobs(
 
 
 @pytest.fixture
-def interrupted(cluster: VersionedCluster, monkeypatch: pytest.MonkeyPatch) -> VersionedCluster:
+def interrupted(
+    cluster: VersionedCluster, monkeypatch: pytest.MonkeyPatch, ends_at_interrupts: None
+) -> VersionedCluster:
     """Ctrl-C comes with the first piece of the log, and with no other."""
     pieces: list[str] = []
 

@@ -13,6 +13,7 @@ from orchestrator.commands.looking.which import StoreOption, resolved_grid
 from orchestrator.commands.options import AllowVariables
 from orchestrator.grid.run_settings import Tracking
 from orchestrator.grid.schema import load_grid
+from orchestrator.interrupts import interruptible
 from orchestrator.report.printing import console, print_line
 
 WhichPages = Annotated[
@@ -63,7 +64,7 @@ def ui(
     require_database(tracking.uri)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # its server ends then, too
     try:
-        with served(tracking.uri, port) as base:
+        with interruptible(), served(tracking.uri, port) as base:
             _show(tracking, name, base, no_open)
             _say("Ctrl-C ends it")
             threading.Event().wait()
