@@ -63,7 +63,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
         trsp.transfer trsp.versions""",
     "execution.apart": "execution processes stages store",
-    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
+    "report": """doctor.findings grid grid.fitting layouts redact stages views trsp.checkpoints
+        trsp.records""",
     "report.looking": "kept_grids redact report store.logs views",
     "report.standing": "coordination redact report stages views trsp.records",
     "tracking.content": "grid pictures redact report report.page trsp.config trsp.records views",
@@ -102,15 +103,15 @@ _ORCHESTRATOR: Mapping[str, str] = {
         report.page report.standing run store store.logs tracking.pages trsp.errors views
         watching""",
     "grid.reference": "grid",
-    "grid.fitting": "trsp.architecture",
+    "grid.fitting": "trsp.architecture trsp.config",
     "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
         trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
     "interrupts": "",
     "watching": "coordination kept_grids report.standing stages store trsp.errors views",
     "ray_backend.submission": "grid redact scratch trsp.errors",
     "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
-    "costs": """grid layouts parallel scheduler.expected scheduler.simulation stages store
-        trsp.architecture trsp.checkpoints trsp.errors""",
+    "costs": """grid kept_grids layouts parallel scheduler.expected scheduler.simulation stages
+        store trsp.architecture trsp.checkpoints trsp.errors""",
     "report.cost": "costs report",
     "report.page": "grid pictures redact report stages trsp.config trsp.records views",
     "cli": "commands commands.looking commands.running interrupts redact trsp.errors",

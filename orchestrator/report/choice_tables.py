@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.grid.budgets import Budget
+from orchestrator.grid.fitting.reach import Reach
 from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
@@ -21,7 +22,6 @@ from orchestrator.report.printing import (
 )
 from orchestrator.views.budget import Choice, Comparison, pareto_front
 from orchestrator.views.grid_view import CellView
-from orchestrator.views.reach import Reach
 
 
 def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias: str = "") -> None:

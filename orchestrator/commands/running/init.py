@@ -14,48 +14,56 @@ if TYPE_CHECKING:
     from orchestrator.first_grid.compose import Wanted
 
 
+Model = Annotated[
+    str | None, typer.Argument(help="A model's folder or hub id.", show_default=False)
+]
+Text = Annotated[
+    Path | None,
+    typer.Option(help="What is learned from: .jsonl, .parquet or .txt.", show_default=False),
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(help="What is scored on; default: a part of --text.", show_default=False),
+]
+Column = Annotated[
+    str | None, typer.Option(help="Of both texts; default: the only one.", show_default=False)
+]
+MaxParams = Annotated[
+    list[str] | None, typer.Option(help="A budget, for example 110M; may be given several times.")
+]
+MaxBytes = Annotated[list[str] | None, typer.Option(help="A budget of weights, for example 250MB.")]
+MaxKvBytes = Annotated[
+    list[str] | None, typer.Option(help="A budget of keys and values, for example 9kB.")
+]
+Hours = Annotated[
+    float, typer.Option(min=0.0, help="What a run may take here, about: sizes are chosen so.")
+]
+Out = Annotated[Path | None, typer.Option(help="Default: grid.yaml, or the example's name.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Example = Annotated[
+    str | None,
+    typer.Option(
+        "--example",
+        metavar="NAME",
+        help="Write an example instead: demo, grid, paper or 70b.",
+        autocompletion=example_names,
+    ),
+]
+
+
 @app.command(rich_help_panel=RUNNING)
 def init(
-    model: Annotated[
-        str | None, typer.Argument(help="A model's folder or hub id.", show_default=False)
-    ] = None,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="What is learned from: .jsonl, .parquet or .txt.", show_default=False),
-    ] = None,
-    held_out: Annotated[
-        Path | None,
-        typer.Option(help="What is scored on; default: a part of --text.", show_default=False),
-    ] = None,
-    column: Annotated[
-        str | None, typer.Option(help="Of both texts; default: the only one.", show_default=False)
-    ] = None,
-    max_params: Annotated[
-        list[str] | None,
-        typer.Option(help="A budget, for example 110M; may be given several times."),
-    ] = None,
-    max_bytes: Annotated[
-        list[str] | None, typer.Option(help="A budget of weights, for example 250MB.")
-    ] = None,
-    max_kv_bytes_per_token: Annotated[
-        list[str] | None, typer.Option(help="A budget of keys and values, for example 9kB.")
-    ] = None,
-    hours: Annotated[
-        float, typer.Option(min=0.0, help="What a run may take here, about: sizes are chosen so.")
-    ] = 2.0,
-    out: Annotated[
-        Path | None, typer.Option(help="Default: grid.yaml, or the example's name.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    example_name: Annotated[
-        str | None,
-        typer.Option(
-            "--example",
-            metavar="NAME",
-            help="Write an example instead: demo, grid, paper or 70b.",
-            autocompletion=example_names,
-        ),
-    ] = None,
+    model: Model = None,
+    text: Text = None,
+    held_out: HeldOut = None,
+    column: Column = None,
+    max_params: MaxParams = None,
+    max_bytes: MaxBytes = None,
+    max_kv_bytes_per_token: MaxKvBytes = None,
+    hours: Hours = 2.0,
+    out: Out = None,
+    force: Force = False,
+    example_name: Example = None,
 ) -> None:
     """Write a first grid file: commented, checked, and of a size that this machine can do."""
     if example_name is not None:

@@ -11,10 +11,9 @@ from orchestrator.report.page.cell_table import cell_table, dense_table
 from orchestrator.report.page.history import Failure, cost_table, failures, ranking_table
 from orchestrator.report.page.origins import grid_file, origin_table
 from orchestrator.report.page.tables import PageTable
-from orchestrator.views.answers import answers
+from orchestrator.views.answers import answers, would_meet
 from orchestrator.views.budget import Choice
 from orchestrator.views.grid_view import GridView, Status
-from orchestrator.views.reach import reach
 from trsp.config import Precision
 
 MOST_GATE_PICTURES = 12
@@ -71,7 +70,7 @@ def _reaching(choice: Choice, view: GridView) -> Choice:
     if choice.best is not None:
         return choice
     precision = view.settings.get("precision", "auto")
-    return replace(choice, reaches=reach(view, choice.budget, cast(Precision, precision)))
+    return replace(choice, reaches=would_meet(view, choice.budget, cast(Precision, precision)))
 
 
 def _progress(view: GridView) -> str:

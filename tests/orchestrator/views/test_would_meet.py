@@ -6,9 +6,10 @@ import pytest
 
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.cells import Cell
+from orchestrator.grid.fitting.reach import Reach
 from orchestrator.grid.fitting.sizes import compute_share
+from orchestrator.views.answers import would_meet
 from orchestrator.views.grid_view import CellView, DenseView, GridView, Status
-from orchestrator.views.reach import Reach, reach
 from tests.orchestrator.sample_grids import model
 from tests.tiny import tiny_config
 from trsp.architecture.shape import model_shape
@@ -49,7 +50,7 @@ def view(latencies: dict[int, MeasurementRecord | None], shape_known: bool = Tru
 
 
 def asked(latencies: dict[int, MeasurementRecord | None], **limits: float) -> Reach:
-    (found,) = reach(view(latencies), Budget.model_validate(limits), "auto")
+    (found,) = would_meet(view(latencies), Budget.model_validate(limits), "auto")
     return found
 
 
@@ -102,17 +103,17 @@ def test_a_budget_out_of_reach_says_what_is_the_least() -> None:
 
 def test_a_model_of_unknown_shape_says_so() -> None:
     budget = Budget.model_validate({"max_params": 10})
-    (found,) = reach(view({2: None}, shape_known=False), budget, "auto")
+    (found,) = would_meet(view({2: None}, shape_known=False), budget, "auto")
     assert found.reason == "its config.json is not at hand"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_bytes_are_those_of_the_saved_precision(precision: str) -> None:
     limit = SHAPE.params * 2
-    (found,) = reach(view({}), Budget.model_validate({"max_bytes": limit}), precision)
+    (found,) = would_meet(view({}), Budget.model_validate({"max_bytes": limit}), precision)
     assert (found.removed or 0) > (4 if precision == "fp32" else 0)
     assert precision == "fp32" or (found.removed or 0) < 3
 
 
 def test_a_budget_without_limits_takes_nothing() -> None:
-    assert reach(view({}), Budget.model_validate({}), "auto") == ()
+    assert would_meet(view({}), Budget.model_validate({}), "auto") == ()
