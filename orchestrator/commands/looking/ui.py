@@ -13,6 +13,7 @@ from orchestrator.commands.looking.which import StoreOption, resolved_grid
 from orchestrator.commands.options import AllowVariables
 from orchestrator.grid.run_settings import Tracking
 from orchestrator.grid.schema import load_grid
+from orchestrator.interrupts import interruptible
 from orchestrator.report.printing import console, print_line
 
 WhichPages = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.commands.app import FAILED, INTERRUPTED, RUNNING, app
 from orchestrator.commands.options import AllowVariables, GridFile
+from orchestrator.interrupts import interruptible
 from orchestrator.report.printing import console, print_line
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _sent(address: str | None, job: "Job") -> tuple["RayCluster", str]:
     return cluster, sent.job_id
 
 
+@interruptible()
 def _followed(cluster: "Cluster", job_id: str) -> int:
     """Follow a job until it ends or nobody wants to see more; return the exit code."""
     from orchestrator.ray_backend.submission.follow import Follower
