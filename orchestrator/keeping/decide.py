@@ -1,6 +1,6 @@
 """What of a store nobody needs. Pure: it sees what is held, needed and protected, and no store."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,7 +91,7 @@ def _unneeded(stage: HeldStage, needs: Needs, protected: Protected) -> Iterator[
     if stage.has_result and not _is_ranking(stage):
         left += stage.sizes.get(What.SNAPSHOTS, 0)
     if not _may_be_needed(stage, needs, protected):
-        if size_bytes := _removable_bytes(stage):
+        if size_bytes := stage.size_bytes - stage.sizes.get(What.CLAIMS, 0):
             yield Removal(stage.key, Action.RESULT, size_bytes)
         return
     weights = stage.sizes.get(What.WEIGHTS, 0)
@@ -99,12 +99,6 @@ def _unneeded(stage: HeldStage, needs: Needs, protected: Protected) -> Iterator[
         yield Removal(stage.key, Action.WEIGHTS, weights + left)
     elif left:
         yield Removal(stage.key, Action.LEFT, left)
-
-
-def _removable_bytes(stage: HeldStage) -> int:
-    """Return the bytes that go with a stage; 0 for one of which only its log of claims is left."""
-    sizes: Sequence[int] = [size for what, size in stage.sizes.items() if what is not What.RESULTS]
-    return stage.size_bytes if stage.has_result or any(sizes) else 0
 
 
 def _may_be_needed(stage: HeldStage, needs: Needs, protected: Protected) -> bool:

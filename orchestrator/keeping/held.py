@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.files import FileFacts, UnreadableRecordError
@@ -19,7 +20,8 @@ class What(StrEnum):
     RANKINGS = "rankings"
     WEIGHTS = "stage two's whole weights"
     CHECKPOINTS = "checkpoints"
-    RESULTS = "records"  # scores and speeds, what was asked, who claimed it
+    RESULTS = "records"  # scores and speeds, and what was asked
+    CLAIMS = "who worked on what"
     LOGS = "logs"
     SNAPSHOTS = "snapshots"
     LEFT = "left by attempts that never committed"
@@ -31,6 +33,7 @@ _FOLDERS: Mapping[str, What] = {
     "ranks": What.LOGS,
     "logs": What.LOGS,
     "failures": What.LOGS,
+    CLAIMS_FOLDER: What.CLAIMS,
 }
 _ARTIFACTS: Mapping[str, What] = {
     StageKind.PRUNE: What.CHECKPOINTS,

@@ -47,9 +47,9 @@ def age(store: Store, age_s: float = DAY_S) -> None:
 
 
 def stages(store: Store, kind: StageKind) -> list[str]:
-    """The keys of the stages of this kind that hold more than a log of claims."""
-    folders = sorted(store.files.local_path(f"stages/{kind}").glob("*"))
-    return [f.name for f in folders if {path.name for path in f.iterdir()} - {"claims"}]
+    """The keys of the stages of this kind that hold a file beside their log of claims."""
+    paths = store.files.tree(f"stages/{kind}")
+    return sorted({path.partition("/")[0] for path in paths if "/claims/" not in path})
 
 
 def looked(grid: Resolved, asked: Asked | None = None) -> Survey:
