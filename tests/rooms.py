@@ -102,8 +102,9 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
         report.page report.standing run store store.logs tracking.pages trsp.errors views
         watching""",
-    "commands.keeping": """commands commands.looking grid keeping kept_grids report report.keeping
-        store trsp.errors""",
+    "commands.keeping": """commands commands.looking export grid keeping kept_grids report
+        report.cost report.keeping run store trsp.errors""",
+    "export": "redact report stages store views trsp.errors",
     "keeping": """coordination kept_grids parallel scheduler stages store store.copies tracking
         trsp.errors""",
     "report.keeping": "keeping kept_grids report report.cost",
