@@ -16,6 +16,7 @@ from rich.console import Console
 from orchestrator.execution.launcher import Launcher
 from orchestrator.interrupts import EXIT_CODES as SIGNAL_CODES
 from orchestrator.interrupts import ending_at_the_second, say_at_interrupt
+from orchestrator.keeping.retention import keep_as_asked
 from orchestrator.listeners import Listeners
 from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
@@ -55,7 +56,7 @@ class Driver:
         file: str = "FILE",
     ) -> None:
         """``file``: the grid's, as people name it, for the lines that tell them what to do."""
-        self._file = file
+        self._file, self._resolved = file, resolved
         self._grid, self._study = resolved.grid, resolved.study
         self._store = store
         self._launcher = launcher
@@ -165,6 +166,8 @@ class Driver:
             print_line(self._out, f"{self._tracker.writer} writes MLflow and moves the aliases")
         elif view.status is Status.DONE:
             self._move_aliases(view, choices)
+            if said := keep_as_asked(self._store, self._resolved, view):
+                print_line(self._out, said)
         elif choices:
             print_line(self._out, "aliases stay where they are: the grid is not done")
         print_line(self._out, link_line(self._leaderboard, self._file))

@@ -91,7 +91,7 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
     "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
-    "driver": """execution interrupts listeners parallel projection_turn redact report
+    "driver": """execution interrupts keeping listeners parallel projection_turn redact report
         report.standing scheduler scratch stages store tracking tracking.pages trsp.errors views""",
     "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
         store tracking trsp.errors views watching""",
@@ -105,8 +105,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands.keeping": """commands commands.looking export grid keeping kept_grids report
         report.cost report.keeping run store trsp.errors""",
     "export": "redact report stages store views trsp.errors",
-    "keeping": """coordination kept_grids parallel scheduler stages store store.copies tracking
-        trsp.errors""",
+    "keeping": """coordination grid kept_grids parallel scheduler stages store store.copies
+        tracking trsp.errors views""",
     "report.keeping": "keeping kept_grids report report.cost",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture trsp.config",

@@ -214,6 +214,18 @@ class Storage(Settings):
         "is written",
         examples=[True],
     )
+    keep: Literal["all", "front", "best"] = Field(
+        "all",
+        description="whose weights stay once the grid is done: all; front: the best under each "
+        "budget and what no other cell beats; best: the best under each budget. Scores stay, and "
+        "so does what an alias marks",
+        examples=["front"],
+    )
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every checkpoint keeps its weights."""
+        return self.keep == "all"
 
 
 class Tracking(Settings):

@@ -31,6 +31,7 @@ class GridNeeds:
     weights: frozenset[str] = frozenset()  # of these, of stage two, those whose weights it needs
     is_known: bool = True  # False while layers of a cell are not chosen: its stages may be any
     tracking: str = ""  # MLflow's address
+    keep: str = "all"  # which checkpoints it keeps
     unclear: str = ""  # why its stages cannot be told; "" where they can
 
 
@@ -53,6 +54,7 @@ def _needs(store: Store, kept: Kept, results: StoreResults) -> GridNeeds:
         frozenset(_weights(resolved, stages, results)),
         all(chosen_layers(cell, resolved.study, results) for cell in resolved.cells),
         resolved.grid.tracking.uri,
+        resolved.grid.storage.keep,
     )
 
 

@@ -37,7 +37,7 @@ def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias:
     if rows:
         out.print(_choice_table(rows, [*SIZE_COLUMNS, choice.metric]))
         print_line(out, f"front: no other is as good in both {x} and {choice.metric}")
-    for line in load_snippet(choice.best):
+    for line in (*load_snippet(choice.best), *gone_lines(choice.best)):
         print_line(out, line)
 
 
@@ -67,6 +67,15 @@ def load_snippet(cell: CellView | None) -> tuple[str, ...]:
         f'model = AutoModelForCausalLM.from_pretrained("{uri}")',
         f'tokenizer = AutoTokenizer.from_pretrained("{uri}")',
     )
+
+
+def gone_lines(cell: CellView | None) -> Iterator[str]:
+    """Yield that a cell's weights are gone and how to have them again; nothing where they stay."""
+    if cell is not None and cell.checkpoint is not None and cell.checkpoint_uri is None:
+        yield (
+            f"the weights of {cell.cell.name} are gone, as storage.keep says; its scores stay: "
+            "a run with storage: {keep: all} makes them again"
+        )
 
 
 def _question(choice: Choice, alias: str) -> str:

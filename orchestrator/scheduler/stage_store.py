@@ -148,8 +148,8 @@ class StageStore:
         return Claimed(self.progress(spec.key), ticket)
 
     def _has_served(self, spec: StageSpec) -> bool:
-        """Whether others have done the stage, what reads it, and dropped it, since we looked."""
-        if spec.kind is StageKind.RANKING or self._results.record(spec.key) is None:
+        """Whether others have done stage two, what reads it, and dropped it, since we looked."""
+        if spec.kind is not StageKind.TRANSFER or self._results.record(spec.key) is None:
             return False
         readers = self._readers(spec.key)
         for key in readers:

@@ -43,12 +43,17 @@ def chosen_layers(cell: Cell, study: Study, results: Results) -> tuple[int, ...]
     return tuple(order[: cell.removed]) if len(order) >= cell.removed else None
 
 
-def next_stage(cell: Cell, study: Study, results: Results) -> StageSpec | Done:
-    """Return the stage that a cell needs next: its ranking, or one of those after it."""
+def next_stage(
+    cell: Cell, study: Study, results: Results, *, weights: bool = True
+) -> StageSpec | Done:
+    """Return the stage that a cell needs next: its ranking, or one of those after it.
+
+    ``weights``: as in ``missing_stages``.
+    """
     layers = chosen_layers(cell, study, results)
     if layers is None:
         return ranking_spec(cell, study)
-    return first_needed_stage(cell_stages(cell, study, layers), results)
+    return first_needed_stage(cell_stages(cell, study, layers), results, weights=weights)
 
 
 def next_dense_stage(model: ModelInfo, study: Study, results: Results) -> StageSpec | Done:
@@ -57,29 +62,42 @@ def next_dense_stage(model: ModelInfo, study: Study, results: Results) -> StageS
     return first_needed_stage([stage for stage in stages if stage is not None], results)
 
 
-def first_needed_stage(stages: Sequence[StageSpec], results: Results) -> StageSpec | Done:
-    """Return the earliest stage, of those of one cell in order, that is missing and needed."""
-    return next(missing_stages(stages, results), Done())
+def first_needed_stage(
+    stages: Sequence[StageSpec], results: Results, *, weights: bool = True
+) -> StageSpec | Done:
+    """Return the earliest stage, of those of one cell in order, that is missing and needed.
+
+    ``weights``: as in ``missing_stages``.
+    """
+    return next(missing_stages(stages, results, weights=weights), Done())
 
 
-def missing_stages(stages: Sequence[StageSpec], results: Results) -> Iterator[StageSpec]:
-    """Yield the stages, of those of one cell in order, that are missing and needed."""
+def missing_stages(
+    stages: Sequence[StageSpec], results: Results, *, weights: bool = True
+) -> Iterator[StageSpec]:
+    """Yield the stages, of those of one cell in order, that are missing and needed.
+
+    ``weights``: whether the checkpoint must be there, even if all that reads it is done.
+    """
     for stage in stages:
-        if not results.done(stage.key) and _is_needed(stage, stages, results):
+        if not results.done(stage.key) and _is_needed(stage, stages, results, weights):
             yield stage
 
 
-def _is_needed(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> bool:
+def _is_needed(
+    stage: StageSpec, stages: Sequence[StageSpec], results: Results, weights: bool
+) -> bool:
     """Whether a cell with these stages needs the stage's result.
 
-    It needs the checkpoint, for which it exists, and every stage that no other reads. Any other
-    stage is needed only while one that reads it is missing and needed.
+    It needs the checkpoint, for which it exists (unless its weights may go), and every stage that
+    no other reads. Any other stage is needed only while one that reads it is missing and needed.
     """
     readers = [reader for reader in stages if stage.key in reader.reads]
-    if stage.kind is StageKind.PRUNE or not readers:
+    if (stage.kind is StageKind.PRUNE and weights) or not readers:
         return True
     return any(
-        not results.done(reader.key) and _is_needed(reader, stages, results) for reader in readers
+        not results.done(reader.key) and _is_needed(reader, stages, results, weights)
+        for reader in readers
     )
 
 
@@ -94,6 +112,6 @@ def next_stages(resolved: Resolved, results: Results) -> Iterator[StageSpec]:
         if not isinstance(reference_stage, Done):
             yield reference_stage
     for cell in resolved.cells:
-        cell_stage = next_stage(cell, study, results)
+        cell_stage = next_stage(cell, study, results, weights=resolved.grid.storage.keeps_all)
         if not isinstance(cell_stage, Done):
             yield cell_stage

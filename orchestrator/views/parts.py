@@ -192,7 +192,9 @@ class GridParts:
             versions={kind: known for kind in found if (known := results.versions(keys[kind]))},
             rate_scales=rate_scales(rounds[: cell.removed], transfer),
         )
-        needed = ranking if layers is None else first_needed_stage(stages, results)
+        weights = self.resolved.grid.storage.keeps_all
+        later = first_needed_stage(stages, results, weights=weights)
+        needed = ranking if layers is None else later
         progress = f"{len(rounds)} of {cell.removed} layers ranked"
         return Part(view, needed, tuple(keys.values()), progress if layers is None else "")
 

@@ -15,7 +15,7 @@ from orchestrator.grid.schema import Grid
 from orchestrator.grid.yaml_file import explain
 from orchestrator.redact import redact, redact_tree
 from orchestrator.report.choice_json import choice_dict
-from orchestrator.report.choice_tables import print_choice
+from orchestrator.report.choice_tables import gone_lines, print_choice
 from orchestrator.report.printing import console, print_line
 from orchestrator.views.aliases import alias_name
 from orchestrator.views.answers import would_meet
@@ -121,8 +121,10 @@ def _print_path(choice: Choice) -> None:
     """Print where the best checkpoint is; why there is none goes to stderr."""
     if choice.best is not None and choice.best.checkpoint_uri is not None:
         print(redact(choice.best.checkpoint_uri.removeprefix("file://")))
-    else:
-        print_line(console(stderr=True), f"nothing meets {choice.budget.alias}")
+        return
+    nothing = f"nothing meets {choice.budget.alias}"
+    for line in tuple(gone_lines(choice.best)) or (nothing,):
+        print_line(console(stderr=True), line)
 
 
 def _alias(grid: Grid, budget: Budget) -> str | None:
