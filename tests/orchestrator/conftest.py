@@ -5,6 +5,8 @@ which some libraries read when they are imported.
 """
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,18 @@ def one_cell_file(tmp_path: Path, empty_database: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(run, "resolve", lambda _: resolved)
     monkeypatch.setattr(run, "_resolve_checked", lambda *_: resolved)
     return grid_file(tmp_path, tracking=tracking, storage={"store": str(tmp_path / "store")})
+
+
+@pytest.fixture
+def ends_at_interrupts() -> Iterator[None]:
+    """Ctrl-C as it is in a process of ``trsp``, which ends at once: here that is a failure.
+
+    A command that has something to do at Ctrl-C has to ask for it.
+    """
+
+    def end(*_: object) -> None:
+        raise AssertionError("Ctrl-C has ended the process")
+
+    before = signal.signal(signal.SIGINT, end)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """``trsp status`` by its command line: once, with every cell, or for as long as a grid runs."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,8 @@ class Looks:
     def look(self) -> Seen:
         moment = next(self._moments)
         if isinstance(moment, KeyboardInterrupt):
-            raise moment
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("Ctrl-C was not heard")
         return moment
 
 
@@ -60,6 +62,7 @@ def test_watching_ends_with_the_grid_and_prints_how_it_stands(
     assert "failed, 5 of 6 cells done" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("ends_at_interrupts")
 def test_ctrl_c_ends_the_watching_and_prints_what_was_seen_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

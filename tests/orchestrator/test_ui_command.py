@@ -38,7 +38,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_at_interrupts: None) -> str:
     """A database, served until Ctrl-C comes, which it does at once."""
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from orchestrator.commands.looking.which import StoreOption, resolved_grid
 from orchestrator.commands.options import AllowVariables
 from orchestrator.grid.run_settings import Tracking
 from orchestrator.grid.schema import load_grid
+from orchestrator.interrupts import interruptible
 from orchestrator.report.printing import console, print_line
 
 WhichPages = Annotated[
@@ -51,6 +52,7 @@ def ui(
     allow_variable: AllowVariables = None,
 ) -> None:
     """Show a grid's leaderboard in the browser: MLflow's server runs until Ctrl-C."""
+    from orchestrator.interrupts import interruptible
     from orchestrator.tracking.pages.links import is_server, pages_url
     from orchestrator.tracking.pages.server import require_database, served
 
@@ -61,16 +63,14 @@ def ui(
         _show(tracking, name, pages_url(tracking.uri, tracking.ui_url), no_open)
         return
     require_database(tracking.uri)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # its server ends then, too
-    try:
-        with served(tracking.uri, port) as base:
-            _show(tracking, name, base, no_open)
-            _say("Ctrl-C ends it")
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        _say("ended")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interruptible(signal.SIGTERM), interruptible():
+        try:
+            with served(tracking.uri, port) as base:
+                _show(tracking, name, base, no_open)
+                _say("Ctrl-C ends it")
+                threading.Event().wait()
+        except KeyboardInterrupt:  # the server has ended, too
+            _say("ended")
 
 
 def _meant(which: str, store: str | None) -> tuple[str, Tracking]:

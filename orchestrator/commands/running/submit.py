@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.commands.app import FAILED, INTERRUPTED, RUNNING, app
 from orchestrator.commands.options import AllowVariables, GridFile
+from orchestrator.interrupts import interruptible
 from orchestrator.report.printing import console, print_line
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def submit(
     allow_variable: AllowVariables = None,
 ) -> None:
     """Run a grid as a job of a Ray cluster, and follow its log; the file may lie anywhere."""
+    from orchestrator.interrupts import interruptible
     from orchestrator.ray_backend.submission.environment import job_variables, this_environment
     from orchestrator.ray_backend.submission.jobs import grid_job
     from orchestrator.ray_backend.submission.package import CODE, given_folder, packed
@@ -78,7 +80,8 @@ def submit(
     if no_wait:
         print(job_id)
         raise typer.Exit(0)
-    raise typer.Exit(_followed(cluster, job_id))
+    with interruptible():
+        raise typer.Exit(_followed(cluster, job_id))
 
 
 def _say(text: str) -> None:
@@ -110,6 +113,7 @@ def _sent(address: str | None, job: "Job") -> tuple["RayCluster", str]:
     return cluster, sent.job_id
 
 
+@interruptible()
 def _followed(cluster: "Cluster", job_id: str) -> int:
     """Follow a job until it ends or nobody wants to see more; return the exit code."""
     from orchestrator.ray_backend.submission.follow import Follower

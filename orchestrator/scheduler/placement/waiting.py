@@ -4,6 +4,7 @@ from orchestrator.layouts.capacity import Capacity, describe_needs
 from orchestrator.layouts.layout import Layout, counted
 
 _GB = 10**9
+_WORTH_A_WORD_BYTES = 50_000_000  # less is how Ray rounds, and would be told as 0.0 GB
 
 
 def not_placed(layout: Layout, capacity: Capacity) -> str:
@@ -50,7 +51,7 @@ def describe_others(capacity: Capacity, layout: Layout) -> str:
     if there.cpus > capacity.cpus:
         return f"other jobs hold {there.cpus - capacity.cpus} of {counted(there.cpus, 'CPU')}"
     held_bytes = there.memory_bytes - capacity.memory_bytes
-    if layout.memory_bytes and held_bytes > 0:
+    if layout.memory_bytes and held_bytes >= _WORTH_A_WORD_BYTES:
         of = there.memory_bytes
         return f"other jobs hold {held_bytes / _GB:.1f} of {of / _GB:.1f} GB of memory"
     return ""

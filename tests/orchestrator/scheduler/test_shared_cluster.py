@@ -71,6 +71,11 @@ def test_what_others_hold_is_told_of_what_is_needed_most() -> None:
     )
 
 
+def test_memory_that_only_rounding_takes_is_not_told_as_that_of_others() -> None:
+    memory = replace(Capacity(4, 0, 64 * GB - 10**7), whole=Capacity(4, 0, 64 * GB))
+    assert describe_others(memory, Layout(memory_bytes=GB)) == ""
+
+
 def test_what_a_submitted_stage_waits_for() -> None:
     assert not_placed(GANG, BUSY) == (
         "Ray has not placed it yet: needs 8 x (1 GPU, 1 CPU); other jobs hold 63 of 64 GPUs"
