@@ -1,4 +1,4 @@
-"""What a cell's stages say of it beside their results: when they worked, and at what rates. Pure."""
+"""What a cell's stages say of it beside their results: when they worked, at what rates. Pure."""
 
 from collections.abc import Mapping, Sequence
 
