@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PARALLEL := --numprocesses auto --maxprocesses 4
 PARALLEL_SLOW := --numprocesses auto --maxprocesses 2
 
-.PHONY: help demo test check ui clean distclean
+.PHONY: help demo test check ui docs clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -37,6 +37,10 @@ check: .venv/installed ## what CI checks on every change: lint, format, types, t
 ui: .venv/installed ## MLflow's pages on the demo's results, in the browser (UI_PORT=5000)
 	@.venv/bin/trsp ui jobs/demo.yaml $(if $(UI_PORT),--port $(UI_PORT))
 
+docs: .venv/installed-docs ## the documentation as a site, build/site/index.html; warnings and broken links are errors
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "$(CURDIR)/build/site/index.html"
+
 clean: ## remove caches (results stay in TRSP_HOME)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache build
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
@@ -56,4 +60,8 @@ distclean: clean ## clean, and remove .venv
 	  || { rm -rf .venv; echo "'$(PYTHON) -m venv' failed. Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into .venv (about 3 minutes, 2.5 GB)"
 	@.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	@.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -36,10 +36,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.made_up_grid import finish, grid_of, seed
-from orchestrator.execution.launcher import Finished
+from orchestrator.execution.launcher import Finished, Heard
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.layouts.capacity import Capacity
-from orchestrator.report.live import LineReport
+from orchestrator.report.standing.line_report import LineReport
 from orchestrator.scheduler.controller import Controller
 from orchestrator.store import files as store_files
 from orchestrator.store.store import Store
@@ -122,6 +122,9 @@ class MemoryLauncher:
 
     def begun(self) -> frozenset[str]:
         return frozenset(self.running)
+
+    def heard(self) -> dict[str, Heard]:
+        return {}
 
     def start(self, task: StageTask) -> None:
         self.running[task.spec.key] = task

@@ -1,9 +1,19 @@
-"""``python -m orchestrator FILE``: what an executable grid file's first line calls.
+"""The process of ``trsp``, and of ``python -m orchestrator FILE``: an executable file's first line.
 
-The same as ``trsp run FILE``.
+``python -m orchestrator FILE`` is the same as ``trsp run FILE``.
 """
 
-from orchestrator.cli import main
+import signal
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C ends it without a traceback, from its first moment on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules are imported
+
+    from orchestrator.cli import main as run_command
+
+    run_command()
+
 
 if __name__ == "__main__":
     main()

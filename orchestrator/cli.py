@@ -10,12 +10,15 @@ from pathlib import Path
 from textwrap import indent
 
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
-from orchestrator.commands.looking import best, status, ui
-from orchestrator.commands.running import doctor, measure, plan, run, submit
+from orchestrator.commands.looking import best, compare, list_grids, logs, report, status, ui
+from orchestrator.commands.running import asking, doctor, init, measure, plan, run, submit
+from orchestrator.interrupts import end_at_interrupts
 from orchestrator.redact import redact
 from trsp.errors import TrspError
 
-_IN_ORDER = [module.__name__ for module in (run, submit, plan, doctor, measure, status, best, ui)]
+_RUNNING = (init, run, submit, plan, asking, doctor, measure)
+_LOOKING = (status, best, report, compare, logs, list_grids, ui)
+_IN_ORDER = [module.__name__ for module in (*_RUNNING, *_LOOKING)]
 app.registered_commands.sort(key=lambda command: _IN_ORDER.index(command.callback.__module__))
 
 
@@ -36,8 +39,11 @@ def _with_command(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit. An error that a user can cure is printed without a traceback.
 
-    Neither shows credentials. ``arguments``: default those that the process was started with.
+    Neither shows credentials. ``arguments``: default those that the process was started with; its
+    SIGINT is then ours.
     """
+    if arguments is None:
+        end_at_interrupts()
     try:
         app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="trsp")
     except TrspError as error:

@@ -14,14 +14,16 @@ from types import FrameType
 from rich.console import Console
 
 from orchestrator.execution.launcher import Launcher
+from orchestrator.interrupts import EXIT_CODES as SIGNAL_CODES
+from orchestrator.interrupts import ending_at_the_second, say_at_interrupt
 from orchestrator.listeners import Listeners
 from orchestrator.parallel import at_once
 from orchestrator.projection_turn import StoreTurn
 from orchestrator.redact import redact
 from orchestrator.report.choice_tables import print_choice
-from orchestrator.report.live import Report, make_report
 from orchestrator.report.printing import print_line
-from orchestrator.report.status_tables import print_status
+from orchestrator.report.standing.live_report import Report, make_report
+from orchestrator.report.standing.status_tables import print_failures, print_status
 from orchestrator.scheduler.controller import Controller
 from orchestrator.scratch import remove_left_folders
 from orchestrator.stages.resolve import Resolved
@@ -36,7 +38,9 @@ from trsp.errors import TrackingError
 
 STEP_WAIT_S = 0.5
 PROJECT_S = 3.0  # after so long, MLflow is given the newest view, or the last
-EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1, Status.KILLED: 143}
+EXIT_CODES: Mapping[Status, int] = {Status.DONE: 0, Status.FAILED: 1}
+STOPPING = "stopping: what runs is ended in good order, within seconds; Ctrl-C again ends at once"
+GO_ON = "what is done is kept; the same command goes on from there"
 
 
 class Driver:
@@ -69,7 +73,10 @@ class Driver:
         self._shown: GridView | None = None
 
     def run(self) -> int:
-        """Work until the grid is done, failed or stopped by a signal; return its exit code.
+        """Work until the grid is done, failed, cancelled or stopped; return its exit code.
+
+        It is stopped by a signal, at a second of which the process ends at once; and cancelled by
+        people elsewhere, which counts as SIGTERM.
 
         Raises TrackingError when MLflow is away at the end (the results are printed before), and
         whatever breaks the driver itself, after everything that runs was stopped.
@@ -88,7 +95,10 @@ class Driver:
             ending.callback(self._conclude, view)
             ending.callback(self._controller.close)
             ending.callback(self._launcher.stop)
-        return EXIT_CODES[view.status]
+        if view.status is not Status.KILLED:
+            return EXIT_CODES[view.status]
+        print_line(self._out, f"{view.reason}: {GO_ON}")
+        return SIGNAL_CODES[received[0] if received else "SIGTERM"]
 
     def _abandon(self, reason: str) -> None:
         """End what runs and close the MLflow runs, as far as that goes.
@@ -120,12 +130,14 @@ class Driver:
         """Step until everything is done or failed, or a signal came; return the last view."""
         self._controller.tidy()
         with make_report(self._out, self._grid.headline_metrics) as report:
-            while not received:
+            while not (received or self._controller.asked_to_stop):
                 view = self._controller.step(STEP_WAIT_S)
                 self._tell(view, report)
                 if view.status in SETTLED:
                     return view
-            self._stop(f"stopped by {received[0]}")
+            print_line(self._out, STOPPING)
+            by_wish = self._controller.asked_to_stop
+            self._stop(f"stopped by {received[0]}" if received else by_wish)
             view = self._controller.view()
             self._tell(view, report)
         return view
@@ -134,7 +146,7 @@ class Driver:
         if view is not self._shown:
             self._shown = view
             report.show(view)
-        report.tick()
+        report.tick(self._controller.news())
         if view.parts:  # of a grid that was never seen nothing is told
             self._listeners.tell(view)
         if news := self._listeners.news():
@@ -190,13 +202,10 @@ class Driver:
             alias = alias_name(self._grid.name, choice.budget)
             print_choice(choice, view.cells, self._out, alias)
         failed = [cell for cell in view.cells if cell.status is Status.FAILED]
-        hints = self._log_hints({cell.stage_keys.get(cell.stage, "") for cell in failed} - {""})
-        for cell in failed:
-            hint = hints.get(cell.stage_keys.get(cell.stage, ""), "")
-            where = f"{cell.cell.name} in {cell.stage}"
-            print_line(self._out, f"failed: {where}: {cell.reason}{hint}")
+        logs = self._logs({cell.stage_keys.get(cell.stage, "") for cell in failed} - {""})
+        print_failures(failed, logs, self._out)
 
-    def _log_hints(self, keys: Collection[str]) -> dict[str, str]:
+    def _logs(self, keys: Collection[str]) -> dict[str, str]:
         """Where the logs of failed stages are, by key, of those that left a failure.
 
         Empty where the store gives no answer: nobody waits for it once per cell.
@@ -204,7 +213,7 @@ class Driver:
         with suppress(OSError):
             left = at_once(self._store.failures.has_any, keys)
             return {
-                key: f"; its log is in {self._store.stages.uri(key)}"
+                key: self._store.stages.uri(key)
                 for key, has_any in zip(keys, left, strict=True)
                 if has_any
             }
@@ -226,7 +235,7 @@ def job_facts() -> dict[str, str]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list that the names of the stop signals are added to as they arrive.
+    """A list that the names of stop signals are added to; a second one ends this process at once.
 
     Must be entered after ``ray.init``, which replaces signal handlers by its own.
     """
@@ -237,7 +246,9 @@ def _stop_signals() -> Iterator[list[str]]:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield received
+        with ending_at_the_second(f"stopped at once: {GO_ON}"):
+            yield received
     finally:
+        say_at_interrupt(f"stopped at its end: {GO_ON}")
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,12 +1,13 @@
-"""Those who are told of a grid's views besides the terminal: MLflow and the model cards.
+"""Those who are told of a grid's views besides the terminal: MLflow, model cards, the store's list.
 
-Each works in a thread of its own on the newest view, so that neither holds up the driver or the
-other; at the end both finish at once, and are waited for, within limits.
+Each works in a thread of its own on the newest view, so that none holds up the driver or another;
+at the end all finish at once, and are waited for, within limits.
 """
 
 import time
 
 from orchestrator.card_writer import CardWriter
+from orchestrator.kept_grids.recorder import SAVE_EVERY_S, GridRecorder
 from orchestrator.newest import NewestOnly
 from orchestrator.redact import redact
 from orchestrator.store.store import Store
@@ -22,24 +23,27 @@ REQUEST_S = 5.0  # how much longer a request under way may take
 
 
 class Listeners:
-    """MLflow and the model cards of one grid."""
+    """MLflow, the model cards and the document in the store of one grid."""
 
     def __init__(self, tracker: MlflowTracker, store: Store) -> None:
         self._tracker = tracker
         self._card_writer = CardWriter(store)
         self._mlflow = NewestOnly("MLflow", self._project, PROJECT_AGAIN_S)
         self._cards = NewestOnly("model cards", self._card_writer.write, CARDS_AGAIN_S)
+        self._recorder = GridRecorder(store)
+        self._document = NewestOnly("the grid's document", self._recorder.record, SAVE_EVERY_S)
         self._told: GridView | None = None
         self._cards_complete = False
         self._ended_at: float | None = None  # seconds of the monotonic clock
         self._condition = ""  # of MLflow, as people were told
 
     def tell(self, view: GridView) -> None:
-        """Let both work on this view. Never waits."""
+        """Let all work on this view. Never waits."""
         if view is not self._told:
             self._told = view
             self._mlflow.hand(view)
             self._cards.hand(view)
+            self._document.hand(view)
 
     def news(self) -> str:
         """Return how MLflow stands where that has changed since the last call, else ""."""
@@ -54,7 +58,7 @@ class Listeners:
         return "MLflow has caught up" if before == "behind" else "MLflow is written from here now"
 
     def end(self, view: GridView) -> None:
-        """Let both write the last of it, and MLflow's runs be closed. Never waits.
+        """Let all write the last of it, and MLflow's runs be closed. Never waits.
 
         Only the first call counts.
         """
@@ -63,9 +67,10 @@ class Listeners:
         self._ended_at, limit_s = time.monotonic(), _mlflow_limit_s(view)
         self._mlflow.end(lambda: self._tracker.finish(view, limit_s))
         self._cards.end(lambda: self._write_last_cards(view))
+        self._document.end(lambda: self._recorder.conclude(view))
 
     def finish(self, view: GridView) -> str:
-        """End, and wait until both have ended.
+        """End, and wait until all have ended.
 
         Returns what is missing of the cards, for people; "" for nothing. Raises TrackingError where
         MLflow stays behind. Where the grid was stopped, it waits for some seconds only.
@@ -74,6 +79,7 @@ class Listeners:
         limit_s = STOP_LIMIT_S if view.status is Status.KILLED else CARDS_LIMIT_S
         try:
             whole = self._cards.has_ended(self._left_s(limit_s)) and self._cards_complete
+            self._document.has_ended(min(self._left_s(limit_s), STOP_LIMIT_S))
         finally:
             self._wait_for_mlflow(view.name, _mlflow_limit_s(view) + REQUEST_S)
         if whole:

@@ -9,14 +9,21 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from rich.console import Console
+
+from orchestrator.costs.held import cost_in
+from orchestrator.costs.machine import machine_of
+from orchestrator.costs.room import lacking_bytes
 from orchestrator.execution.launcher import Launcher
 from orchestrator.grid.run_settings import Resources
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.kept_grids.document import KeptGrid, kept_grid
 from orchestrator.kept_grids.lookup import as_it_ran
-from orchestrator.layouts.capacity import describe_capacity, describe_needs, fits
+from orchestrator.layouts.capacity import Capacity, describe_capacity, describe_needs, fits
 from orchestrator.layouts.layout import Layout
 from orchestrator.layouts.share import within
+from orchestrator.report.cost.amounts import bytes_text
+from orchestrator.report.cost.tables import cost_line
 from orchestrator.report.printing import console, print_line
 from orchestrator.stages.resolve import (
     Resolved,
@@ -28,10 +35,9 @@ from orchestrator.store.claims import Ticket
 from orchestrator.store.patience import in_words
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import Activity, ViewBuilder
 from orchestrator.views.grid_view import GridView
 from orchestrator.views.measurements import Measurement, Selection, measurements
-from orchestrator.views.parts import GridParts
+from orchestrator.watching import GridWatch
 from trsp.errors import InvalidInputError
 
 
@@ -43,16 +49,10 @@ def view_offline(grid: Grid) -> GridView:
 def view_of(resolved: Resolved) -> GridView:
     """Return a grid as its store knows it now, without a cluster, on its study's hardware.
 
-    A stage that a living driver has claimed counts as running. UnreachableError or StoreError where
-    the store cannot be read.
+    What a living driver works on counts as running, and what people have cancelled since the last
+    run as killed. UnreachableError or StoreError where the store cannot be read.
     """
-    with in_words(resolved.grid.storage.store):
-        store = Store(resolved.grid.storage.store)
-        held = store.claims.held_now()
-        parts = GridParts(resolved, StoreResults(store))
-        parts.update()
-        running = {spec.key: spec.kind for spec in parts.needs if spec.key in held}
-        return ViewBuilder(parts).view(Activity(running, live=bool(running)))
+    return GridWatch(resolved).look().view
 
 
 def measurements_of(resolved: Resolved) -> tuple[Measurement, ...]:
@@ -73,7 +73,8 @@ def run_grid(
 ) -> int:
     """Make every result of the grid exist, and anew the measurements of ``measure_again``.
 
-    Return 0 when all cells are done, 1 when one failed, 143 when the grid was stopped by a signal.
+    Return 0 when all cells are done, 1 when one failed, 130 or 143 when the grid was stopped by
+    Ctrl-C or by SIGTERM.
     ``address``: of a Ray cluster; None starts a local Ray. ``launcher`` takes the place of Ray.
     Raises TrspError for bad input, an unwritable store or an absent tracking server, before any
     stage is started.
@@ -85,6 +86,7 @@ def run_grid(
     for note in resolved.expansion.notes:
         print_line(out, f"note: {note}")
     if launcher is None:
+        print_line(out, _starting(address))
         launcher = _ray_launcher(grid.resources, address)
     with ExitStack() as until_driven:
         until_driven.callback(launcher.stop)
@@ -92,6 +94,7 @@ def run_grid(
         resolved = resolved.measured_on(launcher.hardware())
         with in_words(grid.storage.store):
             store = _prepared_store(kept_grid(resolved, grid, path), resolved, measure_again)
+            _foretell(resolved, store, launcher.potential(), out)
         from orchestrator.driver import Driver
 
         driver = Driver(resolved, store, launcher, out, str(path))
@@ -106,6 +109,18 @@ def _prepared_store(kept: KeptGrid, resolved: Resolved, measure_again: Selection
     if measure_again is not None:
         _forget_measurements(measure_again.of(measurements(resolved, StoreResults(store))), store)
     return store
+
+
+def _foretell(resolved: Resolved, store: Store, potential: Capacity, out: Console) -> None:
+    """Print what is left to do and costs, and a warning where the store's disk has no room."""
+    cost = cost_in(store, resolved, machine_of(potential, resolved.grid.resources))
+    print_line(out, f"left to do: {cost_line(cost)}")
+    if lacking := lacking_bytes(cost, store):
+        print_line(
+            out,
+            f"warning: the disk of {store.files.shown('')} lacks at least {bytes_text(lacking)} "
+            "for what comes; free some, or give storage.store another place",
+        )
 
 
 def _forget_measurements(chosen: Iterable[Measurement], store: Store) -> None:
@@ -141,6 +156,13 @@ def preflight(grid: Grid) -> None:
 
     Store(grid.storage.store).files.check_writable()
     check(grid.tracking.uri)
+
+
+def _starting(address: str | None) -> str:
+    """Return what is done now that takes seconds."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        return "joining Ray, as its job"
+    return f"connecting to Ray at {address}" if address else "starting Ray on this machine"
 
 
 def _ray_launcher(resources: Resources, address: str | None) -> Launcher:

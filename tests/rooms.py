@@ -25,7 +25,7 @@ _LIBRARY: Mapping[str, str] = {
     "data": "config errors outages",
     "distributed": "config errors",
     "losses": "chunk_sizes config errors",
-    "progress_lines": "distributed",
+    "progress_lines": "distributed",  # where lines are shown, not where they are told
     "batch_sizes": "architecture chunk_sizes distributed",
     "checkpoints": "architecture config distributed errors outages records",
     "evaluation": """architecture batch_sizes chunk_sizes config data distributed errors
@@ -53,25 +53,28 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "store.copies": "scratch trsp.errors",
     "store": """coordination parallel redact stages store.copies trsp.errors trsp.outages
         trsp.records trsp.training""",
-    "kept_grids": "grid parallel redact stages store trsp.errors",
+    "kept_grids": "coordination grid parallel redact stages store views trsp.errors",
+    "store.logs": "coordination redact store",
     "layouts": """grid stages store trsp.architecture trsp.chunk_sizes trsp.config trsp.engine""",
     "views": "grid grid.fitting stages store trsp.config trsp.errors trsp.records",
     "pictures": "grid views trsp.records",
-    "execution": """coordination layouts scratch stages store trsp.architecture
+    "execution": """coordination layouts scratch stages store store.logs trsp.architecture
         trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.engine trsp.errors
-        trsp.evaluation trsp.records trsp.selection trsp.surgery trsp.training trsp.transfer
-        trsp.versions""",
+        trsp.evaluation trsp.progress_lines trsp.records trsp.selection trsp.surgery trsp.training
+        trsp.transfer trsp.versions""",
     "execution.apart": "execution processes stages store",
-    "report": "doctor.findings grid layouts redact stages views trsp.checkpoints trsp.records",
-    "tracking.content": "grid pictures redact report views trsp.config trsp.records",
+    "report": """doctor.findings grid grid.fitting layouts redact stages views trsp.checkpoints
+        trsp.records""",
+    "report.looking": "kept_grids redact report store.logs views",
+    "report.standing": "coordination redact report stages views trsp.records",
+    "tracking.content": "grid pictures redact report report.page trsp.config trsp.records views",
     "doctor.findings": "trsp.errors",
     "doctor.probes": """doctor.findings grid layouts scratch stages store store.copies
         trsp.architecture trsp.config trsp.distributed trsp.errors trsp.transfer trsp.versions""",
     "doctor": """doctor.findings doctor.probes execution grid layouts ray_backend redact stages
         store tracking trsp.checkpoints trsp.config trsp.errors""",
     "ray_backend.growth": "layouts",
-    "ray_backend.submission": "grid redact scratch trsp.errors",
-    "ray_backend.sharing": "execution execution.apart layouts store",
+    "ray_backend.sharing": "execution execution.apart layouts newest store",
     "ray_backend": """execution execution.apart grid layouts processes ray_backend.growth
         ray_backend.sharing ray_backend.submission scratch stages store trsp.distributed
         trsp.errors trsp.evaluation""",
@@ -79,28 +82,39 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "scheduler.faults": "layouts store views trsp.errors",
     "scheduler.placement": "layouts",
     "scheduler.expected": "grid layouts stages views",
+    "scheduler.wished": "coordination stages views",
     "scheduler": """coordination execution grid layouts parallel scheduler.chains scheduler.expected
-        scheduler.faults scheduler.placement stages store views""",
+        scheduler.faults scheduler.placement scheduler.wished stages store store.logs views""",
     "tracking": "redact scratch tracking.content views trsp.errors",
-    "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
     "newest": "",
     "card_writer": "report stages store views trsp.errors",
     "scheduler.simulation": "grid layouts scheduler scheduler.chains stages",
     "projection_turn": "scheduler store",
-    "listeners": "card_writer newest redact store tracking views trsp.errors",
-    "driver": """execution listeners parallel projection_turn redact report scheduler scratch
-        stages store tracking tracking.pages views trsp.errors""",
-    "run": """driver execution grid kept_grids layouts ray_backend report stages store tracking
-        views trsp.errors""",
+    "listeners": "card_writer kept_grids newest redact store tracking views trsp.errors",
+    "driver": """execution interrupts listeners parallel projection_turn redact report
+        report.standing scheduler scratch stages store tracking tracking.pages trsp.errors views""",
+    "run": """costs driver execution grid kept_grids layouts ray_backend report report.cost stages
+        store tracking trsp.errors views watching""",
     "commands": "grid trsp.versions",
-    "commands.running": """commands commands.looking doctor doctor.findings grid grid.reference
-        ray_backend.submission redact report run stages views trsp.errors""",
-    "commands.looking": """commands grid kept_grids redact report run tracking.pages views
-        trsp.errors""",
+    "commands.running": """commands commands.looking costs doctor doctor.findings first_grid grid
+        grid.reference interrupts kept_grids ray_backend.submission redact report report.cost
+        report.looking run stages store trsp.errors views""",
+    "commands.looking": """commands grid interrupts kept_grids redact report report.looking
+        report.page report.standing run store store.logs tracking.pages trsp.errors views
+        watching""",
     "grid.reference": "grid",
-    "grid.fitting": "trsp.architecture",
-    "first_grid": "trsp.errors",
-    "cli": "commands commands.looking commands.running redact trsp.errors",
+    "grid.fitting": "trsp.architecture trsp.config",
+    "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
+        trsp.architecture trsp.checkpoints trsp.config trsp.data trsp.distributed trsp.errors""",
+    "interrupts": "",
+    "watching": "coordination kept_grids report.standing stages store trsp.errors views",
+    "ray_backend.submission": "grid redact scratch trsp.errors",
+    "tracking.pages": "redact scratch tracking tracking.content trsp.errors",
+    "costs": """grid kept_grids layouts parallel scheduler.expected scheduler.simulation stages
+        store trsp.architecture trsp.checkpoints trsp.errors""",
+    "report.cost": "costs report",
+    "report.page": "grid pictures redact report stages trsp.config trsp.records views",
+    "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
     "__main__": "cli",
 }
 

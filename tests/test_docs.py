@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import PAGES
 from tests.rooms import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 CODE = re.compile(r"`([^`\n]+)`")
-FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|txt|json|md|svg|png)")
+FILE = re.compile(r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|txt|json|md|svg|png)\b")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 BELOW = ("", "orchestrator/", "docs/")  # what a path in a text may be relative to
 

@@ -115,10 +115,10 @@ DRIVER = (
     "tracking.tracker",
     "store.store",
     "report.plan",
-    "report.live",
+    "report.standing.live_report",
     "report.plan_tables",
     "report.choice_tables",
-    "report.status_tables",
+    "report.standing.status_tables",
 )
 
 MOST_MODULES = 12  # of a folder, its __init__ not counted

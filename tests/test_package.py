@@ -51,6 +51,16 @@ def test_it_holds_every_module(unpacked: Path) -> None:
     assert not {path for path in modules if not (unpacked / path).is_file()}
 
 
+def test_it_holds_what_modules_read_beside_them(unpacked: Path) -> None:
+    beside = {
+        path.relative_to(ROOT)
+        for package in ("trsp", "orchestrator")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert not {path for path in beside if not (unpacked / path).is_file()}
+
+
 @pytest.mark.parametrize("package", ["trsp", "orchestrator"])
 def test_it_says_that_its_packages_are_typed(unpacked: Path, package: str) -> None:
     assert (unpacked / package / "py.typed").is_file()

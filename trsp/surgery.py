@@ -4,7 +4,7 @@ Knows no files and no training. What must be true afterwards: docs/method.md, se
 """
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,18 +35,38 @@ def bypassed(model: PreTrainedModel, layers: Collection[int]) -> Iterator[None]:
     May be nested, with overlapping layers; leaving restores whatever was there before.
     """
     stack = decoder_layers(model)
-    overridden = [stack[i] for i in sorted(check_layers(layers, len(stack)))]
-    before = [layer.__dict__.get("forward") for layer in overridden]
-    for layer in overridden:
-        layer.__dict__["forward"] = _identity
+    with _calling_instead(_identity, [stack[i] for i in check_layers(layers, len(stack))]):
+        yield
+
+
+@contextmanager
+def resumed_after(model: PreTrainedModel, layer: int, hidden_BTD: Tensor) -> Iterator[None]:
+    """While open, a pass computes only what follows ``layer``, as if it had put out this tensor.
+
+    Otherwise as ``bypassed``, also within it and within a pass.
+    """
+    passed = decoder_layers(model)[: layer + 1]
+    with (
+        _calling_instead(_identity, passed[:-1]),
+        _calling_instead(lambda *args, **kwargs: hidden_BTD, passed[-1:]),
+    ):
+        yield
+
+
+@contextmanager
+def _calling_instead(forward: Callable[..., Tensor], layers: Iterable[nn.Module]) -> Iterator[None]:
+    """While open, each of ``layers`` is this function."""
+    before = {layer: layer.__dict__.get("forward") for layer in layers}
+    for layer in before:
+        layer.__dict__["forward"] = forward
     try:
         yield
     finally:
-        for layer, forward in zip(overridden, before, strict=True):
-            if forward is None:
+        for layer, own in before.items():
+            if own is None:
                 del layer.__dict__["forward"]
             else:
-                layer.__dict__["forward"] = forward
+                layer.__dict__["forward"] = own
 
 
 def remove_layers(model: PreTrainedModel, layers: Collection[int]) -> None:

@@ -217,7 +217,7 @@ def _train(trainer: Engine, training: Training, trained: Trained, progress: Prog
                 recent, vocabulary = trained.unpaid_losses(training), trainer.vocabulary
                 check_losses(step + 1, recent, trained.start, vocabulary)
             progress.step_done(step + 1, trainer.save_state, trained.state, trainer.copy_state)
-            tick(step + 1, training.steps)
+            tick(step + 1, training.steps, loss=losses.lm)
     finally:
         branches.remove()
 

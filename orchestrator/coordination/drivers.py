@@ -8,10 +8,10 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -54,6 +54,8 @@ class SignOfLife:
     process: ProcessIdentity
     nonce: str = ""  # another one each time
     keys: tuple[str, ...] = ()  # of the stages that it holds
+    grid: str = ""  # the key of the grid that it works on; "" where that was not said
+    news: Mapping[str, Any] = field(default_factory=dict)  # of its work, for people (JSON)
 
 
 _SIGN = TypeAdapter(SignOfLife)
@@ -97,9 +99,20 @@ class Drivers:
         self._looked = float("-inf")
         self._lock = threading.RLock()
 
-    def say(self, owner: str, process: ProcessIdentity, keys: Collection[str] = ()) -> None:
-        """Give a sign of life of ``owner``, who holds these stages."""
-        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], tuple(sorted(keys)))
+    def say(
+        self,
+        owner: str,
+        process: ProcessIdentity,
+        keys: Collection[str] = (),
+        grid: str = "",
+        news: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Give a sign of life of ``owner``, who holds these stages for this grid.
+
+        ``news`` of its work goes with it.
+        """
+        held = tuple(sorted(keys))
+        sign = SignOfLife(owner, process, uuid.uuid4().hex[:12], held, grid, news or {})
         self._files.write(_path(owner), json.dumps(asdict(sign)).encode())
 
     def leave(self, owner: str) -> None:

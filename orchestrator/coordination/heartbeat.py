@@ -7,8 +7,9 @@ away.
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from typing import Any
 
 from orchestrator.coordination.drivers import SIGNS_PER_LIFETIME, Drivers
 from orchestrator.coordination.process import ProcessIdentity
@@ -25,11 +26,17 @@ class Heartbeat:
     """The signs of life of one driver, from ``begin`` to ``end``."""
 
     def __init__(
-        self, drivers: Drivers, owner: str, clock: Callable[[], float] = boot_clock
+        self,
+        drivers: Drivers,
+        owner: str,
+        clock: Callable[[], float] = boot_clock,
+        grid: str = "",
     ) -> None:
-        self._drivers, self._owner, self._clock = drivers, owner, clock
+        """``grid``: the key of the grid that the driver works on."""
+        self._drivers, self._owner, self._clock, self._grid = drivers, owner, clock, grid
         self._process = ProcessIdentity.here()
         self._keys: frozenset[str] = frozenset()
+        self._news: Mapping[str, Any] = {}
         self._said = 0.0  # when a sign last reached the store
         self._gaps = 0  # times of silence in which others may have thought us dead
         self._checked = 0  # those after which the driver has looked at what it holds
@@ -52,7 +59,7 @@ class Heartbeat:
                 self.beat()
             return
         self._said = self._clock()
-        self._drivers.say(self._owner, self._process, self._keys)
+        self._say()
         self._thread = threading.Thread(
             target=_run, args=(weakref.ref(self), self._changed, self._over), daemon=True
         )
@@ -67,6 +74,10 @@ class Heartbeat:
                 self._changed.set()
             else:
                 self.beat()
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """Let the signs to come carry this news of the driver's work (JSON)."""
+        self._news = news
 
     def end(self) -> None:
         """Give no more signs, and say goodbye, as far as the store can be written."""
@@ -91,10 +102,13 @@ class Heartbeat:
         self._checked = min(self._gaps, self._checked + gaps)
         self._looked = self._clock()
 
+    def _say(self) -> None:
+        self._drivers.say(self._owner, self._process, self._keys, self._grid, self._news)
+
     def beat(self) -> None:
         """Give a sign of life, as far as the store can be written."""
         with suppress(OSError), self._lock:
-            self._drivers.say(self._owner, self._process, self._keys)
+            self._say()
             now = self._clock()
             self._gaps += int(now - self._said > self._limit_s)
             self._said = now

@@ -19,10 +19,15 @@ from orchestrator.store.patience import stage_patience
 from orchestrator.store.store import Store
 
 Told = Callable[[str], None]
+ToldOf = Callable[[str, str], None]
 
 
 def tell_nobody(key: str) -> None:
     """Do nothing: this is ``computes`` and ``done`` where nobody wants to hear of them."""
+
+
+def tell_nobody_of(key: str, progress: str) -> None:
+    """Do nothing: this is ``tells`` where nobody asks how far the stages have come."""
 
 
 def run_chain(
@@ -31,6 +36,7 @@ def run_chain(
     computes: Told = tell_nobody,
     done: Told = tell_nobody,
     node: Node = NOWHERE,
+    tells: ToldOf = tell_nobody_of,
 ) -> Mapping[str, Failure | None]:
     """Run ``task`` and the stages of its ``then``, one after the other, in this process alone.
 
@@ -38,11 +44,11 @@ def run_chain(
     far as that can be. Keys that are absent were not reached: the chain ends at the first failure,
     and between two stages once ``leaving`` says that this process was told to go. ``computes`` is
     told a key as that stage has its device, ``done`` as it is committed, perhaps from another
-    thread, never two at a time. ``node`` is where this process runs. It waits for minutes for a
-    store that gives no answer.
+    thread, ``tells`` a key and how far that stage has come, in words; never two at a time.
+    ``node`` is where this process runs. It waits for minutes for a store that gives no answer.
     """
     with stage_patience():
-        chain = _Chain(task, leaving, computes, done, node)
+        chain = _Chain(task, leaving, computes, done, node, tells)
         chain.run()
     return chain.outcomes
 
@@ -51,11 +57,17 @@ class _Chain:
     """The stages of one chain, and what has become of them."""
 
     def __init__(
-        self, task: StageTask, leaving: Callable[[], bool], computes: Told, done: Told, node: Node
+        self,
+        task: StageTask,
+        leaving: Callable[[], bool],
+        computes: Told,
+        done: Told,
+        node: Node,
+        tells: ToldOf,
     ) -> None:
         self.outcomes: dict[str, Failure | None] = {}
         self._lock = threading.Lock()
-        self._done, self._computes = done, computes
+        self._done, self._computes, self._tells = done, computes, tells
         self._leaving, self._node = leaving, node
         self._store = Store(task.store)
         self._handover = Handover(self._store, self._committed)
@@ -63,14 +75,15 @@ class _Chain:
 
     def _context(self, member: StageTask) -> RankContext:
         computes = partial(self._tell, self._computes, member.spec.key)
-        context = RankContext(member, self._store, 0, self._leaving, computes)
+        tells = partial(self._tell, self._tells, member.spec.key)
+        context = RankContext(member, self._store, 0, self._leaving, computes, tells)
         watch = Stopwatch(member.asked)
         node, handover = self._node.address, self._handover
         return replace(context, timings=watch, node=node, handover=handover)
 
-    def _tell(self, told: Told, key: str) -> None:
+    def _tell(self, told: Callable[..., None], *what: str) -> None:
         with self._lock:
-            told(key)
+            told(*what)
 
     def _committed(self, key: str) -> None:
         """Note that a stage is committed, whoever did it."""

@@ -18,6 +18,7 @@ from orchestrator.store.rankings import what_is_wrong
 from orchestrator.store.store import Store
 from trsp.config import EvaluationSettings
 from trsp.errors import PreemptedError
+from trsp.progress_lines import part_of
 from trsp.records import EvaluationRecord, ItemRecord
 
 Item = tuple[ItemRecord, Mapping[str, str]]  # and the versions by which it was computed
@@ -59,7 +60,9 @@ def _computed(
         for name, compute in items.items():
             _check_stays(context, len(found), len(items))
             known = _known(context.store, specs[name])  # another driver may have been faster
-            found[name] = known or (compute(), versions())
+            number = f"{len(found) + 1} of {len(items)}"
+            with part_of(f"{name} ({number})" if len(items) > 1 else name):
+                found[name] = known or (compute(), versions())
             waiting += [] if known else [name]
             if context.may_publish():
                 _publish(context, specs, found, waiting)

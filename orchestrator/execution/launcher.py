@@ -3,7 +3,7 @@
 Knows no cluster: that is for other launchers.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,14 @@ class Finished:
     key: str
     failure: Failure | None  # None: the result is there
     reached: bool = True  # False: it was to follow another in its process, which did not come to it
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a stage that computes has said of itself, in words for people."""
+
+    progress: str = ""  # "step 12 of 320, loss 2.713"
+    where: str = ""  # "10.0.0.3, GPU 2"; empty where there is one place only
 
 
 class Launcher(Protocol):
@@ -47,6 +55,12 @@ class Launcher(Protocol):
         """Return the keys of the running stages that compute: in their processes, on their devices.
 
         Those that are not among them wait for their place. It is asked for at every step.
+        """
+
+    def heard(self) -> Mapping[str, Heard]:
+        """Return what the stages that compute have said of themselves, by key.
+
+        It is that which they had said when ``begun`` was asked for, and costs nothing.
         """
 
     def avoid(self, nodes: Collection[str]) -> None:
@@ -115,6 +129,10 @@ class InProcessLauncher:
 
     def begun(self) -> frozenset[str]:
         return frozenset(finished.key for finished in self._finished)
+
+    def heard(self) -> Mapping[str, Heard]:
+        """Return nothing: a stage is over before anybody can ask."""
+        return {}
 
     def avoid(self, nodes: Collection[str]) -> None:
         """Nothing to do: there is one node."""

@@ -20,6 +20,7 @@ from orchestrator.layouts.layout import Layout
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.stages.timings import Phase, StageTimings
 from orchestrator.store.failures import FailureKind, RankFailure
+from orchestrator.store.logs.rank_log import LOGS, RankLog
 from orchestrator.store.rank_reports import TAIL_CHARS, RankReport
 from orchestrator.store.snapshots import StoreSnapshots
 from orchestrator.store.store import Store
@@ -76,6 +77,10 @@ def untold() -> None:
     """Do nothing: this is ``computes`` for a process that nobody wants to hear of."""
 
 
+def unheard(progress: str) -> None:
+    """Do nothing: this is ``tells`` for a process of which nobody asks how far it has come."""
+
+
 def rank_reports(task: StageTask) -> list[RankReport]:
     """Return what each rank of this attempt leaves in the store, by rank."""
     store = Store(task.store)
@@ -89,7 +94,8 @@ class RankContext:
     """What a process that computes a stage, alone or with others, has at hand.
 
     ``leaving`` says whether the process was told to go. ``computes`` tells whoever started the
-    stage that it has its device. ``handover`` is there where the stage is one of a chain.
+    stage that it has its device, ``tells`` how far it has come, in words: ``step 12 of 320, loss
+    2.713``. ``handover`` is there where the stage is one of a chain.
     ``timings`` counts its seconds. ``node`` is where it runs, for people.
     """
 
@@ -98,6 +104,7 @@ class RankContext:
     rank: int = 0
     leaving: Callable[[], bool] = never_preempted
     computes: Callable[[], None] = untold
+    tells: Callable[[str], None] = unheard
     timings: Stopwatch = field(default_factory=Stopwatch)
     node: str = ""
     handover: Handover | None = None
@@ -111,6 +118,12 @@ class RankContext:
     def report(self) -> RankReport:
         """What this rank leaves in the store until a failure is recorded."""
         return RankReport(self.store, self.task.spec.key, self.task.attempt, self.rank)
+
+    @property
+    def log(self) -> RankLog:
+        """The log of this rank, which begins now."""
+        folder = self.store.stages.folder(self.task.spec.key, LOGS)
+        return RankLog(folder, self.task.attempt, self.rank)
 
     def commit(
         self,

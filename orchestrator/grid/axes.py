@@ -64,7 +64,9 @@ class ModelEntry(Settings):
     latency_ms: PositiveFloat | None = Field(
         None,
         description="prompt latency of the unpruned model on the hardware of the measurement, as "
-        "`trsp measure` shows it: what ratios: auto judges max_latency_ms by",
+        "`trsp measure` shows it: what ratios: auto judges max_latency_ms by; default: "
+        "not known",
+        examples=[410],
     )
 
     @model_validator(mode="before")

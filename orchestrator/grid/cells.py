@@ -7,7 +7,7 @@ stages. Pure; knows nothing of stores, clusters or files.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from orchestrator.grid.keys import canonical_json, content_key
@@ -69,6 +69,7 @@ class Study:
         return self.text_fingerprints[text_id(text)]
 
 
+@cache
 def text_id(text: TextSource) -> str:
     """Return the key of a text source in ``Study.text_fingerprints``: its canonical JSON."""
     return canonical_json(text.model_dump(mode="json"))

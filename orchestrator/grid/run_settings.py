@@ -115,6 +115,12 @@ class Resources(Settings):
         "a stage has the cheapest that hold it; default: the fewest, then the smallest",
         examples=[{"H100": 4.0, "A10G": 1.0}],
     )
+    price_per_hour: PositiveFloat | None = Field(
+        None,
+        description="price of one GPU, or of one core where there are none, in any currency, which "
+        "trsp plan counts with; default: no money is counted",
+        examples=[2.5],
+    )
     memory: Bytes | None = Field(
         None,
         description="host memory that all stages together may take where there are no GPUs; "

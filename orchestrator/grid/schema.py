@@ -48,7 +48,8 @@ class Grid(Settings):
     )
 
     models: Models = Field(
-        description="models to prune: hub ids or local folders, bare or as mappings (ModelEntry)",
+        description="models to prune: hub ids or local folders, by their source or as mappings "
+        "with more to say",
         examples=[["meta-llama/Llama-2-7b-hf", "/models/Mistral-7B"]],
     )
     selectors: Selectors = Field(
@@ -60,7 +61,8 @@ class Grid(Settings):
     ratios: Ratios = Field(
         (0.25,),
         description="share of the layers to remove, as 0.25, 25% or 1/4; of L layers ratio * L "
-        "go, rounded half up. One ranking serves all ratios",
+        "go, rounded half up. One ranking serves all ratios. auto: of each model the fewest layers "
+        "that meet each of the budgets (docs/budgets.md)",
         examples=[["10%", "1/4", 0.5]],
     )
     gate_l1: Strengths = Field(
@@ -179,6 +181,12 @@ class Grid(Settings):
         names = [f"perplexity/{p.text.name}" for p in self.evaluation.perplexity]
         return (*names, "accuracy") if self.evaluation.benchmarks else tuple(names)
 
+    @property
+    def follows_budgets(self) -> bool:
+        """Whether the grid's cells depend on its budgets: by ``ratios: auto``."""
+        axes = [self.ratios, *(combination.ratios or () for combination in self.include)]
+        return any(AUTO in ratios for ratios in axes)
+
     def metric(self, budget: Budget) -> str:
         """Return the metric to choose by under a budget of this grid."""
         return budget.metric or self.default_metric
@@ -215,8 +223,7 @@ def _check_zip(grid: Grid) -> None:
 
 def _check_auto(grid: Grid) -> None:
     """Raise ValueError where ``ratios: auto`` has no budget to go by."""
-    axes = [grid.ratios, *(combination.ratios or () for combination in grid.include)]
-    if any(AUTO in ratios for ratios in axes) and not any(each.limits for each in grid.budgets):
+    if grid.follows_budgets and not any(each.limits for each in grid.budgets):
         raise ValueError(
             "ratios: auto takes the fewest layers that meet each budget, but the file has none; "
             "add budgets: [{max_params: 5B}], or write ratios such as [1/10, 1/5]"

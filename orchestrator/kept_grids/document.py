@@ -48,6 +48,7 @@ class KeptGrid(BaseModel):
     ended: float | None = None  # None while it runs, and where its driver was killed
     status: str = ""  # of the grid, as its driver saw it last
     reason: str = ""
+    cancelled: Mapping[str, str] = {}  # why, by the keys of cells that people have cancelled
     cells: Mapping[str, int] = {}  # numbers of cells by their status, as its driver saw them last
 
     @property
@@ -125,13 +126,22 @@ def _of_another_version(kept: KeptGrid, key: str) -> StoreError:
     )
 
 
+def cancelled_in(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return why cells were cancelled, by their keys, as a grid's document says; empty for none."""
+    cancelled = document.get("cancelled")
+    return {str(key): str(why) for key, why in cancelled.items()} if cancelled else {}
+
+
 def asked_of(grid: Grid) -> dict[str, Any]:
     """Return what a grid file asks for, wherever its models and texts lie, as JSON.
 
-    Of absolute paths only the last part counts: they differ from one machine to another.
+    Of absolute paths only the last part counts: they differ from one machine to another. Of budgets
+    their limits count where ratios follow them.
     """
-    asked: dict[str, Any] = _without_folders(grid.model_dump(mode="json", exclude=set(NOT_ASKED)))
-    return asked
+    settings = grid.model_dump(mode="json", exclude=set(NOT_ASKED))
+    asked: dict[str, Any] = _without_folders(redact_tree(settings))
+    limits = [budget.limits for budget in grid.budgets]
+    return {**asked, "budgets": limits} if grid.follows_budgets else asked
 
 
 def _without_folders(value: Any, key: str = "") -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.grid.run_settings import Storage
 from orchestrator.grid.schema import Grid, load_grid
 from orchestrator.kept_grids.document import NOT_ASKED, resolved_from
-from orchestrator.kept_grids.shelf import Kept, changed_since, find_kept, with_settings
+from orchestrator.kept_grids.shelf import Kept, changed_since, find_kept, newest_kept, with_settings
 from orchestrator.stages.resolve import Resolved, resolve
 from orchestrator.store.patience import in_words
 from orchestrator.store.store import Store
@@ -17,22 +17,25 @@ from trsp.errors import InvalidInputError, UnreachableError, first_line
 STORE_VARIABLE = "TRSP_STORE"  # the store of whoever names neither one nor a file
 
 
-def look_up(which: str, store: str | None, note: Callable[[str], None]) -> Resolved:
+def look_up(which: str | None, store: str | None, note: Callable[[str], None]) -> Resolved:
     """Return the grid that is meant, on the hardware that it last ran on.
 
     ``which``: a grid file; or the name, the file's name or the beginning of the key of a grid that
-    ``store`` keeps (default: that of ``storage_at``). ``note`` is called with what
-    people should know. Of a file whose models or texts are not to be had here, the grid of equal
-    settings that the store keeps is returned, with the file's budgets, storage and tracking.
+    ``store`` keeps (default: that of ``storage_at``); None: the one that was run last there.
+    ``note`` is called with what people should know. Of a file whose models or texts are not to be
+    had here, the grid of equal settings that the store keeps is returned, with the file's budgets,
+    storage and tracking.
     Raises InvalidInputError for what is unknown, and where the store is away UnreachableError.
     """
-    path = Path(which)
+    path = Path(which or "")
     uri = storage_at(store).store
-    if path.is_file() or (path.suffix in (".yaml", ".yml") and len(path.parts) > 1):
+    if (which and path.is_file()) or (path.suffix in (".yaml", ".yml") and len(path.parts) > 1):
         return of_file(path, store, note)
     with in_words(uri):
-        found, *others = find_kept(Store(uri), which)
-        if others:
+        found, *others = find_kept(Store(uri), which) if which else newest_kept(Store(uri))
+        if not which:
+            note(f"grid {found.grid.name} ({found.text}), the last that was run in {uri}")
+        elif others:
             older = ", ".join(each.key for each in others)
             note(f"several grids are called {which!r}: this is {found.text}; older: {older}")
         return resolved_from(found.grid, found.key, uri)

@@ -75,6 +75,19 @@ def find_kept(store: Store, which: str) -> Sequence[Kept]:
     raise InvalidInputError(_not_found(which, store.uri, kept, keyed))
 
 
+def newest_kept(store: Store) -> Sequence[Kept]:
+    """Return the grids that can be looked at, the newest first; InvalidInputError for none."""
+    kept = [each for each in all_kept(store) if each.grid.is_whole]
+    if not kept:
+        raise InvalidInputError(
+            redact(
+                f"the store {store.uri} keeps no grid that can be looked at without its file; "
+                "give a grid's file, or --store where one was run"
+            )
+        )
+    return kept
+
+
 def _not_found(which: str, uri: str, kept: Iterable[Kept], keyed: Sequence[Kept]) -> str:
     """Return what is said where no grid, or more than one, was meant."""
     if keyed:

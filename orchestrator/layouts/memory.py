@@ -37,7 +37,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        return sum(asdict(self).values())
+        return sum(getattr(self, each.name) for each in _FIELDS)
 
     @property
     def small_tensors(self) -> int:

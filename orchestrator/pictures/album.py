@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.grid.budgets import Budget
 from orchestrator.pictures.fronts import pareto_front
-from orchestrator.pictures.gates import gates_over_rounds, round_values
+from orchestrator.pictures.gates import gates_over_rounds
 from orchestrator.pictures.layer_map import removed_layers
 from orchestrator.pictures.ratios import quality_by_ratio
 from orchestrator.views.grid_view import GridView
@@ -54,10 +54,10 @@ def grid_pictures(
         yield _layers(view)
 
 
-def ranking_pictures(view: GridView) -> Iterator[Picture]:
-    """Yield a picture of the gates, or the scores, of every ranking that has some."""
+def gate_pictures(view: GridView) -> Iterator[Picture]:
+    """Yield a picture of the gates of every ranking that has learned some."""
     for ranking in view.rankings:
-        if any(round_values(round_) for round_ in ranking.rounds):
+        if any(round_.gate_steps for round_ in ranking.rounds):
             yield Picture(
                 ranking.key,
                 ranking.name,

@@ -106,14 +106,14 @@ def _places(cells: Sequence[CellView], axes: _Axes) -> dict[str, tuple[float, fl
 def _apart(best: Sequence[CellView], places: Mapping[str, tuple[float, float]]) -> list[CellView]:
     """Return the cells of a front that can have a letter each: not too many, not too near."""
     spans = [max(values) - min(values) or 1.0 for values in zip(*places.values(), strict=True)]
+
+    def are_near(cell: CellView, other: CellView) -> bool:
+        distances = zip(places[cell.cell.key], places[other.cell.key], spans, strict=True)
+        return all(abs(here - there) < _NEAR * span for here, there, span in distances)
+
     chosen: list[CellView] = []
     for cell in best:
-        near = (
-            all(abs(a - b) < _NEAR * s for a, b, s in zip(place, other, spans, strict=True))
-            for place in (places[cell.cell.key],)
-            for other in (places[each.cell.key] for each in chosen)
-        )
-        if not any(near):
+        if not any(are_near(cell, other) for other in chosen):
             chosen.append(cell)
     return chosen if len(chosen) <= _MOST_NAMED else _spread(chosen)
 

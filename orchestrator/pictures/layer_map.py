@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from orchestrator.grid.cells import Cell
+from orchestrator.grid.shorthand import as_written
 from orchestrator.pictures.theme import LIGHT, in_style, new_figure
 from orchestrator.views.grid_view import GridView, RankingView
 
@@ -123,7 +124,7 @@ def _label(panel: Axes, layers: int, rankings: Sequence[RankingView]) -> None:
 
 def _draw_key(figure: Figure, ratios: Sequence[float]) -> None:
     handles = [
-        Patch(color=_shade(step, len(ratios)), label=f"{100 * ratio:.3g} %")
+        Patch(color=_shade(step, len(ratios)), label=as_written(ratio))
         for step, ratio in enumerate(ratios)
     ]
     figure.legend(

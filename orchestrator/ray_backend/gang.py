@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ray.exceptions import RayError
@@ -23,6 +24,7 @@ from orchestrator.ray_backend.lost_ranks import lost_rank_failure
 from orchestrator.ray_backend.preemption import PreemptionNotice
 from orchestrator.ray_backend.sharing.begun import Sign
 from orchestrator.ray_backend.sharing.places import this_node
+from orchestrator.ray_backend.sharing.telling import progress_of
 from orchestrator.ray_backend.visible_gpus import hide_gpus_of_others
 from orchestrator.scratch import remove_left_folders, scratch_folder
 from orchestrator.store.diagnosis import failure_of, failure_of_ranks
@@ -153,8 +155,11 @@ def _rank_main(config: dict[str, Any]) -> None:
     sign, rank = config["sign"], get_context().get_world_rank()
     sign.placed(rank)
     notice = PreemptionNotice.installed()
+    task, key = config["task"], config["task"].spec.key
     try:
-        run_rank(config["task"], rank, notice.leaving, sign.computes, this_node())
+        with progress_of(sign) as progress:
+            tells = partial(progress.tell, key)
+            run_rank(task, rank, notice.leaving, sign.computes, this_node(), tells)
     finally:
         notice.over()
 

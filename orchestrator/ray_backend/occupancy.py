@@ -33,6 +33,7 @@ class Occupancy:
         self._ended: list[tuple[float, Place]] = []
         self._looked = float("-inf")
         self._capacity = Capacity(cpus=0)
+        self.addresses: dict[str, str] = {}  # of the nodes that are there, by id
 
     def capacity(self, attempts: Collection[Submitted]) -> Capacity:
         """Return what the cluster has for us, of whom these attempts are in it."""
@@ -45,6 +46,7 @@ class Occupancy:
         now = self._looked = self._clock()
         self._ended = [(when, place) for when, place in self._ended if now - when < LAG_S]
         nodes = staying_nodes()
+        self.addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
         totals = {node["NodeID"]: node["Resources"] for node in nodes}
         taken = taken_of(totals, available_resources_per_node())
         hear(self._signs, attempts)

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.execution.launcher import Finished
+from orchestrator.execution.launcher import Finished, Heard
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.grid.run_settings import Resources
 from orchestrator.layouts.capacity import Capacity
@@ -41,6 +41,8 @@ from orchestrator.ray_backend.sharing.places import located, without
 from orchestrator.ray_backend.sharing.submitted import Submitted, asked, hear, held_by
 from orchestrator.ray_backend.workers import outcome, run_one_rank, run_several_ranks
 from orchestrator.stages.stage_specs import StageKind
+
+LISTEN_EVERY_S = 2.0  # to how far those have come that compute
 
 
 class RayLauncher:
@@ -75,6 +77,7 @@ class RayLauncher:
         self._signs = Signs()
         self._occupancy = Occupancy(self._uses_gpus, self._signs)
         self._running: dict[str, Submitted] = {}  # by the key of the first stage of each
+        self._listened = float("-inf")  # when those that compute were last heard, in seconds
         self._selector: dict[str, str] = {}  # of the labels of nodes that stages may run on
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         # Said of both, for Ray takes max_calls=1 where GPUs are asked for.
@@ -106,8 +109,16 @@ class RayLauncher:
 
     def begun(self) -> frozenset[str]:
         """Return the keys of the stages that compute: Ray has started their processes."""
-        hear(self._signs, self._running.values())
+        due = time.monotonic() - self._listened >= LISTEN_EVERY_S
+        if due:
+            self._listened = time.monotonic()
+        hear(self._signs, self._running.values(), everything=due)
         return frozenset().union(*(each.computing for each in self._running.values()))
+
+    def heard(self) -> dict[str, Heard]:
+        """Return how far the stages that compute have come, as heard by the last ``begun``."""
+        addresses, running = self._occupancy.addresses, self._running.values()
+        return {key: heard for each in running for key, heard in each.heard(addresses).items()}
 
     def potential(self) -> Capacity:
         """Return the most that the cluster can become; no GPUs where none are to be used."""

@@ -16,6 +16,7 @@ from orchestrator.execution.apart.lost_processes import ended_failure, lost_fail
 from orchestrator.execution.apart.stage_process import (
     COMPUTES,
     DONE,
+    PROGRESS,
     Outcomes,
     outcomes_of,
     preload,
@@ -31,6 +32,7 @@ from orchestrator.ray_backend.sharing.begun import Sign
 from orchestrator.ray_backend.sharing.members import ended, outcomes_of_lost
 from orchestrator.ray_backend.sharing.places import this_node
 from orchestrator.ray_backend.sharing.submitted import Submitted
+from orchestrator.ray_backend.sharing.telling import progress_of
 from orchestrator.ray_backend.visible_gpus import hidden_gpus
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, RankFailure
@@ -51,13 +53,16 @@ def run_one_rank(task: StageTask, sign: Sign) -> Outcomes:
 
     def told(message: Any) -> None:
         for what, key in message.items():
+            if what == PROGRESS:
+                progress.tell(*key)
+                continue
             said[what].add(key)
             if what == DONE:
                 sign.done(key)
             else:
                 sign.computes(key if task.then else "")
 
-    with PreemptionNotice().installed_meanwhile() as notice:
+    with progress_of(sign) as progress, PreemptionNotice().installed_meanwhile() as notice:
         call = stage_call(task, {**os.environ, **hidden_gpus()}, node)
         end = _processes.run(call, told, notice.leaving)
     if end.returned:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.grid.budgets import Budget
+from orchestrator.grid.fitting.reach import Reach
 from orchestrator.redact import HIDDEN
 from orchestrator.report.printing import (
     SIZE_COLUMNS,
@@ -21,7 +22,6 @@ from orchestrator.report.printing import (
 )
 from orchestrator.views.budget import Choice, Comparison, pareto_front
 from orchestrator.views.grid_view import CellView
-from orchestrator.views.reach import Reach
 
 
 def print_choice(choice: Choice, cells: Sequence[CellView], out: Console, alias: str = "") -> None:
@@ -85,8 +85,7 @@ def limits_text(budget: Budget) -> str:
 
 def _answer(choice: Choice) -> Iterator[str]:
     if choice.best is None:
-        yield _nearest(choice)
-        yield from map(_reach, choice.reaches)
+        yield from shortfall(choice)
         return
     yield f"best: {choice.best.cell.name}"
     if choice.runner_up is None:
@@ -96,6 +95,12 @@ def _answer(choice: Choice) -> Iterator[str]:
     for cell in (choice.best, choice.runner_up):
         if cell is not None and cell.slowed:
             yield f"note: {cell.cell.name} comes of {cell.slowed}: it diverged at the whole"
+
+
+def shortfall(choice: Choice) -> Iterator[str]:
+    """Yield why nothing is best under a budget: the nearest cell, and what would meet it."""
+    yield _nearest(choice)
+    yield from map(_reach, choice.reaches)
 
 
 def _nearest(choice: Choice) -> str:

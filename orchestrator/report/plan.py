@@ -6,13 +6,15 @@ of it.
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.grid.cells import Cell, ModelInfo, Study
+from orchestrator.grid.run_settings import Resources
+from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.estimate import DoesNotFit, describe_layout, layout_for
-from orchestrator.layouts.layout import counted
+from orchestrator.layouts.layout import Layout, counted
 from orchestrator.layouts.peak import peak
 from orchestrator.layouts.share import planned_capacity
 from orchestrator.layouts.workload import Work, work_of
@@ -26,6 +28,9 @@ from orchestrator.stages.stage_specs import (
     measure_spec,
     ranking_spec,
 )
+
+# Every cell and its stages, the ranking first.
+_Cells = Sequence[tuple[Cell, tuple[StageSpec, ...]]]
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,24 @@ class Plan:
         return {**asdict(self), "cells": self.cells}
 
 
-def make_plan(resolved: Resolved) -> Plan:
-    """Return the plan of a grid: the same on every machine that knows the same models."""
+def make_plan(
+    resolved: Resolved, capacity: Capacity | None = None, resources: Resources | None = None
+) -> Plan:
+    """Return the plan of a grid: the same on every machine that knows the same models.
+
+    Layouts are for a cluster of this ``capacity`` under these ``resources``; default: the largest
+    that the grid speaks of, under its own.
+    """
+    resources = resources or resolved.grid.resources
+    capacity = capacity or planned_capacity(resources)
     expansion = resolved.expansion
+    cells = [(cell, tuple(_stages_of(cell, resolved.study))) for cell in resolved.cells]
     return Plan(
         name=resolved.grid.name,
         models=tuple(_model_counts(resolved)),
-        stages=_stage_counts(resolved),
-        rounds=_round_count(resolved),
-        layouts=tuple(_layouts(resolved)),
+        stages=_stage_counts(resolved, cells),
+        rounds=_round_count(cells),
+        layouts=tuple(_layouts(resolved, cells, capacity, resources)),
         refusals=tuple(refusal.reason for refusal in expansion.refusals),
         warnings=(*expansion.notes, *_warnings(resolved)),
         budgets=tuple(line for fitted in expansion.fits for line in fitted.lines()),
@@ -119,11 +133,11 @@ def _model_counts(resolved: Resolved) -> Iterator[ModelCount]:
         )
 
 
-def _stage_counts(resolved: Resolved) -> tuple[StageCount, ...]:
+def _stage_counts(resolved: Resolved, cells: _Cells) -> tuple[StageCount, ...]:
     naive: Counter[StageKind] = Counter()
     shared: dict[StageKind, set[str]] = {kind: set() for kind in SCHEDULED}
-    for cell in resolved.cells:
-        for stage in _stages_of(cell, resolved.study):
+    for cell, stages in cells:
+        for stage in stages:
             naive[stage.kind] += 1
             shared[stage.kind].add(_sharing_key(cell, stage))
     for model in resolved.models.values():
@@ -154,20 +168,21 @@ def _sharing_key(cell: Cell, stage: StageSpec) -> str:
     return stage.key
 
 
-def _round_count(resolved: Resolved) -> StageCount:
+def _round_count(cells: _Cells) -> StageCount:
     """The rounds of ranking; cells that share a ranking share its rounds up to the deepest."""
     deepest: dict[str, int] = {}
-    for cell in resolved.cells:
-        key = ranking_spec(cell, resolved.study).key
-        deepest[key] = max(deepest.get(key, 0), cell.removed)
-    naive = sum(cell.removed for cell in resolved.cells)
+    for cell, (ranking, *_) in cells:
+        deepest[ranking.key] = max(deepest.get(ranking.key, 0), cell.removed)
+    naive = sum(cell.removed for cell, _ in cells)
     return StageCount("rank rounds", naive, sum(deepest.values()))
 
 
-def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
+def _layouts(
+    resolved: Resolved, cells: _Cells, capacity: Capacity, resources: Resources
+) -> Iterator[StageLayout]:
     """One layout for all stages of a model that compute alike, as far as memory goes."""
     seen: set[tuple[str, Work]] = set()
-    for model, label, spec in _labelled(resolved):
+    for model, label, spec in _labelled(resolved, cells):
         if model.shape is None:
             continue
         work = work_of(spec)
@@ -175,14 +190,15 @@ def _layouts(resolved: Resolved) -> Iterator[StageLayout]:
             continue
         seen.add((model.name, work))
         gone = f", {counted(work.bypassed, 'layer')} gone" if work.bypassed else ""
-        yield _stage_layout(resolved, model, f"{spec.kind} {label}".strip() + gone, spec)
+        stage = f"{spec.kind} {label}".strip() + gone
+        layout = layout_for(spec, model.shape, capacity, resources, resolved.grid.engine)
+        yield _stage_layout(model, stage, work, layout)
 
 
-def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageSpec) -> StageLayout:
+def _stage_layout(
+    model: ModelInfo, stage: str, work: Work, layout: Layout | DoesNotFit
+) -> StageLayout:
     assert model.shape is not None
-    grid, work = resolved.grid, work_of(spec)
-    capacity = planned_capacity(grid.resources)
-    layout = layout_for(spec, model.shape, capacity, grid.resources, grid.engine)
     if isinstance(layout, DoesNotFit):
         return StageLayout(model.name, stage, refusal=layout.reason)
     needed = peak(model.shape, work, layout)
@@ -191,21 +207,17 @@ def _stage_layout(resolved: Resolved, model: ModelInfo, stage: str, spec: StageS
     return StageLayout(model.name, stage, runs_on, gpu_bytes, needed.host.total)
 
 
-def _labelled(resolved: Resolved) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
+def _labelled(resolved: Resolved, cells: _Cells) -> Iterator[tuple[ModelInfo, str, StageSpec]]:
     """Every stage with its model, and the label of the grid's method that it is of, if any."""
-    for cell in resolved.cells:
-        for spec in _stages_of(cell, resolved.study):
-            yield cell.model, _method_label(cell, spec.kind), spec
+    for cell, stages in cells:
+        labels = {
+            StageKind.RANKING: cell.selector_label,
+            StageKind.TRANSFER: cell.transfer_label,
+        }
+        for spec in stages:
+            yield cell.model, labels.get(spec.kind, ""), spec
     for model in resolved.models.values():
         yield model, "", dense_spec(model, resolved.study)
-
-
-def _method_label(cell: Cell, kind: StageKind) -> str:
-    if kind is StageKind.RANKING:
-        return cell.selector_label
-    if kind is StageKind.TRANSFER:
-        return cell.transfer_label
-    return ""
 
 
 def _warnings(resolved: Resolved) -> Iterator[str]:

@@ -27,7 +27,8 @@ _HEADERS = {
     "latency_ms": "latency ms",
 }
 SIZE_COLUMNS = tuple(_HEADERS)  # every number that a budget may limit
-_IN_MILLIONS = {"params": "M", "bytes": "MB"}
+UNKNOWN = "-"  # in the place of a number
+_UNITS = {"params": ("M", "B"), "bytes": ("MB", "GB")}  # of millions, and of billions
 
 
 def console(stderr: bool = False) -> Console:
@@ -52,16 +53,18 @@ def format_number(value: float | None) -> str:
     ``28.61``, ``1,234``; ``-`` for None.
     """
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def format_metric(name: str, value: float | None) -> str:
-    """Return a metric's value; large ``params`` and ``bytes`` in millions: ``134.5M``."""
-    unit = _IN_MILLIONS.get(name)
-    if unit is None or value is None or value < 1e5:
+    """Return a metric's value; large ``params`` and ``bytes`` in units: ``134.5M``, ``6.74GB``."""
+    units = _UNITS.get(name)
+    if units is None or value is None or value < 1e5:
         return format_number(value)
-    return f"{value / 1e6:,.1f}{unit}"
+    if value < 1e9:
+        return f"{value / 1e6:.1f}{units[0]}"
+    return f"{value / 1e9:.2f}{units[1]}"
 
 
 def headers(names: Sequence[str]) -> list[str]:

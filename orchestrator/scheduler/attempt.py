@@ -30,7 +30,8 @@ class Attempt:
     progress: Progress  # when it was started
     name: str = ""  # unique among the attempts at the stage
     began: float | None = None  # when it was first seen to compute; None while it waits
-    timed_out: bool = False  # whether the controller cancelled it
+    timed_out: bool = False  # whether the controller cancelled it for that
+    unwanted: bool = False  # whether it was cancelled, for nobody needs it any more
     chain: str = ""  # of stages in one process, the key of the first; empty where it is alone
     shared_room: Layout | None = None  # what all of these have; None where it is alone
 

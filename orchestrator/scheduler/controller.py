@@ -7,6 +7,8 @@ one stopped.
 import time
 from collections.abc import Callable
 
+from orchestrator.coordination.news import DriverNews
+from orchestrator.coordination.wishes import NewWishes, WishKind
 from orchestrator.execution.launcher import Launcher
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.chooser import LayoutChooser
@@ -22,11 +24,12 @@ from orchestrator.scheduler.policy import Facts, GiveUp, Start, Wait
 from orchestrator.scheduler.stage_store import StageStore
 from orchestrator.scheduler.starts import Starts
 from orchestrator.scheduler.state import Needs, SchedulerState
+from orchestrator.scheduler.wished.cancelled import cancelled_after, of_no_use, still_needed
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
 from orchestrator.store.results import StoreResults
 from orchestrator.store.store import Store
-from orchestrator.views.build import ViewBuilder
+from orchestrator.views.build import CANCELLED, ViewBuilder
 from orchestrator.views.grid_view import GridView, concluded, stopped
 from orchestrator.views.parts import GridParts
 
@@ -56,6 +59,7 @@ class Controller:
             self._results,
             keep_transfer_weights=resolved.grid.storage.keep_transfer_weights,
             readers=self._parts.readers,
+            grid=resolved.key,
         )
         self._launcher = launcher
         self._clock = clock
@@ -72,6 +76,9 @@ class Controller:
         self._outage = StoreOutage(clock)
         self._last = LastView(resolved.key, resolved.grid.name)
         self._stopped = ""
+        self._wishes = NewWishes(store.wishes, resolved.key, self._stages.holdings.owner, clock)
+        self.asked_to_stop = ""  # by whom, in words, where somebody wishes that the grid stops
+        self._began = time.time()
 
     def _new_starts(self) -> Starts:
         """Return what starts the stages that are decided to start."""
@@ -96,11 +103,19 @@ class Controller:
         self._endings.keep(self._launcher.poll(wait_s))
         self._outage.guard(self._work)
         self._state.see_begun(self._launcher.begun(), self._clock())
+        self._stages.holdings.tell(self.news().to_json())
         return self.view()
+
+    def news(self) -> DriverNews:
+        """Return what this driver does now, beside what a view shows."""
+        activity = self._state.activity()
+        working = self._state.working(self._launcher.heard(), self._clock())
+        return DriverNews(self._began, working, activity.waits, activity.given_up)
 
     def _work(self) -> None:
         self._endings.take_up(self._capacity)
         self._watch()
+        self._obey()
         self._lookout.look(self._state.running)
         for _ in range(MOST_DECISIONS):
             if not self._act():
@@ -138,10 +153,12 @@ class Controller:
         self._stages.holdings.close()
 
     def tidy(self) -> None:
-        """Drop stage two's weights of all checkpoints that are there, as far as the store answers.
+        """Be seen, and drop stage two's weights of all checkpoints that are there.
 
-        A driver may have been killed before it came to that.
+        As far as the store answers. A driver may have been killed before it came to that.
         """
+        self._outage.guard(self._wishes.begin)
+        self._outage.guard(self._stages.holdings.appear)
         self._outage.guard(self._drop_left_weights)
 
     def _drop_left_weights(self) -> None:
@@ -158,6 +175,19 @@ class Controller:
             if key in self._state.running:
                 self._launcher.cancel(key)
         self._stages.holdings.tend()
+
+    def _obey(self) -> None:
+        """Do as people wish who look on from elsewhere (orchestrator/coordination/wishes.py)."""
+        state = self._state
+        for wish in self._wishes.look():
+            state.cancelled = cancelled_after(wish, state.cancelled)
+            if wish.kind is WishKind.RETRY:
+                state.forgive(wish.stages if wish.cells else (*wish.stages, *state.given_up))
+            elif not wish.cells:
+                self.asked_to_stop = f"{CANCELLED}{wish.by}"
+            self._needs, self._decided = Needs(), None
+        for key in state.unwanted(of_no_use(self._parts, state.cancelled)):
+            self._launcher.cancel(key)
 
     def _act(self) -> bool:
         """Decide and act once. Return whether to decide again.
@@ -185,7 +215,9 @@ class Controller:
     def _facts(self) -> Facts:
         """Return what is decided on, as it is now."""
         self._parts.update()
-        needs = self._needs.of(self._parts.needs, self._state.given_up)
+        needs = self._needs.of(
+            still_needed(self._parts, self._state.cancelled), self._state.given_up
+        )
         needs = self._state.undecided(needs)
         capacity, largest = self._capacity(), self._state.largest_capacity
         # Not by what is free at this instant: a layout that is worth waiting for is waited for.

@@ -29,7 +29,8 @@ DROP_AGAIN_S = 60.0  # before weights that could not be dropped are tried again
 class Ended(Enum):
     """How an attempt ended that has not failed.
 
-    NOT_REACHED: the process in which its turn was to come has ended, and it is as good as new.
+    NOT_REACHED: the process in which its turn was to come has ended, or somebody has cancelled it:
+    it is as good as new.
     """
 
     DONE = auto()
@@ -127,7 +128,7 @@ class Endings:
         if standing is None or standing is Standing.COMMITTED:
             self._stages.holdings.release(finished.key)  # and its result is in its place
             return self._stages.missing_result(attempt.spec) or Ended.DONE
-        if finished.failure is None:
+        if finished.failure is None or attempt.unwanted:
             return Ended.NOT_REACHED
         limit_s = self._limit_s if attempt.timed_out else None
         return as_known(finished.failure, standing, limit_s, time.time())

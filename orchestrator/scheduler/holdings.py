@@ -8,8 +8,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.parallel import at_once
@@ -24,7 +25,8 @@ OWED_RETRY_S = 5.0
 class Holdings:
     """What one driver holds of a store, by the stage's key."""
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, grid: str = "") -> None:
+        """``grid``: the key of the grid for which the driver holds stages."""
         self._claims = claims
         self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._lock = threading.Lock()  # several stages are claimed and released at a time
@@ -33,8 +35,13 @@ class Holdings:
         self._doubtful: set[str] = set()  # stages that were perhaps claimed: no answer came
         self._tried = time.monotonic()  # to give them back
         self._away_until = float("-inf")
-        self._heartbeat = Heartbeat(claims.drivers, self._owner)
+        self._heartbeat = Heartbeat(claims.drivers, self._owner, grid=grid)
         self._goodbye = weakref.finalize(self, self._heartbeat.end)
+
+    @property
+    def owner(self) -> str:
+        """The driver's name, unique for ever."""
+        return self._owner
 
     def __contains__(self, key: str) -> bool:
         return key in self._tickets
@@ -48,6 +55,14 @@ class Holdings:
         self._goodbye()
         with suppress(OSError):
             self._claims.drivers.remove_dead()
+
+    def appear(self) -> None:
+        """Be seen by others from now on, before anything is claimed.
+
+        Raises OSError where the store cannot be written.
+        """
+        with self._lock:
+            self._heartbeat.begin()
 
     def take(self, key: str) -> Ticket | Held:
         """Claim a stage for a new attempt, or return who holds it.
@@ -68,6 +83,10 @@ class Holdings:
                 self._owed.pop(key, None)  # the new claim is in its place
                 self._heartbeat.hold(self._tickets)
         return taken
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """Let this driver's next signs of life carry the news of its work (JSON)."""
+        self._heartbeat.tell(news)
 
     def release(self, key: str) -> Standing:
         """Give a stage back, if this driver has claimed it; return how it stood to it.

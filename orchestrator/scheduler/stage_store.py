@@ -17,6 +17,7 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
 from orchestrator.store.failures import Failure, FailureKind
+from orchestrator.store.logs.stage_logs import remove_old_logs
 from orchestrator.store.patience import passes
 from orchestrator.store.results import StoreResults
 from orchestrator.store.snapshots import StoreSnapshots
@@ -77,17 +78,16 @@ class StageStore:
         *,
         keep_transfer_weights: bool,
         readers: Callable[[str], Collection[str]] = lambda key: (),
+        grid: str = "",
     ) -> None:
-        """``keep_transfer_weights``: stage two's weights stay where they are.
-
-        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage.
-        """
+        """``keep_transfer_weights``: of stage two, where they are. ``grid``: its key.
+        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage."""
         self._readers = readers
         self.uri = store.uri
         self._keep_transfer_weights = keep_transfer_weights
         self._store = store
         self._results = results
-        self.holdings = Holdings(store.claims)
+        self.holdings = Holdings(store.claims, grid)
 
     def claim(self, spec: StageSpec) -> ClaimOutcome:
         """Claim a stage for this driver, and clear away what a dead attempt left half-written.
@@ -144,6 +144,7 @@ class StageStore:
             self.holdings.release(spec.key)
             return AlreadySatisfied()
         self._store.stages.remove_orphans(spec.key)
+        remove_old_logs(self._store, spec.key)
         return Claimed(self.progress(spec.key), ticket)
 
     def _has_served(self, spec: StageSpec) -> bool:

@@ -1,13 +1,16 @@
 """What a driver remembers of its grid's stages: which run, what was attempted, why others wait.
 
-Knows no store, launcher or clock: times are given to it, in seconds on the controller's clock.
+Knows no store or launcher: times are given to it, in seconds on the controller's clock.
 The next driver needs nothing of it.
 """
 
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
+from orchestrator.coordination.news import Work
+from orchestrator.execution.launcher import Heard
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.workload import Trains, work_of
 from orchestrator.scheduler.attempt import Attempt, note_on
@@ -45,6 +48,7 @@ class SchedulerState:
         self.running: dict[str, Attempt] = {}  # in order of start
         self.attempts: dict[str, Attempts] = {}  # of stages that have failed
         self.given_up: dict[str, str] = {}  # why
+        self.cancelled: dict[str, str] = {}  # why, by the keys of cells
         self.waits: dict[str, str] = {}  # for what, as last decided
         self.capacity = Capacity(cpus=0)  # as last seen
         self.largest_capacity = Capacity(cpus=0)  # with what other jobs hold
@@ -106,6 +110,19 @@ class SchedulerState:
             text = f"waits {wait_s:.0f} s after: {attempts.message}"
             self._backing_off[spec.key] = now + wait_s, text
         return aftermath.restarts
+
+    def forgive(self, keys: Iterable[str]) -> None:
+        """Forget that these stages have failed: they are tried again as if they never had."""
+        for key in keys:
+            for known in (self.attempts, self.given_up, self._backing_off):
+                known.pop(key, None)
+
+    def unwanted(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Mark the running attempts at these stages as unwanted; return the keys newly marked."""
+        newly = [key for key, each in self.running.items() if key in keys and not each.unwanted]
+        for key in newly:
+            self.running[key] = replace(self.running[key], unwanted=True)
+        return tuple(newly)
 
     def backing_off(self, now: float) -> dict[str, str]:
         """Return what is said of the stages whose next attempt is still to wait, by key."""
@@ -176,6 +193,22 @@ class SchedulerState:
     def _turns(self) -> Turns:
         return turns_of(self.running)
 
+    def working(
+        self, heard: Mapping[str, Heard], now: float, wall: Callable[[], float] = time.time
+    ) -> dict[str, Work]:
+        """Return the stages that compute, in order of start, with what was ``heard`` of them.
+
+        ``wall`` gives seconds since the epoch, as ``now`` is on the controller's clock.
+        """
+        passed_to, ahead = self._turns().passed_to, wall() - now
+        silent = Heard()
+        return {
+            key: Work(ahead + attempt.began, said.progress, said.where)
+            for key, attempt in self.running.items()
+            if attempt.began is not None and key not in passed_to
+            for said in (heard.get(key, silent),)
+        }
+
     def activity(self) -> Activity:
         """Return what this driver does now, as views show it."""
         turns = self._turns()
@@ -191,6 +224,7 @@ class SchedulerState:
             },
             waits=self.waits | self._not_begun(notes, turns),
             given_up=self.given_up,
+            cancelled=self.cancelled,
             notes=notes,
             live=True,
         )

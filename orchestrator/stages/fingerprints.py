@@ -34,15 +34,27 @@ def files_fingerprint(root: Path, files: Iterable[Path], memo: Path | None = Non
     return whole.hexdigest()
 
 
+def unread_bytes(files: Iterable[Path], memo: Path | None = None) -> int:
+    """Return how many bytes a fingerprint of these files would read: of those not remembered."""
+    known = _load(memo or trsp_home() / "fingerprints.json")
+    return sum(file.stat().st_size for file in files if _remembered(file, known) is None)
+
+
 def _file_digest(file: Path, known: dict[str, list[object]]) -> str:
     """Return the sha256 of a file, out of ``known`` if it is there; else it is added."""
-    stat = file.stat()
-    seen = known.get(str(file.resolve()))
+    digest = _remembered(file, known)
+    if digest is None:
+        stat, digest = file.stat(), file_sha256(file)
+        known[str(file.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
+    return digest
+
+
+def _remembered(file: Path, known: dict[str, list[object]]) -> str | None:
+    """Return the sha256 of a file that is as it was when that was found out; else None."""
+    stat, seen = file.stat(), known.get(str(file.resolve()))
     if isinstance(seen, list) and len(seen) == 3 and seen[:2] == [stat.st_size, stat.st_mtime_ns]:
         return str(seen[2])
-    digest = file_sha256(file)
-    known[str(file.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
-    return digest
+    return None
 
 
 def _load(memo: Path) -> dict[str, list[object]]:

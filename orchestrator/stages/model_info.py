@@ -38,6 +38,11 @@ _CONTENT = (
 )
 
 
+def content_files(folder: Path) -> set[Path]:
+    """Return the files in a folder that a checkpoint is made of, whichever of them are there."""
+    return {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
+
+
 def model_info(entry: ModelEntry) -> ModelInfo:
     """Return what is known of the model as it is now.
 
@@ -115,7 +120,7 @@ def _info(
 
 def _folder_fingerprint(entry: ModelEntry, folder: Path) -> str:
     """Return the hash of a checkpoint's files; InvalidInputError when it has no safetensors."""
-    files = {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
+    files = content_files(folder)
     if not any(file.suffix == ".safetensors" for file in files):
         raise InvalidInputError(
             f"model {entry.source!r} has no *.safetensors; "

@@ -59,10 +59,14 @@ def next_dense_stage(model: ModelInfo, study: Study, results: Results) -> StageS
 
 def first_needed_stage(stages: Sequence[StageSpec], results: Results) -> StageSpec | Done:
     """Return the earliest stage, of those of one cell in order, that is missing and needed."""
+    return next(missing_stages(stages, results), Done())
+
+
+def missing_stages(stages: Sequence[StageSpec], results: Results) -> Iterator[StageSpec]:
+    """Yield the stages, of those of one cell in order, that are missing and needed."""
     for stage in stages:
         if not results.done(stage.key) and _is_needed(stage, stages, results):
-            return stage
-    return Done()
+            yield stage
 
 
 def _is_needed(stage: StageSpec, stages: Sequence[StageSpec], results: Results) -> bool:

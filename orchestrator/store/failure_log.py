@@ -41,6 +41,11 @@ class FailureLog:
         """The recorded failures of a stage, oldest first; unreadable ones are left out."""
         return tuple(self._readable(f"{stage_folder(key)}/failures"))
 
+    def forget(self, key: str) -> None:
+        """Forget that a stage has failed. The texts for people stay."""
+        with suppress(FileNotFoundError):
+            self._files.remove_folder(f"{stage_folder(key)}/failures")
+
     def has_any(self, key: str) -> bool:
         """Whether a stage has failed, by one request."""
         return bool(self._files.names(f"{stage_folder(key)}/failures"))

@@ -33,10 +33,21 @@ def stage_patience() -> Iterator[None]:
         _waits_s.reset(token)
 
 
+@contextmanager
+def hurriedly() -> Iterator[None]:
+    """While open, this thread tries once more at once, for what may as well be missing."""
+    token = _waits_s.set((0.0,))
+    try:
+        yield
+    finally:
+        _waits_s.reset(token)
+
+
 def patiently(work: Callable[[], _T]) -> _T:
     """Return what ``work`` returns, called again while the store gives no answer.
 
-    That is up to three times and for ten seconds, within ``stage_patience`` for five minutes.
+    That is up to three times and for ten seconds, within ``stage_patience`` for five minutes, and
+    within ``hurriedly`` twice.
     ``work`` must be such that doing it twice is as good as once. Raises its last OSError, and at
     once an OSError that is an answer: absent, forbidden, full.
     """

@@ -150,6 +150,12 @@ class StoreResults:
                     self.forget(key)
             self._listed[kind] = names
 
+    def look_again(self, keys: Iterable[str]) -> None:
+        """Ask anew about those of these stages that have begun: they may be done by now."""
+        for key in keys:
+            if self._may_be_there(key) and self._records.get(key) is None:
+                self.forget(key)
+
     def take_changed(self) -> set[str]:
         """Return the keys about which answers may have changed since this was called last."""
         changed, self._changed = self._changed, set()

@@ -3,7 +3,8 @@
 It lies on a local disk, a shared file system, S3 or GCS. Everything is written whole or not at all;
 ``result.json`` comes last and means done. It knows nothing of cells or MLflow.
 
-    ROOT/grids/KEY.json                     the hardware that a grid ran on
+    ROOT/grids/KEY.json                     a grid that ran here: its settings, who, how far, on
+                                            which hardware (orchestrator/kept_grids)
     ROOT/layouts/KEY.json                   how far the ladder was climbed, for stages that ran out
                                             of memory
     ROOT/memory/DEVICE.json                 measured beside estimated memory of a kind of device
@@ -16,8 +17,11 @@ It lies on a local disk, a shared file system, S3 or GCS. Everything is written 
                          files-ATTEMPT/     artifacts: weights, checkpoint
                          result.json        the record, and the name of its files folder
                          failures/ATTEMPT.json, log-ATTEMPT.txt
+                         logs/              what each rank printed (orchestrator/store/logs)
                          claims/000001.json who claimed it, gave it back, committed: the highest
                                             number counts (orchestrator/coordination/stage_log.py)
+    ROOT/wishes/GRID/                       what people wish of the drivers of a grid
+                                            (orchestrator/coordination/wishes.py)
     ROOT/drivers/OWNER.json                 signs of life of a driver, and what it works on
 
 Of KIND ``score`` are the items of evaluations (orchestrator/stages/score_items.py): no stage is
@@ -31,6 +35,7 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.coordination.stage_log import stage_folder
+from orchestrator.coordination.wishes import Wishes
 from orchestrator.stages.stage_specs import StageSpec
 from orchestrator.store.claims import Claims
 from orchestrator.store.failure_log import FailureLog
@@ -91,10 +96,10 @@ class Store:
         self.claims = Claims(self.files)
         self.stages = StageResults(self.files, self.claims.log)
         self.items = Items(self.files, self.stages)
+        self.wishes = Wishes(self.files)
         self.rankings = Rankings(self.files, self.claims.log)
         self.failures = FailureLog(self.files)
-        # By a grid's key, what only a running cluster knows of it (its hardware), for those who
-        # read the results without one.
+        # By a grid's key, all that its results can be read by, without its file and models.
         self.grids = JsonDocuments(self.files, "grids")
         # For all drivers, by a key of stages that need as much memory: the layout at which these
         # are to begin.

@@ -9,8 +9,8 @@ from math import hypot, sqrt
 from statistics import fmean, stdev
 
 from orchestrator.grid.budgets import Budget
+from orchestrator.grid.fitting.reach import Reach
 from orchestrator.views.grid_view import TIMES, CellView
-from orchestrator.views.reach import Reach
 from trsp.records import EvaluationRecord, Score, lower_is_better
 
 NOISE_STANDARD_ERRORS = 2.0  # nearer than this, two checkpoints cannot be told apart

@@ -10,6 +10,8 @@ from orchestrator.store.results import StoreResults
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView, Status
 from orchestrator.views.parts import GridParts, Part, PartView
 
+CANCELLED = "cancelled by "  # begins the reason of what people have cancelled
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -19,6 +21,7 @@ class Activity:
     waits: Mapping[str, str] = field(default_factory=dict)  # what those that wait, wait for
     given_up: Mapping[str, str] = field(default_factory=dict)  # why
     notes: Mapping[str, str] = field(default_factory=dict)  # what is unusual about a running one
+    cancelled: Mapping[str, str] = field(default_factory=dict)  # why, by the keys of cells
     live: bool = False  # False: nobody is at work, and what has failed before counts as failed
 
 
@@ -108,9 +111,11 @@ def _standing(
     results: StoreResults,
     activity: Activity,
 ) -> _Standing:
-    """Return how a part stands: as the stage does that it needs next."""
+    """Return how a part stands: as the stage does that it needs next, unless it was cancelled."""
     if isinstance(part.needed, Done):
         return _Standing(Status.DONE)
+    if activity.cancelled and (reason := _cancelled(part.view, activity.cancelled)):
+        return _Standing(Status.KILLED, part.needed.kind, reason)
     key, kind = part.needed.key, part.needed.kind
     if key in activity.given_up:
         return _Standing(Status.FAILED, kind, activity.given_up[key])
@@ -121,6 +126,14 @@ def _standing(
     if failure:
         return _Standing(Status.FAILED, kind, failure)
     return _Standing(Status.WAITING, kind, activity.waits.get(key, "") or part.progress)
+
+
+def _cancelled(view: CellView | DenseView | RankingView, cancelled: Mapping[str, str]) -> str:
+    """Return why a cell was cancelled, or all cells of a ranking; "" for what goes on."""
+    if isinstance(view, DenseView):
+        return ""
+    keys = (view.cell.key,) if isinstance(view, CellView) else view.cells
+    return cancelled[keys[0]] if all(key in cancelled for key in keys) else ""
 
 
 def _stand(view: PartView, standing: _Standing) -> PartView:

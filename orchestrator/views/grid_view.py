@@ -46,6 +46,7 @@ class DenseView:
     evaluation: EvaluationRecord | None = None
     measurement: MeasurementRecord | None = None
     versions: Versions = field(default_factory=dict)
+    stage_keys: Mapping[str, str] = field(default_factory=dict)  # by kind
 
     def metrics(self) -> dict[str, float]:
         """Return every number that is known of the model, by the names that cells use."""
@@ -72,6 +73,11 @@ class RankingView:
     def order(self) -> tuple[int, ...]:
         """The layers removed so far, first removed first."""
         return tuple(round_.layer for round_ in self.rounds)
+
+    @property
+    def ranked(self) -> int:
+        """How many of the ``depth`` layers are ranked; the store may hold more for other grids."""
+        return min(len(self.rounds), self.depth)
 
     @property
     def slowed(self) -> str:
@@ -187,16 +193,23 @@ View = TypeVar("View", GridView, RankingView, DenseView, CellView)
 
 
 def concluded(view: GridView) -> GridView:
-    """Return the view with the status of a driven grid: a grid with a failed part has failed.
+    """Return the view with the status of a driven grid: it has failed where a part has.
+
+    So it has where cells were cancelled: not all that it asks for is there.
 
     It is left as it is (RUNNING) until every cell and reference is done or failed.
     """
     if any(part.status in (Status.RUNNING, Status.WAITING) for part in view.parts):
         return view
-    failed = sum(part.status is Status.FAILED for part in view.parts)
-    if not failed:
+    parts = len(view.parts)
+    said = [
+        f"{count} of {parts} {word}"
+        for status, word in ((Status.FAILED, "failed"), (Status.KILLED, "cancelled"))
+        if (count := sum(part.status is status for part in view.parts))
+    ]
+    if not said:
         return replace(view, status=Status.DONE)
-    return replace(view, status=Status.FAILED, reason=f"{failed} of {len(view.parts)} failed")
+    return replace(view, status=Status.FAILED, reason=", ".join(said))
 
 
 def stopped(view: GridView, reason: str) -> GridView:

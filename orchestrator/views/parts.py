@@ -1,8 +1,7 @@
 """Every part of a grid as the store has it, made anew only where what it rests on has changed.
 
 A part is a cell, an unpruned model or a ranking. It is a pure function of what ``StoreResults``
-says of the keys that it rests on, so it stands until ``take_changed`` names one of these. Knows no
-driver: what that does with the stages is added by ``build``.
+says of the keys that it rests on, so it stands until ``take_changed`` names one. Knows no driver.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -194,7 +193,7 @@ class GridParts:
             rate_scales=rate_scales(rounds[: cell.removed], transfer),
         )
         needed = ranking if layers is None else first_needed_stage(stages, results)
-        progress = f"round {len(rounds)} of {cell.removed}"
+        progress = f"{len(rounds)} of {cell.removed} layers ranked"
         return Part(view, needed, tuple(keys.values()), progress if layers is None else "")
 
     def _ranking(self, users: Sequence[int]) -> Part[RankingView]:
@@ -220,8 +219,9 @@ class GridParts:
     def _dense(self, model: ModelInfo) -> Part[DenseView]:
         """Return the unpruned model, with its scores and speed as far as they are there."""
         study, results = self.resolved.study, self.results
-        key, measure = dense_spec(model, study).key, measure_spec(model, study, ())
-        dense = results.record(key)
+        reference, measure = dense_spec(model, study), measure_spec(model, study, ())
+        keys = {str(each.kind): each.key for each in (reference, measure) if each}
+        dense = results.record(reference.key)
         measured = results.record(measure.key) if measure else None
         known = dense if isinstance(dense, DenseRecord) else None
         view = DenseView(
@@ -231,12 +231,12 @@ class GridParts:
             evaluation=known.evaluation if known else None,
             measurement=measured if isinstance(measured, MeasurementRecord) else None,
             versions={
-                StageKind.EVALUATE: results.versions(key),
+                StageKind.EVALUATE: results.versions(reference.key),
                 StageKind.MEASURE: results.versions(measure.key) if measure else {},
             },
+            stage_keys=keys,
         )
-        keys = (key, measure.key) if measure else (key,)
-        return Part(view, next_dense_stage(model, study, results), keys)
+        return Part(view, next_dense_stage(model, study, results), tuple(keys.values()))
 
 
 _LaterRecord = TransferRecord | CheckpointRecord | EvaluationRecord | MeasurementRecord

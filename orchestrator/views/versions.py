@@ -27,7 +27,7 @@ def with_version_warnings(choice: Choice, dense: Sequence[DenseView]) -> Choice:
         f"{choice.metric} of the best and of the {name} were computed differently: "
         + "; ".join(differences)
         for name, other in others
-        if other and (differences := [*_differences(best, other.versions.get(kind, {}))])
+        if other and (differences := [*version_differences(best, other.versions.get(kind, {}))])
     ]
     return replace(choice, warnings=(*choice.warnings, *warnings))
 
@@ -45,7 +45,7 @@ def _kind(metric: str) -> StageKind | None:
     return StageKind.MEASURE if metric.endswith(MEASURED) else StageKind.EVALUATE
 
 
-def _differences(best: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+def version_differences(best: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
     """Yield ``torch 2.9.0 and 2.10.0`` for each that is known of both and differs."""
     for name in best:
         if name in other and best[name] != other[name]:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView
-from tests.browser.chromium import close_assistant, open_page, page_text, wait_for_text
+from tests.browser.chromium import PAGE_S, close_assistant, open_page, page_text, wait_for_text
 from tests.browser.screens import Screen, screens, shoot
 from tests.mlflow_server import TrackingServer
 from tests.orchestrator import sample_views as sample
@@ -66,6 +68,29 @@ def test_the_alias_stands_on_the_registered_model(site: Site) -> None:
     text = wait_for_text(site.driver, "Version 1", ALIAS)
     assert text.count(f"@\N{NO-BREAK SPACE}{ALIAS}") == 1
     assert "Pruned checkpoints of Tiny-1.5M" in text
+
+
+def test_two_clicks_lead_from_a_budget_to_the_line_that_loads_its_best(site: Site) -> None:
+    """The registered model, its table of budgets, and the version behind the link there."""
+    driver = site.driver
+    open_page(driver, f"{site.server.url}/#/models/Tiny-1-5M")
+    wait_for_text(driver, "Best under each budget", ALIAS)
+    page = driver.current_window_handle
+    driver.find_element(By.CSS_SELECTOR, "td a[href*='/versions/']").click()
+    WebDriverWait(driver, PAGE_S).until(lambda _: "/versions/" in _newest_window(driver))
+    try:
+        text = wait_for_text(driver, "from_pretrained", "perplexity/wiki")
+        assert "without layers" in text
+    finally:
+        if driver.current_window_handle != page:
+            driver.close()
+            driver.switch_to.window(page)
+
+
+def _newest_window(driver: webdriver.Chrome) -> str:
+    """Go to the window that was opened last, if any was; return its address."""
+    driver.switch_to.window(driver.window_handles[-1])
+    return str(driver.current_url)
 
 
 def test_every_screen_shows_what_it_is_for(site: Site, tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
-"""A launcher whose stages are made up, and a controller on it. Computes nothing.
-
-Stages end and fail when they are told to, and leave results that look true.
-"""
+"""A launcher whose stages are made up: they end and fail when told to. And a controller on it."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.execution.launcher import Finished, Launcher
+from orchestrator.execution.launcher import Finished, Heard, Launcher
 from orchestrator.execution.run_stage import StageTask
 from orchestrator.grid.cells import Study, text_id
 from orchestrator.grid.expand import expand
@@ -91,6 +88,7 @@ class FakeLauncher:
     ) -> None:
         self.holds, self.stopped, self.queues = holds, False, False
         self.started, self.cancelled = list[StageTask](), list[str]()
+        self.says: dict[str, Heard] = {}  # by key
         self.loses: set[StageKind] = set()  # kinds that end without an error and without a result
         self.cluster = Capacity(cpus=slots)
         self.avoids: frozenset[str] = frozenset()
@@ -108,6 +106,9 @@ class FakeLauncher:
 
     def begun(self) -> frozenset[str]:
         return frozenset() if self.queues else frozenset(self._running)
+
+    def heard(self) -> dict[str, Heard]:
+        return self.says
 
     def avoid(self, nodes: Collection[str]) -> None:
         self.avoids = frozenset(nodes)

@@ -68,6 +68,8 @@ def large_view() -> GridView:
         rankings=tuple(_rankings(cells)),
         dense=tuple(_dense(model) for model in MODELS.values()),
         settings=grid.model_dump(mode="json"),
+        metrics=grid.headline_metrics,
+        budgets=grid.budgets,
         status=Status.FAILED,
         reason="3 of 242 failed",
     )

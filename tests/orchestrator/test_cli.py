@@ -73,6 +73,44 @@ def test_plan_as_json(plannable: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert plan["models"] == [{"name": "m", "layers": 10, "cells": 4, "removed": [2, 4]}]
 
 
+def test_a_plan_says_what_the_grid_costs(
+    plannable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--gpus", "16", "--gpu", "H100", "--price", "2.5")
+    named = plannable.with_name("named.yaml")
+    named.write_text(plannable.read_text().replace("org/m", "org/m-7b"))
+    assert call("plan", named, *options) == 0
+    printed = capsys.readouterr().out
+    assert " on 16 GPUs (H100)\n" in printed
+    assert " at 2.5 per GPU-hour; " in printed
+    assert "\nstore: " in printed
+
+
+def test_a_plan_as_json_says_what_the_grid_costs(
+    plannable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = plannable.with_name("named.yaml")
+    named.write_text(plannable.read_text().replace("org/m", "org/m-7b"))
+    assert call("plan", named, "--gpus", "4", "--json") == 0
+    cost = json.loads(capsys.readouterr().out)["cost"]
+    assert cost["machine"] == "4 GPUs (80 GB)"
+    assert cost["kept_bytes"]["low"] < cost["kept_bytes"]["high"]
+
+
+def test_an_unknown_type_of_gpu_is_bad_input(
+    plannable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("plan", plannable, "--gpu", "H10") == 2
+    assert "did you mean 'H100'?" in capsys.readouterr().err
+
+
+def test_a_plan_of_models_of_which_nothing_is_known_says_so(
+    plannable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("plan", plannable) == 0
+    assert "note: counted are 0 of 1 models" in capsys.readouterr().out
+
+
 def test_a_plan_with_refusals_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,7 +66,9 @@ class TextSource(Settings):
     skip_documents: Annotated[PositiveInt | None, LaterSetting()] = Field(
         None,
         description="leave out the first so many documents: so one file serves calibration, which "
-        "reads as many (max_documents), and evaluation, which reads none of these",
+        "reads as many (max_documents), and evaluation, which reads none of these; default: "
+        "none",
+        examples=[2000],
     )
 
     @model_validator(mode="after")

@@ -196,7 +196,10 @@ class Engine:
         norm = float(self._engine.get_global_grad_norm() or 0.0)
         if all(math.isfinite(value) for value in (losses.lm, losses.penalty, norm)):
             return
-        found = f"{losses.lm}, the penalty {losses.penalty}, the norm of the gradient {norm}"
+        found = (
+            f"{losses.lm:.4g}, the penalty {losses.penalty:.4g}, "
+            f"the norm of the gradient {norm:.4g}"
+        )
         if self._step == 0:
             raise InvalidInputError(
                 f"before anything is trained the LM loss is {found}; compute in fp32, or lower "

@@ -58,7 +58,7 @@ def windows_nll(
     nll: list[Tensor] = []
     for tokens_BT in batches:
         nll.append(_batch_nll(model(input_ids=tokens_BT, use_cache=False).logits, tokens_BT))
-        tick(len(nll), len(batches))
+        tick(sum(map(len, nll)), len(tokens_NT), "window")
     return tuple(torch.cat(nll).tolist())
 
 

@@ -20,6 +20,7 @@ from trsp.batch_sizes import rows_at_once, tokens_at_once
 from trsp.chunk_sizes import rows_per_pass
 from trsp.config import BatchSize
 from trsp.errors import TrainingDivergedError
+from trsp.progress_lines import tick
 
 _GENERATED_TOKENS = 1024  # of a prompt and what is generated after it: few are longer
 
@@ -84,6 +85,7 @@ class TokenBatchedLM(HFLM):  # type: ignore[misc]
             rows = [(row, requests[number][2]) for row, number in scored]
             answers.append(self._answers(batch, rows))
             numbers += [number for _, number in scored]
+            tick(len(numbers), len(requests), "request")
         told = torch.cat(answers).tolist() if answers else []
         by_number = dict(zip(numbers, told, strict=True))
         return _checked([(total, bool(greedy)) for _, (total, greedy) in sorted(by_number.items())])

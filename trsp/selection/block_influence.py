@@ -37,9 +37,11 @@ def block_influence(model: Any, blocks_NT: Tensor) -> list[float]:
     ]
     try:
         batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
-        for number, blocks_BT in enumerate(batches, start=1):
+        done = 0
+        for blocks_BT in batches:
             model.base_model(input_ids=blocks_BT, use_cache=False)  # nobody reads logits
-            tick(number, len(batches))
+            done += len(blocks_BT)
+            tick(done, len(blocks_NT), "block")
     finally:
         for handle in handles:
             handle.remove()

@@ -219,7 +219,8 @@ class _Learner:
 
         trainer = self._trainer
         self._progress.step_done(total + 1, trainer.save_state, state, trainer.copy_state)
-        tick(total + 1, self._depth * training.steps)
+        within = f"round {current.number + 1} of {self._depth}"
+        tick(step + 1, training.steps, loss=loss.lm, within=within)
 
     def _record(self, learned: Round, layers: Sequence[int], seconds: float) -> RoundRecord:
         """Return the record of a round: the layer with the smallest (signed) gate goes."""

@@ -5,29 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trsp.architecture.decoders import decoder_layers
 from trsp.batch_sizes import rows_at_once
 from trsp.config import SlebSettings
-from trsp.losses import lm_loss
 from trsp.progress_lines import tick
 from trsp.records import RoundRecord
+from trsp.selection.bypass_loss import bypass_losses
 from trsp.selection.order import candidates, require_finite
-from trsp.surgery import bypassed
-
-
-@torch.no_grad()
-def calibration_nll(model: Any, blocks_NT: Tensor, removed: Sequence[int]) -> float:
-    """Return the mean NLL of all predicted tokens, in nats per token, with ``removed`` bypassed."""
-    batches = blocks_NT.to(model.device).split(rows_at_once(model, blocks_NT.shape[1]))
-    with bypassed(model, removed):
-        sums = [
-            len(blocks_BT) * lm_loss(model(input_ids=blocks_BT, use_cache=False).logits, blocks_BT)
-            for blocks_BT in batches
-        ]
-    return torch.stack(sums).sum(dtype=torch.float64).item() / len(blocks_NT)
 
 
 def rank_by_sleb(
@@ -42,21 +28,29 @@ def rank_by_sleb(
     """Yield rounds ``len(done)`` to ``depth - 1``: the candidate goes whose bypass hurts least.
 
     The score of a candidate is the calibration NLL with it bypassed on top of those removed before
-    (docs/method.md, section 4). ``beat`` is called after every candidate. TrainingDivergedError:
-    an NLL is not finite.
+    (docs/method.md, section 4). ``beat`` is called after every loss of a candidate.
+    TrainingDivergedError: an NLL is not finite.
     """
     removed = [record.layer for record in done]
     layers = len(decoder_layers(model))
-    allowed = len(candidates(layers, (), settings.protect_first, settings.protect_last))
-    scored, total = count(1), sum(allowed - number for number in range(len(removed), depth))
+    passes = -(-len(blocks_NT) // rows_at_once(model, blocks_NT.shape[1]))
     for number in range(len(removed), depth):
         started = time.monotonic()
-        nll = {}
-        for layer in candidates(layers, removed, settings.protect_first, settings.protect_last):
-            nll[layer] = calibration_nll(model, blocks_NT, [*removed, layer])
-            beat()
-            tick(next(scored), total)
+        left = candidates(layers, removed, settings.protect_first, settings.protect_last)
+        heard = _hearing(beat, passes * len(left), f"round {number + 1} of {depth}")
+        nll = bypass_losses(model, blocks_NT, left, removed, heard)
         require_finite(nll)
         removed.append(min(nll, key=lambda layer: (nll[layer], layer)))
         seconds = time.monotonic() - started
         yield RoundRecord(round=number, layer=removed[-1], scores=nll, seconds=seconds)
+
+
+def _hearing(beat: Callable[[], None], losses: int, within: str) -> Callable[[], None]:
+    """Return what is to be called after each of a round's ``losses``."""
+    computed = count(1)
+
+    def heard() -> None:
+        beat()
+        tick(next(computed), losses, "loss", within=within)
+
+    return heard

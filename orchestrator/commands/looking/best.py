@@ -18,8 +18,8 @@ from orchestrator.report.choice_json import choice_dict
 from orchestrator.report.choice_tables import print_choice
 from orchestrator.report.printing import console, print_line
 from orchestrator.views.aliases import alias_name
+from orchestrator.views.answers import would_meet
 from orchestrator.views.budget import Choice, choose
-from orchestrator.views.reach import reach
 from orchestrator.views.versions import with_version_warnings
 from trsp.errors import InvalidInputError
 
@@ -102,7 +102,7 @@ def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], form: str) -> int
     choices = [
         choice
         if choice.best
-        else replace(choice, reaches=reach(view, choice.budget, grid.precision))
+        else replace(choice, reaches=would_meet(view, choice.budget, grid.precision))
         for choice in choices
     ]
     if form == "path":

@@ -18,6 +18,15 @@ WhichGrid = Annotated[
         show_default=False,
     ),
 ]
+OptionalGrid = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="GRID",
+        help="A grid file; or a kept grid's name or the beginning of its key; default: the grid "
+        "that was run last in the store.",
+        show_default=False,
+    ),
+]
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -30,12 +39,13 @@ StoreOption = Annotated[
 ]
 
 
-def resolved_grid(which: str, store: str | None = None) -> "Resolved":
+def resolved_grid(which: str | None, store: str | None = None) -> "Resolved":
     """Return the grid that is meant, from any machine that reaches its store.
 
     ``which``: a grid file, or the name or the beginning of the key of a grid kept in ``store``. Of
-    a file whose models or texts are not here, it is what the store keeps for equal settings. What
-    people should know of it goes to stderr. Raises TrspError where there is no such grid.
+    a file whose models or texts are not here, it is what the store keeps for equal settings. None:
+    the grid that was run last there. What people should know of it goes to stderr. Raises TrspError
+    where there is no such grid.
     """
     from orchestrator.kept_grids.lookup import look_up
 

@@ -40,7 +40,8 @@ Variables = Annotated[
         "--env",
         metavar="NAME",
         help="Variable of this environment that the job gets beside those that FILE names, such "
-        "as HF_TOKEN; its value is not shown; may be given several times.",
+        "as HF_TOKEN; may be given several times. Values are not printed, but whoever may use the "
+        "cluster can read them there.",
         show_default=False,
     ),
 ]

@@ -41,7 +41,7 @@ def node_state(other_folders: Iterable[tuple[str, str]] = ()) -> NodeState:
     """
     folders = [*_usual_folders(), *other_folders]
     spaces = tuple(_space(*each) for each in folders)
-    return NodeState(software(), spaces, _gpus(), time.time())
+    return NodeState(software(), spaces, machine_gpus(), time.time())
 
 
 def software() -> Software:
@@ -108,7 +108,7 @@ def _space(name: str, path: str) -> FreeSpace:
         return FreeSpace(name, path, 0, str(error))
 
 
-def _gpus() -> tuple[Gpu, ...]:
+def machine_gpus() -> tuple[Gpu, ...]:
     """Return the machine's NVIDIA GPUs, whoever uses them; none where their tool is absent."""
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     environment = {**os.environ, "LC_ALL": "C"}

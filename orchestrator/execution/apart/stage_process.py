@@ -5,6 +5,7 @@ Whoever starts it need not load torch. Knows no cluster.
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from orchestrator.store.failures import NOWHERE, Failure, Node
 if TYPE_CHECKING:
     from orchestrator.processes.child import Channel
 
-COMPUTES, DONE = "computes", "done"  # what the process tells of a stage: it has its device; it did
+# What the process tells of a stage: it has its device; it is committed; how far it has come.
+COMPUTES, DONE, PROGRESS = "computes", "done", "progress"
 
 Outcomes = Mapping[str, Failure | None]  # of the stages that a process came to, by key
 
@@ -65,7 +67,8 @@ def preload() -> Preload:
 def stage_call(task: StageTask, environment: Mapping[str, str], node: Node = NOWHERE) -> Call:
     """Return the call that runs a stage of one rank, and those of its ``then``, to their commits.
 
-    It tells ``{COMPUTES: KEY}`` and ``{DONE: KEY}``, and returns what ``outcomes_of`` reads.
+    It tells ``{COMPUTES: KEY}``, ``{DONE: KEY}`` and ``{PROGRESS: [KEY, WORDS]}``, and returns what
+    ``outcomes_of`` reads.
     ``node`` is where it runs. Stages that train nothing and have no GPU may follow each other in
     one process.
     """
@@ -104,14 +107,18 @@ def run(payload: Mapping[str, Any], channel: "Channel") -> Any:
     def done(key: str) -> None:
         channel.tell({DONE: key})
 
+    def tells(key: str, progress: str) -> None:
+        channel.tell({PROGRESS: [key, progress]})
+
     if task.then:
         from orchestrator.execution.chain import run_chain
 
-        outcomes = run_chain(task, channel.leaving, computes, done, node)
+        outcomes = run_chain(task, channel.leaving, computes, done, node, tells)
     else:
         from orchestrator.execution.run_stage import run_task
 
-        outcomes = {key: run_task(task, channel.leaving, lambda: computes(key), node)}
+        failure = run_task(task, channel.leaving, partial(computes, key), node, partial(tells, key))
+        outcomes = {key: failure}
     channel.last = any(outcomes.values())  # what is tried again begins afresh
     return _OUTCOMES.dump_python(dict(outcomes), mode="json")
 

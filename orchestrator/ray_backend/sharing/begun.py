@@ -6,7 +6,7 @@ the driver reads the names of all of its entries at once.
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ray
 from ray._private.state import jobs
@@ -15,6 +15,8 @@ from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_list, _i
 NAMESPACE = "trsp"
 _COMPUTES = "computes"
 _DONE = "done"
+_PROGRESS = "progress"
+_GPUS = "gpus"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Sign:
     prefix: str  # of the names of its entries
 
     def placed(self, rank: int = 0) -> None:
-        """Say on which node this process of this rank was started."""
+        """Say on which node this process of this rank was started, and which GPUs it has there."""
         self._put(f"{rank}/{ray.get_runtime_context().get_node_id()}")
+        if gpus := ",".join(map(str, ray.get_gpu_ids())):
+            self._put(f"{_GPUS}/{rank}/{gpus}")
 
     def computes(self, key: str = "") -> None:
         """Say that the stage has its devices and computes; ``key``: which, where several follow."""
@@ -34,6 +38,17 @@ class Sign:
     def done(self, key: str) -> None:
         """Say that this one of several stages is committed, while its process goes on."""
         self._put(f"{_DONE}/{key}")
+
+    def progress(self, key: str, words: str, number: int, instead_of: str = "") -> str:
+        """Say how far a stage has come, in words; return the entry, to be given the next time.
+
+        Of several entries that with the highest ``number`` counts.
+        """
+        entry = f"{_PROGRESS}/{number}/{key}/{words}"
+        self._put(entry)
+        if instead_of:
+            _internal_kv_del(self.prefix + instead_of, namespace=NAMESPACE)
+        return entry
 
     def _put(self, name: str) -> None:
         _internal_kv_put(self.prefix + name, b"1", namespace=NAMESPACE)
@@ -48,6 +63,8 @@ class Begun:
     # Where stages follow one another in the process, their keys:
     computed: frozenset[str] = frozenset()  # those whose turn has come
     done: frozenset[str] = frozenset()  # those that are committed
+    progress: Mapping[str, str] = field(default_factory=dict)  # in words, by the stage's key
+    gpus: Mapping[int, str] = field(default_factory=dict)  # "0,1": those of a rank on its node
 
 
 NOT_BEGUN = Begun(False, {})
@@ -96,12 +113,30 @@ def _parts(entry: str) -> tuple[str, str]:
 
 
 def _begun(names: Iterable[str]) -> Begun:
-    """Return what entries of these names say: ``computes/KEY``, ``done/KEY`` and ``RANK/NODE``."""
+    """Return what entries of these names say.
+
+    They are ``computes/KEY``, ``done/KEY``, ``progress/NUMBER/KEY/WORDS``, ``gpus/RANK/INDICES``
+    and ``RANK/NODE``.
+    """
     said: dict[str, set[str]] = {}
     for name in names:
         what, _, which = name.partition("/")
         said.setdefault(what, set()).add(which)
     computed, done = said.pop(_COMPUTES, None), said.pop(_DONE, set())
+    progress, gpus = _progress(said.pop(_PROGRESS, ())), _by_rank(said.pop(_GPUS, ()))
     nodes = {int(rank): node for rank, ids in said.items() for node in ids}
     keys = frozenset(filter(None, computed or ()))
-    return Begun(computed is not None, nodes, keys, frozenset(done))
+    return Begun(computed is not None, nodes, keys, frozenset(done), progress, gpus)
+
+
+def _progress(said: Iterable[str]) -> dict[str, str]:
+    """Return the words of each stage that came last, by key: of ``NUMBER/KEY/WORDS``."""
+    in_order = sorted(said, key=lambda entry: int(entry.partition("/")[0]))
+    parted = (entry.split("/", 2) for entry in in_order)
+    return {key: words for _, key, words in parted}
+
+
+def _by_rank(said: Iterable[str]) -> dict[int, str]:
+    """Return what is said of each rank: of ``RANK/WHAT``."""
+    parted = (each.partition("/") for each in said)
+    return {int(rank): what for rank, _, what in parted}

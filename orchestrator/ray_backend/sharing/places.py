@@ -39,3 +39,20 @@ def _address(node: str) -> str:
     """Return the address of a node, alive or dead, for people; its id where Ray knows none."""
     addresses = (each["NodeManagerAddress"] for each in ray.nodes() if each["NodeID"] == node)
     return next(addresses, node)
+
+
+def where_in_words(
+    nodes: Mapping[int, str], gpus: Mapping[int, str], addresses: Mapping[str, str]
+) -> str:
+    """Return where a stage's processes run: ``10.0.0.3, GPU 2``, ``4 ranks on 10.0.0.3, 10.0.0.4``.
+
+    Empty where there is one node and no GPU. ``nodes``: their ids by rank; ``gpus``: the indices
+    of those of a rank on its node; ``addresses``: of all nodes of the cluster, by id.
+    """
+    named = list(dict.fromkeys(addresses.get(node, node) for _, node in sorted(nodes.items())))
+    where = ", ".join(named) if len(addresses) > 1 else ""
+    if len(nodes) > 1:
+        return " on ".join(filter(None, (f"{len(nodes)} ranks", where)))
+    devices = ",".join(gpus.values())
+    plural = "s" if "," in devices else ""
+    return ", ".join(filter(None, (where, f"GPU{plural} {devices}" if devices else "")))

@@ -1,13 +1,15 @@
 """The attempts that Ray was given: what each takes of the cluster, and how far it has come."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.execution.launcher import Heard
 from orchestrator.execution.stage_task import StageTask
 from orchestrator.layouts.layout import Layout
 from orchestrator.ray_backend.sharing.begun import NOT_BEGUN, Begun, Sign, Signs
 from orchestrator.ray_backend.sharing.others import Amounts, Place
+from orchestrator.ray_backend.sharing.places import where_in_words
 
 
 @dataclass
@@ -55,6 +57,14 @@ class Submitted:
             if key in self.ends_at
         )
 
+    def heard(self, addresses: Mapping[str, str]) -> dict[str, Heard]:
+        """Return how far each of its stages that computes has come, and where, by key.
+
+        ``addresses``: of the cluster's nodes, by id.
+        """
+        where = where_in_words(self.begun.nodes, self.begun.gpus, addresses)
+        return {key: Heard(self.begun.progress.get(key, ""), where) for key in self.computing}
+
     def holds(self, key: str) -> bool:
         """Whether this is one of its stages, and not told of yet."""
         return key not in self.told and any(task.spec.key == key for task in self.tasks)
@@ -75,9 +85,12 @@ def asked(layout: Layout, cpus: int | None = None) -> Amounts:
     return layout.amounts | ({"CPU": float(cpus)} if cpus else {})
 
 
-def hear(signs: Signs, attempts: Iterable[Submitted]) -> None:
-    """Take up what attempts have said since; no request where there is nothing more to hear."""
-    silent = [each for each in attempts if not each.complete]
+def hear(signs: Signs, attempts: Iterable[Submitted], everything: bool = False) -> None:
+    """Take up what attempts have said since; no request where there is nothing more to hear.
+
+    ``everything``: also how far those have come that run.
+    """
+    silent = [each for each in attempts if everything or not each.complete]
     said = signs.read(each.sign for each in silent) if silent else {}
     for each in silent:
         each.begun = said.get(each.sign, each.begun)

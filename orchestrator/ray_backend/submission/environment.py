@@ -19,6 +19,7 @@ FORWARDED = (
     "TRSP_CACHE_DIR",
     "TRSP_CACHE_BYTES",
 )
+GIT_SHA = "TRSP_GIT_SHA"  # the commit of the code, for the runs in MLflow
 _THERE = frozenset({"HOME", "USER"})  # in a file: of the machine that it runs on
 # From SIGTERM to SIGKILL of a stopped job's driver: time to close its MLflow runs.
 _STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "20"}
@@ -30,7 +31,7 @@ def job_variables(text: str, asked: Iterable[str], environ: Mapping[str, str]) -
     ``text``: of the grid file; the variables that it names travel, and those that are ``asked``
     for. What is not set here is left to the cluster.
     """
-    names = {*FORWARDED, ALLOWED_VARIABLES, "TRSP_GIT_SHA", *variables_of(text), *asked} - _THERE
+    names = {*FORWARDED, ALLOWED_VARIABLES, GIT_SHA, *variables_of(text), *asked} - _THERE
     found = {name: environ[name] for name in sorted(names) if name in environ}
     return _STOP_WAIT | found
 
@@ -53,4 +54,4 @@ def git_sha(folder: Path) -> str:
 def this_environment(code: Path) -> dict[str, str]:
     """Return this process's environment, with the commit of the code where that can be known."""
     sha = git_sha(code)
-    return ({"TRSP_GIT_SHA": sha} if sha else {}) | dict(os.environ)
+    return ({GIT_SHA: sha} if sha else {}) | dict(os.environ)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.ray_backend.submission.environment import GIT_SHA
 from orchestrator.ray_backend.submission.package import Package
 from trsp.errors import UnreachableError
 
@@ -82,10 +83,15 @@ def grid_job(
 
 
 def _digest(entrypoint: str, package: Package, variables: Mapping[str, str]) -> str:
-    """Return what names a submission: its command, grid file and environment. No secret shows."""
+    """Return what names a submission: its command, grid file and environment. No secret shows.
+
+    The code has no part in it: a grid that runs there runs there, whatever was changed here since.
+    """
     digest = hashlib.sha256(entrypoint.encode())
     digest.update((package.folder / package.file).read_bytes())
     for name, value in sorted(variables.items()):
+        if name == GIT_SHA:
+            continue
         digest.update(f"\0{name}={value}".encode())
     return digest.hexdigest()[:16]
 

@@ -149,7 +149,7 @@ def _found(where: str | None) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if where is None:
             raise UnreachableError(
-                "it is not clear which cluster is meant: "
+                "no cluster to submit to: "
                 f"{first_line(error).partition(' Please')[0]} Name one by --address "
                 "http://HEAD:8265 or RAY_ADDRESS, start one by `ray start --head`, or run the grid "
                 "without a cluster by `trsp run`"

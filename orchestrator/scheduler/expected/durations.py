@@ -4,18 +4,26 @@ Knows no store and no clock.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from orchestrator.layouts.layout import Layout
+from orchestrator.scheduler.expected.devices import rates_of
 from orchestrator.scheduler.expected.effort import Effort
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
-# What a device does in a second, about, at what our stages make of it. The first results of a grid
-# correct all of it; what counts before is how stages of a grid compare with each other.
-_CPU_OPERATIONS, _GPU_OPERATIONS = 1e11, 1e14  # of a core, in bf16
-_CPU_BYTES, _GPU_BYTES = 1e10, 1e12  # from memory
-_DISK_BYTES = 5e8
-_START_S, _GANG_S = 2.0, 15.0  # of a process, and of several that find each other
+_DISK_BYTES = 5e8  # a second
+_START_S, _GANG_S = 0.5, 15.0  # of a process that is forked, and of several that find each other
+
+
+class Knowledge(Enum):
+    """How like a stage those are that were measured, the closest first."""
+
+    MODEL = "the same on this model"
+    METHOD = "the same on other models"
+    KIND = "its kind"
+    DEVICE = "others on this device"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,17 @@ def begin_s(layout: Layout) -> float:
 
 def estimated_s(effort: Effort, layout: Layout) -> float:
     """Return the seconds that the work takes on this layout, where nothing was ever measured."""
-    on_gpus = layout.gpus > 0
-    devices = layout.ranks * (layout.gpus or layout.cpus)
-    compute = effort.operations / (devices * (_GPU_OPERATIONS if on_gpus else _CPU_OPERATIONS))
-    stream = effort.streamed_bytes / (_GPU_BYTES if on_gpus else _CPU_BYTES)
+    rates, devices = rates_of(layout), layout.ranks * (layout.gpus or layout.cpus)
+    compute = effort.operations / (devices * rates.operations)
+    stream = effort.streamed_bytes / rates.bytes
     return compute + stream + effort.stored_bytes / _DISK_BYTES
+
+
+def as_it_ran(layout: Layout, ranks: int, cpus: float, gpus: float) -> Layout:
+    """Return the layout with the devices that a stage really had; both are of all its ranks."""
+    gpus_each = gpus / ranks
+    whole = int(gpus_each) if gpus_each.is_integer() else gpus_each
+    return replace(layout, ranks=ranks, cpus=max(1, int(cpus // ranks)), gpus=whole)
 
 
 class Durations:
@@ -69,6 +83,11 @@ class Durations:
         closest = next(known, None)
         factor = closest.factor if closest else 1.0
         return begin_s(layout) + estimated_s(effort, layout) * factor
+
+    def knowledge(self, spec: StageSpec, layout: Layout) -> Knowledge:
+        """Return what is known of stages like this one: of the closest group that there is."""
+        groups = [group in self._sums for group in _groups(spec, layout)]
+        return list(Knowledge)[groups.index(True)] if any(groups) else Knowledge.NOTHING
 
 
 def _groups(spec: StageSpec, layout: Layout) -> Iterator[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 Rough by design: it is to tell stages apart. What is measured corrects it (``durations.py``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,22 @@ from orchestrator.stages.stage_specs import StageKind, StageSpec
 # Operations per parameter and token: a forward pass, and backward passes to activations alone, as
 # through frozen weights, and to the weights as well (Kaplan et al., arXiv 2001.08361, section 2.1).
 FORWARD, THROUGH_FROZEN, TRAINED = 2.0, 4.0, 6.0
-# Where a grid sets no limit: what texts and tasks that are commonly scored have, in the mean.
-_TEXT_TOKENS, _TASK_ITEMS = 300_000, 2_000
-_ITEM_TOKENS = 150  # of one item of a task, over all its answers
+ROUND_BY_ROUND = ("gates", "sleb")  # selectors whose rounds cost as much as they say
+_TEXT_TOKENS = 300_000  # of a text that is scored as a whole
+# Of tasks that are commonly scored: their items, and the tokens of one over all its answers, as a
+# llama's tokenizer counts them. The others are taken to be middling.
+_TASKS: Mapping[str, tuple[int, int]] = {
+    "arc_challenge": (1172, 150),
+    "arc_easy": (2376, 120),
+    "boolq": (3270, 300),
+    "hellaswag": (10042, 360),
+    "mmlu": (14042, 500),
+    "openbookqa": (500, 60),
+    "piqa": (1838, 75),
+    "sciq": (1000, 430),
+    "winogrande": (1267, 45),
+}
+_OTHER_TASK = (2000, 150)
 _UNKNOWN_LAYER_PARAMS = 100 * 10**6  # of a model whose config is not at hand
 
 
@@ -77,8 +91,9 @@ def evaluation_effort(spec: StageSpec, model: ModelInfo, removed: int) -> Effort
         windows = text["max_windows"]
         tokens += windows * text["window_tokens"] if windows else _TEXT_TOKENS
     if benchmarks := evaluation["benchmarks"]:
-        items = benchmarks["limit"] or _TASK_ITEMS
-        tokens += len(benchmarks["tasks"]) * items * _ITEM_TOKENS
+        for task in benchmarks["tasks"]:
+            items, item_tokens = _TASKS.get(task, _OTHER_TASK)
+            tokens += min(items, benchmarks["limit"] or items) * item_tokens
     return Effort(FORWARD * tokens * size.passed(layers), size.stored(layers))
 
 
@@ -108,9 +123,10 @@ def _ranking(spec: StageSpec, size: _Size, done: int) -> Effort:
             factor = TRAINED if selector["train_weights"] else THROUGH_FROZEN
             passed = sum(size.passed(size.layers - gone) for gone in rounds)
             operations = factor * steps * per_step * tokens * passed
-        case "sleb":  # a pass without each candidate in turn
+        case "sleb":  # a pass, and of each candidate's the end that follows it: half, on average
             left = (size.layers - gone for gone in rounds)
-            operations = FORWARD * blocks * tokens * sum(n * size.passed(n - 1) for n in left)
+            passed = sum(size.passed(n) + n * size.passed((n - 1) // 2) for n in left)
+            operations = FORWARD * blocks * tokens * passed
         case _:  # all at once
             operations = FORWARD * blocks * tokens * size.passed(size.layers)
     return Effort(operations)  # loading is nothing beside it, and is done once

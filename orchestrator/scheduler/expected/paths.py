@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.grid.cells import Cell, ModelInfo
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.expected.durations import Durations
-from orchestrator.scheduler.expected.effort import Effort, effort_of, evaluation_effort
+from orchestrator.scheduler.expected.durations import Durations, as_it_ran
+from orchestrator.scheduler.expected.effort import (
+    ROUND_BY_ROUND,
+    Effort,
+    effort_of,
+    evaluation_effort,
+)
 from orchestrator.stages.next_stages import Done
 from orchestrator.stages.stage_specs import StageKind, StageSpec, cell_stages, measure_spec
 from orchestrator.stages.timings import Phase
 from orchestrator.views.grid_view import CellView, DenseView
 from orchestrator.views.parts import GridParts, Part
-
-_ROUND_BY_ROUND = ("gates", "sleb")  # selectors whose rounds cost as much as they say
 
 
 @dataclass
@@ -113,13 +116,13 @@ class Expectations:
             if times := self._parts.results.timings(spec.key):
                 worked_s = times.worked_s - times.seconds.get(Phase.IMPORTS, 0.0)
                 seconds = max(seconds, worked_s)  # what an evaluation found is in its own seconds
-                layout = _as_it_ran(layout, times.ranks, times.cpus, times.gpus)
+                layout = as_it_ran(layout, times.ranks, times.cpus, times.gpus)
             effort = _effort_of(spec, view.cell.model, removed)
             self._durations.learn(spec, effort, layout, seconds)
 
     def _learn_rounds(self, key: str, seconds: Sequence[float], done: int) -> None:
         spec = self._rankings[key]
-        if spec.inputs["selector"]["name"] not in _ROUND_BY_ROUND:
+        if spec.inputs["selector"]["name"] not in ROUND_BY_ROUND:
             done = 0
         model = self._parts.resolved.models[_model_of(spec)]
         effort = effort_of(replace(spec, depth=len(seconds)), model, done)
@@ -224,10 +227,3 @@ def _effort_of(spec: StageSpec, model: ModelInfo, removed: int) -> Effort:
 
 def _model_of(spec: StageSpec) -> str:
     return str(spec.locations["model"]["name"])
-
-
-def _as_it_ran(layout: Layout, ranks: int, cpus: float, gpus: float) -> Layout:
-    """Return the layout with the devices that a stage really had; both are of all its ranks."""
-    gpus_each = gpus / ranks
-    whole = int(gpus_each) if gpus_each.is_integer() else gpus_each
-    return replace(layout, ranks=ranks, cpus=max(1, int(cpus // ranks)), gpus=whole)

@@ -3,18 +3,24 @@
 Knows no cluster and no clock.
 """
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from orchestrator.grid.cells import Cell
 from orchestrator.layouts.layout import Layout
-from orchestrator.stages.next_stages import Done, first_needed_stage, next_dense_stage
+from orchestrator.scheduler.simulation.begun import NOTHING, Begun, whole_order
+from orchestrator.stages.next_stages import (
+    Done,
+    first_needed_stage,
+    missing_stages,
+    next_dense_stage,
+)
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import (
     StageKind,
     StageSpec,
     cell_stages,
+    dense_spec,
     measure_spec,
     ranking_spec,
 )
@@ -36,42 +42,66 @@ class Costs(Protocol):
         """Return the seconds that the scheduler takes it to take."""
 
 
-class SimulatedGrid:
-    """What is done of a grid, what is needed now, and how long each of its stages takes."""
+def _key_of(ranking: StageSpec) -> str:
+    return ranking.key
 
-    def __init__(self, resolved: Resolved, costs: Costs) -> None:
+
+class SimulatedGrid:
+    """What is done of a grid, what is needed now, and how long each of its stages takes.
+
+    Layers that no ranking has published are made up, by the name that ``alike`` gives a ranking:
+    those of one name choose the same.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        costs: Costs,
+        begun: Begun = NOTHING,
+        alike: Callable[[StageSpec], str] = _key_of,
+    ) -> None:
         self._resolved, self._study = resolved, resolved.study
         self.costs = costs
         self._order: dict[str, list[int]] = {}  # of layers, by the key of the ranking
         self._published: dict[str, int] = {}  # rounds
-        self._done: set[str] = set()
+        self._done = set(begun.done)
+        # Each cell with the key of its ranking; the rankings to the deepest of their cells.
+        self._cells: list[tuple[str, Cell]] = []
+        self._rankings: dict[str, StageSpec] = {}
+        self._stages: dict[str, tuple[StageSpec, ...]] = {}  # of cells, by their keys
         self._waiting: dict[str, list[Cell]] = {}  # for layers, by the key of the ranking
         self._users: dict[str, list[Sequence[StageSpec]]] = {}  # of a stage: those of a cell each
         self._tails: dict[str, float] = {}  # of a ranking: what follows on its deepest layer
         self.needs: dict[str, StageSpec] = {}
         self.after: dict[str, float] = {}  # expected seconds of the longest path from its start
-        self._begin()
+        self._begin(begun, alike)
 
-    def _begin(self) -> None:
-        deepest: dict[str, StageSpec] = {}
+    def _begin(self, begun: Begun, alike: Callable[[StageSpec], str]) -> None:
         for cell in self._resolved.cells:
             spec = ranking_spec(cell, self._study)
+            self._cells.append((spec.key, cell))
             self._waiting.setdefault(spec.key, []).append(cell)
-            if spec.key not in deepest or deepest[spec.key].depth < spec.depth:
-                deepest[spec.key] = spec
-        for key, spec in deepest.items():
+            if spec.key not in self._rankings or self._rankings[spec.key].depth < spec.depth:
+                self._rankings[spec.key] = spec
+        for key, spec in self._rankings.items():
             layers = self._waiting[key][0].model.layers
-            self._order[key] = random.Random(key).sample(range(layers), layers)
+            published = begun.orders.get(key, ())
+            self._order[key] = whole_order(published, alike(spec), layers)
             self._published[key] = 0
             cells = self._waiting[key]
             self._tails[key] = max(
                 sum(map(self.expected_s, self._cell_stages(key, cell))) for cell in cells
             )
             self._need(spec)
+            for _ in published[: spec.depth]:
+                self.publish(spec)
         self._need_references()
 
     def _cell_stages(self, ranking: str, cell: Cell) -> tuple[StageSpec, ...]:
-        return cell_stages(cell, self._study, self.order_of(ranking)[: cell.removed])
+        if cell.key not in self._stages:
+            layers = self.order_of(ranking)[: cell.removed]
+            self._stages[cell.key] = cell_stages(cell, self._study, layers)
+        return self._stages[cell.key]
 
     def order_of(self, ranking: str) -> Sequence[int]:
         """Return all layers in the order in which the ranking will publish them."""
@@ -151,29 +181,44 @@ class SimulatedGrid:
             yield stage
 
     def stages(self) -> dict[str, StageSpec]:
-        """Return all distinct stages by key. Call it before anything is published."""
-        cells = ((key, cell) for key, cells in self._waiting.items() for cell in cells)
-        of_cells = (stage for key, cell in cells for stage in self._cell_stages(key, cell))
-        models = self._resolved.models.values()
-        measured = filter(None, (measure_spec(model, self._study, ()) for model in models))
-        return {stage.key: stage for stage in (*self.needs.values(), *of_cells, *measured)}
+        """Return all distinct stages by key, the rankings first."""
+        others = (stage for group in self._groups() for stage in group)
+        return {each.key: each for each in (*self._rankings.values(), *others)}
+
+    def left(self) -> dict[str, StageSpec]:
+        """Return by key those of ``stages`` that are yet to be done; of a ranking, some rounds."""
+        rankings = (spec for key, spec in self._rankings.items() if key not in self._done)
+        others = (stage for group in self._groups() for stage in missing_stages(group, self))
+        return {each.key: each for each in (*rankings, *others)}
+
+    def _groups(self) -> Iterator[tuple[StageSpec, ...]]:
+        """Yield the stages after the rankings: of each model's reference and of each cell."""
+        for model in self._resolved.models.values():
+            dense, measured = dense_spec(model, self._study), measure_spec(model, self._study, ())
+            yield (dense, measured) if measured else (dense,)
+        for ranking, cell in self._cells:
+            yield self._cell_stages(ranking, cell)
+
+    def rounds_left(self, ranking: StageSpec) -> int:
+        """Return how many rounds of a ranking, to the deepest of its cells, are yet to be done."""
+        return ranking.depth - self._published[ranking.key]
 
     def critical_path_s(self) -> float:
         """Return the true seconds of the longest chain of stages, a cell's from its ranking on.
 
         Scores are as fast as in the place of the training. A measurement hangs on that of its
-        checkpoints which can be there first. Call it before anything is published.
+        checkpoints which can be there first. What is done takes no time.
         """
-        scored_s, measured = list[float](), dict[str, list[float]]()
-        for key, cells in self._waiting.items():
-            for cell in cells:
-                stages = self._cell_stages(key, cell)
-                ranked_s = sum(self._seconds_of(self.needs[key])[: cell.removed])
-                scored_s.append(ranked_s + self._shortest_s(stages))
-                for stage in stages:
-                    if stage.kind is StageKind.MEASURE:
-                        path_s = scored_s[-1] + sum(self._seconds_of(stage))
-                        measured.setdefault(stage.key, []).append(path_s)
+        scored_s, measured = [0.0], dict[str, list[float]]()
+        for key, cell in self._cells:
+            stages = tuple(missing_stages(self._cell_stages(key, cell), self))
+            rounds = slice(self._published[key], cell.removed)
+            ranked_s = sum(self._seconds_of(self._rankings[key])[rounds])
+            scored_s.append(ranked_s + self._shortest_s(stages))
+            for stage in stages:
+                if stage.kind is StageKind.MEASURE:
+                    path_s = scored_s[-1] + sum(self._seconds_of(stage))
+                    measured.setdefault(stage.key, []).append(path_s)
         return max(*scored_s, *map(min, measured.values()))
 
     def _seconds_of(self, spec: StageSpec) -> Sequence[float]:

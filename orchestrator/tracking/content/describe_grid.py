@@ -1,12 +1,14 @@
 """What a grid's run says in MLflow: its progress, its answers, its tables and pictures. Pure."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 from orchestrator.pictures.album import Picture, grid_pictures
 from orchestrator.pictures.output import png
 from orchestrator.redact import redact_tree
+from orchestrator.report.page.contents import Contents, contents
+from orchestrator.report.page.render import html_page, markdown_page, now
 from orchestrator.tracking.content.grid_note import Known, grid_note, known_answers, picture_path
 from orchestrator.tracking.content.metrics import shown_metrics, shown_name
 from orchestrator.tracking.content.run_tables import cells_table
@@ -41,6 +43,7 @@ def grid_state(view: GridView, experiment_id: str = "") -> RunState:
         artifacts=(
             table_artifact("cells.json", partial(cells_table, view)),
             json_artifact("grid.json", settings, digest(settings)),
+            *_report(view),
             *(_drawn(picture, view) for picture in pictures),
         ),
         note=grid_note(view, experiment_id, pictures),
@@ -52,6 +55,21 @@ def _pictures(view: GridView) -> tuple[Picture, ...]:
     if view.status not in SETTLED or not view.metrics:
         return ()
     return tuple(grid_pictures(view, view.metrics, view.budgets))
+
+
+def _report(view: GridView) -> Iterator[Artifact]:
+    """Yield the report of a grid that is over, as MLflow shows it; its pictures take seconds."""
+    if view.status in SETTLED and view.metrics:
+        said = cache(partial(contents, view))
+        yield Artifact("report.html", partial(_version, said), partial(_write_report, said))
+
+
+def _version(said: Callable[[], Contents]) -> str:
+    return digest(markdown_page(said(), written=""))
+
+
+def _write_report(said: Callable[[], Contents], target: Path) -> None:
+    target.write_text(html_page(said(), now()), encoding="utf-8")
 
 
 def _drawn(picture: Picture, view: GridView) -> Artifact:

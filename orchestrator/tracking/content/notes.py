@@ -27,7 +27,7 @@ def ranking_note(ranking: RankingView) -> str:
     slowed = f" Learned with {ranking.slowed}: it diverged at the whole." if ranking.slowed else ""
     return (
         f"Order of removal of **{ranking.model}** by `{ranking.selector}`: **{order}** "
-        f"({len(ranking.rounds)} of {ranking.depth} rounds).{slowed}\n\n"
+        f"({ranking.ranked} of {ranking.depth} rounds).{slowed}\n\n"
         f"A cell takes the first layers of this order; {len(ranking.cells)} cells share it. "
         "See `heatmap.png` under Artifacts."
     )
@@ -46,14 +46,14 @@ def cell_note(view: CellView, uri: str) -> str:
 
 
 def loading(uri: str) -> str:
-    """Return Markdown that shows how to load a checkpoint.
+    """Return Markdown that shows Python which loads a checkpoint.
 
     A remote one is fetched with MLflow first.
     """
-    load = f'AutoModelForCausalLM.from_pretrained("{uri}")'
+    lines = ["from transformers import AutoModelForCausalLM"]
+    place = f'"{uri}"'
     if "://" in uri and not uri.startswith("file://"):
-        load = (
-            f'mlflow.artifacts.download_artifacts("{uri}"), '
-            "then AutoModelForCausalLM.from_pretrained(that folder)"
-        )
-    return f"```python\n{load}\n```"
+        lines = ["import mlflow", *lines, f"folder = mlflow.artifacts.download_artifacts({place})"]
+        place = "folder"
+    lines.append(f"model = AutoModelForCausalLM.from_pretrained({place})")
+    return "\n".join(("```python", *lines, "```"))

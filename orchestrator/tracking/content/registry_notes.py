@@ -58,7 +58,7 @@ def _best_table(model: str, marked: Iterable[Marked]) -> str:
     rows = [
         _row(
             each.claim.budget,
-            f"[Version {each.version}](#/models/{model}/versions/{each.version})",
+            f"[Version {each.version}]({_link(model, each.version)})",
             each.claim.score,
             _cell(each.note),
             f"`{each.alias}`",
@@ -69,6 +69,11 @@ def _best_table(model: str, marked: Iterable[Marked]) -> str:
         return ""
     head = (_row("budget", "best", "score", "what it is", "alias"), "|---|---|---|---|---|")
     return "\n".join((HEADING, "", *head, *rows))
+
+
+def _link(model: str, version: str) -> str:
+    """Return the address of a version's page, from any other page of MLflow's."""
+    return f"#/models/{model}/versions/{version}?workflowType=machine_learning"
 
 
 def _row(*cells: str) -> str:

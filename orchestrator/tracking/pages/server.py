@@ -35,8 +35,9 @@ def require_database(uri: str) -> None:
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise InvalidInputError(
-            f"there is no {path} yet: `trsp run FILE` makes it as it starts; where a grid ran with "
-            "another tracking.uri or TRSP_HOME, name it: `trsp ui FILE`, or --uri"
+            f"there is no {path} here yet: `trsp run FILE` makes it as it starts; a grid that ran "
+            "with another tracking.uri or TRSP_HOME is shown by `trsp ui FILE` or --uri, one that "
+            "ran on another machine there, or by the server that its tracking.uri names"
         )
 
 

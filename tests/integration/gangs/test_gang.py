@@ -119,6 +119,9 @@ def test_a_cancelled_gang_gives_back_all_that_it_had(
     launcher.start(gang)
     wait_for_step(launcher, gang)
     assert ray.available_resources().get("CPU", 0) == 0
+    wait_until(lambda: launcher.begun() and launcher.heard()[gang.spec.key].progress)
+    assert launcher.heard()[gang.spec.key].progress.startswith("step ")
+    assert launcher.heard()[gang.spec.key].where.startswith("2 ranks")
     assert launcher.begun() == {gang.spec.key}
     assert launcher.capacity().cpus == 2, "what its ranks hold is not somebody else's"
     launcher.cancel(gang.spec.key)

@@ -10,9 +10,10 @@ import torch
 
 from orchestrator.execution.run_stage import RankError, StageTask, run_rank
 from orchestrator.stages.resolve import Resolved
-from orchestrator.stages.stage_specs import prune_spec, ranking_spec
+from orchestrator.stages.stage_specs import dense_spec, prune_spec, ranking_spec
 from orchestrator.store.failure_log import FailureLog
 from orchestrator.store.failures import FailureKind
+from orchestrator.store.logs.stage_logs import attempt_logs, read_log
 from orchestrator.store.store import Store
 from tests.orchestrator.execution.conftest import LAYERS, RunStage
 
@@ -104,3 +105,23 @@ def test_a_text_that_broke_since_it_was_looked_up_is_bad_input(
     assert failure is not None
     assert failure.kind is FailureKind.BAD_INPUT
     assert "broken.jsonl, line 1, is not UTF-8" in failure.message
+
+
+def test_a_stage_that_went_well_leaves_its_log(
+    resolved: Resolved, store: Store, run: RunStage
+) -> None:
+    spec = prune_spec(resolved.cells[0], resolved.study, LAYERS)
+    assert run(spec) is None
+    (log,) = attempt_logs(store, spec.key)
+    lines = read_log(store, spec.key, log.ranks[0]).splitlines()
+    assert f" {spec.key}, attempt 0, rank 0 of 1, on " in lines[0]
+    assert lines[-1].endswith(" done")
+
+
+def test_an_evaluation_says_in_its_log_how_far_it_is(
+    resolved: Resolved, store: Store, run: RunStage
+) -> None:
+    spec = dense_spec(resolved.cells[0].model, resolved.study)
+    assert run(spec) is None
+    (log,) = attempt_logs(store, spec.key)
+    assert "window 6 of 6" in read_log(store, spec.key, log.ranks[0])

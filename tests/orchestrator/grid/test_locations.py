@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.grid.locations import allow_variables
+from orchestrator.grid.locations import allow_variables, variables_of
 from orchestrator.grid.schema import load_grid
 from tests.orchestrator.sample_grids import grid, grid_file, refusal
 
@@ -70,3 +70,8 @@ def test_places_follow_trsp_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRSP_HOME")
     assert grid().storage.store == str(Path.home() / ".trsp" / "store")
     assert grid(storage={"store": "s3://bucket/x"}).storage.store == "s3://bucket/x"
+
+
+def test_the_variables_of_a_text_are_those_that_a_grid_may_see() -> None:
+    text = "${TRSP_STORE:-/x}/${USER} ${SECRET} $TRSP_NOT ${TRSP_STORE}"
+    assert variables_of(text) == {"TRSP_STORE", "USER"}

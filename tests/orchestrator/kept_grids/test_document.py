@@ -1,19 +1,23 @@
 """What a store keeps of a grid, and the grid that comes of it again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.grid.cells import text_id
 from orchestrator.grid.schema import load_grid
 from orchestrator.kept_grids.document import KeptGrid, asked_of, kept_grid, resolved_from
-from orchestrator.stages.resolve import Resolved, resolve
+from orchestrator.stages.resolve import Resolved, resolve, resolved_of
 from orchestrator.stages.stage_specs import cell_stages, ranking_spec
 from tests.golden.test_keys import GRIDS
 from tests.golden.test_keys import resolved as resolved_job
 from tests.orchestrator.fake_launcher import resolved as sample
-from tests.orchestrator.sample_grids import grid, grid_file
+from tests.orchestrator.sample_grids import grid, grid_file, model
+from tests.tiny import tiny_config
 from tests.tiny_grid import tiny_grid
+from trsp.architecture.shape import model_shape
 from trsp.errors import StoreError
 
 STORE = "s3://other/place"
@@ -98,3 +102,24 @@ def test_what_is_asked_for_knows_whose_model_it_is() -> None:
 def test_what_is_asked_for_is_not_what_budgets_and_resources_say() -> None:
     changed = grid(budgets=[{"max_params": 5}], resources={"max_parallel": 3})
     assert asked_of(changed) == asked_of(grid())
+
+
+def test_limits_are_asked_for_where_ratios_follow_the_budgets() -> None:
+    large, small = ({"max_params": limit} for limit in (5, 6))
+    assert asked_of(grid(ratios="auto", budgets=[large])) != asked_of(
+        grid(ratios="auto", budgets=[small])
+    )
+    assert asked_of(grid(ratios="auto", budgets=[large])) == asked_of(
+        grid(ratios="auto", budgets=[{**large, "name": "mine"}])
+    )
+
+
+def test_ratios_that_follow_budgets_are_the_same_after_the_store() -> None:
+    shape = model_shape({"model_type": "llama", **tiny_config("llama", 10).to_dict()})
+    found = grid(ratios="auto", budgets=[{"max_params": shape.params - 2 * shape.layer_params}])
+    texts = (found.calibration.text, found.evaluation.perplexity[0].text)
+    fingerprints = {text_id(text): f"sha256:{text.path}" for text in texts}
+    models = {"m": replace(model(), shape=shape)}
+    resolved = resolved_of(found, models, "cpu", fingerprints, {})
+    assert [cell.removed for cell in resolved.cells] == [2]
+    assert all_keys(again(resolved)) == all_keys(resolved)

@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 
 from orchestrator.grid.cells import Cell
-from orchestrator.pictures.album import grid_pictures, ranking_pictures
+from orchestrator.pictures.album import gate_pictures, grid_pictures
 from orchestrator.pictures.fronts import pareto_front
 from orchestrator.pictures.output import png, svg
 from orchestrator.pictures.theme import DARK, LIGHT
@@ -24,7 +24,7 @@ METRIC = "perplexity/wiki"
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Every picture of a finished grid as SVG, by name."""
     view = sample.finished(tmp_path_factory.mktemp("store"))
-    album = [*grid_pictures(view, (METRIC, "accuracy")), *ranking_pictures(view)]
+    album = [*grid_pictures(view, (METRIC, "accuracy")), *gate_pictures(view)]
     return {each.name: svg(each.draw(), each.name) for each in album}
 
 
@@ -32,7 +32,8 @@ def named(view: GridView, name: str) -> GridView:
     """Return the view with a model of another name."""
 
     def renamed(cell: Cell) -> Cell:
-        return replace(cell, model=replace(cell.model, name=name))
+        model = replace(cell.model, name=name)
+        return replace(cell, model=model, name=f"{cell.name} {name}")
 
     cells = tuple(replace(each, cell=renamed(each.cell)) for each in view.cells)
     return replace(view, cells=cells)

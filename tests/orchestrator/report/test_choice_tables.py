@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator.grid.budgets import Budget
+from orchestrator.grid.fitting.reach import Reach
 from orchestrator.report.choice_tables import print_choice
 from orchestrator.views.budget import Choice
-from orchestrator.views.reach import Reach
 
 
 def printed(reach: Reach) -> list[str]:

@@ -95,7 +95,7 @@ def test_a_deeper_need_of_a_running_ranking_is_met_by_starting_it_again(tmp_path
     assert (waiting.status, waiting.stage, waiting.reason) == (
         Status.WAITING,
         "rank",
-        "round 2 of 5",
+        "2 of 5 layers ranked",
     )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from orchestrator.coordination.news import Work
+from orchestrator.execution.launcher import Heard
 from orchestrator.layouts.capacity import Capacity
 from orchestrator.layouts.layout import Layout
 from orchestrator.scheduler.attempt import Attempt, Progress
@@ -128,3 +130,20 @@ def test_a_ranking_lacks_what_is_expected_of_its_other_rounds() -> None:
 
 def test_nobody_knows_when_a_stage_ends_of_which_nothing_is_expected() -> None:
     assert attempt().left_s(now=500.0, expected_s=None) is None
+
+
+def test_what_computes_is_told_with_what_it_said_of_itself() -> None:
+    state = SchedulerState()
+    waits = replace(attempt(OTHER), began=None)
+    state.running = {SPEC.key: attempt(started=5.0), OTHER.key: waits}
+    heard = {SPEC.key: Heard("step 3 of 20", "10.0.0.3"), "rank-gone": Heard("step 1 of 2")}
+    working = state.working(heard, now=7.0, wall=lambda: 1007.0)
+    assert working == {SPEC.key: Work(1005.0, "step 3 of 20", "10.0.0.3")}
+
+
+def test_of_a_chain_the_stage_whose_turn_it_is_computes() -> None:
+    state = SchedulerState()
+    first = replace(attempt(TRAINS), chain=TRAINS.key)
+    second = replace(attempt(), chain=TRAINS.key)
+    state.running = {TRAINS.key: first, SPEC.key: second}
+    assert set(state.working({}, now=7.0)) == {SPEC.key}

@@ -45,7 +45,10 @@ def test_an_empty_store_is_a_grid_that_waits(tmp_path: Path) -> None:
     view = view_of(grid)
     assert {part.status for part in (*view.parts, *view.rankings)} == {Status.WAITING}
     assert view.status is Status.WAITING
-    assert {cell.reason for cell in view.cells} == {"round 0 of 2", "round 0 of 5"}
+    assert {cell.reason for cell in view.cells} == {
+        "0 of 2 layers ranked",
+        "0 of 5 layers ranked",
+    }
     assert (view.key, view.name, view.settings["name"]) == (grid.key, "g", "g")
     assert all(
         cell.layers is None and cell.checkpoint_uri is None and cell.metrics() == {}
@@ -67,7 +70,7 @@ def test_the_activity_of_a_driver_is_in_the_view(tmp_path: Path) -> None:
         ),
     )
     assert [(cell.status, cell.reason) for cell in view.cells] == [
-        (Status.RUNNING, "round 0 of 2"),
+        (Status.RUNNING, "0 of 2 layers ranked"),
         (Status.WAITING, "waits for a free slot"),
     ]
     assert [ranking.status for ranking in view.rankings] == [Status.RUNNING, Status.WAITING]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.cli import main
 from orchestrator.report.model_cards import cell_card
-from orchestrator.report.status_tables import print_status
+from orchestrator.report.standing.status_tables import print_status
 from orchestrator.stages.stage_specs import StageKind, ranking_spec
 from orchestrator.store.failures import Failure, FailureKind
 from orchestrator.tracking.content.describe import described_runs

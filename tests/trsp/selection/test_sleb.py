@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from tests.tiny import LAYERS, tiny_model
-from tests.trsp.host_reads import host_reads
 from tests.trsp.selection.rankings import BLOCKS, rounds
 from trsp.config import SlebSettings
-from trsp.selection.sleb import calibration_nll
 from trsp.surgery import remove_layers
 
 
@@ -39,15 +37,3 @@ def test_sleb_is_greedy_not_one_shot() -> None:
         second.scores[layer] != pytest.approx(first.scores[layer], abs=1e-3)
         for layer in second.scores
     )
-
-
-def test_the_nll_of_blocks_at_once_is_that_of_one_by_one_and_read_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = tiny_model("llama")
-    at_once = calibration_nll(model, BLOCKS, [2])
-    monkeypatch.setattr("trsp.batch_sizes.CPU_PASS_TOKENS", 1)
-    with host_reads() as reads:
-        one_by_one = calibration_nll(model, BLOCKS, [2])
-    assert one_by_one == pytest.approx(at_once, rel=1e-6)
-    assert reads == ["item"]

@@ -78,7 +78,9 @@ def test_stages_that_follow_travel_with_it_and_each_tells_for_itself(
     follower = replace(TASK, spec=StageSpec(StageKind.EVALUATE, INPUTS), attempt="another", claim=9)
     came: list[StageTask] = []
 
-    def chain(task: StageTask, leaving: Any, computes: Any, done: Any, node: Node) -> Any:
+    def chain(
+        task: StageTask, leaving: Any, computes: Any, done: Any, node: Node, tells: Any
+    ) -> Any:
         came.append(task)
         computes(task.spec.key)
         done(task.spec.key)
@@ -116,9 +118,12 @@ def test_a_chain_travels_whole_and_tells_of_each_stage(monkeypatch: pytest.Monke
     second = StageTask(StageSpec(StageKind.EVALUATE, {}), TASK.store)
     came: list[StageTask] = []
 
-    def run_chain(task: StageTask, leaving: object, computes: Any, done: Any, node: Node) -> Any:
+    def run_chain(
+        task: StageTask, leaving: object, computes: Any, done: Any, node: Node, tells: Any
+    ) -> Any:
         came.append(task)
         computes(task.spec.key)
+        tells(task.spec.key, "step 3 of 20")
         done(task.spec.key)
         return {task.spec.key: None}
 
@@ -126,7 +131,11 @@ def test_a_chain_travels_whole_and_tells_of_each_stage(monkeypatch: pytest.Monke
     channel = Silent()
     returned = run(stage_call(replace(TASK, then=(second,)), {}).payload, channel)  # type: ignore[arg-type]
     assert came[0].then[0].spec.key == second.spec.key
-    assert channel.told == [{"computes": TASK.spec.key}, {"done": TASK.spec.key}]
+    assert channel.told == [
+        {"computes": TASK.spec.key},
+        {"progress": [TASK.spec.key, "step 3 of 20"]},
+        {"done": TASK.spec.key},
+    ]
     assert outcomes_of(returned) == {TASK.spec.key: None}
 
 

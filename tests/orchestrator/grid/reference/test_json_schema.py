@@ -49,3 +49,13 @@ def test_the_schema_and_the_types_agree(changes: dict[str, Any], valid: bool) ->
     assert jsonschema.Draft202012Validator(json_schema()).is_valid(data) is valid
     if valid:
         Grid.model_validate(data)
+
+
+def test_every_selector_and_transfer_may_be_written_by_its_name_alone() -> None:
+    schema = json_schema()
+    properties = [each["properties"] for each in schema["$defs"].values()]
+    named = {each["name"]["const"] for each in properties if "const" in each.get("name", {})}
+    axes = [schema["properties"][axis] for axis in ("selectors", "transfer")]
+    either = jsonschema.Draft202012Validator({"anyOf": axes, "$defs": schema["$defs"]})
+    assert "gates" in named
+    assert not [name for name in named if not either.is_valid(name)]

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.ray_backend.sharing import places
-from orchestrator.ray_backend.sharing.places import located, without
+from orchestrator.ray_backend.sharing.places import located, where_in_words, without
 from orchestrator.store.failures import Failure, Node, RankFailure
 
 NODES = [{"NodeID": "a1", "NodeManagerAddress": "10.0.0.4"}]
@@ -33,3 +33,24 @@ def test_a_gang_failed_where_the_first_rank_of_the_cause_was() -> None:
 def test_what_a_failure_says_itself_of_its_node_stands() -> None:
     failure = Failure("E", "m", node=Node("b2", "10.0.0.5"))
     assert located(failure, {0: "a1"}) == failure
+
+
+TWO = {"a1": "10.0.0.4", "b2": "10.0.0.5"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "addresses", "words"),
+    [
+        ({0: "a1"}, {}, {"a1": "10.0.0.4"}, ""),
+        ({0: "a1"}, {}, TWO, "10.0.0.4"),
+        ({0: "a1"}, {0: "2"}, TWO, "10.0.0.4, GPU 2"),
+        ({0: "a1"}, {0: "2,3"}, {"a1": "10.0.0.4"}, "GPUs 2,3"),
+        ({0: "a1", 1: "a1"}, {0: "0", 1: "1"}, {"a1": "10.0.0.4"}, "2 ranks"),
+        ({0: "a1", 1: "b2"}, {0: "0", 1: "0"}, TWO, "2 ranks on 10.0.0.4, 10.0.0.5"),
+    ],
+)
+def test_where_a_stage_runs_in_words(
+    nodes: dict[int, str], gpus: dict[int, str], addresses: dict[str, str], words: str
+) -> None:
+    """Nothing is said where there is one place only."""
+    assert where_in_words(nodes, gpus, addresses) == words

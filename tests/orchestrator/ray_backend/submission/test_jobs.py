@@ -52,6 +52,11 @@ def test_another_file_command_or_environment_is_another_submission(
     assert grid_job(package, command, extra, variables).mark != first.mark
 
 
+def test_a_commit_since_then_is_no_other_submission(package: Package) -> None:
+    marks = {grid_job(package, "run", (), {"TRSP_GIT_SHA": sha}).mark for sha in ("a", "b")}
+    assert len(marks) == 1
+
+
 def test_a_jobs_variables_do_not_show(package: Package) -> None:
     job = grid_job(package, "run", (), {"TRSP_KEY": "s3cret"})
     assert "s3cret" not in f"{job!r} {job.entrypoint} {job.metadata}"

@@ -5,7 +5,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.layouts.layout import Layout
-from orchestrator.scheduler.expected.durations import Durations, begin_s, estimated_s
+from orchestrator.scheduler.expected.durations import (
+    Durations,
+    Knowledge,
+    begin_s,
+    estimated_s,
+)
 from orchestrator.scheduler.expected.effort import Effort
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 
@@ -77,3 +82,17 @@ def test_nothing_is_learned_from_no_work_or_no_time(effort: Effort, seconds: flo
     durations = Durations()
     durations.learn(DRIFT, effort, CPU, seconds)
     assert durations.expected_s(DRIFT, ONE, CPU) == begin_s(CPU) + estimated_s(ONE, CPU)
+
+
+def test_what_an_expectation_rests_on_is_the_closest_that_was_measured() -> None:
+    durations = Durations()
+    durations.learn(DRIFT, ONE, CPU, 500.0)
+    other = spec(StageKind.TRANSFER, "drift", "another")
+    asked = (DRIFT, other, HEAL, PRUNE)
+    assert [durations.knowledge(each, CPU) for each in asked] == [
+        Knowledge.MODEL,
+        Knowledge.METHOD,
+        Knowledge.KIND,
+        Knowledge.DEVICE,
+    ]
+    assert durations.knowledge(DRIFT, GPU) is Knowledge.NOTHING

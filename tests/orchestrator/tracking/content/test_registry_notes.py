@@ -47,8 +47,8 @@ def test_the_models_page_leads_from_each_budget_to_its_version() -> None:
     page = with_best(model_note("org/m"), "org-m", [FIRST])
     assert page.startswith("Pruned checkpoints of **org/m**")
     assert page.splitlines()[-1].replace(" &emsp;", "") == (
-        "| params <= 9 | [Version 3](#/models/org-m/versions/3) | perplexity/wiki 23.2 +- 0.6 "
-        "| r=0.1 gates: without layers 1, 2 | `demo-a` |"
+        "| params <= 9 | [Version 3](#/models/org-m/versions/3?workflowType=machine_learning) "
+        "| perplexity/wiki 23.2 +- 0.6 | r=0.1 gates: without layers 1, 2 | `demo-a` |"
     )
 
 
@@ -73,3 +73,10 @@ def test_budgets_stand_by_grid_and_alias() -> None:
     second = replace(FIRST, alias="demo-b", version="1")
     rows = with_best("", "m", [second, FIRST]).splitlines()[-2:]
     assert ["`demo-a`" in row for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("uri", ["/store/checkpoint", "s3://bucket/checkpoint"])
+def test_what_loads_a_version_is_python(cell: CellView, uri: str) -> None:
+    program = version_note(cell, uri).partition("```python\n")[2].partition("```")[0]
+    compile(program, "note", "exec")
+    assert uri in program

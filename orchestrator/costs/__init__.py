@@ -1,0 +1,1 @@
+"""What a grid costs before it runs: hours, memory, bytes of the store, money."""

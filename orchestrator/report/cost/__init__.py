@@ -1,0 +1,1 @@
+"""What a grid costs, for people."""
