@@ -73,9 +73,10 @@ class Driver:
         self._shown: GridView | None = None
 
     def run(self) -> int:
-        """Work until the grid is done, failed or stopped by a signal; return its exit code.
+        """Work until the grid is done, failed, cancelled or stopped; return its exit code.
 
-        At a second signal the process ends at once.
+        It is stopped by a signal, at a second of which the process ends at once; and cancelled by
+        people elsewhere, which counts as SIGTERM.
 
         Raises TrackingError when MLflow is away at the end (the results are printed before), and
         whatever breaks the driver itself, after everything that runs was stopped.
@@ -96,8 +97,8 @@ class Driver:
             ending.callback(self._launcher.stop)
         if view.status is not Status.KILLED:
             return EXIT_CODES[view.status]
-        print_line(self._out, f"stopped by {received[0]}: {GO_ON}")
-        return SIGNAL_CODES[received[0]]
+        print_line(self._out, f"{view.reason}: {GO_ON}")
+        return SIGNAL_CODES[received[0] if received else "SIGTERM"]
 
     def _abandon(self, reason: str) -> None:
         """End what runs and close the MLflow runs, as far as that goes.

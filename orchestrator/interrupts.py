@@ -76,10 +76,10 @@ def _watch(told: socket.socket, text: str) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """While open, Ctrl-C raises KeyboardInterrupt."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def interruptible(number: int = signal.SIGINT) -> Iterator[None]:
+    """While open, Ctrl-C, or the signal of another number, raises KeyboardInterrupt."""
+    before = signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)

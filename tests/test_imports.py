@@ -244,12 +244,9 @@ def test_a_room_is_small() -> None:
 
 
 def test_every_folder_says_what_it_is_for() -> None:
-    folders = [path for path in PATHS.values() if path.name == "__init__.py"]
-    assert not [
-        path
-        for path in folders
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    ]
+    folders = {path: ast.parse(path.read_text("utf-8")) for path in PATHS.values()}
+    named = {path: tree for path, tree in folders.items() if path.name == "__init__.py"}
+    assert not [path for path, tree in named.items() if not ast.get_docstring(tree)]
 
 
 def test_torch_stays_out_of_the_driver() -> None:

@@ -30,7 +30,8 @@ class GridRecorder:
         """Save how far the grid is, if that is due. Return False: it is never finished."""
         standing, silent_s = _standing(view), self._clock() - self._saved_at
         due = silent_s >= (SAVE_ANYWAY_S if standing == self._saved else SAVE_EVERY_S)
-        if due and view.cells:
+        by_people = standing["cancelled"] != self._saved.get("cancelled", {})  # who look at once
+        if (due or by_people) and view.cells:
             self._save(view, standing)
         return False
 

@@ -80,10 +80,8 @@ class StageStore:
         readers: Callable[[str], Collection[str]] = lambda key: (),
         grid: str = "",
     ) -> None:
-        """``keep_transfer_weights``: stage two's weights stay where they are. ``grid``: its key.
-
-        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage.
-        """
+        """``keep_transfer_weights``: of stage two, where they are. ``grid``: its key.
+        ``readers``: gives the keys of the grid's stages that read the artifacts of a stage."""
         self._readers = readers
         self.uri = store.uri
         self._keep_transfer_weights = keep_transfer_weights

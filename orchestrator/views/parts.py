@@ -20,13 +20,13 @@ from orchestrator.stages.stage_specs import (
     ranking_spec,
 )
 from orchestrator.store.results import DenseRecord, StoreResults
-from orchestrator.views.grid_view import CellView, DenseView, RankingView, Status, lowest_rate
+from orchestrator.views.grid_view import CellView, DenseView, RankingView, Status
+from orchestrator.views.stage_facts import rate_scales, worked
 from trsp.records import (
     CheckpointRecord,
     EvaluationRecord,
     MeasurementRecord,
     Record,
-    RoundRecord,
     TransferRecord,
 )
 
@@ -174,7 +174,7 @@ class GridParts:
         transfer = _of(found, StageKind.TRANSFER, TransferRecord)
         prune_key = keys.get(StageKind.PRUNE)
         rounds = results.rounds(ranking.key)
-        began, ended = _worked(keys, results)
+        began, ended = worked(keys, results)
         view = CellView(
             cell=cell,
             ranking_key=ranking.key,
@@ -190,7 +190,7 @@ class GridParts:
             began=began,
             ended=ended,
             versions={kind: known for kind in found if (known := results.versions(keys[kind]))},
-            rate_scales=_rate_scales(rounds[: cell.removed], transfer),
+            rate_scales=rate_scales(rounds[: cell.removed], transfer),
         )
         needed = ranking if layers is None else first_needed_stage(stages, results)
         progress = f"{len(rounds)} of {cell.removed} layers ranked"
@@ -250,30 +250,3 @@ def _later(results: StoreResults, key: str) -> _LaterRecord | None:
 
 def _of(found: Mapping[str, Record], kind: StageKind, type_: type[RecordT]) -> RecordT | None:
     return record if isinstance(record := found.get(kind), type_) else None
-
-
-def _worked(keys: Mapping[str, str], results: StoreResults) -> tuple[float | None, float | None]:
-    """Return when the stages of a cell began and ended, in seconds since the epoch.
-
-    ``keys``: of its stages, by kind. A ranking is not its own, and a measurement that several cells
-    share may be older than all else of it: that counts for the end alone.
-    """
-    times = {
-        kind: known
-        for kind, key in keys.items()
-        if kind != StageKind.RANKING and (known := results.timings(key))
-    }
-    began = (known.began for kind, known in times.items() if kind != StageKind.MEASURE)
-    ended = (known.ended for known in times.values())
-    return min(began, default=None), max(ended, default=None)
-
-
-def _rate_scales(
-    rounds: Sequence[RoundRecord], transfer: TransferRecord | None
-) -> dict[str, float]:
-    """Return the shares of learning rates below 1 that led to a cell, by kind of stage."""
-    scales = {
-        str(StageKind.RANKING): lowest_rate(rounds),
-        str(StageKind.TRANSFER): transfer.rate_scale if transfer else 1.0,
-    }
-    return {kind: scale for kind, scale in scales.items() if scale < 1}

@@ -10,7 +10,7 @@ from tests.docs.commands import NOT_OURS, OWN_FILES, check
 from tests.docs.pages import PAGES, blocks, shown_commands
 
 SHOWN = [(page, command) for page in PAGES for command in shown_commands(page)]
-CHEAP = ("trsp plan jobs/grid.yaml", "trsp schema")
+CHEAP = ("trsp plan jobs/grid.yaml --gpus 16 --gpu H100 --price 2.5", "trsp schema")
 
 
 @pytest.mark.parametrize(

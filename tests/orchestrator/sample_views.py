@@ -63,10 +63,9 @@ def ranking_view(
     selector: str, gate_l1: float | None, rounds: int, status: Status, cells: tuple[str, ...]
 ) -> RankingView:
     round_record = gate_round if selector == "gates" else influence_round
-    strength = f" l1={shortest(gate_l1)}" if gate_l1 else ""
     return RankingView(
         key=f"rank-{selector}-{gate_l1 or 0}",
-        name=f"{selector}{strength}",
+        name=f"{selector} l1={shortest(gate_l1)}" if gate_l1 else selector,
         model=MODEL.name,
         selector=selector,
         gate_l1=gate_l1,

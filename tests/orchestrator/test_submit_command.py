@@ -2,11 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator import interrupts
 from orchestrator.commands.running import submit
 from orchestrator.ray_backend.submission import follow, package, ray_cluster
 from orchestrator.ray_backend.submission.jobs import JobState
@@ -141,9 +142,12 @@ def test_the_exit_code_is_the_jobs(
 
 @pytest.fixture
 def interrupted(
-    cluster: VersionedCluster, monkeypatch: pytest.MonkeyPatch, ends_at_interrupts: None
-) -> VersionedCluster:
-    """Ctrl-C comes with the first piece of the log, and with no other."""
+    cluster: VersionedCluster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[VersionedCluster]:
+    """Ctrl-C comes with the first piece of the log, and with no other; any other ends ``trsp``."""
+    monkeypatch.setattr(interrupts, "end_now", lambda *_: sys.exit("ended at once"))
+    before = signal.getsignal(signal.SIGINT)
+    interrupts.end_at_interrupts()
     pieces: list[str] = []
 
     def write(piece: str) -> None:
@@ -154,7 +158,8 @@ def interrupted(
 
     cluster.logs = [["one\n", "two\n"]]
     monkeypatch.setattr(submit, "_write", write)
-    return cluster
+    yield cluster
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

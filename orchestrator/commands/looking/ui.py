@@ -62,16 +62,14 @@ def ui(
         _show(tracking, name, pages_url(tracking.uri, tracking.ui_url), no_open)
         return
     require_database(tracking.uri)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # its server ends then, too
-    try:
-        with interruptible(), served(tracking.uri, port) as base:
-            _show(tracking, name, base, no_open)
-            _say("Ctrl-C ends it")
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        _say("ended")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interruptible(signal.SIGTERM), interruptible():
+        try:
+            with served(tracking.uri, port) as base:
+                _show(tracking, name, base, no_open)
+                _say("Ctrl-C ends it")
+                threading.Event().wait()
+        except KeyboardInterrupt:  # the server has ended, too
+            _say("ended")
 
 
 def _meant(which: str, store: str | None) -> tuple[str, Tracking]:

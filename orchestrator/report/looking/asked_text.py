@@ -15,8 +15,8 @@ def cancelled_lines(asked: Asked, grid: str) -> Iterator[str]:
 def retried_lines(asked: Asked, grid: str) -> Iterator[str]:
     """Yield what comes of a wish to try again."""
     count = len(asked.forgotten)
-    stages = "1 stage that had" if count == 1 else f"{count} stages that had"
-    yield f"to be tried again: {_what(asked, grid)}, with {stages} failed"
+    stages = ", with 1 stage that had failed" if count == 1 else f", with {count} that had failed"
+    yield f"to be tried again: {_what(asked, grid)}{stages if count else ''}"
     yield from _drivers(asked, "tries it again")
     if not asked.drivers:
         yield "no driver works on it now: the next trsp run does it"

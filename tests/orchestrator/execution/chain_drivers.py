@@ -86,6 +86,6 @@ def orphans(store: Store, specs: list[StageSpec]) -> list[str]:
     found = []
     for spec in specs:
         stored = store.stages.stored(spec.key) or {}
-        wanted = {"claims", "spec.json", "result.json", "ranks", stored.get("files")}
+        wanted = {"claims", "spec.json", "result.json", "ranks", "logs", stored.get("files")}
         found += [f"{spec.kind}/{name}" for name in store.stages.contents(spec.key) - wanted]
     return found

@@ -105,6 +105,17 @@ def test_what_follows_soon_is_not_recorded_at_once(store: Store) -> None:
     assert recorded(store, view).status == "done"
 
 
+def test_that_a_cell_was_cancelled_is_recorded_at_once(store: Store) -> None:
+    view = sample.finished(Path(store.uri))
+    keep(store, view.key)
+    recorder = GridRecorder(store, Clock())
+    recorder.record(view)
+    reason = "cancelled by ada@node-1"
+    gone = replace(view.cells[0], status=Status.KILLED, reason=reason)
+    recorder.record(replace(view, cells=(gone, *view.cells[1:])))
+    assert recorded(store, view).cancelled == {gone.cell.key: reason}
+
+
 def test_a_grid_that_nobody_kept_is_not_recorded(store: Store) -> None:
     GridRecorder(store).conclude(sample.finished(Path(store.uri)))
     assert not store.grids.names()

@@ -53,7 +53,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         made.looks += 1
         return {"a": {"CPU": made.free}}
 
-    nodes = [{"NodeID": "a", "Resources": {"CPU": 4.0}}]
+    nodes = [{"NodeID": "a", "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0}}]
     monkeypatch.setattr(occupancy, "staying_nodes", lambda: nodes)
     monkeypatch.setattr(occupancy, "available_resources_per_node", free)
     return made

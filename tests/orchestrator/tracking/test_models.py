@@ -28,7 +28,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
     client, runs = client_of(uri), all_runs(uri)
     fitting = client.search_logged_models(
         [tracker.experiment_id],
-        "metrics.params <= 1200000",
+        "metrics.params_M <= 1.2",
         order_by=[{"field_name": "metrics.perplexity/wiki"}],
     )
     assert [model.source_run_id for model in fitting] == [
@@ -36,7 +36,7 @@ def test_checkpoints_are_models_linked_both_ways_and_an_alias_marks_one(
     ]
     best = fitting[0]
     assert {m.key: m.dataset_name for m in best.metrics or ()}["perplexity/wiki"] == "wiki"
-    assert best.params["gate_l1"] == "0.005"
+    assert best.params["lambda_1"] == "0.005"
     outputs = cell_run(runs, view, 4).outputs.model_outputs
     assert [output.model_id for output in outputs] == [best.model_id]
 

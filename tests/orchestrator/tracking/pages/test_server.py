@@ -1,5 +1,6 @@
 """MLflow's server for people: what it is started on, and where."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_server_is_there_while_somebody_looks_and_ends_with_the_command(
         link = process.stdout.readline().strip()
         assert is_healthy(link.partition("/#")[0])
         assert link == grid_page(uri, EXPERIMENT, view.name, link.partition("/#")[0])
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     assert not is_healthy(link.partition("/#")[0])
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.yaml"}, "it leaves nothing behind"
