@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import indent
 
 from orchestrator.commands.app import BAD_INPUT, FAILED, app, command_names
+from orchestrator.commands.keeping import export, gc
 from orchestrator.commands.looking import best, compare, list_grids, logs, report, status, ui
 from orchestrator.commands.running import asking, doctor, init, measure, plan, run, submit
 from orchestrator.interrupts import end_at_interrupts
@@ -18,7 +19,8 @@ from trsp.errors import TrspError
 
 _RUNNING = (init, run, submit, plan, asking, doctor, measure)
 _LOOKING = (status, best, report, compare, logs, list_grids, ui)
-_IN_ORDER = [module.__name__ for module in (*_RUNNING, *_LOOKING)]
+_KEEPING = (export, gc)
+_IN_ORDER = [module.__name__ for module in (*_RUNNING, *_LOOKING, *_KEEPING)]
 app.registered_commands.sort(key=lambda command: _IN_ORDER.index(command.callback.__module__))
 
 

@@ -102,6 +102,12 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
         report.page report.standing run store store.logs tracking.pages trsp.errors views
         watching""",
+    "commands.keeping": """commands commands.looking export grid keeping kept_grids report
+        report.cost report.keeping run store trsp.errors""",
+    "export": "redact report stages store views trsp.errors",
+    "keeping": """coordination kept_grids parallel scheduler stages store store.copies tracking
+        trsp.errors""",
+    "report.keeping": "keeping kept_grids report report.cost",
     "grid.reference": "grid",
     "grid.fitting": "trsp.architecture trsp.config",
     "first_grid": """doctor.probes grid grid.fitting layouts scheduler.expected stages
@@ -114,7 +120,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         store trsp.architecture trsp.checkpoints trsp.errors""",
     "report.cost": "costs report",
     "report.page": "grid pictures redact report stages trsp.config trsp.records views",
-    "cli": "commands commands.looking commands.running interrupts redact trsp.errors",
+    "cli": """commands commands.keeping commands.looking commands.running interrupts redact
+        trsp.errors""",
     "__main__": "cli",
 }
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow import fs as pafs
 
@@ -39,6 +39,13 @@ class UnreadableRecordError(StoreError):
             f"{file} cannot be read: {reason}; delete this file and run again: what it stood for "
             "is then computed anew"
         )
+
+
+class FileFacts(NamedTuple):
+    """How large a file is, and when it was written last, in seconds since the epoch."""
+
+    size_bytes: int
+    changed: float
 
 
 class StoreFiles:
@@ -183,6 +190,16 @@ class StoreFiles:
     def sizes(self, path: str) -> dict[str, int]:
         """Bytes of each file in a folder and below. FileNotFoundError: there is no such folder."""
         return patiently(lambda: parallel_copy.sizes(self._fs, self._full(path)))
+
+    def tree(self, path: str) -> dict[str, FileFacts]:
+        """What is known of each file in a folder and below, hidden ones too; empty for none."""
+        found = patiently(lambda: list_folder(self._fs, self._full(path), below=True))
+        start = len(self._full(path)) + 1
+        return {
+            info.path[start:]: FileFacts(int(info.size or 0), (info.mtime_ns or 0) / 1e9)
+            for info in found
+            if info.type == pafs.FileType.File
+        }
 
     def download(self, path: str, local: Path, files: Mapping[str, int]) -> None:
         """Copy files of the folder at ``path``, known by their ``sizes``, to a local folder."""

@@ -204,6 +204,10 @@ class NodeCache:
         if (path := self._root / name).exists():
             _remove_unused(path)
 
+    def size_bytes(self) -> int:
+        """Return the bytes of all entries, with those that they have reserved."""
+        return sum(map(bytes_of, self._entries()))
+
     def clean(self) -> None:
         """Remove what dead processes left, and what cannot be trusted."""
         with self._turn():

@@ -18,10 +18,14 @@ def lean(uri: str) -> str:
     return f"{uri}{'&' if address.query else '?'}{_ONE_REQUEST}=true"
 
 
-def list_folder(fs: Any, path: str) -> list[Any]:
-    """What is known of each file and folder in a folder; empty where there is no such folder."""
+def list_folder(fs: Any, path: str, below: bool = False) -> list[Any]:
+    """What is known of each file and folder in a folder; empty where there is no such folder.
+
+    With all that is ``below`` these, if asked for.
+    """
     try:
-        return list(fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
+        selector = pafs.FileSelector(path, allow_not_found=True, recursive=below)
+        return list(fs.get_file_info(selector))
     except FileNotFoundError:  # it was made, or removed, while pyarrow looked
         return []
 

@@ -1,0 +1,1 @@
+"""The commands that keep stores in order and hand checkpoints on."""

@@ -1,0 +1,1 @@
+"""What a store holds and costs as text for people."""
