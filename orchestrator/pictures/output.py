@@ -33,10 +33,10 @@ def svg(figure: Figure, name: str = "") -> str:
     return _with_theme(_without_idle_ids(_slim(element)))
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG image of 144 dots per inch, on white."""
+def png(figure: Figure, dpi: int = PNG_DPI) -> bytes:
+    """Return the figure as a PNG image of so many dots per inch, on white."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor=LIGHT["paper"])
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=LIGHT["paper"])
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ Pure text from views.
 """
 
 from orchestrator.grid.labels import method_name
+from orchestrator.grid.shorthand import as_written
 from orchestrator.views.grid_view import CellView, DenseView
 from orchestrator.views.versions import shown_versions
 from trsp.checkpoints.model_card import model_card
@@ -17,7 +18,7 @@ def cell_card(view: CellView, dense: DenseView | None) -> str:
     cell = view.cell
     settings: dict[str, object] = {
         "selector": method_name(cell.selector),
-        "ratio": cell.ratio,
+        "ratio": as_written(cell.ratio),
         "lambda_1": cell.gate_l1,
         "transfer": method_name(cell.transfer),
         "lambda_2": cell.drift,

@@ -77,7 +77,10 @@ def screens(client: MlflowClient, experiment: str, base: str) -> Iterator[Screen
         f"tags.`trsp.kind` = 'cell' AND {mine} AND attributes.status = 'FINISHED' "
         "AND params.transfer != 'none'",
     )
-    yield Screen("leaderboard", leaderboard_url(base, pages.experiment_id, key), (_name(cell),))
+    leaderboard = leaderboard_url(base, pages.experiment_id, key)
+    yield Screen("leaderboard", leaderboard, (_name(cell),))
+    charts = leaderboard.replace("/runs?", "/runs?compareRunsMode=CHART&")
+    yield Screen("charts", charts, ("against size, speed and ratio",))
     yield Screen("grid", pages.of_run(grid), (_name(grid),))
     yield from _ranking_screens(pages, ranking)
     yield from _cell_screens(pages, cell)

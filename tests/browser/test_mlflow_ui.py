@@ -1,6 +1,6 @@
 """The printed link, followed by a real browser to a real MLflow UI: what a person sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from orchestrator.grid.budgets import Budget
+from orchestrator.grid.schema import load_grid
+from orchestrator.stages.resolve import resolve_offline
 from orchestrator.tracking.tracker import MlflowTracker
 from orchestrator.views.grid_view import GridView
 from tests.browser.chromium import PAGE_S, close_assistant, open_page, page_text, wait_for_text
@@ -21,6 +24,21 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 EXPERIMENT = "TRSP browser"
 ALIAS = "demo-best-params-1m"
+JOBS = Path(__file__).parents[2] / "jobs"
+# Of each name in the list of runs the characters that lie within its column.
+SHOWN_NAMES = """
+return [...document.querySelectorAll('[role=gridcell][col-id*="Run Name"] a')].map(link => {
+  const cell = link.closest('[role=gridcell]').getBoundingClientRect();
+  const edge = Math.min(cell.right, link.getBoundingClientRect().right);
+  const texts = document.createTreeWalker(link, NodeFilter.SHOW_TEXT);
+  let shown = '';
+  for (let text; text = texts.nextNode();) for (let i = 0; i < text.length; i++) {
+    const range = document.createRange();
+    range.setStart(text, i); range.setEnd(text, i + 1);
+    if (range.getBoundingClientRect().right <= edge + 0.5) shown += text.data[i];
+  }
+  return shown;
+})"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,9 @@ def site(
     driver: webdriver.Chrome,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Site:
-    view = sample.finished(tmp_path_factory.mktemp("ui") / "store")
+    done = sample.finished(tmp_path_factory.mktemp("ui") / "store")
+    asked = (Budget(max_params=1_300_000),)
+    view = replace(done, metrics=("perplexity/wiki", "accuracy"), budgets=asked)
     tracking_server.empty_registry()
     tracker = MlflowTracker(tracking_server.database, EXPERIMENT)
     tracker.finish(view)
@@ -61,6 +81,64 @@ def test_the_printed_link_opens_every_cell_sorted_by_perplexity(site: Site) -> N
     assert "ranking" not in text.partition("Run Name")[2], "only cells"
     assert "invalid" not in text
     assert "does not exist" not in text
+
+
+def hardest_names(job: str, count: int) -> list[str]:
+    """The longest names of a job's cells, and those that begin as the longest do."""
+    names = [cell.name for cell in resolve_offline(load_grid(JOBS / f"{job}.yaml")).cells]
+    longest = max(names, key=len)
+    return sorted(names, key=lambda name: (name[:40] != longest[:40], -len(name)))[:count]
+
+
+def test_no_two_rows_read_alike_at_1600_pixels(site: Site) -> None:
+    names = hardest_names("grid", len(site.view.cells))
+    cells = tuple(
+        replace(cell, cell=replace(cell.cell, name=name))
+        for cell, name in zip(site.view.cells, names, strict=True)
+    )
+    view = replace(
+        site.view, key="grid-of-long-names", cells=cells, rankings=(), dense=(), metrics=()
+    )
+    tracker = MlflowTracker(site.server.database, f"{EXPERIMENT}, long names")
+    tracker.finish(view)
+    before = site.driver.get_window_size()
+    site.driver.set_window_size(1600, 1000)
+    try:
+        open_page(site.driver, tracker.leaderboard_url(site.server.url, view.key))
+        wait_for_text(site.driver, *names)
+        shown = site.driver.execute_script(SHOWN_NAMES)
+    finally:
+        site.driver.set_window_size(before["width"], before["height"])
+    assert len(shown) == len(names)
+    assert len(set(shown)) == len(names), shown
+
+
+def test_the_charts_of_the_leaderboard_show_quality_against_cost(site: Site) -> None:
+    url = site.tracker.leaderboard_url(site.server.url, site.view.key)
+    open_page(site.driver, url.replace("/runs?", "/runs?compareRunsMode=CHART&"))
+    text = wait_for_text(
+        site.driver, "perplexity/wiki against size, speed and ratio", "params_M vs."
+    )
+    assert "params_M vs. perplexity/wiki" in text
+    assert "latency_ms vs. perplexity/wiki" in text
+    assert "ratio vs. perplexity/wiki" in text
+
+
+def test_the_grids_page_answers_and_shows_its_pictures(site: Site) -> None:
+    runs = MlflowClient(site.server.database, site.server.database).search_runs(
+        [site.tracker.experiment_id],
+        f"tags.`trsp.kind` = 'grid' AND tags.`trsp.grid` = '{site.view.key}'",
+    )
+    page = f"#/experiments/{site.tracker.experiment_id}/runs/{runs[0].info.run_id}"
+    open_page(site.driver, f"{site.server.url}/{page}")
+    wait_for_text(site.driver, "1/6 gates l1=5e-3 drift, perplexity/wiki 42.07", "cells/done")
+    assert site.driver.find_elements(By.XPATH, "//td[contains(., '1/3 block_influence none')]")
+    widths = (
+        "return [...document.querySelectorAll('img[src*=get-artifact]')].map(i => i.naturalWidth)"
+    )
+    WebDriverWait(site.driver, PAGE_S).until(
+        lambda driver: (seen := driver.execute_script(widths)) and all(seen)
+    )
 
 
 def test_the_alias_stands_on_the_registered_model(site: Site) -> None:

@@ -17,6 +17,7 @@ from tests.rooms import ROOT
 
 # What pages show that is not ours, or needs what no test has; and why it is not looked at.
 NOT_OURS = {
+    "export TRSP_STORE=": "sets a variable of the shell",
     "source .venv/bin/activate": "changes the shell that it is typed in",
     "ray up": "needs an account of a cloud",
     "ray dashboard": "needs the cluster of ray up",

@@ -8,9 +8,14 @@ import pytest
 from orchestrator.cli import main
 from tests.docs.commands import NOT_OURS, OWN_FILES, check
 from tests.docs.pages import PAGES, blocks, shown_commands
+from tests.rooms import ROOT
 
 SHOWN = [(page, command) for page in PAGES for command in shown_commands(page)]
-CHEAP = ("trsp plan jobs/grid.yaml --gpus 16 --gpu H100 --price 2.5", "trsp schema")
+CHEAP = (
+    "trsp plan jobs/grid.yaml --gpus 16 --gpu H100 --price 2.5",
+    "trsp init --example grid",
+    "trsp schema",
+)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,8 @@ def test_a_shown_command_that_costs_nothing_succeeds(
 ) -> None:
     assert command in {each for _, each in SHOWN}
     monkeypatch.setenv("TRSP_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").symlink_to(ROOT / "jobs")
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(command)[1:])
     assert not ended.value.code

@@ -60,7 +60,7 @@ def test_the_second_ctrl_c_ends_at_once_whatever_handles_the_first() -> None:
     assert process.stdout.readline() == "first\n"
     code, printed = interrupted(process)
     assert code == 130
-    assert printed.endswith("the same command goes on\n")
+    assert "the same command goes on\n" in printed
 
 
 def test_ctrl_c_while_a_grid_file_is_read_prints_nothing(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_a_grids_leaderboard_is_opened_on_its_database(
     assert capsys.readouterr().out == f"http://served:5000{PAGE}\n"
 
 
+@pytest.mark.usefixtures("page", "opened")
+def test_sigterm_ends_the_server_as_ctrl_c_does(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threading.Event.wait", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert call("ui", grid_on(tmp_path, database)) == 0
+
+
 @pytest.mark.usefixtures("page")
 def test_a_tracking_server_is_opened_itself(tmp_path: Path, opened: list[str]) -> None:
     assert call("ui", grid_on(tmp_path, "http://mlflow:5000")) == 0

@@ -24,7 +24,7 @@ from tests.tiny import save_tiny, tiny_text
 from tests.tiny_grid import tiny_grid
 
 ROOT = Path(__file__).resolve().parents[2]
-POLL_S, LIMIT_S, SETTLE_S = 0.1, 150.0, 1.2
+POLL_S, LIMIT_S, SETTLE_S = 0.1, 300.0, 1.2
 # A moment, and what the screen of ``trsp run`` shows at it.
 MOMENTS = (
     ("beginning", r"running: [1-9][\s\S]*step [1-9]"),
@@ -63,6 +63,20 @@ class Terminal:
             if time.monotonic() > until:
                 raise TimeoutError(f"{pattern!r} was never shown; last:\n{self.text()}")
             time.sleep(POLL_S)
+
+    def wait_for_prompt(self, prompt: str) -> None:
+        """Wait until a command that was typed has ended: the last line is the prompt alone."""
+        time.sleep(SETTLE_S)
+        self.wait_for(rf"(?m)^{re.escape(prompt.strip())}\s*\Z")
+
+    def history(self) -> str:
+        """All that the terminal has shown, also what has left it at the top."""
+        shown = self._do("capture-pane", "-p", "-S", "-", "-t", self._name).rstrip()
+        return "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+
+    def pipe(self, command: str) -> None:
+        """Give all that is shown from now on to this command, too; to none where it is empty."""
+        self._do("pipe-pane", "-t", self._name, *filter(None, [command]))
 
     def end(self) -> None:
         """End the tmux, with all that runs in its terminals."""

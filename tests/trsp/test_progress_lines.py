@@ -43,7 +43,7 @@ CALLS: dict[str, tuple[Call, str]] = {
     ),
     "sleb": (
         lambda lm: lm.rank(BLOCKS, 1, SlebSettings()),
-        "rank: round 1 of 1, loss 4 of 4, ",
+        "rank: round 1 of 1, pass 4 of 4, ",
     ),
     "block_influence": (
         lambda lm: lm.rank(BLOCKS, 1, BlockInfluenceSettings()),

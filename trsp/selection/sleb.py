@@ -51,6 +51,6 @@ def _hearing(beat: Callable[[], None], losses: int, within: str) -> Callable[[],
 
     def heard() -> None:
         beat()
-        tick(next(computed), losses, "loss", within=within)
+        tick(next(computed), losses, "pass", within=within)
 
     return heard

@@ -52,7 +52,6 @@ def ui(
     allow_variable: AllowVariables = None,
 ) -> None:
     """Show a grid's leaderboard in the browser: MLflow's server runs until Ctrl-C."""
-    from orchestrator.interrupts import interruptible
     from orchestrator.tracking.pages.links import is_server, pages_url
     from orchestrator.tracking.pages.server import require_database, served
 

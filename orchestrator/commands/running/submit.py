@@ -66,7 +66,6 @@ def submit(
     allow_variable: AllowVariables = None,
 ) -> None:
     """Run a grid as a job of a Ray cluster, and follow its log; the file may lie anywhere."""
-    from orchestrator.interrupts import interruptible
     from orchestrator.ray_backend.submission.environment import job_variables, this_environment
     from orchestrator.ray_backend.submission.jobs import grid_job
     from orchestrator.ray_backend.submission.package import CODE, given_folder, packed
@@ -80,8 +79,7 @@ def submit(
     if no_wait:
         print(job_id)
         raise typer.Exit(0)
-    with interruptible():
-        raise typer.Exit(_followed(cluster, job_id))
+    raise typer.Exit(_followed(cluster, job_id))
 
 
 def _say(text: str) -> None:

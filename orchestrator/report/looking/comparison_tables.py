@@ -59,10 +59,10 @@ def _difference(comparison: Comparison | None) -> str:
 
 
 def _verdict(row: Row) -> str:
-    """Return which is better, and over what: ``A, by 20 windows``, ``a tie``."""
+    """Return which is better, and over what: ``A, over 20 windows``, ``a tie``."""
     words = {"tie": "a tie", "first": "A", "second": "B", "": "not known"}[row.verdict]
     if row.comparison is not None and row.comparison.paired:
-        return f"{words}, of {row.comparison.windows} windows"
+        return f"{words}, over {row.comparison.windows} windows"
     return words
 
 

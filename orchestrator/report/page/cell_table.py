@@ -31,9 +31,9 @@ def cell_table(view: GridView, choices: Sequence[Choice]) -> PageTable:
     columns = (
         Column("cell"),
         Column("status"),
-        *(Column(name, numeric=name in ("ratio", "λ₁", "λ₂", "seed")) for name in settings),
-        Column("removed layers", wide=True),
         *_number_columns(view.metrics),
+        Column("removed layers", wide=True),
+        *(Column(name, numeric=name in ("ratio", "λ₁", "λ₂", "seed")) for name in settings),
     )
     ordered = sorted(view.cells, key=lambda cell: _order(cell, view.metrics))
     rows = tuple(_row(cell, settings, view.metrics, choices) for cell in ordered)
@@ -69,7 +69,7 @@ def _telling_settings(view: GridView) -> list[str]:
 
 
 def _number_columns(metrics: Sequence[str]) -> list[Column]:
-    return [Column(title, numeric=True) for title in (*_SIZES.values(), *metrics)]
+    return [Column(title, numeric=True) for title in (*metrics, *_SIZES.values())]
 
 
 def _order(cell: CellView, metrics: Sequence[str]) -> tuple[float, int, str]:
@@ -88,9 +88,9 @@ def _row(
     return (
         Value(cell.cell.name, cell.cell.name, notes=roles),
         _status(cell.status, cell.stage, remarks),
-        *(_setting(name, cell.cell) for name in settings),
-        text(layer_list(cell.layers), len(cell.layers or ())),
         *_numbers(cell, metrics),
+        text(layer_list(cell.layers), len(cell.layers or ())),
+        *(_setting(name, cell.cell) for name in settings),
     )
 
 
@@ -112,4 +112,4 @@ def _status(status: Status, stage: str, remarks: str) -> Value:
 
 
 def _numbers(part: CellView | DenseView, metrics: Sequence[str]) -> list[Value]:
-    return [metric_value(part, name) for name in (*_SIZES, *metrics)]
+    return [metric_value(part, name) for name in (*metrics, *_SIZES)]

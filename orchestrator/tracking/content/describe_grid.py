@@ -21,6 +21,8 @@ from orchestrator.tracking.content.states import (
 from orchestrator.tracking.content.values import digest, reason_of
 from orchestrator.views.grid_view import SETTLED, GridView, Status
 
+PICTURE_DPI = 90  # MLflow shows a picture in a note as large as it is
+
 
 def grid_state(view: GridView, experiment_id: str = "") -> RunState:
     """Return what a grid's run says. ``experiment_id``: MLflow's, for links to its pages."""
@@ -79,7 +81,7 @@ def _drawn(picture: Picture, view: GridView) -> Artifact:
 
 
 def _write_picture(picture: Picture, target: Path) -> None:
-    target.write_bytes(png(picture.draw()))
+    target.write_bytes(png(picture.draw(), PICTURE_DPI))
 
 
 def _numbers_digest(view: GridView) -> str:

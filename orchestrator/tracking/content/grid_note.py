@@ -7,7 +7,6 @@ has a new view every second, and a new number seldom.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from html import escape
 from itertools import chain
 
 from orchestrator.pictures.album import Picture
@@ -25,7 +24,6 @@ from trsp.records import lower_is_better
 
 MOST_CHARACTERS = 5500  # of answers and cells; MLflow takes 8000 in all
 SIZES = ("params", "bytes", "latency_ms")
-IMAGE_PX = 420  # two stand side by side at 1600 pixels
 _MARGIN = "\N{NO-BREAK SPACE}" * 2
 
 
@@ -65,24 +63,23 @@ def grid_note(view: GridView, experiment_id: str, pictures: Sequence[Picture] = 
     """
     counts = {status: sum(cell.status is status for cell in view.cells) for status in Status}
     cells = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
-    links = _links(view, experiment_id) if experiment_id else ()
+    links = _links(view, experiment_id, bool(pictures)) if experiment_id else ()
     head = " · ".join((f"{len(view.cells)} cells: {cells}", *links))
-    images = "\n".join(map(_image, pictures))
-    return redact("\n\n".join(filter(None, (head, _body(Known.of(view)), images))))
+    return redact("\n\n".join(filter(None, (head, _body(Known.of(view)), *map(_image, pictures)))))
 
 
 def _image(picture: Picture) -> str:
     """A picture in the note: MLflow's server gives artifacts out by this address."""
     address = f"get-artifact?path={picture_path(picture)}&run_uuid={RUN_ID}"
-    return f'<img src="{address}" alt="{escape(picture.title)}" width="{IMAGE_PX}">'
+    return f"![{picture.title}]({address})"
 
 
-def _links(view: GridView, experiment_id: str) -> Iterator[str]:
+def _links(view: GridView, experiment_id: str, is_over: bool) -> Iterator[str]:
     """Yield links from the run's own page: within MLflow, wherever its server is reached."""
     for mode, name in (("", "Leaderboard"), ("CHART", "Charts")):
         yield f"[{name}]({leaderboard_fragment(experiment_id, view.key, mode)})"
     artifacts = f"#/experiments/{experiment_id}/runs/{RUN_ID}/artifacts"
-    yield f"[Report, pictures and tables]({artifacts})"
+    yield f"[Report]({artifacts}/report.html)" if is_over else f"[Tables]({artifacts})"
     for model in dict.fromkeys(registered_name(cell.cell.model.name) for cell in view.cells):
         yield f"[Registry: {model}](#/models/{model})"
 
@@ -139,8 +136,7 @@ def _answers_text(choices: Sequence[Choice]) -> str:
     if not choices:
         return ""
     head = ("within", "best", "score", *map(shown_name, SIZES), "against the next")
-    rows = [_joined(head), _joined(["---"] * len(head))]
-    rows += [_joined(_answer(choice)) for choice in choices]
+    rows = [*_head(*head), *(_joined(_answer(choice)) for choice in choices)]
     return "### Best under each budget\n\n" + "\n".join(rows)
 
 
@@ -178,7 +174,7 @@ def _best_first(view: GridView) -> list[CellView]:
 
 def _table_head(view: GridView) -> list[str]:
     head = ("cell", "removed layers", *view.metrics, *map(shown_name, SIZES))
-    return [_joined(head), _joined(["---"] * len(head))]
+    return _head(*head)
 
 
 def _row(part: CellView | DenseView, view: GridView) -> str:
@@ -211,6 +207,11 @@ def _value(part: CellView | DenseView, name: str) -> float | None:
 def _code(name: str) -> str:
     """A name as it is, whatever Markdown would make of its characters."""
     return f"`{name.replace('`', '').replace('|', '/')}`"
+
+
+def _head(*names: str) -> list[str]:
+    """The first two lines of a table."""
+    return [_joined(names), f"|{' --- |' * len(names)}"]
 
 
 def _joined(texts: Iterator[str] | Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.redact import redact
-from orchestrator.tracking.content.values import all_rounded, rounded
+from orchestrator.tracking.content.metrics import shown_metrics
+from orchestrator.tracking.content.values import rounded
 from orchestrator.views.grid_view import CellView, DenseView, GridView, RankingView
 
 GATE_DECIMALS = 6
@@ -75,7 +76,7 @@ def _or_empty(value: float | None) -> float | str:
 
 def cells_table(view: GridView) -> Table:
     """Return one row per cell: where it stands and every number known of it."""
-    metrics = [all_rounded(cell.metrics()) for cell in view.cells]
+    metrics = [shown_metrics(cell) for cell in view.cells]
     names = tuple(dict.fromkeys(name for values in metrics for name in values))
     rows: list[tuple[object, ...]] = []
     for cell, values in zip(view.cells, metrics, strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from orchestrator.grid.shorthand import WrittenNumber
 from orchestrator.report.model_cards import cell_card
 from orchestrator.views.grid_view import GridView
 from tests.orchestrator.fake_launcher import FakeLauncher, controller_of, drive, resolved
@@ -26,6 +27,12 @@ def test_a_card_holds_the_layers_the_settings_and_both_scores(tmp_path: Path) ->
         assert str(setting) in body, setting
     row = next(line for line in body.splitlines() if "perplexity/wiki" in line)
     assert row.count("20") == 2, "the checkpoint's and the dense model's"
+
+
+def test_a_card_names_the_ratio_as_it_was_written(tmp_path: Path) -> None:
+    view = finished(tmp_path).cells[0]
+    cell = replace(view.cell, ratio=WrittenNumber(1 / 6, "1/6"))
+    assert "| ratio | 1/6 |" in cell_card(replace(view, cell=cell), None)
 
 
 def test_a_card_does_without_a_reference(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def printed(both: SideBySide, width: int = 80) -> str:
 def test_eighty_columns_hold_it() -> None:
     said = printed(compare_sides(WORSE, BETTER))
     assert max(map(len, said.splitlines())) <= 80
-    assert "-0.35 +- 0.05 nats  B, of 2 windows" in said
+    assert "-0.35 +- 0.05 nats  B, over 2 windows" in said
     assert "layers removed by both: 7, 8" in said
 
 

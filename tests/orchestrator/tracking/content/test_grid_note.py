@@ -77,6 +77,15 @@ def test_a_large_grids_note_fits_into_what_mlflow_takes(view: GridView) -> None:
     assert "more are in the leaderboard and in `cells.json`" in note
 
 
+def test_the_notes_tables_are_tables_to_markdown(view: GridView) -> None:
+    """Below each table's head is a line of dashes that holds nothing else, one per column."""
+    shown = grid_note(view, "7").splitlines()
+    heads = [at for at, line in enumerate(shown) if line.startswith(("| within", "| cell"))]
+    assert len(heads) == 2
+    for at in heads:
+        assert shown[at + 1] == "|" + " --- |" * (shown[at].count("|") - 1)
+
+
 def test_a_name_cannot_break_the_table(view: GridView) -> None:
     odd = replace(view.cells[0].cell, name="a|b `c`")
     note = grid_note(replace(view, cells=(replace(view.cells[0], cell=odd),)), "7")

@@ -64,9 +64,8 @@ def test_a_server_that_does_not_come_up_says_its_last_words(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_is_there_while_somebody_looks_and_ends_with_the_command(
-    finished: tuple[str, GridView], tmp_path: Path, number: int
+    finished: tuple[str, GridView], tmp_path: Path
 ) -> None:
     """``trsp ui`` on a real database: its link is the grid's leaderboard."""
     uri, view = finished
@@ -79,7 +78,7 @@ def test_a_server_is_there_while_somebody_looks_and_ends_with_the_command(
         link = process.stdout.readline().strip()
         assert is_healthy(link.partition("/#")[0])
         assert link == grid_page(uri, EXPERIMENT, view.name, link.partition("/#")[0])
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     assert not is_healthy(link.partition("/#")[0])
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.yaml"}, "it leaves nothing behind"
