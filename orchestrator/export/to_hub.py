@@ -30,18 +30,18 @@ def push(checkpoint: Checkpoint, repo: str, public: bool, hub: Hub | None = None
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    hub = hub or HfApi()
+    api: Any = hub or HfApi()
     message = f"{checkpoint.cell.cell.name} of trsp"
     try:
-        address = hub.create_repo(repo, private=not public, exist_ok=True)
-        hub.upload_folder(
+        address = api.create_repo(repo, private=not public, exist_ok=True)
+        api.upload_folder(
             repo_id=repo,
             folder_path=checkpoint.folder,
             commit_message=message,
             ignore_patterns=["README.md"],
         )
         card = checkpoint.card.encode()
-        hub.upload_file(
+        api.upload_file(
             repo_id=repo, path_or_fileobj=card, path_in_repo="README.md", commit_message=message
         )
     except (HfHubHTTPError, HFValidationError) as error:
