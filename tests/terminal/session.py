@@ -33,7 +33,7 @@ STEPS = (
     "trsp init model --text text.jsonl --max-params 125M --hours 0.01",
     "trsp run grid.yaml",
     "trsp best grid.yaml",
-    "trsp export best grid.yaml --to pruned",
+    'trsp export "block_influence heal" grid.yaml --to pruned',
     "python generate.py",
 )
 
