@@ -104,7 +104,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
         watching""",
     "commands.keeping": """commands commands.looking export grid keeping kept_grids report
         report.cost report.keeping run store trsp.errors""",
-    "export": "redact report stages store views trsp.errors",
+    "export": "export.gguf_file redact report stages store views trsp.errors",
+    "export.gguf_file": "trsp.errors",
     "keeping": """coordination grid kept_grids parallel scheduler stages store store.copies
         tracking trsp.errors views""",
     "report.keeping": "keeping kept_grids report report.cost",

@@ -32,6 +32,7 @@ PLACES = {
     "ray": {"orchestrator.ray_backend"},
     "mlflow": {"orchestrator.tracking"},
     "matplotlib": {"orchestrator.pictures"},
+    "gguf": {"orchestrator.export.gguf_file"},
     "pyarrow.fs": {"orchestrator.store"},
     "obstore": {"orchestrator.coordination.exclusive"},
     "typer": {"orchestrator.commands"},
@@ -89,6 +90,7 @@ FORBIDDEN = {
     **dict.fromkeys(("orchestrator.scheduler", "orchestrator.driver", "orchestrator.run"), HEAVY),
     "orchestrator.execution.run_stage": {"torch", "ray", "mlflow"},
     "orchestrator.processes": HEAVY | CLUSTER,
+    "orchestrator.export.gguf_file": HEAVY | CLUSTER,
     "orchestrator.ray_backend.workers": HEAVY,  # it serves one stage after another
 }
 

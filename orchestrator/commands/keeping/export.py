@@ -1,4 +1,4 @@
-"""``trsp export``: a cell's checkpoint for others, as a folder or in a hub's repository."""
+"""``trsp export``: a cell's checkpoint for others: a folder, a GGUF file, a hub's repository."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,15 @@ To = Annotated[
         metavar="FOLDER", help="A new folder for weights, tokenizer and card.", show_default=False
     ),
 ]
+Gguf = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A new GGUF file (llama, mistral, qwen2, qwen3; bf16, f16 or f32 as stored). "
+        "transformers reads it back to the same logits; llama.cpp itself was not run on it.",
+        show_default=False,
+    ),
+]
 Push = Annotated[
     str | None,
     typer.Option(
@@ -45,15 +54,19 @@ def export(
     grid: OptionalGrid = None,
     store: StoreOption = None,
     to: To = None,
+    gguf: Gguf = None,
     push: Push = None,
     public: Public = False,
     allow_variable: AllowVariables = None,
 ) -> None:
-    """Hand a cell's checkpoint on: as a folder of its own, or to a hub."""
-    if (to is None) == (push is None):
-        raise InvalidInputError("export takes either --to FOLDER or --push USER/NAME")
+    """Hand a cell's checkpoint on: as a folder of its own, a GGUF file, or to a hub."""
+    if sum(place is not None for place in (to, gguf, push)) != 1:
+        raise InvalidInputError(
+            "export takes one of --to FOLDER, --gguf FILE and --push USER/NAME"
+        )
     from orchestrator.export.checkpoint import checkpoint_of
     from orchestrator.export.to_folder import copy_to
+    from orchestrator.export.to_gguf import write_to
     from orchestrator.export.to_hub import push as push_to
     from orchestrator.report.cost.amounts import bytes_text
     from orchestrator.run import view_of
@@ -66,6 +79,8 @@ def export(
         if to is not None:
             size_bytes = copy_to(found, to.expanduser())
             said = f"{to} ({bytes_text(size_bytes)})"
+        elif gguf is not None:
+            said = f"{gguf} ({bytes_text(write_to(found, gguf.expanduser()))})"
         else:
             said = push_to(found, push or "", public)
     print_line(console(), f"{found.cell.cell.name}: {said}")

@@ -39,9 +39,9 @@ def _write(writer: GGUFWriter, weights: list[Weight], file: Path) -> None:
     """Write what the writer has been told, then one tensor after the other."""
     for weight in weights:
         size_bytes = weight.stored.size * (4 if weight.type == GGMLQuantizationType.F32 else 2)
-        dtype = weight.numbers().dtype if weight.stored.ndim == 1 else weight.stored.dtype
-        shape = weight.stored.shape
-        writer.add_tensor_info(weight.name, shape, dtype, size_bytes, raw_dtype=weight.type)
+        writer.add_tensor_info(
+            weight.name, weight.stored.shape, weight.stored.dtype, size_bytes, raw_dtype=weight.type
+        )
     try:
         writer.write_header_to_file(file)
         writer.write_kv_data_to_file()

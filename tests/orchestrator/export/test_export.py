@@ -130,4 +130,4 @@ def test_a_hub_that_gives_no_answer_is_away(grid: Resolved) -> None:
 def test_one_place_is_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["export", "#1", "g.yaml"])
-    assert "either --to FOLDER or --push USER/NAME" in capsys.readouterr().err
+    assert "one of --to FOLDER, --gguf FILE and --push USER/NAME" in capsys.readouterr().err
