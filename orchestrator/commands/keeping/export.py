@@ -61,9 +61,7 @@ def export(
 ) -> None:
     """Hand a cell's checkpoint on: as a folder of its own, a GGUF file, or to a hub."""
     if sum(place is not None for place in (to, gguf, push)) != 1:
-        raise InvalidInputError(
-            "export takes one of --to FOLDER, --gguf FILE and --push USER/NAME"
-        )
+        raise InvalidInputError("export takes one of --to FOLDER, --gguf FILE and --push USER/NAME")
     from orchestrator.export.checkpoint import checkpoint_of
     from orchestrator.export.to_folder import copy_to
     from orchestrator.export.to_gguf import write_to

@@ -18,7 +18,7 @@ _QWEN2 = (
 )
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
-# How text is cut into words -> llama.cpp's name of it; and whether a word that is a token stays one.
+# How text is cut into words -> llama.cpp's name of it, and whether a word that is a token stays so
 _SPLITS = {
     ("ByteLevel",): ("gpt-2", False),
     ("Digits", "ByteLevel"): ("smollm", False),

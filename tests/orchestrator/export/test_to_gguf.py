@@ -63,5 +63,5 @@ def test_the_package_that_is_missing_is_named(
     for name in [name for name in sys.modules if name.startswith("orchestrator.export.gguf_file")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(InvalidInputError, match="pip install 'gguf>=0.19'"):
+    with pytest.raises(InvalidInputError, match=r"pip install 'gguf>=0.19'"):
         write_to(checkpoint, tmp_path / "tiny.gguf")

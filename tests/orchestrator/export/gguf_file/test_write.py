@@ -8,13 +8,13 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from orchestrator.export.gguf_file.write import write_gguf
 from tests.tiny import SPECIAL, VOCABULARY, save_tiny, tiny_config, tiny_model
 from trsp.errors import InvalidInputError
 
-TEXT = "The old cat sees 12 green rivers, and isn't afraid. "
+TEXT = "The old cat sees 12 green rivers, and isn't afraid where it is. "
 
 
 def saved(folder: Path, family: str = "llama", **changes: Any) -> Path:
@@ -26,7 +26,9 @@ def saved(folder: Path, family: str = "llama", **changes: Any) -> Path:
 
 
 def written(folder: Path) -> Path:
-    file = folder / "model.gguf"
+    """The file, in a folder of its own: beside a tokenizer.json it would not be read for tokens."""
+    file = folder / "gguf" / "model.gguf"
+    file.parent.mkdir(exist_ok=True)
     write_gguf(folder, "tiny", file)
     return file
 
@@ -35,14 +37,17 @@ def assert_same_logits(folder: Path) -> None:
     ids = torch.arange(24).reshape(2, 12)
     asked = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     file = written(folder)
-    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
+    read = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    )
     with torch.no_grad():
         torch.testing.assert_close(read(ids).logits, asked(ids).logits, rtol=0, atol=1e-5)
 
 
 def assert_same_tokens(folder: Path) -> None:
     asked = AutoTokenizer.from_pretrained(folder)(TEXT).input_ids
-    read = AutoTokenizer.from_pretrained(folder, gguf_file=written(folder).name)
+    file = written(folder)
+    read = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     assert read(TEXT).input_ids == asked
 
 
@@ -53,7 +58,8 @@ def test_what_is_read_back_gives_the_same_logits(family: str, tmp_path: Path) ->
 
 def test_heads_of_qwen3_have_a_width_of_their_own(tmp_path: Path) -> None:
     """transformers takes 128, qwen3's default, whatever a GGUF file says."""
-    config = AutoConfig.for_model("qwen3", **tiny_config("qwen3", 2).to_dict() | {"head_dim": 128})
+    config = tiny_config("qwen3", layers=2)
+    config.head_dim = 128
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, models.BPE, sentencepiece=False)
     assert_same_logits(tmp_path)
@@ -91,7 +97,7 @@ def save_tokenizer(folder: Path, model: Any, sentencepiece: bool, cut: Any = Non
     letters = [f"<0x{i:02X}>" for i in range(256)] if sentencepiece else sorted(alphabet)
     space = "▁" if sentencepiece else "Ġ"
     pieces = [*letters, *SPECIAL.values()]
-    words = ["re", "er", space + "g", space + "gre"]
+    words = ["er", "re", space + "g", space + "gre"]
     single = [space, *"erginds"] if sentencepiece else []
     vocabulary = {piece: i for i, piece in enumerate([*pieces, *single, *words])}
     merges = [("r", "e"), (space, "g"), (space + "g", "re"), ("e", "r")]
@@ -139,7 +145,8 @@ def test_digits_one_by_one_are_said_to_be(tmp_path: Path) -> None:
 
 def test_the_chat_template_goes_along(tmp_path: Path) -> None:
     (saved(tmp_path) / "chat_template.jinja").write_text("{{ messages }}")
-    read = AutoTokenizer.from_pretrained(tmp_path, gguf_file=written(tmp_path).name)
+    file = written(tmp_path)
+    read = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     assert read.chat_template == "{{ messages }}"
 
 
@@ -149,7 +156,7 @@ def test_the_chat_template_goes_along(tmp_path: Path) -> None:
 def assert_refused(folder: Path, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         written(folder)
-    assert not (folder / "model.gguf").exists()
+    assert not (folder / "gguf" / "model.gguf").exists()
 
 
 def test_another_family_is_refused_with_the_cure(tmp_path: Path) -> None:
