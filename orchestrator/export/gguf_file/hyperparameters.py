@@ -20,7 +20,7 @@ def architecture_of(config: Config) -> str:
 
     InvalidInputError where the family, or something that its config says, is not written here.
     """
-    family = config.get("model_type")
+    family = str(config.get("model_type"))
     if family not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InvalidInputError(f"--gguf writes {known}; this model is {family!r}; {_CURE}")

@@ -19,7 +19,7 @@ _QWEN2 = (
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 # How text is cut into words -> llama.cpp's name of it, and whether a word that is a token stays so
-_SPLITS = {
+_SPLITS: dict[tuple[str, ...], tuple[str, bool]] = {
     ("ByteLevel",): ("gpt-2", False),
     ("Digits", "ByteLevel"): ("smollm", False),
     (_QWEN2,): ("qwen2", False),
@@ -41,6 +41,11 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:
             "--gguf writes byte-level BPE as of GPT-2, SmolLM, Qwen 2 and Llama 3, and "
             "sentencepiece BPE as of Llama 2; this tokenizer is another; export --to FOLDER, and "
             "give that to llama.cpp's convert_hf_to_gguf.py"
+        )
+    if len(told["model"]["vocab"]) > size:
+        raise InvalidInputError(
+            f"the tokenizer has {len(told['model']['vocab'])} tokens, the model's vocabulary "
+            f"{size}; save the model with a vocabulary that holds them all"
         )
     tokens, kinds = _tokens(told, size)
     writer.add_tokenizer_model("llama" if sentencepiece else "gpt2")
@@ -92,7 +97,7 @@ def _split(told: dict[str, Any]) -> str | None:
     steps = given.get("pretokenizers", [given])
     if model.get("type") != "BPE" or model.get("byte_fallback") or normalizer != {"type": "NFC"}:
         return None
-    if any(step.get("add_prefix_space") for step in steps):
+    if any(step.get("add_prefix_space") for step in steps) or not model.get("merges"):
         return None
     name, whole_words = _SPLITS.get(_cuts(steps), (None, False))
     return name if whole_words == bool(model.get("ignore_merges")) else None

@@ -10,8 +10,8 @@ import pytest
 from orchestrator.export.checkpoint import Checkpoint, checkpoint_of
 from orchestrator.export.to_gguf import write_to
 from orchestrator.run import view_of
+from tests.orchestrator.export.gguf_file.tiny_checkpoint import saved
 from tests.orchestrator.fake_launcher import FakeLauncher, controller_of, drive, one_cell, store_of
-from tests.tiny import save_tiny
 from trsp.errors import InvalidInputError
 
 
@@ -21,7 +21,7 @@ def checkpoint(tmp_path: Path) -> Iterator[Checkpoint]:
     grid = one_cell(tmp_path)
     drive(controller_of(grid, FakeLauncher()))
     with checkpoint_of(store_of(grid), view_of(grid), "#1") as found:
-        yield replace(found, folder=save_tiny("llama", tmp_path / "model", layers=2))
+        yield replace(found, folder=saved(tmp_path / "model"))
 
 
 def test_the_file_is_written_with_its_size(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -1,28 +1,19 @@
 """A tiny model as a GGUF file, read back by transformers: the same logits, the same tokens."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers import pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.export.gguf_file.write import write_gguf
-from tests.tiny import SPECIAL, VOCABULARY, save_tiny, tiny_config, tiny_model
+from tests.orchestrator.export.gguf_file.tiny_checkpoint import save_tokenizer, saved
+from tests.tiny import tiny_config, tiny_model, tiny_tokenizer
 from trsp.errors import InvalidInputError
 
 TEXT = "The old cat sees 12 green rivers, and isn't afraid where it is. "
-
-
-def saved(folder: Path, family: str = "llama", **changes: Any) -> Path:
-    """A tiny checkpoint that a GGUF file can hold; ``changes`` of its config as written."""
-    save_tiny(family, folder, layers=3)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": None} | changes))
-    return folder
 
 
 def written(folder: Path) -> Path:
@@ -61,7 +52,7 @@ def test_heads_of_qwen3_have_a_width_of_their_own(tmp_path: Path) -> None:
     config = tiny_config("qwen3", layers=2)
     config.head_dim = 128
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path, models.BPE, sentencepiece=False)
+    save_tokenizer(tmp_path)
     assert_same_logits(tmp_path)
 
 
@@ -91,45 +82,12 @@ def test_matrices_are_as_stored_and_norms_f32(
 # --- the tokenizer --------------------------------------------------------------------------------
 
 
-def save_tokenizer(folder: Path, model: Any, sentencepiece: bool, cut: Any = None) -> None:
-    """A tokenizer with two merges, one of which needs the other, that opens texts with <bos>."""
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    letters = [f"<0x{i:02X}>" for i in range(256)] if sentencepiece else sorted(alphabet)
-    space = "▁" if sentencepiece else "Ġ"
-    pieces = [*letters, *SPECIAL.values()]
-    words = ["er", "re", space + "g", space + "gre"]
-    single = [space, *"erginds"] if sentencepiece else []
-    vocabulary = {piece: i for i, piece in enumerate([*pieces, *single, *words])}
-    merges = [("r", "e"), (space, "g"), (space + "g", "re"), ("e", "r")]
-    tokenizer = Tokenizer(model(vocab=vocabulary, merges=merges, byte_fallback=sentencepiece))
-    if sentencepiece:
-        tokenizer.normalizer = normalizers.Sequence(
-            [normalizers.Prepend(space), normalizers.Replace(" ", space)]
-        )
-        tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    else:
-        tokenizer.pre_tokenizer = cut or pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL).save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    size = max(VOCABULARY, len(vocabulary))
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": size}))
-
-
-def test_a_token_per_byte_is_read_back(tmp_path: Path) -> None:
+def test_merges_of_bytes_are_read_back(tmp_path: Path) -> None:
     assert_same_tokens(saved(tmp_path))
 
 
-def test_merges_of_bytes_are_read_back(tmp_path: Path) -> None:
-    save_tokenizer(saved(tmp_path), models.BPE, sentencepiece=False)
-    assert_same_tokens(tmp_path)
-
-
 def test_merges_of_sentencepiece_are_read_back_from_scores(tmp_path: Path) -> None:
-    save_tokenizer(saved(tmp_path), models.BPE, sentencepiece=True)
+    save_tokenizer(saved(tmp_path), sentencepiece=True)
     assert_same_tokens(tmp_path)
 
 
@@ -137,7 +95,7 @@ def test_digits_one_by_one_are_said_to_be(tmp_path: Path) -> None:
     cut = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
     )
-    save_tokenizer(saved(tmp_path), models.BPE, sentencepiece=False, cut=cut)
+    save_tokenizer(saved(tmp_path), cut=cut)
     field = GGUFReader(written(tmp_path)).get_field("tokenizer.ggml.pre")
     assert field is not None
     assert field.contents() == "smollm"
@@ -180,12 +138,16 @@ def test_scaled_positions_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_cuts_otherwise_is_refused(tmp_path: Path) -> None:
-    save_tokenizer(
-        saved(tmp_path), models.BPE, sentencepiece=False, cut=pre_tokenizers.Whitespace()
-    )
+    save_tokenizer(saved(tmp_path), cut=pre_tokenizers.Whitespace())
     assert_refused(tmp_path, "this tokenizer is another")
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (saved(tmp_path) / "tokenizer.json").unlink()
+    assert_refused(tmp_path, "this tokenizer is another")
+
+
+def test_a_vocabulary_without_merges_is_refused(tmp_path: Path) -> None:
+    """llama.cpp reads no byte-level BPE that lacks them."""
+    tiny_tokenizer().save_pretrained(saved(tmp_path))
     assert_refused(tmp_path, "this tokenizer is another")
