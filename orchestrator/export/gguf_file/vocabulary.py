@@ -42,11 +42,6 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:
             "sentencepiece BPE as of Llama 2; this tokenizer is another; export --to FOLDER, and "
             "give that to llama.cpp's convert_hf_to_gguf.py"
         )
-    if len(told["model"]["vocab"]) > size:
-        raise InvalidInputError(
-            f"the tokenizer has {len(told['model']['vocab'])} tokens, the model's vocabulary "
-            f"{size}; save the model with a vocabulary that holds them all"
-        )
     tokens, kinds = _tokens(told, size)
     writer.add_tokenizer_model("llama" if sentencepiece else "gpt2")
     writer.add_tokenizer_pre(split or "default")
@@ -63,12 +58,19 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:
 
 def _tokens(told: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
     """Return the tokens by id and their kinds; ids without a token are named and unused."""
+    added_tokens = told.get("added_tokens", [])
+    ids = {*told["model"]["vocab"].values(), *(added["id"] for added in added_tokens)}
+    if max(ids) >= size:
+        raise InvalidInputError(
+            f"the tokenizer's ids go up to {max(ids)}, the model's vocabulary has {size} tokens; "
+            "save the model with a vocabulary that holds them all"
+        )
     tokens = [f"[PAD{i}]" for i in range(size)]
     kinds = [int(TokenType.UNUSED)] * size
     for token, i in told["model"]["vocab"].items():
         byte = told["model"].get("byte_fallback") and re.fullmatch("<0x[0-9A-F]{2}>", token)
         tokens[i], kinds[i] = token, int(TokenType.BYTE if byte else TokenType.NORMAL)
-    for added in told.get("added_tokens", []):
+    for added in added_tokens:
         kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
         tokens[added["id"]], kinds[added["id"]] = added["content"], int(kind)
     unknown = told["model"].get("unk_token")

@@ -142,6 +142,10 @@ def test_a_tokenizer_that_cuts_otherwise_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "this tokenizer is another")
 
 
+def test_a_tokenizer_that_is_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    assert_refused(saved(tmp_path, vocab_size=260), "ids go up to 262.* has 260 tokens")
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (saved(tmp_path) / "tokenizer.json").unlink()
     assert_refused(tmp_path, "this tokenizer is another")
