@@ -63,9 +63,9 @@ def test_a_cells_stages_share_a_process_and_after_a_kill_its_next_one(
     def training() -> StageTask | None:
         """The training that has left a snapshot, once there is one."""
         controller.step(0.02)
-        for task in noting.started[-1:]:
-            snapshots = StoreSnapshots(Store(task.store), task.spec.key)
-            if task.spec.kind is StageKind.TRANSFER and snapshots.latest() is not None:
+        trainings = (task for task in noting.started if task.spec.kind is StageKind.TRANSFER)
+        for task in trainings:
+            if StoreSnapshots(Store(task.store), task.spec.key).latest() is not None:
                 return task
         return None
 

@@ -1,6 +1,7 @@
 """What MLflow says of the sample's grid, read back."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def statuses(uri: str) -> set[str]:
     return {run.info.status for run in all_runs(uri).values()}
 
 
+_EXPERIMENT = re.compile(r"experiments/\d+")
+
+
 def contents(uri: str) -> dict[Any, Any]:
     """All that MLflow says of the grid, without ids and times: equal for equal projections."""
     client = client_of(uri)
@@ -56,7 +60,7 @@ def run_contents(client: MlflowClient, run: Run) -> tuple[Any, ...]:
     if run.data.tags["trsp.kind"] == "grid":
         points = {name: [(0, value)] for name, value in run.data.metrics.items()}
     tags = {
-        name: value.replace(run.info.run_id, "RUN")
+        name: _EXPERIMENT.sub("experiments/ID", value.replace(run.info.run_id, "RUN"))
         for name, value in run.data.tags.items()
         if name not in ("mlflow.parentRunId", "trsp.alive")
     }
