@@ -13,15 +13,15 @@ from orchestrator.stages.resolve import resolve_offline
 from orchestrator.stages.stage_specs import StageKind
 from tests.orchestrator.costs.planned import of_kind
 
-RAN_S, RAN_BYTES = 745, 2_889_000_000
+RAN_S, RAN_BYTES = 733, 2_889_790_000
 TOKENIZER_BYTES = 3_522_871
-MEANS_S = {  # of one stage; all kinds together took 1,424 s of a core
-    StageKind.DENSE: 32.8,
-    StageKind.RANKING: 140.5,
-    StageKind.TRANSFER: 75.7,
+MEANS_S = {  # of one stage; all kinds together took 1,405 s of a core
+    StageKind.DENSE: 31.3,
+    StageKind.RANKING: 130.0,
+    StageKind.TRANSFER: 77.2,
     StageKind.PRUNE: 0.9,
-    StageKind.EVALUATE: 26.9,
-    StageKind.MEASURE: 10.3,
+    StageKind.EVALUATE: 26.8,
+    StageKind.MEASURE: 11.5,
 }
 CONFIG = """{"model_type": "llama", "dtype": "bfloat16", "hidden_size": 576, "head_dim": 64,
     "intermediate_size": 1536, "num_attention_heads": 9, "num_hidden_layers": 30,
