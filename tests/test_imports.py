@@ -1,7 +1,4 @@
-"""Import directions: between folders by the table of tests/rooms.py, others by the tables here.
-
-A last test starts a real interpreter.
-"""
+"""Import directions: between folders by the table of tests/rooms.py, others by the tables here."""
 
 import ast
 import subprocess

@@ -84,8 +84,10 @@ def play(folder: Path, out: Path) -> None:
             for step in STEPS:
                 terminal.type(step)
                 terminal.wait_for_prompt(PROMPT)
-        shown = terminal.history().replace(str(folder), "~")
-        out.with_suffix(".txt").write_text(shown, encoding="utf-8")
+        out.with_suffix(".txt").write_text(terminal.history(), encoding="utf-8")
+        for written in (out.with_suffix(".txt"), out.with_suffix(".cast")):
+            shown = written.read_text(encoding="utf-8").replace(str(folder), "~")
+            written.write_text(shown, encoding="utf-8")
     finally:
         terminal.end()
 

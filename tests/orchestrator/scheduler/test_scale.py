@@ -67,7 +67,7 @@ def test_a_step_in_which_nothing_is_due_asks_nothing(
     asked = counted_requests(monkeypatch)
     for _ in range(3):
         assert controller.step() is before
-    assert not asked
+    assert not [each for each in asked if "drivers/" not in each]  # the heart beats by itself
 
 
 def test_a_look_at_what_others_do_is_a_few_requests_however_many_cells_there_are(
