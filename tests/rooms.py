@@ -102,8 +102,8 @@ _ORCHESTRATOR: Mapping[str, str] = {
     "commands.looking": """commands grid interrupts kept_grids redact report report.looking
         report.page report.standing run store store.logs tracking.pages trsp.errors views
         watching""",
-    "commands.keeping": """commands commands.looking export grid keeping kept_grids report
-        report.cost report.keeping run store trsp.errors""",
+    "commands.keeping": """commands commands.looking export keeping redact report report.cost
+        report.keeping run store trsp.errors""",
     "export": "export.gguf_file redact report stages store views trsp.errors",
     "export.gguf_file": "trsp.errors",
     "keeping": """coordination grid kept_grids parallel scheduler stages store store.copies

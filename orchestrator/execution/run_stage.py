@@ -129,8 +129,9 @@ def run_function(
             log.print_last_progress()
             say(f"{time.strftime('%H:%M:%S')} done")
         except Exception as error:
-            say(traceback.format_exc())
-            crash = Crash(error, traceback.format_exc()[-TAIL_CHARS:])
+            trace = traceback.format_exc()
+            say(trace)
+            crash = Crash(error, trace[-TAIL_CHARS:])
     if context.handover is None or not context.handover.holds(context.task.spec.key):
         context.report.remove()
     return crash and replace(crash, output=output.getvalue())

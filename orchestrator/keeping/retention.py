@@ -9,10 +9,9 @@ from itertools import chain
 from orchestrator.grid.budgets import Budget
 from orchestrator.keeping.needs import needs_of
 from orchestrator.kept_grids.shelf import all_kept
-from orchestrator.scheduler.holdings import Holdings
+from orchestrator.scheduler.holdings import Holdings, drop_unheld_files
 from orchestrator.stages.resolve import Resolved
 from orchestrator.stages.stage_specs import StageKind
-from orchestrator.store.claims import Held
 from orchestrator.store.store import Store
 from orchestrator.views.answers import answers
 from orchestrator.views.budget import Choice, choose, pareto_front
@@ -84,16 +83,11 @@ def drop_spare(store: Store, resolved: Resolved, view: GridView, marked: Collect
 
 def _drop(store: Store, keys: Iterable[str]) -> int:
     """Drop the weights of these stages, of each under its claim; return of how many."""
-    holdings, dropped = Holdings(store.claims, "retention"), 0
+    holdings = Holdings(store.claims, "retention")
     try:
-        for key in keys:
-            if store.stages.has_files(key) and not isinstance(holdings.take(key), Held):
-                store.stages.drop_files(key)
-                holdings.release(key)
-                dropped += 1
+        return sum(drop_unheld_files(store.stages, holdings, key) for key in keys)
     finally:
         holdings.close()
-    return dropped
 
 
 def _prune(cell: CellView) -> str:

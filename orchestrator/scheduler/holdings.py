@@ -1,6 +1,6 @@
 """The stages that one driver holds: its claims, its signs of life, and what it has lost.
 
-It knows no results and no launcher.
+It knows no launcher, and of results no more than that their files can be dropped.
 """
 
 import os
@@ -16,6 +16,7 @@ from orchestrator.coordination.heartbeat import Heartbeat
 from orchestrator.parallel import at_once
 from orchestrator.store.claims import Claims, Held, Standing, Ticket
 from orchestrator.store.patience import passes
+from orchestrator.store.stage_results import StageResults
 
 # Between two tries to give back what could not be given back; and for so long, a store that gave no
 # answer is not asked to take back more.
@@ -180,3 +181,17 @@ class Holdings:
             for key in list(self._doubtful):
                 self._claims.release_unknown(key, self._owner)
                 self._doubtful.discard(key)
+
+
+def drop_unheld_files(stages: StageResults, holdings: Holdings, key: str) -> bool:
+    """Drop a stage's artifacts under its claim; False where there are none, or somebody has it.
+
+    Raises OSError where the store cannot be read or written.
+    """
+    if key in holdings or not stages.has_files(key) or isinstance(holdings.take(key), Held):
+        return False
+    try:
+        stages.drop_files(key)
+    finally:
+        holdings.release(key)
+    return True

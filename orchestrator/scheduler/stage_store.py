@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from orchestrator.coordination.stage_log import CLAIMS_FOLDER
 from orchestrator.parallel import at_once
 from orchestrator.scheduler.attempt import Progress
-from orchestrator.scheduler.holdings import Holdings
+from orchestrator.scheduler.holdings import Holdings, drop_unheld_files
 from orchestrator.stages.stage_specs import StageKind, StageSpec
 from orchestrator.store.claims import Held, Ticket
 from orchestrator.store.diagnosis import failure_of
@@ -223,23 +223,12 @@ class StageStore:
         if self._results.checkpoint_uri(weights) is None:
             return
         try:
-            self._drop_files(weights)
+            drop_unheld_files(self._store.stages, self.holdings, weights)
         except OSError as error:
             if passes(error):
                 raise
         finally:
             self._results.forget(weights)
-
-    def _drop_files(self, key: str) -> None:
-        """Drop a stage's artifacts, unless somebody works on it."""
-        if key in self.holdings or not self._store.stages.has_files(key):
-            return
-        if isinstance(self.holdings.take(key), Held):
-            return
-        try:
-            self._store.stages.drop_files(key)
-        finally:
-            self.holdings.release(key)
 
 
 def _claim_failed(error: OSError) -> ClaimFailed | StoreAway:

@@ -4,6 +4,7 @@ Where nothing meets a budget, what would. Pure.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.grid.budgets import Budget
 from orchestrator.grid.fitting.reach import Known, Reach, reach
@@ -15,11 +16,20 @@ from trsp.config import Precision
 
 def answers(view: GridView) -> tuple[Choice, ...]:
     """Return the choice under each budget of a grid, with all that speaks against its numbers."""
-    first = view.metrics[0] if view.metrics else None
-    return tuple(
-        with_version_warnings(choose(view.cells, budget, budget.metric or first), view.dense)
-        for budget in view.budgets
-    )
+    return tuple(answer(view, budget) for budget in view.budgets)
+
+
+def answer(view: GridView, budget: Budget) -> Choice:
+    """Return the choice under a budget, also one that is not the grid's, as ``answers`` does."""
+    metric = budget.metric or (view.metrics[0] if view.metrics else None)
+    return with_version_warnings(choose(view.cells, budget, metric), view.dense)
+
+
+def with_reaches(choice: Choice, view: GridView, precision: Precision) -> Choice:
+    """Return the choice, with what would meet its budget (``would_meet``) where nothing does."""
+    if choice.best is not None:
+        return choice
+    return replace(choice, reaches=would_meet(view, choice.budget, precision))
 
 
 def would_meet(view: GridView, budget: Budget, precision: Precision) -> tuple[Reach, ...]:

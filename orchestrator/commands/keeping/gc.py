@@ -2,25 +2,20 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.commands.app import KEEPING, app
-from orchestrator.commands.looking.which import StoreOption
+from orchestrator.commands.looking.which import StoreOf, StoreOption, store_address
 from orchestrator.commands.options import AllowVariables, AsJson
-from orchestrator.grid.schema import load_grid
+from orchestrator.redact import redact_tree
 from orchestrator.report.printing import console, print_line
 from trsp.errors import InvalidInputError
 
 _AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([hdw])\s*")
 _SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
-StoreOf = Annotated[
-    Path | None,
-    typer.Argument(metavar="FILE", help="A grid file, for its store.", show_default=False),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say it only; nothing is removed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without a question.")]
 OlderThan = Annotated[
@@ -60,18 +55,17 @@ def gc(
     """Say what a store holds, and remove what no kept grid, no alias and no driver needs."""
     from orchestrator.keeping.clean import clean
     from orchestrator.keeping.survey import Asked, survey
-    from orchestrator.kept_grids.lookup import storage_at
     from orchestrator.report.keeping.gc_json import survey_dict
     from orchestrator.report.keeping.gc_text import print_survey, swept_lines
     from orchestrator.store.patience import in_words
     from orchestrator.store.store import Store
 
-    uri = load_grid(file).storage.store if file and not store else storage_at(store).store
+    uri = store_address(file, store)
     asked = Asked(seconds(older_than), tuple(forget or ()), tuple(tracking or ()))
     with in_words(uri):
         found = survey(Store(uri), asked)
         if as_json:
-            print(json.dumps(survey_dict(found), indent=2))
+            print(json.dumps(redact_tree(survey_dict(found)), indent=2))
         else:
             print_survey(found, console())
         if dry_run or not (found.decision.removals or found.forgotten):

@@ -1,7 +1,6 @@
 """``trsp best``: which checkpoint is best under a budget."""
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,9 +17,8 @@ from orchestrator.report.choice_json import choice_dict
 from orchestrator.report.choice_tables import gone_lines, print_choice
 from orchestrator.report.printing import console, print_line
 from orchestrator.views.aliases import alias_name
-from orchestrator.views.answers import would_meet
-from orchestrator.views.budget import Choice, choose
-from orchestrator.views.versions import with_version_warnings
+from orchestrator.views.answers import answer, with_reaches
+from orchestrator.views.budget import Choice
 from trsp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -95,16 +93,7 @@ def _answer(resolved: "Resolved", budgets: tuple[Budget, ...], form: str) -> int
 
     grid, view = resolved.grid, view_of(resolved)
     cells = view.cells
-    choices = [
-        with_version_warnings(choose(cells, budget, grid.metric(budget)), view.dense)
-        for budget in budgets
-    ]
-    choices = [
-        choice
-        if choice.best
-        else replace(choice, reaches=would_meet(view, choice.budget, grid.precision))
-        for choice in choices
-    ]
+    choices = [with_reaches(answer(view, budget), view, grid.precision) for budget in budgets]
     if form == "path":
         for choice in choices:
             _print_path(choice)

@@ -1,24 +1,12 @@
 """``trsp list``: the grids of a store."""
 
 import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from orchestrator.commands.app import LOOKING, app
-from orchestrator.commands.looking.which import StoreOption
+from orchestrator.commands.looking.which import StoreOf, StoreOption, store_address
 from orchestrator.commands.options import AllowVariables, AsJson
-from orchestrator.grid.schema import load_grid
 from orchestrator.redact import redact_tree
 from orchestrator.report.printing import console
-
-StoreOf = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="FILE", help="A grid file, for the grids of its store.", show_default=False
-    ),
-]
 
 
 @app.command(name="list", rich_help_panel=LOOKING)
@@ -30,10 +18,9 @@ def list_grids(
 ) -> None:
     """List the grids of a store: who ran them, when, how far they are, and which run now."""
     from orchestrator.kept_grids.listing import listed
-    from orchestrator.kept_grids.lookup import storage_at
     from orchestrator.report.looking.grid_list import print_grids
 
-    uri = load_grid(file).storage.store if file and not store else storage_at(store).store
+    uri = store_address(file, store)
     grids = listed(uri)
     if as_json:
         print(json.dumps(redact_tree([each.as_dict() for each in grids]), indent=2))

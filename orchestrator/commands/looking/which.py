@@ -1,9 +1,11 @@
 """Which grid a command looks at: by its file, or by what the store keeps of it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.grid.schema import load_grid
 from orchestrator.report.printing import console, print_line
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ OptionalGrid = Annotated[
         "that was run last in the store.",
         show_default=False,
     ),
+]
+StoreOf = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="A grid file, for its store.", show_default=False),
 ]
 StoreOption = Annotated[
     str | None,
@@ -50,3 +56,10 @@ def resolved_grid(which: str | None, store: str | None = None) -> "Resolved":
     from orchestrator.kept_grids.lookup import look_up
 
     return look_up(which, store, lambda text: print_line(console(stderr=True), f"note: {text}"))
+
+
+def store_address(file: Path | None, store: str | None) -> str:
+    """Return the address of the store that is meant: ``store``, else the file's, else the usual."""
+    from orchestrator.kept_grids.lookup import storage_at
+
+    return load_grid(file).storage.store if file and not store else storage_at(store).store

@@ -1,6 +1,7 @@
 """``trsp cancel`` and ``trsp retry``: what the driver of a grid is to stop, or to try again."""
 
-from typing import Annotated
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -9,6 +10,12 @@ from orchestrator.commands.looking.which import StoreOption, WhichGrid, resolved
 from orchestrator.commands.options import AllowVariables
 from orchestrator.report.printing import console, print_line
 
+if TYPE_CHECKING:
+    from orchestrator.stages.resolve import Resolved
+    from orchestrator.store.store import Store
+    from orchestrator.views.grid_view import GridView
+
+AskedT = TypeVar("AskedT")
 Cells = Annotated[
     list[str] | None,
     typer.Argument(
@@ -29,15 +36,8 @@ def cancel(
     """Stop a grid that runs, wherever its driver is; or only cells of it, and the others go on."""
     from orchestrator.kept_grids.asking import cancel as ask
     from orchestrator.report.looking.asked_text import cancelled_lines
-    from orchestrator.run import view_of
-    from orchestrator.store.patience import in_words
-    from orchestrator.store.store import Store
 
-    resolved = resolved_grid(grid, store)
-    with in_words(resolved.grid.storage.store):
-        asked = ask(Store(resolved.grid.storage.store), view_of(resolved), cells or ())
-    for line in cancelled_lines(asked, resolved.grid.name):
-        print_line(console(), line)
+    _ask(ask, cancelled_lines, resolved_grid(grid, store), cells or ())
 
 
 @app.command(rich_help_panel=RUNNING)
@@ -50,12 +50,22 @@ def retry(
     """Try again what has failed or was cancelled: by the driver at work, or the next one."""
     from orchestrator.kept_grids.asking import retry as ask
     from orchestrator.report.looking.asked_text import retried_lines
+
+    _ask(ask, retried_lines, resolved_grid(grid, store), cells or ())
+
+
+def _ask(
+    ask: Callable[["Store", "GridView", Sequence[str]], AskedT],
+    lines: Callable[[AskedT, str], Iterable[str]],
+    resolved: "Resolved",
+    cells: Sequence[str],
+) -> None:
+    """Ask it of the drivers of a grid, or of these cells of it, and print what came of that."""
     from orchestrator.run import view_of
     from orchestrator.store.patience import in_words
     from orchestrator.store.store import Store
 
-    resolved = resolved_grid(grid, store)
     with in_words(resolved.grid.storage.store):
-        asked = ask(Store(resolved.grid.storage.store), view_of(resolved), cells or ())
-    for line in retried_lines(asked, resolved.grid.name):
+        asked = ask(Store(resolved.grid.storage.store), view_of(resolved), cells)
+    for line in lines(asked, resolved.grid.name):
         print_line(console(), line)

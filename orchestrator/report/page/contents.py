@@ -1,7 +1,7 @@
 """All that a grid's report says, as plain data, and pictures still to be drawn."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from orchestrator.pictures.album import Picture, gate_pictures, grid_pictures
@@ -11,8 +11,7 @@ from orchestrator.report.page.cell_table import cell_table, dense_table
 from orchestrator.report.page.history import Failure, cost_table, failures, ranking_table
 from orchestrator.report.page.origins import grid_file, origin_table
 from orchestrator.report.page.tables import PageTable
-from orchestrator.views.answers import answers, would_meet
-from orchestrator.views.budget import Choice
+from orchestrator.views.answers import answers, with_reaches
 from orchestrator.views.grid_view import GridView, Status
 from trsp.config import Precision
 
@@ -43,7 +42,8 @@ class Contents:
 
 def contents(view: GridView) -> Contents:
     """Return the report of a grid as it stands in this view."""
-    choices = tuple(_reaching(choice, view) for choice in answers(view))
+    precision = cast(Precision, view.settings.get("precision", "auto"))
+    choices = tuple(with_reaches(choice, view, precision) for choice in answers(view))
     gates = tuple(gate_pictures(view))
     return Contents(
         name=view.name,
@@ -63,14 +63,6 @@ def contents(view: GridView) -> Contents:
         origins=origin_table(view),
         grid_file=grid_file(view),
     )
-
-
-def _reaching(choice: Choice, view: GridView) -> Choice:
-    """Return the choice, with what would meet its budget where nothing does."""
-    if choice.best is not None:
-        return choice
-    precision = view.settings.get("precision", "auto")
-    return replace(choice, reaches=would_meet(view, choice.budget, cast(Precision, precision)))
 
 
 def _progress(view: GridView) -> str:
